@@ -1,0 +1,197 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from trim.embedded import FOLDER, SAMPLING, load_embedded
+from trim.errors import InvalidInput, TrimError
+from trim.evaluation.evaluate import evaluate, find_suite
+from trim.evaluation.suites import generate as generate_problems
+from trim.policies.registry import parse_policies
+from trim.prices import Prices, read_prices
+from trim.router import Router
+from trim.terminal import curves_table, points_table, show_events
+
+DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.1,0.3,0.5,0.7,0.9")
+
+
+class TrimGroup(click.Group):
+    """Turns every error that a user can mend into one line and exit code 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except TrimError as error:
+            click.echo(f"trim: {error}", err=True)
+            sys.exit(2)
+
+
+models_option = click.option(
+    "--models",
+    type=click.Path(path_type=Path),
+    default=FOLDER,
+    show_default="the shipped models",
+    help="Folder with weak.gguf, strong.gguf and scorer.gguf.",
+)
+prices_option = click.option(
+    "--prices",
+    "prices_file",
+    type=click.Path(path_type=Path),
+    help='JSON file with prices per million tokens: {"strong": {"prompt": 1, "output": 4}}.',
+)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the results."
+)
+
+
+@click.group(cls=TrimGroup)
+@click.version_option(package_name="trim")
+def main() -> None:
+    """Solve problems step by step with a weak and a strong model."""
+
+
+@main.command()
+@click.argument("problem")
+@click.option(
+    "--policy", "spec", default="thr:0.5", show_default=True, help="How steps are routed."
+)
+@seed_option
+@click.option("--json", "as_json", is_flag=True, help="Print the trace as JSON.")
+@prices_option
+@models_option
+def solve(
+    problem: str, spec: str, seed: int, as_json: bool, prices_file: Path | None, models: Path
+) -> None:
+    """Solve one PROBLEM and show each step as it is decided."""
+    policies = parse_policies(spec)
+    if len(policies) != 1:
+        raise InvalidInput(f"--policy {spec}: solve takes one setting, as in thr:0.5")
+    prices = read_prices(prices_file) if prices_file else Prices()
+    embedded = load_embedded(models, slots=1)
+    router = Router(embedded.weak, embedded.strong, embedded.scorer, policies[0], SAMPLING)
+    if as_json:
+        trace = router.solve(problem, seed)
+        click.echo(json.dumps({**trace.to_json(), "money": prices.of(trace)}, indent=2))
+    else:
+        show_events(Console(highlight=False), router.events(problem, seed), prices)
+
+
+@main.command()
+@click.argument("suite")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1), default=10, show_default=True, help="How many."
+)
+@seed_option
+def generate(suite: str, count: int, seed: int) -> None:
+    """Print problems of a SUITE with their reference steps, as JSON lines."""
+    for problem in generate_problems(find_suite(suite), count, seed):
+        record = {
+            "id": problem.id,
+            "suite": problem.suite,
+            "question": problem.question,
+            "steps": problem.steps,
+            "answer": problem.answer,
+        }
+        click.echo(json.dumps(record))
+
+
+@main.command("eval")
+@click.argument("suite")
+@click.option("-n", "count", type=int, default=500, show_default=True, help="How many problems.")
+@click.option(
+    "--policy",
+    "specs",
+    multiple=True,
+    default=DEMO_POLICIES,
+    show_default=True,
+    help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
+)
+@seed_option
+@out_option
+@prices_option
+@models_option
+def evaluate_command(
+    suite: str,
+    count: int,
+    specs: tuple[str, ...],
+    seed: int,
+    out: Path,
+    prices_file: Path | None,
+    models: Path,
+) -> None:
+    """Solve problems of a SUITE with several policies and compare them.
+
+    Interrupted, the same command continues where it stopped.
+    """
+    run_evaluation(suite, count, specs, seed, out, prices_file, models)
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Results.",
+)
+@models_option
+def demo(out: Path, models: Path) -> None:
+    """Solve one hard problem live, then run a small evaluation."""
+    console = Console(highlight=False)
+    embedded = load_embedded(models, slots=1)
+    (policy,) = parse_policies("thr:0.5")
+    router = Router(embedded.weak, embedded.strong, embedded.scorer, policy, SAMPLING)
+    problem = next(generate_problems(find_suite("chain-hard"), 1, seed=2026))
+    console.print(f"[bold]{problem.question}[/bold]\n")
+    show_events(console, router.events(problem.question), Prices())
+    console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")
+    run_evaluation("chain", 100, DEMO_POLICIES, 0, out, None, models)
+
+
+def run_evaluation(
+    suite: str,
+    count: int,
+    specs: tuple[str, ...],
+    seed: int,
+    out: Path,
+    prices_file: Path | None,
+    models: Path,
+) -> None:
+    prices = read_prices(prices_file) if prices_file else Prices()
+    console = Console(highlight=False)
+    bar = Progress(
+        TextColumn(f"solving {suite}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    try:
+        with bar:
+            task = bar.add_task("", total=count)
+            summary = evaluate(
+                suite,
+                count,
+                specs,
+                seed,
+                out,
+                prices,
+                models,
+                lambda finished: bar.update(task, completed=finished),
+            )
+    except KeyboardInterrupt:
+        click.echo(f"trim: interrupted; the same command continues from {out}", err=True)
+        sys.exit(130)
+    console.print(points_table(summary))
+    if summary["curves"]:
+        console.print(curves_table(summary))
+    console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)

@@ -1,0 +1,45 @@
+"""The models that ship with trim: weak, strong and step scorer (see MODEL_CARD.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trim.engines.llama_cpp import LlamaCppEngine
+from trim.errors import InvalidInput
+from trim.models.llama_cpp import LlamaCppModel
+from trim.models.model import Sampling
+from trim.scorers.label import LabelScorer
+
+FOLDER = Path(__file__).parent / "models"
+SAMPLING = Sampling(max_tokens=96)
+"""The method's settings, with a step limit that fits the shipped models' context."""
+
+
+@dataclass(frozen=True)
+class EmbeddedModels:
+    """The three models, loaded."""
+
+    weak: LlamaCppModel
+    strong: LlamaCppModel
+    scorer: LabelScorer
+
+
+def load_embedded(folder: Path = FOLDER, slots: int = 16) -> EmbeddedModels:
+    """Load `weak.gguf`, `strong.gguf` and `scorer.gguf`; takes about 0.2 seconds.
+
+    Raises:
+        InvalidInput: a file is missing or damaged.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(
+            f"{folder}: no such folder of models; it needs weak, strong and scorer .gguf"
+        )
+    weak, strong, scorer = (
+        LlamaCppEngine(folder / f"{name}.gguf", slots) for name in ("weak", "strong", "scorer")
+    )
+    return EmbeddedModels(
+        LlamaCppModel(weak, "trim-weak"),
+        LlamaCppModel(strong, "trim-strong"),
+        LabelScorer(scorer, "trim-scorer"),
+    )

@@ -1,0 +1,169 @@
+"""Train the shipped step scorer: `python -m trim.embedded.training.train_scorer`.
+
+It starts from a generator's weights (`strong.safetensors`, which knows the arithmetic)
+and learns, at the end of each step, to say "+" where the exact check finds the step
+right and "-" where it does not, on rollouts of the weak and the strong model. One pass
+over a trace teaches all its steps; at run time one token asks about the newest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from random import Random
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+from tokenizers import Tokenizer
+from torch.nn import functional
+
+from trim.embedded.training.export import export, read_shape
+from trim.embedded.training.network import Network
+from trim.embedded.training.rollouts import Rollout, make_rollouts
+from trim.embedded.training.tokenizer import BEGIN, END, load_tokenizer
+from trim.embedded.training.train import (
+    NO_LOSS,
+    Arguments,
+    make_optimisers,
+    pad,
+    rate_factor,
+    save,
+)
+from trim.scorers.label import RIGHT, WRONG
+
+
+@dataclass(frozen=True)
+class ScorerArguments:
+    start: str = "strong"
+    """Generator whose weights the scorer starts from."""
+    weak_rollouts: int = 6000
+    strong_rollouts: int = 2000
+    shares: tuple[tuple[str, float], ...] = (
+        ("chain", 0.3),
+        ("chain-hard", 0.2),
+        ("words", 0.25),
+        ("program", 0.25),
+    )
+    updates: int = 1500
+    batch_tokens: int = 3072
+    matrix_rate: float = 0.004
+    embedding_rate: float = 0.001
+    held_out: int = 400
+    seed: int = 0
+    threads: int = 1
+    folder: Path = Path("build/models")
+
+
+def encode(tokenizer: Tokenizer, rollout: Rollout) -> tuple[list[int], list[int]]:
+    """Tokens of a trace, and a label token as target at the end of each step."""
+    tokens = [BEGIN, *tokenizer.encode(rollout.question + "\n\n").ids]
+    targets = [NO_LOSS] * len(tokens)
+    labels = {True: tokenizer.token_to_id(RIGHT), False: tokenizer.token_to_id(WRONG)}
+    for step, right in zip(rollout.steps, rollout.labels, strict=True):
+        piece = tokenizer.encode(step + "\n\n").ids
+        tokens += piece
+        targets += [NO_LOSS] * (len(piece) - 1) + [labels[right]]
+    return tokens, targets
+
+
+def train_scorer(arguments: ScorerArguments) -> Path:
+    torch.manual_seed(arguments.seed)
+    torch.set_num_threads(arguments.threads)
+    folder = arguments.folder
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    rollouts: list[Rollout] = []
+    for name, count in (
+        ("weak", arguments.weak_rollouts),
+        ("strong", arguments.strong_rollouts),
+    ):
+        if not count:
+            continue
+        gguf = folder / f"{name}.gguf"
+        if not gguf.exists():
+            export(folder / f"{name}.safetensors", tokenizer, gguf, f"trim {name}")
+        path = folder / f"rollouts-{name}.jsonl"
+        rollouts += make_rollouts(gguf, dict(arguments.shares), count, arguments.seed, path)
+    Random(arguments.seed).shuffle(rollouts)
+    encoded = [encode(tokenizer, rollout) for rollout in rollouts]
+    held_out, examples = encoded[: arguments.held_out], encoded[arguments.held_out :]
+
+    weights = folder / f"{arguments.start}.safetensors"
+    network = Network(read_shape(weights))
+    network.load_state_dict(load_file(weights))
+    forward = torch.compile(network, dynamic=True)
+    schedule = Arguments(
+        "scorer",
+        *(0, 0, 0, 0),
+        updates=arguments.updates,
+        matrix_rate=arguments.matrix_rate,
+        embedding_rate=arguments.embedding_rate,
+    )
+    optimisers = make_optimisers(network, schedule)
+    random, started, losses = Random(arguments.seed), time.time(), []
+    log_file = folder / "scorer.jsonl"
+    log_file.write_text(json.dumps({"arguments": asdict(arguments)}, default=str) + "\n")
+    for update in range(arguments.updates):
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group.setdefault("full_rate", group["lr"])
+                group["lr"] = group["full_rate"] * rate_factor(update, schedule)
+        rows = random.sample(examples, arguments.batch_tokens // 280)
+        tokens, targets = pad([t for t, _ in rows], END), pad([t for _, t in rows], NO_LOSS)
+        asked = targets != NO_LOSS
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network.logits(forward(tokens)[asked])
+        loss = functional.cross_entropy(logits.float(), targets[asked])
+        loss.backward()
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+        losses.append(loss.item())
+        if (update + 1) % 100 == 0 or update + 1 == arguments.updates:
+            entry = {
+                "update": update + 1,
+                "minutes": round((time.time() - started) / 60, 2),
+                "loss": round(sum(losses) / len(losses), 5),
+                "auc": round(measure_auc(network, tokenizer, held_out), 4),
+            }
+            losses = []
+            with log_file.open("a") as log:
+                log.write(json.dumps(entry) + "\n")
+            print(entry, flush=True)
+            save(network, folder / "scorer.safetensors")
+    export(folder / "scorer.safetensors", tokenizer, folder / "scorer.gguf", "trim scorer")
+    return folder / "scorer.gguf"
+
+
+@torch.no_grad()
+def measure_auc(network: Network, tokenizer: Tokenizer, rows: list) -> float:
+    """AUC-ROC of the step scores on held-out rollouts."""
+    right, wrong = (tokenizer.token_to_id(token) for token in (RIGHT, WRONG))
+    truth, scores = [], []
+    for start in range(0, len(rows), 50):
+        batch = rows[start : start + 50]
+        targets = pad([t for _, t in batch], NO_LOSS)
+        asked = targets != NO_LOSS
+        logits = network.logits(network(pad([t for t, _ in batch], END))[asked])
+        scores += (logits[:, right] - logits[:, wrong]).tolist()
+        truth += (targets[asked] == right).tolist()
+    return float(roc_auc_score(truth, scores))
+
+
+def main() -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    for option, kind in {"updates": int, "seed": int, "threads": int, "folder": Path}.items():
+        parser.add_argument(f"--{option}", type=kind)
+    given = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
+    train_scorer(replace(ScorerArguments(), **given))
+
+
+if __name__ == "__main__":
+    main()

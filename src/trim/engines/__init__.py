@@ -1,0 +1,1 @@
+"""Engines that run or reach language models."""

@@ -1,0 +1,107 @@
+"""llama.cpp inside this process: one GGUF file, several slots, one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
+
+# llama.cpp's worker threads would spin and starve each other on a small machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import xllamacpp
+
+GGUF_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the engine says to one request; `raw` is llama.cpp's own record."""
+
+    text: str
+    tokens: int
+    prompt_tokens: int
+    cached_tokens: int
+    seconds: float
+    raw: dict[str, Any]
+
+
+class LlamaCppEngine:
+    """Runs one GGUF file.
+
+    Text is a function of (file, prompt, settings, seed): measured on the shipped models,
+    neither the number of busy slots nor the cache changed a step.
+
+    Args:
+        path: the GGUF file.
+        slots: requests that are decoded together, each with its own prefix cache.
+        context: tokens that one request may have, prompt and answer together.
+        threads: threads for the calculation; more than one only pays on large models.
+    """
+
+    def __init__(self, path: Path, slots: int = 16, context: int = 1024, threads: int = 1) -> None:
+        check_file(path)
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(path)
+        parameters.n_parallel = slots
+        parameters.n_ctx = context * slots
+        parameters.cpuparams.n_threads = threads
+        parameters.cpuparams_batch.n_threads = threads
+        parameters.n_gpu_layers = 0
+        parameters.warmup = False
+        parameters.verbosity = -1
+        self.path = path
+        self.slots = slots
+        try:
+            self._server = xllamacpp.Server(parameters)
+        except Exception as error:
+            raise ModelUnavailable(f"{path}: llama.cpp cannot load this file ({error})") from error
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix=path.stem)
+
+    async def complete(self, prompt: str, **settings: Any) -> Answer:
+        """Continue `prompt`; `settings` are those of llama.cpp's `/v1/completions`."""
+        started = time.perf_counter()
+        request = {"prompt": prompt, "cache_prompt": True, **settings}
+        loop = asyncio.get_running_loop()
+        raw = await loop.run_in_executor(self._threads, self._server.handle_completions, request)
+        if "error" in raw:
+            self._raise(raw["error"])
+        usage = raw["usage"]
+        return Answer(
+            text=raw["choices"][0]["text"],
+            tokens=usage["completion_tokens"],
+            prompt_tokens=usage["prompt_tokens"],
+            cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
+            seconds=time.perf_counter() - started,
+            raw=raw,
+        )
+
+    def _raise(self, error: dict[str, Any]) -> None:
+        if error.get("type") == "exceed_context_size_error":
+            raise ContextExceeded(
+                f"{self.path.name}: {error['n_prompt_tokens']} tokens do not fit"
+                f" a context of {error['n_ctx']}; shorten the problem"
+            )
+        raise ModelUnavailable(f"{self.path.name}: {error.get('message', error)}")
+
+
+def check_file(path: Path) -> None:
+    """Refuse what llama.cpp would abort on: it ends the process on some broken files.
+
+    Raises:
+        InvalidInput: the file is missing, is no GGUF file, or is cut short.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
+    if magic != GGUF_MAGIC or size < 1024:
+        raise InvalidInput(f"{path}: damaged or not a GGUF file; reinstall or name another file")

@@ -1,0 +1,1 @@
+"""Measuring routers: suites, runs, metrics, reports."""

@@ -1,0 +1,111 @@
+"""An evaluation from suite to report: what `trim eval` does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from trim.embedded import SAMPLING, load_embedded
+from trim.errors import InvalidInput
+from trim.evaluation.plot import plot_curves
+from trim.evaluation.report import write_report
+from trim.evaluation.run import Evaluation
+from trim.evaluation.store import TraceStore
+from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
+from trim.evaluation.summary import group_by_policy, split_name, summarise
+from trim.files import write_atomically
+from trim.policies.oracle import Oracle, OracleQuery
+from trim.policies.policy import Policy
+from trim.policies.registry import parse_policies
+from trim.prices import Prices
+
+
+def find_suite(name: str) -> Suite:
+    if name not in SUITES:
+        raise InvalidInput(f"unknown suite {name!r}; known: {', '.join(SUITES)}")
+    return SUITES[name]
+
+
+def policies_for(specs: Sequence[str], suite: Suite, problems: Sequence[Problem]) -> list[Policy]:
+    """The policies of a command line, each once; here the oracles have their references."""
+    by_question = {problem.question: problem for problem in problems}
+
+    def is_right(question: str, earlier: Sequence[str], step: str) -> bool:
+        return is_step_right(suite, by_question[question], earlier, step)
+
+    policies: list[Policy] = []
+    for spec in specs:
+        match spec:
+            case "oracle":
+                policies.append(Oracle(is_right))
+            case "oracle-query":
+                policies.append(OracleQuery())
+            case _:
+                policies += parse_policies(spec)
+    return list({policy.name: policy for policy in policies}.values())
+
+
+def evaluate(
+    suite_name: str,
+    count: int,
+    specs: Sequence[str],
+    seed: int,
+    out: Path,
+    prices: Prices,
+    models: Path,
+    progress: Callable[[int], None] = lambda finished: None,
+) -> dict[str, Any]:
+    """Run or continue an evaluation in `out`, write its files and return the summary.
+
+    Args:
+        progress: called with the number of finished problems.
+
+    Raises:
+        InvalidInput: an unknown suite or policy, or a folder that cannot be written.
+    """
+    suite = find_suite(suite_name)
+    if count < 1:
+        raise InvalidInput(f"-n {count}: at least one problem is needed")
+    problems = list(generate(suite, count, seed))
+    policies = policies_for(specs, suite, problems)
+    run = {
+        "suite": suite.name,
+        "n": count,
+        "seed": seed,
+        "policies": [policy.name for policy in policies],
+        "version": version("trim"),
+    }
+    embedded = load_embedded(models)
+    store = TraceStore(out, run)
+    try:
+        progress(len(store.finished))
+        evaluation = Evaluation(
+            problems, policies, embedded.weak, embedded.strong, embedded.scorer, seed, SAMPLING
+        )
+        asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))
+    finally:
+        store.close()
+    solved = group_by_policy(store.read(), [problem.id for problem in problems])
+    summary = summarise(suite.name, seed, solved, prices)
+    write_results(summary, solved, out)
+    return summary
+
+
+def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) -> None:
+    plot_curves(summary, [out / "curve.png", out / "curve.svg"])
+    write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    traces = [
+        {
+            **trace.to_json(),
+            **dict(zip(("policy", "setting"), split_name(trace.policy), strict=True)),
+        }
+        for of_policy in solved.values()
+        for trace in of_policy[:40]
+    ]
+    write_report(
+        summary, traces, (out / "curve.svg").read_text(encoding="utf-8"), out / "report.html"
+    )

@@ -1,0 +1,56 @@
+"""Bootstrap intervals of means and of paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+BATCH = 500
+"""Resamples held in memory at once."""
+
+Sample = Sequence[float] | NDArray[np.float64]
+
+
+def bootstrap_interval(values: Sample, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval (low, high) of the mean of `values`, shape (n,).
+
+    One value, or values that are all the same, give the interval of no width. The same
+    values and seed always give the same interval.
+
+    Raises:
+        ValueError: if `values` is empty or has more than one dimension.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or not sample.size:
+        raise ValueError(f"a mean needs a row of values, not shape {sample.shape}")
+    if np.all(sample == sample[0]):
+        return float(sample[0]), float(sample[0])
+    interval = bootstrap(
+        (sample,),
+        np.mean,
+        confidence_level=CONFIDENCE,
+        n_resamples=RESAMPLES,
+        batch=BATCH,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def paired_interval(a: Sample, b: Sample, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of mean(a) - mean(b) where a[i] and b[i] are of one problem.
+
+    Problems are resampled whole, so what both find hard does not widen the interval.
+
+    Raises:
+        ValueError: if the two differ in length or are empty.
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"not paired: shapes {first.shape} and {second.shape}")
+    return bootstrap_interval(first - second, seed)

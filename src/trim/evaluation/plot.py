@@ -1,0 +1,149 @@
+"""Accuracy over cost, drawn from a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from trim.evaluation.curve import best_by_cost
+from trim.files import write_atomically
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart with any kind of colour blindness (Okabe and Ito, Color Universal Design)."""
+
+MARKERS = "osD^vPX"
+LONE_MARKERS = "*pHd<>8"
+GREY = "#5A5A5A"
+
+Point = Mapping[str, Any]
+
+NO_METADATA: dict[str, dict[str, Any]] = {
+    "svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
+    "png": {"Software": None},
+}
+
+
+def plot_curves(summary: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    """Draw the points of a summary (`docs/summary.schema.json`) into each of `paths`.
+
+    A policy with settings becomes a line, which also runs through the two models alone
+    where they were evaluated, as the metrics read it; a policy without becomes one marker.
+    Cost is the share of the strong model's tokens, or, where the strong model alone was not
+    evaluated, strong tokens a problem. The format follows the suffix, `.png` or `.svg`. A
+    file is replaced only once it is complete.
+    """
+    # Text stays text, so that it can be searched; the salt makes equal plots equal files.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trim"}):
+        figure = _draw(summary)
+        for path in paths:
+            kind = path.suffix.removeprefix(".")
+            content = BytesIO()
+            figure.savefig(content, format=kind, dpi=160, metadata=NO_METADATA[kind])
+            write_atomically(path, content.getvalue())
+
+
+def _draw(summary: Mapping[str, Any]) -> Figure:
+    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    points: Sequence[Point] = summary["points"]
+    in_shares = all(point["strong_share"] is not None for point in points)
+    alone = {point["policy"]: point for point in points if point["policy"] in ("weak", "strong")}
+    families: dict[str, list[Point]] = {}
+    for point in points:
+        if point["policy"] not in alone:
+            families.setdefault(point["policy"], []).append(point)
+
+    _draw_references(axes, alone, in_shares)
+    colours, markers, lone_markers = cycle(COLOURS), cycle(MARKERS), cycle(LONE_MARKERS)
+    for name, members in families.items():
+        has_settings = any(point["setting"] is not None for point in members)
+        colour = next(colours)
+        if has_settings:
+            line = best_by_cost(_place(p, in_shares) for p in [*members, *alone.values()])
+            axes.plot(*zip(*line, strict=True), color=colour, linewidth=1.6, alpha=0.8)
+        marker = next(markers if has_settings else lone_markers)
+        _draw_markers(axes, members, in_shares, name, colour, marker, 5 if has_settings else 11)
+
+    axes.set_title(f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}")
+    axes.set_xlabel("strong tokens, % of strong alone" if in_shares else "strong tokens a problem")
+    axes.set_ylabel("accuracy, % (95 % interval)")
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.02)
+    if families:
+        figure.legend(loc="outside lower center", ncols=6, frameon=False)
+    return figure
+
+
+def _place(point: Point, in_shares: bool) -> tuple[float, float]:
+    """Where a point stands: cost (% or tokens) and accuracy (%)."""
+    cost = 100 * point["strong_share"] if in_shares else point["strong_tokens_mean"]
+    return cost, 100 * point["accuracy"]
+
+
+def _draw_markers(
+    axes: Axes,
+    points: Sequence[Point],
+    in_shares: bool,
+    label: str,
+    colour: str,
+    marker: str,
+    size: float,
+) -> None:
+    costs, accuracies = zip(*(_place(point, in_shares) for point in points), strict=True)
+    bounds = [[100 * bound for bound in point["accuracy_ci"]] for point in points]
+    below = [max(0, a - low) for a, (low, _) in zip(accuracies, bounds, strict=True)]
+    above = [max(0, high - a) for a, (_, high) in zip(accuracies, bounds, strict=True)]
+    bars = axes.errorbar(
+        costs,
+        accuracies,
+        yerr=[below, above],
+        fmt=marker,
+        label=label,
+        color=colour,
+        markersize=size,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        elinewidth=1,
+        zorder=3,
+    )
+    for bar in bars[2]:
+        bar.set_alpha(0.4)
+
+
+def _draw_references(axes: Axes, alone: Mapping[str, Point], in_shares: bool) -> None:
+    """The two models alone, and a right-hand axis that measures between them."""
+    across = axes.get_yaxis_transform()
+    for name, x, side in (("weak", 0.99, "right"), ("strong", 0.01, "left")):
+        if name not in alone:
+            continue
+        accuracy = 100 * alone[name]["accuracy"]
+        axes.axhline(accuracy, color=GREY, linewidth=1, linestyle="--", zorder=1)
+        axes.annotate(
+            f"{name} alone {accuracy:.1f} %",
+            (x, accuracy),
+            xycoords=across,
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha=side,
+            color=GREY,
+        )
+        _draw_markers(axes, [alone[name]], in_shares, f"_{name}", GREY, "s", 7)
+    if len(alone) < 2:
+        return
+    weak, strong = 100 * alone["weak"]["accuracy"], 100 * alone["strong"]["accuracy"]
+    if strong > weak:
+        gap = strong - weak
+        recovered = axes.secondary_yaxis(
+            "right",
+            functions=(lambda a: 100 * (a - weak) / gap, lambda g: weak + g * gap / 100),
+        )
+        recovered.set_ylabel("performance gap recovered, %")

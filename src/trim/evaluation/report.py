@@ -1,0 +1,68 @@
+"""An evaluation as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from trim.files import write_atomically
+
+SHOWN_TRACES = 40
+
+Trace = Mapping[str, Any]
+
+
+def write_report(summary: Mapping[str, Any], traces: Sequence[Trace], svg: str, path: Path) -> None:
+    """Write the report of an evaluation to `path`, which is replaced only once complete.
+
+    Args:
+        summary: as in `docs/summary.schema.json`.
+        traces: solved problems; of those by routed policies up to 40 are shown.
+        svg: the text of the plot (`trim.evaluation.plot.plot_curves`). It goes into the page
+            as it is, so it has to be our own; all other text is escaped.
+        path: the HTML file.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(number=_number, percent=_percent, label=_label)
+    html = environment.get_template("report.html.jinja").render(
+        summary=summary,
+        traces=spread(traces, SHOWN_TRACES),
+        svg=Markup(svg[svg.index("<svg") :]),
+    )
+    # A model may emit half a character, which UTF-8 cannot hold.
+    write_atomically(path, html.encode("utf-8", errors="replace"))
+
+
+def spread(traces: Sequence[Trace], count: int) -> list[Trace]:
+    """Up to `count` traces of routed policies, in turn one from each policy and setting."""
+    groups: dict[tuple[str, float | None], list[Trace]] = {}
+    for trace in traces:
+        if trace["policy"] not in ("weak", "strong"):
+            groups.setdefault((trace["policy"], trace["setting"]), []).append(trace)
+    in_turn = chain.from_iterable(zip_longest(*groups.values()))
+    return [trace for trace in in_turn if trace is not None][:count]
+
+
+def _number(value: float | None, decimals: int = 1) -> str:
+    return "–" if value is None else f"{value:,.{decimals}f}"
+
+
+def _percent(value: float | None, decimals: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{decimals}f} %"
+
+
+def _label(point: Mapping[str, Any]) -> str:
+    """A policy and its setting: `thr 0.5`, `weak`."""
+    setting = point["setting"]
+    return str(point["policy"]) if setting is None else f"{point['policy']} {setting:g}"

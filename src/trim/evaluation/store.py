@@ -1,0 +1,91 @@
+"""The traces of an evaluation on disk: complete problems only, safe to interrupt."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from trim.errors import InvalidInput
+from trim.files import write_atomically
+from trim.trace import Trace
+
+
+class TraceStore:
+    """`traces.jsonl` (a trace a line) beside `run.json`, which says what run it is.
+
+    All traces of a problem are written together, one after the other, so a problem that
+    was cut off by an interruption is recognised and dropped when the run continues.
+
+    Args:
+        folder: created if it is missing.
+        run: identifies the run; a folder that holds another run is refused.
+
+    Raises:
+        InvalidInput: the folder cannot be written, or holds another run.
+    """
+
+    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
+        self.path = folder / "traces.jsonl"
+        self.policies: list[str] = run["policies"]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._claim(folder / "run.json", run)
+            self.finished = self._recover()
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InvalidInput(
+                f"{folder}: cannot write there ({reason}); name another --out"
+            ) from error
+
+    def _claim(self, path: Path, run: dict[str, Any]) -> None:
+        if not path.exists():
+            write_atomically(path, json.dumps(run, indent=2) + "\n")
+            return
+        try:
+            earlier = json.loads(path.read_text())
+        except ValueError:
+            earlier = None
+        if earlier != run:
+            raise InvalidInput(
+                f"{path.parent}: holds another run (see {path.name}); name another --out,"
+                " or repeat that run's command to continue it"
+            )
+
+    def _recover(self) -> set[str]:
+        """Drop an incomplete tail; the ids of the problems that are complete."""
+        if not self.path.exists():
+            return set()
+        finished: set[str] = set()
+        group: list[str] = []
+        complete_bytes = position = 0
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            position += len(line)
+            try:
+                record = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                record = None
+            if record is None:
+                break
+            group.append(record["problem_id"])
+            if len(group) == len(self.policies):
+                finished.add(group[0])
+                complete_bytes, group = position, []
+        os.truncate(self.path, complete_bytes)
+        return finished
+
+    def add(self, problem_id: str, traces: list[Trace]) -> None:
+        """Append all traces of one problem in a single write."""
+        lines = "".join(json.dumps(trace.to_json()) + "\n" for trace in traces)
+        self._file.write(lines.encode())
+        self.finished.add(problem_id)
+
+    def read(self) -> list[Trace]:
+        """Every trace so far, in the order in which problems were finished."""
+        with self.path.open() as file:
+            return [Trace.from_json(json.loads(line)) for line in file]
+
+    def close(self) -> None:
+        self._file.close()

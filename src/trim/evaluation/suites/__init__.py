@@ -1,0 +1,23 @@
+"""Problem suites, generated from a seed with exact reference steps."""
+
+from trim.evaluation.suites.chain import CHAIN, CHAIN_HARD
+from trim.evaluation.suites.problem import Problem, is_for_evaluation
+from trim.evaluation.suites.program import PROGRAM
+from trim.evaluation.suites.suite import Suite, draw_for_training, generate, is_step_right
+from trim.evaluation.suites.words import WORDS
+
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (CHAIN, CHAIN_HARD, WORDS, PROGRAM)}
+
+__all__ = [
+    "CHAIN",
+    "CHAIN_HARD",
+    "PROGRAM",
+    "SUITES",
+    "WORDS",
+    "Problem",
+    "Suite",
+    "draw_for_training",
+    "generate",
+    "is_for_evaluation",
+    "is_step_right",
+]

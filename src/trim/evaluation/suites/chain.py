@@ -1,0 +1,109 @@
+"""`chain` and `chain-hard`: a number is changed by one listed operation after another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from trim.evaluation.suites.arithmetic import (
+    Operation,
+    critical_operation,
+    routine_operation,
+    wrapping_operation,
+)
+from trim.evaluation.suites.problem import Problem
+
+OPENINGS = (
+    "Start with {start}.",
+    "Take the number {start}.",
+    "Write down {start}.",
+)
+QUESTIONS = (
+    "What is the result?",
+    "What number do you get?",
+    "Which number is left?",
+)
+PHRASES = {
+    "+": ("add {n}", "increase it by {n}"),
+    "-": ("subtract {n}", "decrease it by {n}"),
+    "*": ("multiply by {n}", "make it {n} times as large"),
+    "/": ("divide by {n}", "split it into {n} equal parts and keep one"),
+}
+
+
+@dataclass(frozen=True)
+class ListedOperation:
+    """An operation and the words in which the problem lists it."""
+
+    number: int
+    phrase: str
+    operation: Operation
+    start: int
+    last: bool
+
+    def step(self, value: int) -> str:
+        text = f"{self.number}) {self.phrase}: {self.operation.equation(value)}."
+        if self.last:
+            text += f"\nThe answer is \\boxed{{{self.operation.apply(value)}}}."
+        return text
+
+
+@dataclass(frozen=True)
+class ChainSuite:
+    """Problems of `fewest` to `most` operations.
+
+    Attributes:
+        critical: share of the operations that a small model finds hard.
+        wrapping: share that go beyond two digits and keep the last two.
+    """
+
+    name: str
+    fewest: int
+    most: int
+    critical: float
+    wrapping: float
+
+    def draw(self, random: Random, identifier: str) -> Problem:
+        start = value = random.randint(5, 60)
+        count = random.randint(self.fewest, self.most)
+        operations, steps = [], []
+        for number in range(1, count + 1):
+            operation = self._draw_operation(random, value)
+            phrase = random.choice(PHRASES[operation.symbol]).format(n=operation.operand)
+            if operation.wraps:
+                phrase += " and keep the last two digits"
+            if number == count:
+                phrase = f"last, {phrase}"
+            listed = ListedOperation(number, phrase, operation, start, number == count)
+            operations.append(listed)
+            steps.append(listed.step(value))
+            value = operation.apply(value)
+        question = " ".join(
+            [random.choice(OPENINGS).format(start=start)]
+            + [f"{listed.number}) {listed.phrase}." for listed in operations]
+            + [random.choice(QUESTIONS)]
+        )
+        return Problem(identifier, self.name, question, tuple(steps), str(value), tuple(operations))
+
+    def _draw_operation(self, random: Random, value: int) -> Operation:
+        kind = random.random()
+        if kind < self.wrapping:
+            return wrapping_operation(random, value)
+        if kind < self.wrapping + self.critical:
+            return critical_operation(random, value)
+        return routine_operation(random, value)
+
+    def right_step(self, problem: Problem, earlier: Sequence[str]) -> str | None:
+        if len(earlier) >= len(problem.operations):
+            return None
+        listed: ListedOperation = problem.operations[len(earlier)]
+        if not earlier:
+            return listed.step(listed.start)
+        numbers = re.findall(r"\d+", earlier[-1])
+        return listed.step(int(numbers[-1])) if numbers else None
+
+
+CHAIN = ChainSuite("chain", fewest=5, most=9, critical=0.4, wrapping=0.0)
+CHAIN_HARD = ChainSuite("chain-hard", fewest=9, most=14, critical=0.4, wrapping=0.2)

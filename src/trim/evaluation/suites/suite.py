@@ -1,0 +1,55 @@
+"""A suite: problems from a seed, and an exact check of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Protocol
+
+from trim.evaluation.suites.problem import Problem, is_for_evaluation
+
+
+class Suite(Protocol):
+    """What a family of generated problems has to offer."""
+
+    @property
+    def name(self) -> str: ...
+
+    def draw(self, random: Random, identifier: str) -> Problem:
+        """Draw one problem."""
+        ...
+
+    def right_step(self, problem: Problem, earlier: Sequence[str]) -> str | None:
+        """The right next step after the `earlier` ones as they were written.
+
+        Right means: it carries out the problem's next operation on the values that
+        the trace holds so far, even if an earlier step got those wrong. None where
+        there is no such step (the trace is at its end, or cannot be read).
+        """
+        ...
+
+
+def generate(suite: Suite, count: int, seed: int) -> Iterator[Problem]:
+    """The first `count` evaluation problems of a seed, without a question twice."""
+    seen: set[str] = set()
+    for index in range(count):
+        random = Random(f"{suite.name}/{seed}/{index}")
+        while True:
+            problem = suite.draw(random, f"{suite.name}-{seed}-{index}")
+            if is_for_evaluation(problem.question) and problem.question not in seen:
+                break
+        seen.add(problem.question)
+        yield problem
+
+
+def draw_for_training(suite: Suite, random: Random) -> Problem:
+    """A problem that no evaluation seed can produce."""
+    while True:
+        problem = suite.draw(random, f"{suite.name}-training")
+        if not is_for_evaluation(problem.question):
+            return problem
+
+
+def is_step_right(suite: Suite, problem: Problem, earlier: Sequence[str], step: str) -> bool:
+    """Whether `step` carries out the next operation exactly (see `Suite.right_step`)."""
+    return step.strip() == suite.right_step(problem, earlier)

@@ -1,0 +1,146 @@
+"""The figures of an evaluation: points, curves and paired differences, from traces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trim.evaluation.curve import Curve
+from trim.evaluation.intervals import bootstrap_interval, paired_interval
+from trim.prices import Prices
+from trim.trace import Trace
+
+Solved = Mapping[str, Sequence[Trace]]
+"""Traces by policy name, each list in the order of the problems."""
+
+
+def group_by_policy(traces: Sequence[Trace], problem_ids: Sequence[str]) -> dict[str, list[Trace]]:
+    """Traces by policy, in the order of the problems, for problems that all policies solved."""
+    order = {problem_id: index for index, problem_id in enumerate(problem_ids)}
+    solved: dict[str, list[Trace]] = {}
+    for trace in sorted(traces, key=lambda trace: order[trace.problem_id or ""]):
+        solved.setdefault(trace.policy, []).append(trace)
+    return solved
+
+
+def summarise(suite: str, seed: int, solved: Solved, prices: Prices) -> dict[str, Any]:
+    """The content of `summary.json` (docs/summary.schema.json says what each field is)."""
+    strong_mean = mean_of(solved["strong"], "strong_tokens") if "strong" in solved else None
+    points = [
+        describe_point(name, traces, solved, strong_mean, prices) for name, traces in solved.items()
+    ]
+    return {
+        "suite": suite,
+        "n": len(next(iter(solved.values()))),
+        "seed": seed,
+        "points": points,
+        "curves": describe_curves(points),
+        "differences": describe_differences(solved),
+    }
+
+
+def describe_point(
+    name: str, traces: Sequence[Trace], solved: Solved, strong_mean: float | None, prices: Prices
+) -> dict[str, Any]:
+    correct = correctness(traces)
+    strong_tokens = mean_of(traces, "strong_tokens")
+    policy, setting = split_name(name)
+    return {
+        "policy": policy,
+        "setting": setting,
+        "accuracy": float(correct.mean()),
+        "accuracy_ci": list(bootstrap_interval(correct)),
+        "strong_share": strong_tokens / strong_mean if strong_mean else None,
+        "strong_tokens_mean": strong_tokens,
+        "weak_tokens_mean": mean_of(traces, "weak_tokens"),
+        "discarded_tokens_mean": mean_of(traces, "discarded_tokens"),
+        "scorer_tokens_mean": float(
+            np.mean([trace.usage["scorer"].prompt_tokens for trace in traces])
+        ),
+        "interventions_mean": mean_of(traces, "interventions"),
+        "seconds_mean": mean_of(traces, "seconds"),
+        "money_mean": float(np.mean([prices.of(trace) for trace in traces])),
+        "prompt_tokens_mean": {role: prompt_tokens(traces, role) for role in traces[0].usage},
+        "truncated_steps_mean": mean_of(traces, "truncated_steps"),
+        "unfinished": sum(trace.unfinished for trace in traces),
+        "rescued": rescued(traces, solved.get("weak")) if name != "weak" else None,
+    }
+
+
+def split_name(name: str) -> tuple[str, float | None]:
+    """`thr:0.5` is the setting 0.5 of `thr`; a setting that is no number stays in the name."""
+    family, _, setting = name.partition(":")
+    try:
+        return family, float(setting)
+    except ValueError:
+        return name, None
+
+
+def correctness(traces: Sequence[Trace]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([bool(trace.correct) for trace in traces], dtype=float)
+
+
+def mean_of(traces: Sequence[Trace], attribute: str) -> float:
+    return float(np.mean([getattr(trace, attribute) for trace in traces]))
+
+
+def prompt_tokens(traces: Sequence[Trace], role: str) -> dict[str, float]:
+    usages = [trace.usage[role] for trace in traces]
+    cached = float(np.mean([usage.cached_tokens for usage in usages]))
+    total = float(np.mean([usage.prompt_tokens for usage in usages]))
+    return {"cached": cached, "uncached": total - cached}
+
+
+def rescued(traces: Sequence[Trace], weak: Sequence[Trace] | None) -> dict[str, int] | None:
+    """Problems right here and wrong for the weak model alone, by number of interventions."""
+    if weak is None:
+        return None
+    counts = {"1": 0, "2": 0, "3": 0, "more": 0}
+    for trace, alone in zip(traces, weak, strict=True):
+        if trace.correct and not alone.correct and trace.interventions:
+            counts[str(trace.interventions) if trace.interventions <= 3 else "more"] += 1
+    return counts
+
+
+def describe_curves(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A curve for each family that has settings; empty where weak or strong was not run."""
+    alone = {point["policy"]: point for point in points if point["setting"] is None}
+    if not {"weak", "strong"} <= alone.keys():
+        return {}
+    families = dict.fromkeys(point["policy"] for point in points if point["setting"] is not None)
+    return {
+        family: Curve(
+            weak_accuracy=alone["weak"]["accuracy"],
+            strong_accuracy=alone["strong"]["accuracy"],
+            strong_tokens_mean=alone["strong"]["strong_tokens_mean"],
+            points=tuple(
+                (point["strong_share"], point["accuracy"])
+                for point in points
+                if point["policy"] == family
+            ),
+        ).summary()
+        for family in families
+    }
+
+
+def describe_differences(solved: Solved) -> list[dict[str, Any]]:
+    """Each policy against the strong model alone, as intervals over the same problems."""
+    if "strong" not in solved:
+        return []
+    strong = correctness(solved["strong"])
+    differences = []
+    for name, traces in solved.items():
+        if name == "strong":
+            continue
+        difference = correctness(traces) - strong
+        differences.append(
+            {
+                "a": dict(zip(("policy", "setting"), split_name(name), strict=True)),
+                "b": {"policy": "strong", "setting": None},
+                "accuracy_difference": float(difference.mean()),
+                "interval": list(paired_interval(correctness(traces), strong)),
+            }
+        )
+    return differences

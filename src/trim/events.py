@@ -1,0 +1,60 @@
+"""What the router reports while it solves a problem. Steps count from 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trim.policies.policy import Action
+from trim.trace import Step, Trace
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """The weak model has drafted a step."""
+
+    index: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The draft has its score, in [0, 1]."""
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The policy has decided about the draft."""
+
+    index: int
+    action: Action
+
+
+@dataclass(frozen=True)
+class Regenerated:
+    """The strong model has written the step."""
+
+    index: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The step is part of the solution now, and will not change."""
+
+    index: int
+    step: Step
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The solution has ended."""
+
+    trace: Trace
+
+
+Event = Drafted | Scored | Decided | Regenerated | Kept | Finished

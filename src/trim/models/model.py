@@ -1,0 +1,82 @@
+"""What the router needs from a language model: to write the next step of a solution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A question and the steps that have been kept so far, without their separators."""
+
+    question: str
+    steps: tuple[str, ...] = ()
+
+    def then(self, step: str) -> Prefix:
+        return Prefix(self.question, (*self.steps, step))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a step is sampled.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: share of the probability that is kept, in (0, 1].
+        top_k: number of likeliest tokens that are kept; 0 keeps all.
+        max_tokens: tokens a step may have before it is cut.
+    """
+
+    temperature: float = 0.7
+    top_p: float = 0.8
+    top_k: int = 20
+    max_tokens: int = 2048
+
+
+class Ending(StrEnum):
+    """Why a model stopped writing."""
+
+    STEP = "step"
+    """The step is complete: the separator followed."""
+    SOLUTION = "solution"
+    """The model ended the whole solution by itself."""
+    LENGTH = "length"
+    """The step was cut, by its token limit or at the end of the context."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One step as a model wrote it, with the engine's own token counts.
+
+    Attributes:
+        text: the step without its separator.
+        tokens: tokens decoded, including separator and end tokens.
+        prompt_tokens: tokens of the prefix, cached ones included.
+        cached_tokens: how many of those the engine had in its cache.
+        seconds: from request to answer, waiting included.
+    """
+
+    text: str
+    ending: Ending
+    tokens: int
+    prompt_tokens: int
+    cached_tokens: int = 0
+    seconds: float = 0.0
+
+
+class Model(Protocol):
+    """A language model that continues a solution by one step."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
+        """Write the next step; the same arguments give the same text within a run.
+
+        Raises:
+            ContextExceeded: the prefix does not fit.
+            ModelUnavailable: the model does not answer.
+        """
+        ...

@@ -1,0 +1,43 @@
+"""Computes each step once, however many policies ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from trim.models.model import Completion, Model, Prefix, Sampling
+from trim.scorers.scorer import Scorer, Scores
+
+
+class SharedModel:
+    """Remembers every step that `model` wrote and hands it to whoever asks again.
+
+    A step is a function of (prefix, sampling, seed), so the solutions of a sweep are
+    the same with and without it; only the common prefixes are computed once. Meant to
+    live as long as one problem: it never forgets.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name = model.name
+        self._steps: dict[tuple[Prefix, Sampling, int], asyncio.Task[Completion]] = {}
+
+    async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
+        key = (prefix, sampling, seed)
+        if key not in self._steps:
+            self._steps[key] = asyncio.ensure_future(self.model.write_step(*key))
+        return await asyncio.shield(self._steps[key])
+
+
+class SharedScorer:
+    """The same for a scorer."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self.name = scorer.name
+        self._scores: dict[tuple[Prefix, int], asyncio.Task[Scores]] = {}
+
+    async def score(self, trace: Prefix, first: int) -> Scores:
+        key = (trace, first)
+        if key not in self._scores:
+            self._scores[key] = asyncio.ensure_future(self.scorer.score(trace, first))
+        return await asyncio.shield(self._scores[key])

@@ -1,0 +1,62 @@
+"""The router's decision: keep a draft, or pay for the strong model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What to do with a draft."""
+
+    CONTINUE = "continue"
+    """Keep it."""
+    REGENERATE = "regenerate"
+    """Discard it; the strong model writes this step, the weak one drafts the next."""
+    TAKE_OVER = "take_over"
+    """Discard it; the strong model writes this step and the rest of the solution."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy sees when step t (the newest, a draft) is to be decided.
+
+    Attributes:
+        question: the problem.
+        steps: texts of the steps 1..t, the draft last.
+        scores: r_1..r_t in [0, 1]; empty where the policy needs none.
+        tokens: c_1..c_t, tokens decoded for each of those steps by its author.
+        actions: the decisions at steps 1..t-1.
+        seed: the run's seed, for policies that draw random numbers.
+    """
+
+    question: str
+    steps: tuple[str, ...]
+    scores: tuple[float, ...]
+    tokens: tuple[int, ...]
+    actions: tuple[Action, ...]
+    seed: int
+
+
+class Policy(ABC):
+    """A router. A new one needs `decide`, and a name that says its setting.
+
+    Attributes:
+        needs_scores: whether drafts must be scored before `decide` is asked.
+    """
+
+    needs_scores = True
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Family and setting, as on the command line: `thr:0.5`."""
+
+    def begin(self, question: str) -> Action:
+        """Decide before anything is drafted: CONTINUE with a draft, or TAKE_OVER at once."""
+        return Action.CONTINUE
+
+    @abstractmethod
+    def decide(self, observation: Observation) -> Action:
+        """Decide about the newest draft."""

@@ -1,0 +1,29 @@
+"""Rewrites steps by chance: what a router without any knowledge achieves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trim.policies.policy import Action, Observation, Policy
+from trim.seeds import uniform
+
+
+@dataclass(frozen=True)
+class RandomMix(Policy):
+    """Regenerates each step with probability `share`.
+
+    The number drawn for a step depends on question, step and seed alone, so a larger
+    share rewrites a superset of the steps as long as the traces agree.
+    """
+
+    share: float
+
+    needs_scores = False
+
+    @property
+    def name(self) -> str:
+        return f"random:{self.share:g}"
+
+    def decide(self, observation: Observation) -> Action:
+        drawn = uniform("random", observation.seed, observation.question, len(observation.steps))
+        return Action.REGENERATE if drawn < self.share else Action.CONTINUE

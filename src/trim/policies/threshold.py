@@ -1,0 +1,40 @@
+"""TRIM-Thr: rewrite the steps whose score is low."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trim.policies.policy import Action, Observation, Policy
+
+
+@dataclass(frozen=True)
+class Threshold(Policy):
+    """Regenerates where r_t < k (arXiv 2601.10245, TRIM-Thr).
+
+    `threshold` 0 never regenerates, and 1 always does, even where the score is 1.
+    """
+
+    threshold: float
+
+    @property
+    def name(self) -> str:
+        return f"thr:{self.threshold:g}"
+
+    def decide(self, observation: Observation) -> Action:
+        low = observation.scores[-1] < self.threshold or self.threshold == 1
+        return Action.REGENERATE if low else Action.CONTINUE
+
+
+@dataclass(frozen=True)
+class Takeover(Policy):
+    """After the first score below `threshold` the strong model writes the rest."""
+
+    threshold: float
+
+    @property
+    def name(self) -> str:
+        return f"takeover:{self.threshold:g}"
+
+    def decide(self, observation: Observation) -> Action:
+        low = Threshold(self.threshold).decide(observation) is Action.REGENERATE
+        return Action.TAKE_OVER if low else Action.CONTINUE

@@ -1,0 +1,62 @@
+"""Money: a price for each model and kind of token."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from trim.errors import InvalidInput
+from trim.trace import Trace, Usage
+
+
+@dataclass(frozen=True)
+class Price:
+    """Money for a million tokens of each kind: read, read from a cache, written."""
+
+    prompt: float = 0.0
+    cached: float = 0.0
+    output: float = 0.0
+
+    def of(self, usage: Usage) -> float:
+        uncached = usage.prompt_tokens - usage.cached_tokens
+        total = uncached * self.prompt + usage.cached_tokens * self.cached
+        return (total + usage.tokens * self.output) / 1e6
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A price list. The defaults are an example: strong costs 20 times what weak does,
+    cached tokens a tenth of read ones, output four times."""
+
+    weak: Price = Price(0.05, 0.005, 0.2)
+    strong: Price = Price(1.0, 0.1, 4.0)
+    scorer: Price = Price(0.05, 0.005, 0.2)
+
+    def of(self, trace: Trace) -> float:
+        """What a trace cost, discarded drafts and scoring included."""
+        price: dict[str, Price] = vars(self)
+        return sum(price[role].of(usage) for role, usage in trace.usage.items())
+
+
+def read_prices(path: Path) -> Prices:
+    """A price list from JSON: `{"strong": {"prompt": 1, "cached": 0.1, "output": 4}, …}`.
+
+    Raises:
+        InvalidInput: unreadable, an unknown name, or a price that is no number from 0 up.
+    """
+    try:
+        given = json.loads(path.read_text())
+        lists = {role: Price(**kinds) for role, kinds in given.items()}
+        prices = Prices(**lists)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot read the price list ({error.strerror})") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        example = '{"strong": {"prompt": 1, "cached": 0.1, "output": 4}}'
+        raise InvalidInput(f"{path}: not a price list such as {example} ({error})") from error
+    for role, price in lists.items():
+        for kind in fields(Price):
+            value = getattr(price, kind.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise InvalidInput(f"{path}: {role}.{kind.name} must be a number from 0 up")
+    return prices

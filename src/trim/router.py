@@ -1,0 +1,98 @@
+"""The step loop: draft, score, decide, keep or regenerate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+from trim.errors import ContextExceeded, InvalidInput
+from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
+from trim.models.model import Model, Sampling
+from trim.policies.policy import Action, Policy
+from trim.scorers.scorer import Scorer
+from trim.solution import Solution
+from trim.trace import Author, Finish, Trace
+
+
+@dataclass(frozen=True)
+class Router:
+    """Solves problems step by step with a weak and a strong model.
+
+    Attributes:
+        weak, strong: the models that draft and rewrite.
+        scorer: grades drafts; may be None for policies that need no scores.
+        policy: decides about each draft.
+        sampling: settings of both models.
+        max_steps: steps a solution may have.
+    """
+
+    weak: Model
+    strong: Model
+    scorer: Scorer | None
+    policy: Policy
+    sampling: Sampling = field(default_factory=Sampling)
+    max_steps: int = 30
+
+    def __post_init__(self) -> None:
+        if self.policy.needs_scores and self.scorer is None:
+            raise InvalidInput(f"policy {self.policy.name!r} needs a scorer")
+
+    def solve(self, question: str, seed: int = 0) -> Trace:
+        """Solve a problem; `asolve` is the same for use inside an event loop."""
+        return asyncio.run(self.asolve(question, seed))
+
+    async def asolve(self, question: str, seed: int = 0) -> Trace:
+        async for event in self.aevents(question, seed):
+            if isinstance(event, Finished):
+                return event.trace
+        raise AssertionError("a solution always ends with Finished")
+
+    def events(self, question: str, seed: int = 0) -> Iterator[Event]:
+        """Solve a problem and yield what happens; `aevents` is the same with `async for`."""
+        with asyncio.Runner() as runner:
+            events = self.aevents(question, seed)
+
+            async def advance() -> Event | None:
+                return await anext(events, None)
+
+            while event := runner.run(advance()):
+                yield event
+
+    async def aevents(self, question: str, seed: int = 0) -> AsyncIterator[Event]:
+        """The method, step by step (arXiv 2601.10245).
+
+        Raises:
+            InvalidInput: the question is empty.
+            ContextExceeded: the question alone does not fit a model's context.
+            ModelUnavailable: a model or the scorer does not answer.
+        """
+        if not question.strip():
+            raise InvalidInput("the problem is empty; give its text")
+        solution = Solution(question.strip(), seed, self.sampling, self.max_steps)
+        action = self.policy.begin(solution.question)
+        try:
+            while solution.finish is None:
+                index = solution.length + 1
+                if action is Action.TAKE_OVER:
+                    step = await solution.write(self.strong, Author.STRONG)
+                    yield Regenerated(index, step.text, step.tokens)
+                    yield Kept(index, solution.keep(step, Author.STRONG, action))
+                    continue
+                draft = await solution.write(self.weak, Author.WEAK)
+                yield Drafted(index, draft.text, draft.tokens)
+                if self.policy.needs_scores and self.scorer:
+                    yield Scored(index, await solution.score(self.scorer, draft))
+                action = self.policy.decide(solution.observe(draft))
+                yield Decided(index, action)
+                if action is Action.CONTINUE:
+                    yield Kept(index, solution.keep(draft, Author.WEAK, action))
+                else:
+                    step = await solution.write(self.strong, Author.STRONG)
+                    yield Regenerated(index, step.text, step.tokens)
+                    yield Kept(index, solution.keep(step, Author.STRONG, action, draft))
+        except ContextExceeded:
+            if not solution.length:
+                raise
+            solution.finish = Finish.CONTEXT
+        yield Finished(solution.trace(self.policy.name))

@@ -1,0 +1,1 @@
+"""Scorers of steps behind one interface."""

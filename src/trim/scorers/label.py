@@ -1,0 +1,49 @@
+"""A language model that grades a step by one token: "+" right, "-" wrong."""
+
+from __future__ import annotations
+
+import math
+
+from trim.engines.llama_cpp import LlamaCppEngine
+from trim.models.model import Prefix
+from trim.scorers.scorer import Scores
+from trim.steps import join_steps
+
+RIGHT, WRONG = "+", "-"
+
+
+class LabelScorer:
+    """Reads the trace so far and compares the probabilities of the two label tokens.
+
+    The score is p(+) / (p(+) + p(-)), the probability that the newest step is right.
+    """
+
+    def __init__(self, engine: LlamaCppEngine, name: str) -> None:
+        self.engine = engine
+        self.name = name
+
+    async def score(self, trace: Prefix, first: int) -> Scores:
+        values, prompt_tokens, cached_tokens, tokens, seconds = [], 0, 0, 0, 0.0
+        for end in range(first + 1, len(trace.steps) + 1):
+            answer = await self.engine.complete(
+                join_steps(trace.question, trace.steps[:end]),
+                n_predict=1,
+                temperature=0.0,
+                logprobs=8,
+            )
+            top = answer.raw["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+            values.append(label_probability({entry["token"]: entry["logprob"] for entry in top}))
+            prompt_tokens += answer.prompt_tokens
+            cached_tokens += answer.cached_tokens
+            tokens += answer.tokens
+            seconds += answer.seconds
+        return Scores(tuple(values), prompt_tokens, cached_tokens, tokens, seconds)
+
+
+def label_probability(log_probabilities: dict[str, float]) -> float:
+    """p(+) / (p(+) + p(-)), in [0, 1]; 0.5 where neither label is among the likeliest."""
+    right = log_probabilities.get(RIGHT, -math.inf)
+    wrong = log_probabilities.get(WRONG, -math.inf)
+    if right == wrong == -math.inf:
+        return 0.5
+    return 1 / (1 + math.exp(min(wrong - right, 700.0)))

@@ -1,0 +1,43 @@
+"""What the router needs from a scorer: how likely each of the newest steps is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from trim.models.model import Prefix
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of consecutive steps, the newest last, and what they cost.
+
+    Attributes:
+        values: one in [0, 1] for each step that was asked for.
+        prompt_tokens: tokens read, cached ones included.
+        cached_tokens: how many of those the engine had in its cache.
+        tokens: tokens decoded, for scorers that answer by writing.
+        seconds: from request to answer, waiting included.
+    """
+
+    values: tuple[float, ...]
+    prompt_tokens: int
+    cached_tokens: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Scorer(Protocol):
+    """A process reward model, or anything that grades the steps of a solution."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def score(self, trace: Prefix, first: int) -> Scores:
+        """Score the steps `first`, `first + 1`, … of a trace (counted from 0).
+
+        Raises:
+            ContextExceeded: the trace does not fit.
+            ModelUnavailable: the scorer does not answer.
+        """
+        ...

@@ -1,0 +1,107 @@
+"""How solving looks on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
+from trim.policies.policy import Action
+from trim.prices import Prices
+from trim.trace import Author, Trace
+
+COLOURS = {Author.WEAK: "cyan", Author.STRONG: "magenta"}
+
+
+def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Trace:
+    """Print what happens as it happens; returns the finished trace."""
+    weak = strong = discarded = 0
+    draft, score = "", None
+    for event in events:
+        match event:
+            case Drafted(text=text, tokens=tokens):
+                draft, score = text, None
+                weak += tokens
+            case Scored(score=value):
+                score = value
+            case Decided(index, action) if action is not Action.CONTINUE:
+                shown = Text(f"{index:>3}  ", "dim").append(draft, "strike dim cyan")
+                console.print(
+                    shown, Text(f"     score {shown_score(score)} → {action}", "yellow"), sep="\n"
+                )
+            case Regenerated(tokens=tokens):
+                strong += tokens
+            case Kept(index, step):
+                if step.draft is not None:
+                    discarded += step.draft_tokens
+                colour = COLOURS[step.author]
+                console.print(Text(f"{index:>3}  ", "dim").append(step.text, colour))
+                kept = f"score {shown_score(score)} → keep · " if step.author is Author.WEAK else ""
+                cost = f"{weak} weak tokens ({discarded} discarded), {strong} strong"
+                cut = " · cut at its token limit" if step.truncated else ""
+                console.print(Text(f"     {step.author} · {kept}so far {cost}{cut}", "dim"))
+            case Finished(trace):
+                console.print(
+                    f"Answer [bold]{escape(str(trace.answer))}[/bold] ({trace.finish}):"
+                    f" {trace.strong_tokens} strong tokens,"
+                    f" {trace.weak_tokens} weak kept, {trace.discarded_tokens} discarded,"
+                    f" {trace.interventions} interventions, {trace.seconds:.2f} s,"
+                    f" {prices.of(trace) * 1e6:.0f} millionths in money"
+                )
+                return trace
+    raise AssertionError("events always end with Finished")
+
+
+def shown_score(score: float | None) -> str:
+    return "none" if score is None else f"{score:.2f}"
+
+
+def points_table(summary: Mapping[str, Any]) -> Table:
+    """The points of a summary, a policy a row."""
+    table = Table(title=f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}")
+    table.add_column("policy")
+    for heading in (
+        "accuracy",
+        "95 %",
+        "strong share",
+        "strong",
+        "weak kept",
+        "discarded",
+        "rewrites",
+    ):
+        table.add_column(heading, justify="right")
+    for point in summary["points"]:
+        setting = "" if point["setting"] is None else f":{point['setting']:g}"
+        low, high = point["accuracy_ci"]
+        share = point["strong_share"]
+        table.add_row(
+            f"{point['policy']}{setting}",
+            f"{point['accuracy']:.1%}",
+            f"{low:.1%} – {high:.1%}",
+            "" if share is None else f"{share:.1%}",
+            f"{point['strong_tokens_mean']:.1f}",
+            f"{point['weak_tokens_mean']:.1f}",
+            f"{point['discarded_tokens_mean']:.1f}",
+            f"{point['interventions_mean']:.2f}",
+        )
+    return table
+
+
+def curves_table(summary: Mapping[str, Any]) -> Table:
+    """The metrics of a summary's curves, a family a row."""
+    table = Table(title="cost to reach a share of the gap, as share of strong tokens")
+    for heading in ("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for family, curve in summary["curves"].items():
+        shares = [curve["cpt"] and curve["cpt"][level] for level in ("50", "80", "95")]
+        table.add_row(
+            family,
+            *("–" if share is None else f"{share:.1%}" for share in shares),
+            *("–" if curve[key] is None else f"{curve[key]:.2f}" for key in ("delta_ibc", "apgr")),
+        )
+    return table

@@ -1,0 +1,145 @@
+"""What happened while one problem was solved, and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from trim.policies.policy import Action
+
+
+class Author(StrEnum):
+    """Which model wrote a step."""
+
+    WEAK = "weak"
+    STRONG = "strong"
+
+
+class Finish(StrEnum):
+    """Why a solution ended."""
+
+    ANSWER = "answer"
+    """A kept step holds the boxed answer."""
+    STOP = "stop"
+    """The model ended the solution by itself, without an answer."""
+    STEPS = "steps"
+    """The limit on the number of steps was reached: unfinished."""
+    CONTEXT = "context"
+    """The next step no longer fits a model's context: unfinished."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that one model or scorer read and wrote; `cached_tokens` are part of the prompt's."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.tokens + other.tokens,
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kept step.
+
+    Attributes:
+        text: as kept, without its separator.
+        author: which model wrote it.
+        action: what the policy decided about the draft.
+        score: the draft's score in [0, 1]; None where the policy needs no scores.
+        draft: the weak model's draft where it was discarded, else None.
+        draft_tokens: tokens that the weak model decoded for this step.
+        strong_tokens: tokens that the strong model decoded for this step.
+        truncated: whether the kept text was cut by a token limit.
+    """
+
+    text: str
+    author: Author
+    action: Action
+    score: float | None = None
+    draft: str | None = None
+    draft_tokens: int = 0
+    strong_tokens: int = 0
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A solved problem: its steps, its answer and the tokens of every part.
+
+    Attributes:
+        steps: kept steps in order.
+        answer: content of the last boxed answer, None without one.
+        usage: tokens of `weak`, `strong` and `scorer`, discarded drafts included.
+        seconds: time spent waiting for models and scorer, one after the other.
+        problem_id, correct: filled in by an evaluation.
+    """
+
+    question: str
+    policy: str
+    seed: int
+    steps: tuple[Step, ...] = ()
+    answer: str | None = None
+    finish: Finish = Finish.STOP
+    usage: dict[str, Usage] = field(
+        default_factory=lambda: {"weak": Usage(), "strong": Usage(), "scorer": Usage()}
+    )
+    seconds: float = 0.0
+    problem_id: str | None = None
+    correct: bool | None = None
+
+    @property
+    def solution(self) -> str:
+        return "\n\n".join(step.text for step in self.steps)
+
+    @property
+    def strong_tokens(self) -> int:
+        """C(q; pi): tokens that the strong model decoded."""
+        return self.usage["strong"].tokens
+
+    @property
+    def discarded_tokens(self) -> int:
+        """Weak tokens whose draft was not kept."""
+        return sum(step.draft_tokens for step in self.steps if step.author is Author.STRONG)
+
+    @property
+    def weak_tokens(self) -> int:
+        """Weak tokens that were kept."""
+        return self.usage["weak"].tokens - self.discarded_tokens
+
+    @property
+    def interventions(self) -> int:
+        """Drafts that the strong model rewrote (a solution it writes alone has none)."""
+        return sum(
+            step.action is not Action.CONTINUE and step.draft is not None for step in self.steps
+        )
+
+    @property
+    def truncated_steps(self) -> int:
+        return sum(step.truncated for step in self.steps)
+
+    @property
+    def unfinished(self) -> bool:
+        return self.finish in (Finish.STEPS, Finish.CONTEXT)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(record: dict[str, Any]) -> Trace:
+        """The inverse of `to_json`; KeyError, TypeError or ValueError on another shape."""
+        steps = tuple(
+            Step(**{**step, "author": Author(step["author"]), "action": Action(step["action"])})
+            for step in record["steps"]
+        )
+        usage = {name: Usage(**counts) for name, counts in record["usage"].items()}
+        return replace(
+            Trace(**{**record, "steps": steps, "usage": usage}), finish=Finish(record["finish"])
+        )

@@ -1,0 +1,231 @@
+"""The summary's schema, and the plot and report that are made from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from trim.evaluation.curve import Curve
+from trim.evaluation.plot import plot_curves
+from trim.evaluation.report import spread, write_report
+
+SCHEMA = json.loads(
+    (Path(__file__).parents[1] / "docs" / "summary.schema.json").read_text(encoding="utf-8")
+)
+HOSTILE = "<script>alert('x')</script> & \"quoted\" <img src=http://example.org/x.png>"
+
+
+def point(policy: str, setting: float | None, accuracy: float, share: float) -> dict[str, Any]:
+    return {
+        "policy": policy,
+        "setting": setting,
+        "accuracy": accuracy,
+        "accuracy_ci": [accuracy - 0.05, accuracy + 0.05],
+        "strong_share": share,
+        "strong_tokens_mean": 120 * share,
+        "weak_tokens_mean": 80.5,
+        "discarded_tokens_mean": 12.0,
+        "scorer_tokens_mean": 300.0,
+        "interventions_mean": 1.25,
+        "seconds_mean": 0.04,
+        "money_mean": None,
+        "prompt_tokens_mean": {
+            model: {"cached": 10.0, "uncached": 5.0} for model in ("weak", "strong", "scorer")
+        },
+        "truncated_steps_mean": 0.0,
+        "unfinished": 0,
+        "rescued": None if policy == "weak" else {"1": 8, "2": 3, "3": 1, "more": 0},
+    }
+
+
+def make_summary() -> dict[str, Any]:
+    points = [
+        point("weak", None, 0.3, 0),
+        point("thr", 0.2, 0.55, 0.12),
+        point("thr", 0.6, 0.7, 0.25),
+        point("random", 0.3, 0.4, 0.3),
+        point("oracle", None, 0.85, 0.2),
+        point("strong", None, 0.9, 1),
+    ]
+    curves = {
+        family: Curve(
+            0.3,
+            0.9,
+            120,
+            tuple((p["strong_share"], p["accuracy"]) for p in points if p["policy"] == family),
+        ).summary()
+        for family in ("thr", "random")
+    }
+    difference = {
+        "a": {"policy": "thr", "setting": 0.6},
+        "b": {"policy": "random", "setting": 0.3},
+        "accuracy_difference": 0.3,
+        "interval": [0.21, 0.38],
+    }
+    return {
+        "suite": "chain",
+        "n": 100,
+        "seed": 7,
+        "points": points,
+        "curves": curves,
+        "differences": [difference],
+    }
+
+
+def make_trace(policy: str, setting: float | None, index: int = 0) -> dict[str, Any]:
+    return {
+        "problem_id": f"chain-7-{index}",
+        "question": HOSTILE,
+        "policy": policy,
+        "setting": setting,
+        "correct": True,
+        "answer": HOSTILE,
+        "finish": "answer",
+        "seconds": 0.0312,
+        "steps": [
+            {
+                "text": HOSTILE,
+                "author": "strong",
+                "action": "regenerate",
+                "score": 0.125,
+                "draft": f"discarded {HOSTILE}",
+                "draft_tokens": 9,
+                "strong_tokens": 11,
+                "truncated": False,
+            },
+            {
+                "text": "kept as it was",
+                "author": "weak",
+                "action": "continue",
+                "score": None,
+                "draft": None,
+                "draft_tokens": 8,
+                "strong_tokens": 0,
+                "truncated": True,
+            },
+        ],
+    }
+
+
+class Page(HTMLParser):
+    """Collects what a page is made of."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        names = ("src", "href", "xlink:href", "srcset", "action")
+        self.references += [value or "" for name, value in attributes if name in names]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def report(folder: Path, summary: dict[str, Any], traces: list[dict[str, Any]]) -> str:
+    plot_curves(summary, [folder / "plot.svg"])
+    svg = (folder / "plot.svg").read_text(encoding="utf-8")
+    write_report(summary, traces, svg, folder / "report.html")
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_schema_accepts_a_summary_and_nothing_misspelt() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    validator = Draft202012Validator(SCHEMA)
+    summary = json.loads(json.dumps(make_summary()))
+    validator.validate(summary)
+    summary["points"][0]["acuracy"] = 0.5
+    assert not validator.is_valid(summary)
+
+
+def test_schema_accepts_undefined_metrics() -> None:
+    summary = make_summary() | {"curves": {"thr": Curve(0.5, 0.5, 100, ((0.1, 0.6),)).summary()}}
+    Draft202012Validator(SCHEMA).validate(summary)
+
+
+def test_plot_writes_both_formats_and_leaves_nothing_else(tmp_path: Path) -> None:
+    paths = [tmp_path / "curve.png", tmp_path / "curve.svg"]
+    plot_curves(make_summary(), paths)
+    assert sorted(tmp_path.iterdir()) == paths
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
+    svg = paths[1].read_text(encoding="utf-8")
+    for words in ("thr", "oracle", "weak alone 30.0 %", "performance gap recovered"):
+        assert words in svg
+
+
+def test_plot_is_reproducible(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.svg", tmp_path / "second.svg"
+    for path in (first, second):
+        plot_curves(make_summary(), [path])
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("left_out", ["weak", "strong"])
+def test_plot_without_one_of_the_models_alone(tmp_path: Path, left_out: str) -> None:
+    summary = make_summary()
+    summary["points"] = [p for p in summary["points"] if p["policy"] != left_out]
+    if left_out == "strong":
+        for entry in summary["points"]:
+            entry["strong_share"] = None
+    plot_curves(summary, [tmp_path / "curve.svg"])
+    svg = (tmp_path / "curve.svg").read_text(encoding="utf-8")
+    assert f"{left_out} alone" not in svg.replace("% of strong alone", "")
+    assert "performance gap" not in svg
+
+
+def test_report_holds_plot_tables_and_traces(tmp_path: Path) -> None:
+    html = report(tmp_path, make_summary(), [make_trace("thr", 0.2), make_trace("weak", None)])
+    page = Page(html)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plot.svg", "report.html"]
+    assert page.tags.count("svg") == 1
+    assert page.tags.count("table") == 4
+    assert page.tags.count("details") == 1
+    for text in ("chain", "100 problems, seed 7", "thr 0.6", "21.0 to 38.0", "score 0.125"):
+        assert text in page.text
+    struck = re.findall(r"<del[^>]*>(.*?)</del>", html, flags=re.DOTALL)
+    assert len(struck) == 1 and struck[0].startswith("discarded")
+
+
+def test_report_needs_nothing_from_outside(tmp_path: Path) -> None:
+    page = Page(report(tmp_path, make_summary(), [make_trace("thr", 0.2)]))
+    assert all(reference.startswith("#") for reference in page.references)
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+
+
+def test_report_escapes_model_text(tmp_path: Path) -> None:
+    html = report(tmp_path, make_summary(), [make_trace("thr", 0.2)])
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert HOSTILE in Page(html).text
+
+
+def test_report_survives_text_that_is_not_unicode(tmp_path: Path) -> None:
+    trace = make_trace("thr", 0.2) | {"question": "half \ud83d a character"}
+    assert "half ? a character" in report(tmp_path, make_summary(), [trace])
+
+
+def test_report_of_little(tmp_path: Path) -> None:
+    summary = make_summary() | {"curves": {}, "differences": []}
+    summary["points"] = summary["points"][:1]
+    page = Page(report(tmp_path, summary, []))
+    assert page.tags.count("table") == 1
+    assert "details" not in page.tags
+
+
+def test_shown_traces_cover_every_policy_and_setting() -> None:
+    traces = [make_trace("thr", 0.2, i) for i in range(60)]
+    traces += [make_trace("random", 0.3, 0), make_trace("strong", None, 0)]
+    shown = spread(traces, 40)
+    assert len(shown) == 40
+    assert [t["policy"] for t in shown].count("random") == 1
+    assert [t["policy"] for t in shown].count("strong") == 0
