@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -50,8 +51,8 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Tr
                     f"Answer [bold]{escape(str(trace.answer))}[/bold] ({trace.finish}):"
                     f" {trace.strong_tokens} strong tokens,"
                     f" {trace.weak_tokens} weak kept, {trace.discarded_tokens} discarded,"
-                    f" {trace.interventions} interventions, {trace.seconds:.2f} s,"
-                    f" {prices.of(trace) * 1e6:.0f} millionths in money"
+                    f" {trace.interventions} rewrites, {trace.seconds:.2f} s,"
+                    f" money {prices.of(trace):.6f}"
                 )
                 return trace
     raise AssertionError("events always end with Finished")
@@ -63,18 +64,11 @@ def shown_score(score: float | None) -> str:
 
 def points_table(summary: Mapping[str, Any]) -> Table:
     """The points of a summary, a policy a row."""
-    table = Table(title=f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}")
-    table.add_column("policy")
-    for heading in (
-        "accuracy",
-        "95 %",
-        "strong share",
-        "strong",
-        "weak kept",
-        "discarded",
-        "rewrites",
-    ):
-        table.add_column(heading, justify="right")
+    title = f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("policy", no_wrap=True)
+    for heading in ("right", "95 %", "share c", "strong", "weak", "dropped", "edits"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for point in summary["points"]:
         setting = "" if point["setting"] is None else f":{point['setting']:g}"
         low, high = point["accuracy_ci"]
@@ -82,7 +76,7 @@ def points_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(
             f"{point['policy']}{setting}",
             f"{point['accuracy']:.1%}",
-            f"{low:.1%} – {high:.1%}",
+            f"{100 * low:.0f}–{100 * high:.0f} %",
             "" if share is None else f"{share:.1%}",
             f"{point['strong_tokens_mean']:.1f}",
             f"{point['weak_tokens_mean']:.1f}",
@@ -94,7 +88,7 @@ def points_table(summary: Mapping[str, Any]) -> Table:
 
 def curves_table(summary: Mapping[str, Any]) -> Table:
     """The metrics of a summary's curves, a family a row."""
-    table = Table(title="cost to reach a share of the gap, as share of strong tokens")
+    table = Table(title="share c at which part of the gap is closed", box=SIMPLE_HEAD)
     for heading in ("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
     for family, curve in summary["curves"].items():

@@ -61,7 +61,9 @@ class LlamaCppEngine:
         try:
             self._server = xllamacpp.Server(parameters)
         except Exception as error:
-            raise ModelUnavailable(f"{path}: llama.cpp cannot load this file ({error})") from error
+            raise ModelUnavailable(
+                f"{path}: damaged, or a model that llama.cpp cannot load ({error})"
+            ) from error
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=path.stem)
 
     async def complete(self, prompt: str, **settings: Any) -> Answer:
@@ -92,7 +94,7 @@ class LlamaCppEngine:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what llama.cpp would abort on: it ends the process on some broken files.
+    """Say what is wrong with a file where llama.cpp would only say that it did not load.
 
     Raises:
         InvalidInput: the file is missing, is no GGUF file, or is cut short.

@@ -126,21 +126,19 @@ def describe_curves(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def describe_differences(solved: Solved) -> list[dict[str, Any]]:
-    """Each policy against the strong model alone, as intervals over the same problems."""
-    if "strong" not in solved:
-        return []
-    strong = correctness(solved["strong"])
-    differences = []
-    for name, traces in solved.items():
-        if name == "strong":
-            continue
-        difference = correctness(traces) - strong
-        differences.append(
-            {
-                "a": dict(zip(("policy", "setting"), split_name(name), strict=True)),
-                "b": {"policy": "strong", "setting": None},
-                "accuracy_difference": float(difference.mean()),
-                "interval": list(paired_interval(correctness(traces), strong)),
-            }
-        )
-    return differences
+    """Every policy against each of the two models alone, paired over the problems."""
+    return [
+        {
+            "a": dict(zip(("policy", "setting"), split_name(name), strict=True)),
+            "b": {"policy": alone, "setting": None},
+            "accuracy_difference": mean_difference(traces, solved[alone]),
+            "interval": list(paired_interval(correctness(traces), correctness(solved[alone]))),
+        }
+        for alone in ("weak", "strong")
+        for name, traces in solved.items()
+        if alone in solved and name != alone
+    ]
+
+
+def mean_difference(a: Sequence[Trace], b: Sequence[Trace]) -> float:
+    return float((correctness(a) - correctness(b)).mean())

@@ -58,7 +58,7 @@ class Line:
         if not self.source:
             return f"{self.number}) {self.code()}, so {self.target} is {self.operand}."
         operation = self.operation(values)
-        recalled = dict.fromkeys(name for name in (self.source, self.operand) if name in values)
+        recalled = {str(name): None for name in (self.source, self.operand) if name in values}
         return (
             f"{self.number}) {self.code()}: "
             + "".join(f"{name} is {values[name]}, " for name in recalled)
@@ -73,7 +73,15 @@ class Line:
 
 @dataclass(frozen=True)
 class ProgramSuite:
-    """Programs of `fewest` to `most` lines that calculate, between inputs and print."""
+    """Programs of `fewest` to `most` lines that calculate, between inputs and print.
+
+    Attributes:
+        critical: share of the calculations with a number that a small model finds hard.
+        two_variables: share that add or subtract two variables.
+        reassigned: share that change a variable instead of making a new one.
+        newest: share that go on with the variable of the line before, so that no older
+            value has to be looked up.
+    """
 
     name: str
     fewest: int
@@ -81,6 +89,7 @@ class ProgramSuite:
     critical: float
     two_variables: float
     reassigned: float
+    newest: float
 
     def draw(self, random: Random, identifier: str) -> Problem:
         names = random.sample(VARIABLES, 5)
@@ -94,7 +103,9 @@ class ProgramSuite:
             if line.prints:
                 return
             if line.source:
-                values[line.target] = line.operation(values).apply(values[line.source])
+                result = line.operation(values).apply(values[line.source])
+                values.pop(line.target, None)  # keeps the newest variable last
+                values[line.target] = result
             else:
                 values[line.target] = int(line.operand)
 
@@ -122,7 +133,8 @@ class ProgramSuite:
                 return Line(number, target, a, "+", b)
             if values[a] - values[b] >= 2:
                 return Line(number, target, a, "-", b)
-        source = random.choice(sorted(values))
+        newest = list(values)[-1]
+        source = newest if random.random() < self.newest else random.choice(sorted(values))
         draw = critical_operation if random.random() < self.critical else routine_operation
         operation = draw(random, values[source])
         return Line(number, target, source, operation.symbol, operation.operand)
@@ -141,4 +153,6 @@ class ProgramSuite:
             return None
 
 
-PROGRAM = ProgramSuite("program", fewest=3, most=6, critical=0.4, two_variables=0.3, reassigned=0.4)
+PROGRAM = ProgramSuite(
+    "program", fewest=3, most=6, critical=0.4, two_variables=0.25, reassigned=0.3, newest=0.5
+)

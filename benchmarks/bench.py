@@ -1,0 +1,158 @@
+"""Ratios that matter, measured in one run on the shipped models: `make bench`.
+
+Prints and writes to build/bench.json: problems a second routed against one model alone,
+the share of the time in which no model was at work, a sweep of 20 thresholds with
+shared prefixes against 20 separate runs, and peak memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from trim.embedded import SAMPLING, load_embedded
+from trim.evaluation.run import Evaluation
+from trim.evaluation.store import TraceStore
+from trim.evaluation.suites import CHAIN, generate
+from trim.files import write_atomically
+from trim.models.model import Completion, Model, Prefix, Sampling
+from trim.policies.registry import parse_policies
+from trim.scorers.scorer import Scorer, Scores
+from trim.trace import Trace
+
+Result = TypeVar("Result")
+PROBLEMS, SEED, ROUNDS = 150, 77, 3
+SWEEP_PROBLEMS = 60
+THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 21)]
+OUT = Path("build/bench.json")
+
+
+class Clock:
+    """Seconds during which at least one call was under way."""
+
+    def __init__(self) -> None:
+        self.busy = self._since = 0.0
+        self._calls = 0
+
+    async def time(self, call: Awaitable[Result]) -> Result:
+        if self._calls == 0:
+            self._since = time.perf_counter()
+        self._calls += 1
+        try:
+            return await call
+        finally:
+            self._calls -= 1
+            if self._calls == 0:
+                self.busy += time.perf_counter() - self._since
+
+
+@dataclass(frozen=True)
+class TimedModel:
+    model: Model
+    clock: Clock
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
+        return await self.clock.time(self.model.write_step(prefix, sampling, seed))
+
+
+@dataclass(frozen=True)
+class TimedScorer:
+    scorer: Scorer
+    clock: Clock
+
+    @property
+    def name(self) -> str:
+        return self.scorer.name
+
+    async def score(self, trace: Prefix, first: int) -> Scores:
+        return await self.clock.time(self.scorer.score(trace, first))
+
+
+def run(evaluation: Evaluation, *specs: str, share: bool = True) -> tuple[float, list[Trace]]:
+    """Seconds for an evaluation with these policies, and its traces."""
+    policies = [policy for spec in specs for policy in parse_policies(spec)]
+    evaluation = replace(evaluation, policies=policies, share_prefixes=share)
+    with TemporaryDirectory() as folder:
+        store = TraceStore(Path(folder), {"policies": [policy.name for policy in policies]})
+        started = time.perf_counter()
+        asyncio.run(evaluation.run(store))
+        seconds = time.perf_counter() - started
+        store.close()
+        return seconds, store.read()
+
+
+def outcome(traces: list[Trace]) -> dict[tuple[str, str], object]:
+    """What must not depend on sharing: texts, decisions, tokens, answers."""
+    return {
+        (t.policy, t.problem_id or ""): (t.steps, t.answer, t.correct, t.usage["strong"].tokens)
+        for t in traces
+    }
+
+
+def main() -> None:
+    models = load_embedded()
+    problems = list(generate(CHAIN, PROBLEMS, SEED))
+    evaluation = Evaluation(problems, [], models.weak, models.strong, models.scorer, SEED, SAMPLING)
+    speeds: dict[str, list[float]] = {"weak": [], "strong": [], "thr:0.5": []}
+    for _ in range(ROUNDS):
+        for spec, measured in speeds.items():
+            measured.append(PROBLEMS / run(evaluation, spec)[0])
+    median = {spec: statistics.median(measured) for spec, measured in speeds.items()}
+
+    # One problem at a time: with more, another problem's call would hide the time outside.
+    clock = Clock()
+    timed = replace(
+        evaluation,
+        problems=problems[:SWEEP_PROBLEMS],
+        weak=TimedModel(models.weak, clock),
+        strong=TimedModel(models.strong, clock),
+        scorer=TimedScorer(models.scorer, clock),
+        concurrency=1,
+    )
+    alone_seconds, _ = run(timed, "thr:0.5")
+
+    sweep = replace(evaluation, problems=problems[:SWEEP_PROBLEMS])
+    shared_seconds, shared = run(sweep, *(f"thr:{k}" for k in THRESHOLDS))
+    separate_seconds, separate = 0.0, []
+    for threshold in THRESHOLDS:
+        seconds, traces = run(sweep, f"thr:{threshold}", share=False)
+        separate_seconds += seconds
+        separate += traces
+    differing = sum(outcome(shared)[key] != value for key, value in outcome(separate).items())
+
+    figures = {
+        "problems": PROBLEMS,
+        "rounds": ROUNDS,
+        "problems_per_second": {spec: round(speed, 2) for spec, speed in median.items()},
+        "routed_over_strong": round(median["thr:0.5"] / median["strong"], 3),
+        "routed_over_weak": round(median["thr:0.5"] / median["weak"], 3),
+        "share_outside_models": round(1 - clock.busy / alone_seconds, 4),
+        "sweep_thresholds": len(THRESHOLDS),
+        "sweep_problems": SWEEP_PROBLEMS,
+        "sweep_shared_over_separate": round(shared_seconds / separate_seconds, 3),
+        "sweep_differing_traces": differing,
+        "sweep_traces": len(separate),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "python": sys.version.split()[0],
+    }
+    OUT.parent.mkdir(exist_ok=True)
+    write_atomically(OUT, json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+    print(f"written to {OUT}")
+
+
+if __name__ == "__main__":
+    main()
