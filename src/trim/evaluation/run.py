@@ -46,9 +46,12 @@ class Evaluation:
         Interrupted at any moment, the store holds every problem finished so far.
         """
         missing = iter([p for p in self.problems if p.id not in store.finished])
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.concurrency):
-                group.create_task(self._solve_each(missing, store, progress))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.concurrency):
+                    group.create_task(self._solve_each(missing, store, progress))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
 
     async def _solve_each(
         self, problems: Iterator[Problem], store: TraceStore, progress: Callable[[], None]

@@ -40,7 +40,6 @@ from trim.evaluation.suites.arithmetic import (
     routine_operation,
     wrapping_operation,
 )
-from trim.evaluation.suites.program import VARIABLES
 
 NO_LOSS = -100
 
@@ -55,16 +54,14 @@ class Arguments:
     updates: int
     mixture: dict[str, float] = field(
         default_factory=lambda: {
-            "drill": 0.1,
-            "recall": 0.12,
+            "drill": 0.15,
             "chain": 0.15,
-            "chain-hard": 0.23,
-            "words": 0.15,
+            "chain-hard": 0.25,
+            "words": 0.2,
             "program": 0.25,
         }
     )
-    """Share of the sequences drawn from each suite; `drill` is bare equations,
-    `recall` bare values of variables."""
+    """Share of the sequences drawn from each suite; `drill` is bare equations."""
     batch_tokens: int = 3072
     matrix_rate: float = 0.01
     embedding_rate: float = 0.004
@@ -99,29 +96,10 @@ def draw_drill(tokenizer: Tokenizer, random: Random) -> tuple[list[int], list[in
     return tokens[:-1], targets
 
 
-def draw_recall(tokenizer: Tokenizer, random: Random) -> tuple[list[int], list[int]]:
-    """Variables that are set and recalled, to learn to look up the newest value of a name."""
-    names = random.sample(VARIABLES, random.randint(2, 6))
-    values: dict[str, int] = {}
-    tokens, targets = [BEGIN], []
-    for _ in range(30):
-        name = random.choice(names)
-        recalled = name in values and random.random() < 0.75
-        if not recalled:
-            values[name] = random.randint(2, LARGEST)
-        for text, with_loss in ((f" {name} is", False), (f" {values[name]},", recalled)):
-            piece = tokenizer.encode(text).ids
-            tokens += piece
-            targets += piece if with_loss else [NO_LOSS] * len(piece)
-    return tokens[:-1], targets
-
-
 def draw_sequence(tokenizer: Tokenizer, kind: str, random: Random) -> tuple[list[int], list[int]]:
     """Tokens of one training text, and the targets: the next token where loss is taken."""
     if kind == "drill":
         return draw_drill(tokenizer, random)
-    if kind == "recall":
-        return draw_recall(tokenizer, random)
     problem = draw_for_training(SUITES[kind], random)
     prompt = [BEGIN, *tokenizer.encode(problem.question + "\n\n").ids]
     solution = [*tokenizer.encode("\n\n".join(problem.steps)).ids, END]

@@ -15,7 +15,7 @@ from trim.evaluation.suites.arithmetic import (
 )
 from trim.evaluation.suites.problem import Problem
 
-VARIABLES = "abcdhkmnpqrtvwxyz"
+VARIABLES = "ab"
 QUESTIONS = (
     "What does this program print?",
     "Which number does the program print?",
@@ -24,63 +24,74 @@ QUESTIONS = (
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line: `target = source symbol operand`, a number put in a variable, or a print.
-
-    `operand` is a number, or the name of a variable.
-    """
+class SetLine:
+    """`a = 7`"""
 
     number: int
     target: str
-    source: str = ""
-    symbol: str = ""
-    operand: int | str = 0
-
-    @property
-    def prints(self) -> bool:
-        return not self.source and not self.symbol and self.operand == ""
+    value: int
 
     def code(self) -> str:
-        if self.prints:
-            return f"print({self.target})"
-        if not self.source:
-            return f"{self.target} = {self.operand}"
-        return f"{self.target} = {self.source} {self.symbol} {self.operand}"
+        return f"{self.target} = {self.value}"
 
     def step(self, values: Mapping[str, int]) -> str:
-        """The step that carries the line out; KeyError where a variable has no value."""
-        if self.prints:
-            value = values[self.target]
-            return (
-                f"{self.number}) print({self.target}), and {self.target} is {value}."
-                f"\nThe answer is \\boxed{{{value}}}."
-            )
-        if not self.source:
-            return f"{self.number}) {self.code()}, so {self.target} is {self.operand}."
-        operation = self.operation(values)
-        recalled = {str(name): None for name in (self.source, self.operand) if name in values}
-        return (
-            f"{self.number}) {self.code()}: "
-            + "".join(f"{name} is {values[name]}, " for name in recalled)
-            + f"{operation.equation(values[self.source])},"
-            f" so {self.target} is {operation.apply(values[self.source])}."
-        )
+        state = describe({**values, self.target: self.value})
+        return f"{self.number}) {self.code()}, so {state}."
+
+
+@dataclass(frozen=True)
+class CalculateLine:
+    """`a = b * 3`, or with a second variable: `a = a + b`."""
+
+    number: int
+    target: str
+    source: str
+    symbol: str
+    operand: int | str
+
+    def code(self) -> str:
+        return f"{self.target} = {self.source} {self.symbol} {self.operand}"
 
     def operation(self, values: Mapping[str, int]) -> Operation:
         operand = values[self.operand] if isinstance(self.operand, str) else self.operand
         return Operation(self.symbol, operand)
 
+    def result(self, values: Mapping[str, int]) -> int:
+        return self.operation(values).apply(values[self.source])
+
+    def step(self, values: Mapping[str, int]) -> str:
+        equation = self.operation(values).equation(values[self.source])
+        state = describe({**values, self.target: self.result(values)})
+        return f"{self.number}) {self.code()}: {equation}, so {state}."
+
+
+@dataclass(frozen=True)
+class PrintLine:
+    """`print(a)`"""
+
+    number: int
+    target: str
+
+    def code(self) -> str:
+        return f"print({self.target})"
+
+    def step(self, values: Mapping[str, int]) -> str:
+        value = values[self.target]
+        return f"{self.number}) {self.code()} shows {value}.\nThe answer is \\boxed{{{value}}}."
+
+
+def describe(values: Mapping[str, int]) -> str:
+    """The variables in a fixed order: `a is 7 and b is 26`."""
+    return " and ".join(f"{name} is {values[name]}" for name in VARIABLES if name in values)
+
 
 @dataclass(frozen=True)
 class ProgramSuite:
-    """Programs of `fewest` to `most` lines that calculate, between inputs and print.
+    """Programs of `fewest` to `most` lines that calculate, between two inputs and a print.
 
     Attributes:
         critical: share of the calculations with a number that a small model finds hard.
-        two_variables: share that add or subtract two variables.
-        reassigned: share that change a variable instead of making a new one.
-        newest: share that go on with the variable of the line before, so that no older
-            value has to be looked up.
+        two_variables: share of the lines that add or subtract the two variables.
     """
 
     name: str
@@ -88,71 +99,50 @@ class ProgramSuite:
     most: int
     critical: float
     two_variables: float
-    reassigned: float
-    newest: float
 
     def draw(self, random: Random, identifier: str) -> Problem:
-        names = random.sample(VARIABLES, 5)
-        values: dict[str, int] = {}
-        lines: list[Line] = []
-        steps: list[str] = []
-
-        def write(line: Line) -> None:
+        a, b = random.randint(2, 60), random.randint(2, 60)
+        values = {"a": a, "b": b}
+        lines: list[SetLine | CalculateLine | PrintLine] = [
+            SetLine(1, "a", a),
+            SetLine(2, "b", b),
+        ]
+        steps = [lines[0].step({}), lines[1].step({"a": a})]
+        for _ in range(random.randint(self.fewest, self.most)):
+            line = self._draw_line(random, len(lines) + 1, values)
             lines.append(line)
             steps.append(line.step(values))
-            if line.prints:
-                return
-            if line.source:
-                result = line.operation(values).apply(values[line.source])
-                values.pop(line.target, None)  # keeps the newest variable last
-                values[line.target] = result
-            else:
-                values[line.target] = int(line.operand)
-
-        for name in names[:2]:
-            write(Line(len(lines) + 1, name, operand=random.randint(2, 60)))
-        for _ in range(random.randint(self.fewest, self.most)):
-            write(self._draw_line(random, len(lines) + 1, names, values))
-        write(Line(len(lines) + 1, lines[-1].target, operand=""))
+            values[line.target] = line.result(values)
+        lines.append(PrintLine(len(lines) + 1, random.choice(VARIABLES)))
+        steps.append(lines[-1].step(values))
         question = "\n".join(
-            [random.choice(QUESTIONS)] + [f"{line.number}) {line.code()}" for line in lines]
+            [random.choice(QUESTIONS), *(f"{line.number}) {line.code()}" for line in lines)]
         )
         answer = str(values[lines[-1].target])
         return Problem(identifier, self.name, question, tuple(steps), answer, tuple(lines))
 
-    def _draw_line(
-        self, random: Random, number: int, names: Sequence[str], values: Mapping[str, int]
-    ) -> Line:
-        fresh = [name for name in names if name not in values]
-        reuse = not fresh or random.random() < self.reassigned
-        target = random.choice(sorted(values)) if reuse else fresh[0]
+    def _draw_line(self, random: Random, number: int, values: Mapping[str, int]) -> CalculateLine:
+        target = random.choice(VARIABLES)
         if random.random() < self.two_variables:
-            pairs = [(a, b) for a in values for b in values if a != b]
-            a, b = random.choice(pairs)
-            if values[a] + values[b] <= LARGEST:
-                return Line(number, target, a, "+", b)
-            if values[a] - values[b] >= 2:
-                return Line(number, target, a, "-", b)
-        newest = list(values)[-1]
-        source = newest if random.random() < self.newest else random.choice(sorted(values))
+            first, second = random.sample(VARIABLES, 2)
+            if values[first] + values[second] <= LARGEST:
+                return CalculateLine(number, target, first, "+", second)
+            if values[first] - values[second] >= 2:
+                return CalculateLine(number, target, first, "-", second)
+        source = random.choice(VARIABLES)
         draw = critical_operation if random.random() < self.critical else routine_operation
         operation = draw(random, values[source])
-        return Line(number, target, source, operation.symbol, operation.operand)
+        return CalculateLine(number, target, source, operation.symbol, operation.operand)
 
     def right_step(self, problem: Problem, earlier: Sequence[str]) -> str | None:
         if len(earlier) >= len(problem.operations):
             return None
-        values: dict[str, int] = {}
-        for step in earlier:
-            for name, value in re.findall(r"\b([a-z]) is (\d+)\.", step):
-                values[name] = int(value)
+        state = re.findall(r"\b([a-z]) is (\d+)\b", earlier[-1]) if earlier else []
+        line: SetLine | CalculateLine | PrintLine = problem.operations[len(earlier)]
         try:
-            line: Line = problem.operations[len(earlier)]
-            return line.step(values)
+            return line.step({name: int(value) for name, value in state})
         except KeyError:
             return None
 
 
-PROGRAM = ProgramSuite(
-    "program", fewest=3, most=6, critical=0.4, two_variables=0.25, reassigned=0.3, newest=0.5
-)
+PROGRAM = ProgramSuite("program", fewest=3, most=6, critical=0.4, two_variables=0.25)
