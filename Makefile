@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test bench train clean
+.PHONY: demo test bench figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -15,6 +15,15 @@ test: .venv/test
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
+
+# The table and the pictures of the README.
+figures: .venv/installed
+	for suite in chain chain-hard words program; do \
+		$(BIN)/trim eval $$suite -n 1000 --policy weak --policy strong --policy random:0.1,0.3 \
+			--policy thr:0.1,0.3,0.5,0.7,0.9 --policy takeover:0.1,0.3,0.5,0.7,0.9 \
+			--policy oracle --policy oracle-query --seed 0 --out build/$$suite || exit 1; \
+		cp build/$$suite/curve.svg docs/$$suite.svg; \
+	done
 
 train: .venv/training
 	$(BIN)/python -m trim.embedded.training

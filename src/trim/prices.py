@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def read_prices(path: Path) -> Prices:
     for role, price in lists.items():
         for kind in fields(Price):
             value = getattr(price, kind.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 <= value < math.inf:
                 raise InvalidInput(f"{path}: {role}.{kind.name} must be a number from 0 up")
     return prices

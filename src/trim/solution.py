@@ -109,7 +109,7 @@ class Solution:
         self._draft_score = None
         if boxed_answer(step.text) is not None:
             self.finish = Finish.ANSWER
-        elif written.ending is Ending.SOLUTION:
+        elif ends_solution(written) or (discarded and ends_solution(discarded)):
             self.finish = Finish.STOP
         elif self.length == self.max_steps:
             self.finish = Finish.STEPS
@@ -125,7 +125,12 @@ class Solution:
             usage=dict(self._usage),
             seconds=self._seconds,
         )
-        return replace(trace, answer=boxed_answer(trace.solution))
+        return replace(trace, answer=boxed_answer(self._steps[-1].text) if self._steps else None)
 
     def _count(self, role: str, prompt_tokens: int, cached_tokens: int, tokens: int) -> None:
         self._usage[role] += Usage(prompt_tokens, cached_tokens, tokens)
+
+
+def ends_solution(written: Completion) -> bool:
+    """Whether a step claims to be the last. A rewritten last draft stays the last step."""
+    return written.ending is Ending.SOLUTION or boxed_answer(written.text) is not None

@@ -105,14 +105,19 @@ class Trace:
         return self.usage["strong"].tokens
 
     @property
-    def discarded_tokens(self) -> int:
-        """Weak tokens whose draft was not kept."""
-        return sum(step.draft_tokens for step in self.steps if step.author is Author.STRONG)
+    def weak_tokens(self) -> int:
+        """Tokens of the drafts that were kept."""
+        return sum(step.draft_tokens for step in self.steps if step.author is Author.WEAK)
 
     @property
-    def weak_tokens(self) -> int:
-        """Weak tokens that were kept."""
-        return self.usage["weak"].tokens - self.discarded_tokens
+    def discarded_tokens(self) -> int:
+        """Tokens that the weak model decoded for nothing."""
+        return self.usage["weak"].tokens - self.weak_tokens
+
+    @property
+    def scorer_tokens(self) -> int:
+        """Tokens that the scorer read, cached ones included, or decoded."""
+        return self.usage["scorer"].prompt_tokens + self.usage["scorer"].tokens
 
     @property
     def interventions(self) -> int:
@@ -139,7 +144,7 @@ class Trace:
             Step(**{**step, "author": Author(step["author"]), "action": Action(step["action"])})
             for step in record["steps"]
         )
-        usage = {name: Usage(**counts) for name, counts in record["usage"].items()}
+        usage = {role: Usage(**record["usage"][role]) for role in ("weak", "strong", "scorer")}
         return replace(
             Trace(**{**record, "steps": steps, "usage": usage}), finish=Finish(record["finish"])
         )

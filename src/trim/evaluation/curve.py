@@ -90,7 +90,7 @@ class Curve:
             return {"accuracy": None, "pgr": None}
         gain = metrics.gain_at(*line, budget)
         gap = self.strong_accuracy - self.weak_accuracy
-        return {"accuracy": self.weak_accuracy + gain * gap, "pgr": gain}
+        return {"accuracy": min(1.0, self.weak_accuracy + gain * gap), "pgr": gain}
 
     def summary(self) -> dict[str, Any]:
         """All metrics by name, as in `docs/summary.schema.json`."""

@@ -77,9 +77,20 @@ class TraceStore:
         return finished
 
     def add(self, problem_id: str, traces: list[Trace]) -> None:
-        """Append all traces of one problem in a single write."""
-        lines = "".join(json.dumps(trace.to_json()) + "\n" for trace in traces)
-        self._file.write(lines.encode())
+        """Append all traces of one problem.
+
+        Raises:
+            InvalidInput: they do not fit on the disk. What was finished before is kept.
+        """
+        lines = memoryview("".join(json.dumps(trace.to_json()) + "\n" for trace in traces).encode())
+        try:
+            while lines:
+                lines = lines[self._file.write(lines) :]
+        except OSError as error:
+            raise InvalidInput(
+                f"{self.path}: cannot be written ({error.strerror}); make room, and the same"
+                " command continues"
+            ) from error
         self.finished.add(problem_id)
 
     def read(self) -> list[Trace]:

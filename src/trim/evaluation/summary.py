@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,9 +57,7 @@ def describe_point(
         "strong_tokens_mean": strong_tokens,
         "weak_tokens_mean": mean_of(traces, "weak_tokens"),
         "discarded_tokens_mean": mean_of(traces, "discarded_tokens"),
-        "scorer_tokens_mean": float(
-            np.mean([trace.usage["scorer"].prompt_tokens for trace in traces])
-        ),
+        "scorer_tokens_mean": mean_of(traces, "scorer_tokens"),
         "interventions_mean": mean_of(traces, "interventions"),
         "seconds_mean": mean_of(traces, "seconds"),
         "money_mean": float(np.mean([prices.of(trace) for trace in traces])),
@@ -73,9 +72,10 @@ def split_name(name: str) -> tuple[str, float | None]:
     """`thr:0.5` is the setting 0.5 of `thr`; a setting that is no number stays in the name."""
     family, _, setting = name.partition(":")
     try:
-        return family, float(setting)
+        value = float(setting)
     except ValueError:
         return name, None
+    return (family, value) if math.isfinite(value) else (name, None)
 
 
 def correctness(traces: Sequence[Trace]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -39,6 +39,12 @@ class Observation:
     seed: int
 
 
+def named(family: str, setting: float) -> str:
+    """`thr:0.5`: family and setting in as few digits as say exactly which it is."""
+    short = f"{setting:g}"
+    return f"{family}:{short if float(short) == setting else repr(setting)}"
+
+
 class Policy(ABC):
     """A router. A new one needs `decide`, and a name that says its setting.
 

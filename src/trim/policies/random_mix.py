@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trim.policies.policy import Action, Observation, Policy
+from trim.policies.policy import Action, Observation, Policy, named
 from trim.seeds import uniform
 
 
@@ -22,7 +22,7 @@ class RandomMix(Policy):
 
     @property
     def name(self) -> str:
-        return f"random:{self.share:g}"
+        return named("random", self.share)
 
     def decide(self, observation: Observation) -> Action:
         drawn = uniform("random", observation.seed, observation.question, len(observation.steps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trim.policies.policy import Action, Observation, Policy
+from trim.policies.policy import Action, Observation, Policy, named
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Threshold(Policy):
 
     @property
     def name(self) -> str:
-        return f"thr:{self.threshold:g}"
+        return named("thr", self.threshold)
 
     def decide(self, observation: Observation) -> Action:
         low = observation.scores[-1] < self.threshold or self.threshold == 1
@@ -33,7 +33,7 @@ class Takeover(Policy):
 
     @property
     def name(self) -> str:
-        return f"takeover:{self.threshold:g}"
+        return named("takeover", self.threshold)
 
     def decide(self, observation: Observation) -> Action:
         low = Threshold(self.threshold).decide(observation) is Action.REGENERATE

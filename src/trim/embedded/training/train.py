@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -52,15 +52,7 @@ class Arguments:
     heads: int
     feed_forward: int
     updates: int
-    mixture: dict[str, float] = field(
-        default_factory=lambda: {
-            "drill": 0.15,
-            "chain": 0.15,
-            "chain-hard": 0.25,
-            "words": 0.2,
-            "program": 0.25,
-        }
-    )
+    mixture: dict[str, float]
     """Share of the sequences drawn from each suite; `drill` is bare equations."""
     batch_tokens: int = 3072
     matrix_rate: float = 0.01
@@ -75,8 +67,25 @@ class Arguments:
 
 
 PRESETS = {
-    "weak": Arguments("weak", width=64, layers=3, heads=4, feed_forward=160, updates=1800, seed=1),
-    "strong": Arguments("strong", width=96, layers=4, heads=6, feed_forward=256, updates=3600),
+    "weak": Arguments(
+        "weak",
+        width=64,
+        layers=3,
+        heads=4,
+        feed_forward=160,
+        updates=1750,
+        mixture={"drill": 0.15, "chain": 0.15, "chain-hard": 0.25, "words": 0.2, "program": 0.25},
+        seed=1,
+    ),
+    "strong": Arguments(
+        "strong",
+        width=96,
+        layers=4,
+        heads=6,
+        feed_forward=256,
+        updates=3600,
+        mixture={"drill": 0.15, "chain": 0.15, "chain-hard": 0.25, "words": 0.2, "program": 0.25},
+    ),
 }
 
 

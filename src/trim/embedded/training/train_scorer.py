@@ -100,6 +100,7 @@ def train_scorer(arguments: ScorerArguments) -> Path:
     schedule = Arguments(
         "scorer",
         *(0, 0, 0, 0),
+        mixture={},
         updates=arguments.updates,
         matrix_rate=arguments.matrix_rate,
         embedding_rate=arguments.embedding_rate,

@@ -101,7 +101,7 @@ class ChainSuite:
         listed: ListedOperation = problem.operations[len(earlier)]
         if not earlier:
             return listed.step(listed.start)
-        numbers = re.findall(r"\d+", earlier[-1])
+        numbers = re.findall(r"-?\d+", earlier[-1])
         return listed.step(int(numbers[-1])) if numbers else None
 
 

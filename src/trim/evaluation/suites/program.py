@@ -137,7 +137,7 @@ class ProgramSuite:
     def right_step(self, problem: Problem, earlier: Sequence[str]) -> str | None:
         if len(earlier) >= len(problem.operations):
             return None
-        state = re.findall(r"\b([a-z]) is (\d+)\b", earlier[-1]) if earlier else []
+        state = re.findall(r"\b([a-z]) is (-?\d+)\b", earlier[-1]) if earlier else []
         line: SetLine | CalculateLine | PrintLine = problem.operations[len(earlier)]
         try:
             return line.step({name: int(value) for name, value in state})
@@ -145,4 +145,4 @@ class ProgramSuite:
             return None
 
 
-PROGRAM = ProgramSuite("program", fewest=3, most=6, critical=0.4, two_variables=0.25)
+PROGRAM = ProgramSuite("program", fewest=4, most=7, critical=0.4, two_variables=0.25)

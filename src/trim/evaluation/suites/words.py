@@ -129,7 +129,7 @@ class WordsSuite:
         event: Event = problem.operations[len(earlier)]
         if not earlier:
             return event.step(event.start)
-        numbers = re.findall(r"\d+", earlier[-1])
+        numbers = re.findall(r"-?\d+", earlier[-1])
         return event.step(int(numbers[-1])) if numbers else None
 
 

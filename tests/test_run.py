@@ -1,0 +1,453 @@
+"""Running an evaluation: shared prefixes, order, oracles, and the traces on disk."""
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trim.errors import ContextExceeded, InvalidInput
+from trim.evaluation.run import Evaluation, grade
+from trim.evaluation.store import TraceStore
+from trim.evaluation.suites import CHAIN, Problem, generate, is_step_right
+from trim.files import write_atomically
+from trim.models.model import Completion, Ending
+from trim.models.scripted import ScriptedModel
+from trim.policies.fixed import StrongAlone, WeakAlone
+from trim.policies.oracle import Oracle, OracleQuery
+from trim.policies.policy import Action
+from trim.policies.random_mix import RandomMix
+from trim.policies.threshold import Takeover, Threshold
+from trim.scorers.scorer import Scores
+from trim.seeds import uniform
+from trim.trace import Author, Finish, Step, Trace, Usage
+
+POLICIES = (
+    WeakAlone(),
+    StrongAlone(),
+    Threshold(0.3),
+    Threshold(0.7),
+    Takeover(0.5),
+    RandomMix(0.5),
+)
+
+
+class ChanceScorer:
+    """Scores that depend on the step's text alone."""
+
+    name = "chance"
+
+    def __init__(self):
+        self.calls = []
+
+    async def score(self, trace, first):
+        self.calls.append((trace, first))
+        values = tuple(uniform("score", step) for step in trace.steps[first:])
+        return Scores(values, prompt_tokens=len(trace.steps))
+
+
+def problem(name, answer="7"):
+    return Problem(f"hand-{name}", "hand", f"question {name}", (), answer)
+
+
+PROBLEMS = [problem(name) for name in "abcd"]
+
+
+def writer(name):
+    """A model whose words depend on the prefix; its fourth step holds an answer."""
+
+    def write(prefix):
+        word = int(10 * uniform(name, prefix))
+        ends = len(prefix.steps) == 3
+        return f"\\boxed{{{word}}}" if ends else f"{name} says {word} – \u2028\r"
+
+    return ScriptedModel(write, name)
+
+
+def evaluation(problems=PROBLEMS, policies=POLICIES, **options):
+    parts = {"weak": writer("weak"), "strong": writer("strong"), "scorer": ChanceScorer()}
+    return Evaluation(problems, policies, **{**parts, **options})
+
+
+def described(policies=POLICIES):
+    return {"suite": "hand", "policies": [policy.name for policy in policies]}
+
+
+def run(evaluation, folder, progress=lambda: None):
+    store = TraceStore(folder, described(evaluation.policies))
+    try:
+        asyncio.run(evaluation.run(store, progress))
+        return store.read()
+    finally:
+        store.close()
+
+
+def calls(evaluation):
+    parts = (evaluation.weak, evaluation.strong, evaluation.scorer)
+    return [len(part.calls) for part in parts]
+
+
+def test_sharing_changes_the_work_and_nothing_else(tmp_path):
+    sharing, alone = evaluation(), evaluation(share_prefixes=False)
+    traces = run(sharing, tmp_path / "sharing")
+    assert in_order(traces) == in_order(run(alone, tmp_path / "alone"))
+    assert all(fewer < more for fewer, more in zip(calls(sharing), calls(alone), strict=True))
+    for part in (sharing.weak, sharing.strong, sharing.scorer):
+        assert len(set(part.calls)) == len(part.calls)
+
+
+def test_each_problem_is_solved_by_every_policy(tmp_path):
+    progress = []
+    traces = run(evaluation(), tmp_path, lambda: progress.append(1))
+    assert len(progress) == len(PROBLEMS)
+    assert sorted((trace.problem_id, trace.policy) for trace in traces) == sorted(
+        (problem.id, policy.name) for problem in PROBLEMS for policy in POLICIES
+    )
+    assert [trace.policy for trace in traces] == [policy.name for policy in POLICIES] * 4
+    assert {trace.correct for trace in traces} == {True, False}
+    assert all(trace.correct == (trace.answer == "7") for trace in traces)
+
+
+def test_an_answer_is_right_as_text():
+    trace = Trace("question a", "weak", 0, answer="7")
+    graded = grade(trace, problem("a"))
+    assert (graded.problem_id, graded.correct) == ("hand-a", True)
+    assert not grade(replace(trace, answer="7.0"), problem("a")).correct
+    assert not grade(replace(trace, answer=None), problem("a")).correct
+
+
+def test_the_seed_reaches_every_trace(tmp_path):
+    assert {trace.seed for trace in run(evaluation(seed=5), tmp_path)} == {5}
+
+
+class Held:
+    """Answers at once, except to one question, which waits."""
+
+    name = "held"
+
+    def __init__(self, question, release):
+        self.question, self.release = question, release
+
+    async def write_step(self, prefix, sampling, seed):
+        if prefix.question == self.question:
+            await self.release.wait()
+        return Completion(r"\boxed{7}", Ending.STEP, 1, 0)
+
+
+@pytest.mark.parametrize("concurrency", [2, 16])
+async def test_a_slow_problem_holds_up_no_other(tmp_path, concurrency):
+    problems = [problem(str(number)) for number in range(20)]
+    release = asyncio.Event()
+    store = TraceStore(tmp_path, described([WeakAlone()]))
+
+    def progress():
+        if len(store.finished) == 19:
+            release.set()
+
+    run = evaluation(
+        problems, [WeakAlone()], weak=Held("question 0", release), concurrency=concurrency
+    ).run(store, progress)
+    # Waits for ever if the slow one is waited for.
+    await asyncio.wait_for(run, timeout=10)
+    assert [trace.problem_id for trace in store.read()][-1] == "hand-0"
+    assert store.finished == {problem.id for problem in problems}
+    store.close()
+
+
+class Counting:
+    """Knows how many problems were under way at the same time."""
+
+    name = "counting"
+
+    def __init__(self):
+        self.now = self.most = 0
+
+    async def write_step(self, prefix, sampling, seed):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        return Completion(r"\boxed{7}", Ending.STEP, 1, 0)
+
+
+def test_no_more_problems_than_asked_for_are_under_way(tmp_path):
+    weak = Counting()
+    problems = [problem(str(number)) for number in range(20)]
+    run(evaluation(problems, [WeakAlone()], weak=weak, concurrency=3), tmp_path)
+    assert weak.most == 3
+
+
+def test_a_failure_is_raised_as_it_is_and_keeps_what_was_finished(tmp_path):
+    failing = ScriptedModel(
+        lambda prefix: ContextExceeded("long") if prefix.question == "question c" else r"\boxed{7}"
+    )
+    broken = evaluation(policies=[WeakAlone()], weak=failing, concurrency=1)
+    with pytest.raises(ContextExceeded):
+        run(broken, tmp_path)
+    store = TraceStore(tmp_path, described([WeakAlone()]))
+    assert store.finished == {"hand-a", "hand-b"}
+    store.close()
+
+
+def test_the_query_oracle_asks_where_only_the_strong_model_is_right(tmp_path):
+    solved_by = {"a": "", "b": "weak", "c": "strong", "d": "weak strong"}
+
+    def writer(name):
+        def write(prefix):
+            return r"\boxed{7}" if name in solved_by[prefix.question[-1]] else r"\boxed{8}"
+
+        return ScriptedModel(write, name)
+
+    weak, strong = writer("weak"), writer("strong")
+    policies = [OracleQuery(), WeakAlone(), StrongAlone()]
+    traces = run(evaluation(policies=policies, weak=weak, strong=strong), tmp_path)
+    oracle = {trace.problem_id: trace for trace in traces if trace.policy == "oracle-query"}
+    assert {name for name in "abcd" if oracle[f"hand-{name}"].strong_tokens} == {"c"}
+    assert {name for name in "abcd" if oracle[f"hand-{name}"].correct} == {"b", "c", "d"}
+    # Its own look at both models is shared with the others.
+    assert len(weak.calls) == len(strong.calls) == 4
+
+
+def test_the_oracle_rewrites_exactly_the_wrong_steps(tmp_path):
+    problems = list(generate(CHAIN, 10, seed=3))
+    by_question = {problem.question: problem for problem in problems}
+
+    def right(prefix):
+        return CHAIN.right_step(by_question[prefix.question], prefix.steps)
+
+    def often_wrong(prefix):
+        step = right(prefix)
+        wrong = uniform("wrong", prefix) < 0.4
+        return step.replace("=", "= 1 +") if wrong else step
+
+    def is_right(question, earlier, step):
+        return is_step_right(CHAIN, by_question[question], earlier, step)
+
+    strong = ScriptedModel(right)
+    weak = ScriptedModel(often_wrong)
+    policies = [Oracle(is_right)]
+    traces = run(evaluation(problems, policies, weak=weak, strong=strong), tmp_path)
+    for trace in traces:
+        assert trace.correct
+        assert tuple(step.text for step in trace.steps) == by_question[trace.question].steps
+    rewritten = [s for trace in traces for s in trace.steps if s.author is Author.STRONG]
+    assert rewritten and len(rewritten) == len(strong.calls)
+    assert all("= 1 +" in step.draft and step.action is Action.REGENERATE for step in rewritten)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished run: its files' contents and its traces."""
+    folder = tmp_path_factory.mktemp("whole")
+    traces = run(evaluation(), folder)
+    return (folder / "run.json").read_bytes(), (folder / "traces.jsonl").read_bytes(), traces
+
+
+def in_order(traces):
+    return sorted(traces, key=lambda trace: (trace.problem_id, trace.policy))
+
+
+@settings(max_examples=50)
+@given(data=st.data())
+def test_a_run_cut_at_any_byte_goes_on(whole, data):
+    described_run, content, traces = whole
+    cut = data.draw(st.integers(0, len(content)))
+    complete = content[:cut].count(b"\n") // len(POLICIES)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "run.json").write_bytes(described_run)
+        (folder / "traces.jsonl").write_bytes(content[:cut])
+        progress = []
+        continued = run(evaluation(), folder, lambda: progress.append(1))
+        assert continued[: complete * len(POLICIES)] == traces[: complete * len(POLICIES)]
+        assert in_order(continued) == in_order(traces)
+        assert len(progress) == len(PROBLEMS) - complete
+
+
+def test_a_cut_after_every_line_is_recovered(whole, tmp_path):
+    described_run, content, traces = whole
+    ends = [index + 1 for index, byte in enumerate(content) if byte == ord("\n")]
+    (tmp_path / "run.json").write_bytes(described_run)
+    for cut in sorted({0, *ends, *(end - 1 for end in ends)}):
+        (tmp_path / "traces.jsonl").write_bytes(content[:cut])
+        store = TraceStore(tmp_path, described())
+        store.close()
+        complete = content[:cut].count(b"\n") // len(POLICIES)
+        assert store.read() == traces[: complete * len(POLICIES)]
+        assert store.finished == {trace.problem_id for trace in store.read()}
+
+
+@settings(max_examples=30)
+@given(st.binary(max_size=60))
+def test_a_torn_tail_is_dropped(whole, tail):
+    described_run, content, traces = whole
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "run.json").write_bytes(described_run)
+        (folder / "traces.jsonl").write_bytes(content + b"{" + tail.replace(b"}", b""))
+        assert run(evaluation(), folder) == traces
+
+
+def test_a_finished_run_does_nothing(whole, tmp_path):
+    described_run, content, _ = whole
+    (tmp_path / "run.json").write_bytes(described_run)
+    (tmp_path / "traces.jsonl").write_bytes(content)
+    again = evaluation()
+    run(again, tmp_path)
+    assert calls(again) == [0, 0, 0]
+    assert (tmp_path / "traces.jsonl").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "other",
+    [described()["policies"][:-1], [*described()["policies"], "thr:0.9"], ["weak"]],
+)
+def test_another_run_in_the_folder_is_refused(whole, tmp_path, other):
+    described_run, content, _ = whole
+    (tmp_path / "run.json").write_bytes(described_run)
+    (tmp_path / "traces.jsonl").write_bytes(content)
+    with pytest.raises(InvalidInput, match="holds another run"):
+        TraceStore(tmp_path, {**described(), "policies": other})
+    with pytest.raises(InvalidInput, match="holds another run"):
+        TraceStore(tmp_path, {**described(), "seed": 1})
+    assert (tmp_path / "run.json").read_bytes() == described_run
+    assert (tmp_path / "traces.jsonl").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", ["", "{", "nonsense", "null"])
+def test_an_unreadable_description_is_another_run(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(InvalidInput, match="holds another run"):
+        TraceStore(tmp_path, described())
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(InvalidInput, match=r"cannot write there .*; name another --out"):
+            TraceStore(folder, described())
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_missing_folders_are_made(tmp_path):
+    store = TraceStore(tmp_path / "a" / "b", described())
+    assert store.read() == []
+    store.close()
+
+
+def test_a_full_disk_loses_no_problem_unnoticed(whole, tmp_path):
+    """Bytes that no longer fit are an error at once, or the problem is not called finished."""
+    resource = pytest.importorskip("resource")
+    *_, traces = whole
+    first, second = traces[: len(POLICIES)], traces[len(POLICIES) : 2 * len(POLICIES)]
+    store = TraceStore(tmp_path, described())
+    store.add(first[0].problem_id, first)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (store.path.stat().st_size + 100, limits[1]))
+    try:
+        with suppress(OSError, InvalidInput):
+            store.add(second[0].problem_id, second)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        store.close()
+    again = TraceStore(tmp_path, described())
+    again.close()
+    assert again.read() == first
+    assert store.finished == again.finished
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "summary.json"
+    write_atomically(path, "one")
+    write_atomically(path, "zwei é".encode())
+    assert path.read_text(encoding="utf-8") == "zwei é"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError):
+        write_atomically(tmp_path / "folder", "content")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "summary.json"]
+
+
+counts = st.integers(0, 10**6)
+steps = st.builds(
+    Step,
+    text=st.text(),
+    author=st.sampled_from(Author),
+    action=st.sampled_from(Action),
+    score=st.none() | st.floats(0, 1),
+    draft=st.none() | st.text(),
+    draft_tokens=counts,
+    strong_tokens=counts,
+    truncated=st.booleans(),
+)
+traces = st.builds(
+    Trace,
+    question=st.text(),
+    policy=st.text(),
+    seed=st.integers(),
+    steps=st.lists(steps, max_size=3).map(tuple),
+    answer=st.none() | st.text(),
+    finish=st.sampled_from(Finish),
+    usage=st.fixed_dictionaries(
+        dict.fromkeys(("weak", "strong", "scorer"), st.builds(Usage, counts, counts, counts))
+    ),
+    seconds=st.floats(0, 1e6),
+    problem_id=st.none() | st.text(),
+    correct=st.none() | st.booleans(),
+)
+
+
+@given(traces)
+def test_a_trace_comes_back_from_json(trace):
+    line = json.dumps(trace.to_json())
+    assert "\n" not in line
+    for again in (Trace.from_json(json.loads(line)), Trace.from_json(trace.to_json())):
+        assert again == trace
+        assert isinstance(again.finish, Finish)
+        assert all(isinstance(step.author, Author) for step in again.steps)
+        assert all(isinstance(step.action, Action) for step in again.steps)
+
+
+ONE_STEP = Trace("q", "weak", 0, (Step("a", Author.WEAK, Action.CONTINUE),)).to_json()
+
+
+@pytest.mark.parametrize("record", [None, 3, [], "text", {}, {"steps": []}])
+def test_another_shape_is_no_trace(record):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Trace.from_json(record)
+
+
+@pytest.mark.parametrize("name", ["question", "policy", "seed", "steps", "finish", "usage"])
+def test_a_trace_without_a_part_is_none(name):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Trace.from_json({key: value for key, value in ONE_STEP.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"steps": None},
+        {"steps": 3},
+        {"steps": "text"},
+        {"steps": [[]]},
+        {"steps": [{"text": "a"}]},
+        {"steps": [{**ONE_STEP["steps"][0], "author": "nobody"}]},
+        {"steps": [{**ONE_STEP["steps"][0], "action": "wait"}]},
+        {"steps": [{**ONE_STEP["steps"][0], "colour": "red"}]},
+        {"usage": None},
+        {"usage": []},
+        {"usage": "text"},
+        {"usage": {"weak": 3}},
+        {"usage": {"weak": {"words": 1}}},
+        {"finish": "later"},
+        {"colour": "red"},
+    ],
+    ids=str,
+)
+def test_a_trace_with_another_part_is_none(part):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Trace.from_json({**ONE_STEP, **part})
