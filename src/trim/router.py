@@ -35,6 +35,8 @@ class Router:
     max_steps: int = 30
 
     def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise InvalidInput(f"max_steps {self.max_steps}: a solution needs at least one step")
         if self.policy.needs_scores and self.scorer is None:
             raise InvalidInput(f"policy {self.policy.name!r} needs a scorer")
 

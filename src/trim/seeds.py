@@ -14,4 +14,5 @@ def derive_seed(*parts: object) -> int:
 def uniform(*parts: object) -> float:
     """A number in [0, 1) that depends on every part and on nothing else."""
     text = "\x1f".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53

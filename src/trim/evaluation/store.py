@@ -69,6 +69,10 @@ class TraceStore:
                 record = None
             if record is None:
                 break
+            if not isinstance(record, dict) or "problem_id" not in record:
+                raise InvalidInput(
+                    f"{self.path}: holds a line that is no trace; name another --out"
+                )
             group.append(record["problem_id"])
             if len(group) == len(self.policies):
                 finished.add(group[0])

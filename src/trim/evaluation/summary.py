@@ -18,7 +18,7 @@ Solved = Mapping[str, Sequence[Trace]]
 
 
 def group_by_policy(traces: Sequence[Trace], problem_ids: Sequence[str]) -> dict[str, list[Trace]]:
-    """Traces by policy, in the order of the problems, for problems that all policies solved."""
+    """Traces by policy, each list in the order of the problems."""
     order = {problem_id: index for index, problem_id in enumerate(problem_ids)}
     solved: dict[str, list[Trace]] = {}
     for trace in sorted(traces, key=lambda trace: order[trace.problem_id or ""]):
@@ -107,7 +107,7 @@ def rescued(traces: Sequence[Trace], weak: Sequence[Trace] | None) -> dict[str, 
 def describe_curves(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A curve for each family that has settings; empty where weak or strong was not run."""
     alone = {point["policy"]: point for point in points if point["setting"] is None}
-    if not {"weak", "strong"} <= alone.keys():
+    if not {"weak", "strong"} <= alone.keys() or not alone["strong"]["strong_tokens_mean"]:
         return {}
     families = dict.fromkeys(point["policy"] for point in points if point["setting"] is not None)
     return {

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from trim.evaluation.suites import SUITES, draw_for_training
+from trim.embedded.training.suites import TRAINING_SUITES
+from trim.evaluation.suites import draw_for_training
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 BEGIN, END = 1, 2
@@ -54,7 +55,7 @@ def make_tokenizer(vocabulary_size: int = 560, seed: int = 0) -> Tokenizer:
     """Learn the tokenizer on training problems of every suite."""
     random = Random(f"tokenizer/{seed}")
     texts = []
-    for suite in SUITES.values():
+    for suite in TRAINING_SUITES.values():
         for _ in range(2000):
             problem = draw_for_training(suite, random)
             texts.append("\n\n".join([problem.question, *problem.steps]))

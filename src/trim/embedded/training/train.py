@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trim.embedded.training.network import Network, NetworkShape
+from trim.embedded.training.suites import TRAINING_SUITES
 from trim.embedded.training.tokenizer import (
     BEGIN,
     END,
@@ -33,7 +34,7 @@ from trim.embedded.training.tokenizer import (
     make_tokenizer,
     save_tokenizer,
 )
-from trim.evaluation.suites import SUITES, draw_for_training
+from trim.evaluation.suites import draw_for_training
 from trim.evaluation.suites.arithmetic import (
     LARGEST,
     critical_operation,
@@ -73,7 +74,7 @@ PRESETS = {
         layers=3,
         heads=4,
         feed_forward=160,
-        updates=1750,
+        updates=1800,
         mixture={"drill": 0.15, "chain": 0.15, "chain-hard": 0.25, "words": 0.2, "program": 0.25},
         seed=1,
     ),
@@ -109,7 +110,7 @@ def draw_sequence(tokenizer: Tokenizer, kind: str, random: Random) -> tuple[list
     """Tokens of one training text, and the targets: the next token where loss is taken."""
     if kind == "drill":
         return draw_drill(tokenizer, random)
-    problem = draw_for_training(SUITES[kind], random)
+    problem = draw_for_training(TRAINING_SUITES[kind], random)
     prompt = [BEGIN, *tokenizer.encode(problem.question + "\n\n").ids]
     solution = [*tokenizer.encode("\n\n".join(problem.steps)).ids, END]
     tokens = prompt + solution
@@ -163,7 +164,7 @@ def rate_factor(update: int, arguments: Arguments) -> float:
 def measure(network: Network, tokenizer: Tokenizer, count: int = 64) -> dict[str, float]:
     """Per suite, the share of solutions whose every token is the likeliest one."""
     shares = {}
-    for name in SUITES:
+    for name in TRAINING_SUITES:
         random = Random(f"measure/{name}")
         rows = [draw_sequence(tokenizer, name, random) for _ in range(count)]
         targets = pad([t for _, t in rows], NO_LOSS)

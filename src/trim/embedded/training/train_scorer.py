@@ -160,7 +160,8 @@ def main() -> None:
     import argparse
 
     parser = argparse.ArgumentParser(description=__doc__)
-    for option, kind in {"updates": int, "seed": int, "threads": int, "folder": Path}.items():
+    options = {"start": str, "updates": int, "seed": int, "threads": int, "folder": Path}
+    for option, kind in options.items():
         parser.add_argument(f"--{option}", type=kind)
     given = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
     train_scorer(replace(ScorerArguments(), **given))
