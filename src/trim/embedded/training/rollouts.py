@@ -1,70 +1,84 @@
-"""Solutions by a generator on training problems, each step labelled by the exact check."""
+"""Solutions by a generator on training problems, each step compared with the right one."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from random import Random
 
 from trim.engines.llama_cpp import LlamaCppEngine
-from trim.evaluation.suites import SUITES, Problem, Suite, draw_for_training, is_step_right
+from trim.evaluation.suites import SUITES, Problem, draw_for_training
 from trim.files import write_atomically
 from trim.steps import join_steps, split_steps
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """A question, the steps as written, and whether each of them is right."""
+    """A solution as it was written.
+
+    Attributes:
+        question, steps: the texts.
+        agreeing: for each step, how many of its characters are those of the right step
+            (see `Suite.right_step`); all of them where the step is right, else fewer.
+    """
 
     question: str
     steps: tuple[str, ...]
-    labels: tuple[bool, ...]
+    agreeing: tuple[int, ...]
 
 
-def label(suite: Suite, problem: Problem, steps: list[str]) -> Rollout:
-    labels = [is_step_right(suite, problem, steps[:i], step) for i, step in enumerate(steps)]
-    return Rollout(problem.question, tuple(steps), tuple(labels))
+def compare(problem: Problem, steps: list[str]) -> Rollout:
+    """A rollout from a problem and the steps that were written for it."""
+    agreeing = []
+    for index, step in enumerate(steps):
+        right = SUITES[problem.suite].right_step(problem, steps[:index]) or ""
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(step, right)))
+        cut_short = step != right and common == len(step)
+        agreeing.append(common - cut_short)
+    return Rollout(problem.question, tuple(steps), tuple(agreeing))
 
 
-async def sample_rollouts(
-    gguf: Path, shares: dict[str, float], count: int, seed: int
-) -> list[Rollout]:
-    """Let the model in `gguf` solve `count` training problems at the method's settings."""
+def draw_problems(name: str, shares: dict[str, float], count: int, seed: int) -> list[Problem]:
+    random = Random(f"rollouts/{name}/{seed}")
+    suites = random.choices(list(shares), list(shares.values()), k=count)
+    return [draw_for_training(SUITES[suite], random) for suite in suites]
+
+
+async def sample_solutions(gguf: Path, problems: list[Problem], seed: int) -> dict[str, str]:
+    """Each question's solution by the model in `gguf`, at the method's settings."""
     engine = LlamaCppEngine(gguf, slots=8)
-    random = Random(f"rollouts/{gguf.stem}/{seed}")
-    names = random.choices(list(shares), list(shares.values()), k=count)
-    problems = [draw_for_training(SUITES[name], random) for name in names]
-    waiting = iter(range(count))
-    rollouts: dict[int, Rollout] = {}
+    random = Random(f"sampling/{gguf.stem}/{seed}")
+    waiting = [(problem.question, random.getrandbits(31)) for problem in problems]
+    solutions: dict[str, str] = {}
 
     async def work() -> None:
-        for index in waiting:
-            problem = problems[index]
+        while waiting:
+            question, sampling_seed = waiting.pop()
             answer = await engine.complete(
-                join_steps(problem.question, ()),
+                join_steps(question, ()),
                 n_predict=600,
                 temperature=0.7,
                 top_p=0.8,
                 top_k=20,
                 min_p=0.0,
-                seed=random.getrandbits(31),
+                seed=sampling_seed,
             )
-            steps = split_steps(answer.text)[:30]
-            if steps:
-                rollouts[index] = label(SUITES[names[index]], problem, steps)
+            solutions[question] = answer.text
 
     await asyncio.gather(*(work() for _ in range(8)))
-    return [rollouts[index] for index in sorted(rollouts)]
+    return solutions
 
 
 def make_rollouts(
     gguf: Path, shares: dict[str, float], count: int, seed: int, path: Path
 ) -> list[Rollout]:
-    """The same, kept in `path` (JSON lines) so that a repeated run need not sample again."""
+    """Rollouts of one model; what it wrote is kept in `path` for a repeated run."""
+    problems = draw_problems(gguf.stem, shares, count, seed)
     if not path.exists():
-        rollouts = asyncio.run(sample_rollouts(gguf, shares, count, seed))
-        write_atomically(path, "".join(json.dumps(vars(r)) + "\n" for r in rollouts))
-    records = map(json.loads, path.read_text().splitlines())
-    return [Rollout(r["question"], tuple(r["steps"]), tuple(r["labels"])) for r in records]
+        solutions = asyncio.run(sample_solutions(gguf, problems, seed))
+        write_atomically(path, json.dumps(solutions))
+    solutions = json.loads(path.read_text())
+    return [compare(problem, split_steps(solutions[problem.question])[:30]) for problem in problems]

@@ -1,9 +1,9 @@
 """Train the shipped step scorer: `python -m trim.embedded.training.train_scorer`.
 
 It starts from a generator's weights (`strong.safetensors`, which knows the arithmetic)
-and learns, at the end of each step, to say "+" where the exact check finds the step
-right and "-" where it does not, on rollouts of the weak and the strong model. One pass
-over a trace teaches all its steps; at run time one token asks about the newest.
+and learns, on rollouts of the weak and the strong model, to say after every token "+"
+where the step so far is right and "-" where it has gone wrong. At the end of a step that
+is the step's label, the only one that is asked for at run time: one token.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer
+from torch import Tensor
 from torch.nn import functional
 
 from trim.embedded.training.export import export, read_shape
@@ -60,16 +61,27 @@ class ScorerArguments:
     folder: Path = Path("build/models")
 
 
-def encode(tokenizer: Tokenizer, rollout: Rollout) -> tuple[list[int], list[int]]:
-    """Tokens of a trace, and a label token as target at the end of each step."""
+Example = tuple[list[int], list[int], list[bool]]
+"""Tokens of a trace, the label token after each (or NO_LOSS), and where steps end."""
+
+
+def encode(tokenizer: Tokenizer, rollout: Rollout) -> Example:
+    right, wrong = (tokenizer.token_to_id(label) for label in (RIGHT, WRONG))
     tokens = [BEGIN, *tokenizer.encode(rollout.question + "\n\n").ids]
-    targets = [NO_LOSS] * len(tokens)
-    labels = {True: tokenizer.token_to_id(RIGHT), False: tokenizer.token_to_id(WRONG)}
-    for step, right in zip(rollout.steps, rollout.labels, strict=True):
-        piece = tokenizer.encode(step + "\n\n").ids
-        tokens += piece
-        targets += [NO_LOSS] * (len(piece) - 1) + [labels[right]]
-    return tokens, targets
+    targets, ends = [NO_LOSS] * len(tokens), [False] * len(tokens)
+    for step, agreeing in zip(rollout.steps, rollout.agreeing, strict=True):
+        piece = tokenizer.encode(step + "\n\n")
+        is_right = agreeing == len(step)
+        tokens += piece.ids
+        targets += [right if is_right or end <= agreeing else wrong for _, end in piece.offsets]
+        ends += [False] * (len(piece.ids) - 1) + [True]
+    return tokens, targets, ends
+
+
+def batch(examples: list[Example]) -> tuple[Tensor, Tensor, Tensor]:
+    """Padded tokens, targets and step ends, each (B, T)."""
+    tokens, targets, ends = zip(*examples, strict=True)
+    return pad(list(tokens), END), pad(list(targets), NO_LOSS), pad(list(ends), 0).bool()
 
 
 def train_scorer(arguments: ScorerArguments) -> Path:
@@ -116,16 +128,18 @@ def train_scorer(arguments: ScorerArguments) -> Path:
                 group.setdefault("full_rate", group["lr"])
                 group["lr"] = group["full_rate"] * rate_factor(update, schedule)
         rows = random.sample(examples, arguments.batch_tokens // 280)
-        tokens, targets = pad([t for t, _ in rows], END), pad([t for _, t in rows], NO_LOSS)
+        tokens, targets, ends = batch(rows)
         asked = targets != NO_LOSS
         with torch.autocast("cpu", torch.bfloat16):
             logits = network.logits(forward(tokens)[asked])
-        loss = functional.cross_entropy(logits.float(), targets[asked])
+        losses_by_token = functional.cross_entropy(logits.float(), targets[asked], reduction="none")
+        at_ends = losses_by_token[ends[asked]].mean()
+        loss = losses_by_token.mean() + at_ends
         loss.backward()
         for optimiser in optimisers:
             optimiser.step()
             optimiser.zero_grad()
-        losses.append(loss.item())
+        losses.append(at_ends.item())
         if (update + 1) % 100 == 0 or update + 1 == arguments.updates:
             entry = {
                 "update": update + 1,
@@ -143,14 +157,14 @@ def train_scorer(arguments: ScorerArguments) -> Path:
 
 
 @torch.no_grad()
-def introduce_labels(network: Network, tokenizer: Tokenizer, rows: list) -> None:
+def introduce_labels(network: Network, tokenizer: Tokenizer, rows: list[Example]) -> None:
     """Make the two labels the likeliest tokens, evenly, where a step ends.
 
     The generator never wrote them. Without this start the first updates would drive up
     their logits at the cost of all that the generator knows.
     """
-    asked = pad([targets for _, targets in rows], NO_LOSS) != NO_LOSS
-    mean = network(pad([tokens for tokens, _ in rows], END))[asked].mean(0)
+    tokens, targets, _ = batch(rows)
+    mean = network(tokens)[targets != NO_LOSS].mean(0)
     others = network.logits(mean).max()
     for label in (RIGHT, WRONG):
         row = mean * (others + 6) / mean.square().sum()
@@ -158,17 +172,15 @@ def introduce_labels(network: Network, tokenizer: Tokenizer, rows: list) -> None
 
 
 @torch.no_grad()
-def measure_auc(network: Network, tokenizer: Tokenizer, rows: list) -> float:
+def measure_auc(network: Network, tokenizer: Tokenizer, rows: list[Example]) -> float:
     """AUC-ROC of the step scores on held-out rollouts."""
     right, wrong = (tokenizer.token_to_id(token) for token in (RIGHT, WRONG))
     truth, scores = [], []
     for start in range(0, len(rows), 50):
-        batch = rows[start : start + 50]
-        targets = pad([t for _, t in batch], NO_LOSS)
-        asked = targets != NO_LOSS
-        logits = network.logits(network(pad([t for t, _ in batch], END))[asked])
+        tokens, targets, ends = batch(rows[start : start + 50])
+        logits = network.logits(network(tokens)[ends])
         scores += (logits[:, right] - logits[:, wrong]).tolist()
-        truth += (targets[asked] == right).tolist()
+        truth += (targets[ends] == right).tolist()
     return float(roc_auc_score(truth, scores))
 
 
