@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from random import Random
 
@@ -35,10 +34,16 @@ def compare(problem: Problem, steps: list[str]) -> Rollout:
     agreeing = []
     for index, step in enumerate(steps):
         right = SUITES[problem.suite].right_step(problem, steps[:index]) or ""
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(step, right)))
-        cut_short = step != right and common == len(step)
-        agreeing.append(common - cut_short)
+        common = common_prefix(step, right)
+        stops_early = common == len(step) < len(right)
+        agreeing.append(common - stops_early)
     return Rollout(problem.question, tuple(steps), tuple(agreeing))
+
+
+def common_prefix(a: str, b: str) -> int:
+    """How many characters two texts share at their beginning."""
+    different = (i for i, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1])
+    return next(different, min(len(a), len(b)))
 
 
 def draw_problems(name: str, shares: dict[str, float], count: int, seed: int) -> list[Problem]:

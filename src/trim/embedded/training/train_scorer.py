@@ -99,7 +99,7 @@ def train_scorer(arguments: ScorerArguments) -> Path:
         gguf = folder / f"{name}.gguf"
         if not gguf.exists():
             export(folder / f"{name}.safetensors", tokenizer, gguf, f"trim {name}")
-        path = folder / f"rollouts-{name}.jsonl"
+        path = folder / f"rollouts-{name}.json"
         rollouts += make_rollouts(gguf, dict(arguments.shares), count, arguments.seed, path)
     Random(arguments.seed).shuffle(rollouts)
     encoded = [encode(tokenizer, rollout) for rollout in rollouts]
