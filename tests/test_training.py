@@ -1,0 +1,47 @@
+"""What the scorer is taught, as far as it can be tested without torch."""
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trim.embedded.training.rollouts import common_prefix, compare, draw_problems
+from trim.embedded.training.suites import TRAINING_SUITES
+from trim.evaluation.suites import CHAIN, SUITES, draw_for_training, is_for_evaluation
+
+SHARES = dict.fromkeys(SUITES, 0.25)
+
+
+def test_no_training_problem_is_for_evaluation():
+    random = Random(0)
+    for suite in TRAINING_SUITES.values():
+        questions = [draw_for_training(suite, random).question for _ in range(500)]
+        assert not any(map(is_for_evaluation, questions))
+    assert not any(is_for_evaluation(p.question) for p in draw_problems("weak", SHARES, 500, 0))
+
+
+def test_reference_steps_agree_to_the_end():
+    for suite in SUITES.values():
+        problem = draw_for_training(suite, Random(1))
+        rollout = compare(problem, list(problem.steps))
+        assert rollout.agreeing == tuple(map(len, problem.steps))
+
+
+@given(st.integers(0, 10**6), st.data())
+def test_a_wrong_step_agrees_up_to_its_first_wrong_character(seed, data):
+    problem = draw_for_training(CHAIN, Random(seed))
+    index = data.draw(st.integers(0, len(problem.steps) - 1))
+    right = problem.steps[index]
+    place = data.draw(st.integers(1, len(right) - 1))
+    for wrong in (right[:place], right[:place] + "#" + right[place + 1 :], right + "!"):
+        rollout = compare(problem, [*problem.steps[:index], wrong])
+        assert rollout.agreeing[:index] == tuple(map(len, problem.steps[:index]))
+        assert rollout.agreeing[index] < len(wrong)
+        assert wrong[: rollout.agreeing[index]] == right[: rollout.agreeing[index]]
+
+
+@given(st.text(), st.text(), st.text())
+def test_common_prefix(shared, a, b):
+    length = common_prefix(shared + a, shared + b)
+    assert length >= len(shared)
+    assert (shared + a)[:length] == (shared + b)[:length]
