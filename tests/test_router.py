@@ -47,7 +47,8 @@ class ScriptedScorer:
         self.judge = judge
         self.calls = []
 
-    async def score(self, trace, first):
+    async def score(self, trace, written):
+        first = len(trace.steps) - len(written)
         self.calls.append((trace, first))
         values = tuple(self.judge(step) for step in trace.steps[first:])
         return Scores(values, prompt_tokens=10, cached_tokens=4, tokens=1, seconds=0.5)

@@ -45,7 +45,8 @@ class ChanceScorer:
     def __init__(self):
         self.calls = []
 
-    async def score(self, trace, first):
+    async def score(self, trace, written):
+        first = len(trace.steps) - len(written)
         self.calls.append((trace, first))
         values = tuple(uniform("score", step) for step in trace.steps[first:])
         return Scores(values, prompt_tokens=len(trace.steps))

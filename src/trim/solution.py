@@ -26,6 +26,7 @@ class Solution:
         self.finish: Finish | None = None
         self._steps: list[Step] = []
         self._scores: list[float] = []
+        self._unscored: list[Completion] = []
         self._draft_score: float | None = None
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
         self._seconds = 0.0
@@ -60,11 +61,13 @@ class Solution:
 
     async def score(self, scorer: Scorer, draft: Completion) -> float:
         """Score the draft, together with steps that were regenerated since the last score."""
-        scores = await scorer.score(self.prefix.then(draft.text), first=len(self._scores))
+        written = (*self._unscored, draft)
+        scores = await scorer.score(self.prefix.then(draft.text), written)
         self._count("scorer", scores.prompt_tokens, scores.cached_tokens, scores.tokens)
         self._seconds += scores.seconds
         *missing, self._draft_score = scores.values
         self._scores += missing
+        self._unscored = []
         return self._draft_score
 
     def observe(self, draft: Completion) -> Observation:
@@ -106,6 +109,8 @@ class Solution:
         self._steps.append(step)
         if by_weak and self._draft_score is not None:
             self._scores.append(self._draft_score)
+        else:
+            self._unscored.append(written)
         self._draft_score = None
         if boxed_answer(step.text) is not None:
             self.finish = Finish.ANSWER

@@ -56,6 +56,8 @@ class Completion:
         prompt_tokens: tokens of the prefix, cached ones included.
         cached_tokens: how many of those the engine had in its cache.
         seconds: from request to answer, waiting included.
+        log_probability: mean over the tokens, in nats; None where it was not asked for.
+        first_entropy: entropy of the first token's distribution, in nats; None likewise.
     """
 
     text: str
@@ -64,6 +66,8 @@ class Completion:
     prompt_tokens: int
     cached_tokens: int = 0
     seconds: float = 0.0
+    log_probability: float | None = None
+    first_entropy: float | None = None
 
 
 class Model(Protocol):

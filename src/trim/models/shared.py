@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 from trim.models.model import Completion, Model, Prefix, Sampling
 from trim.scorers.scorer import Scorer, Scores
@@ -34,10 +36,11 @@ class SharedScorer:
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
         self.name = scorer.name
-        self._scores: dict[tuple[Prefix, int], asyncio.Task[Scores]] = {}
+        self._scores: dict[tuple[Any, ...], asyncio.Task[Scores]] = {}
 
-    async def score(self, trace: Prefix, first: int) -> Scores:
-        key = (trace, first)
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
+        # The same text of two authors is scored once, unless a scorer may ask how sure each was.
+        key = (trace, *((step.log_probability, step.first_entropy) for step in written))
         if key not in self._scores:
-            self._scores[key] = asyncio.ensure_future(self.scorer.score(trace, first))
+            self._scores[key] = asyncio.ensure_future(self.scorer.score(trace, written))
         return await asyncio.shield(self._scores[key])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from trim.engines.llama_cpp import LlamaCppEngine
-from trim.models.model import Prefix
+from trim.models.model import Completion, Prefix
 from trim.scorers.scorer import Scores
 from trim.steps import join_steps
 
@@ -22,9 +23,9 @@ class LabelScorer:
         self.engine = engine
         self.name = name
 
-    async def score(self, trace: Prefix, first: int) -> Scores:
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
         values, prompt_tokens, cached_tokens, tokens, seconds = [], 0, 0, 0, 0.0
-        for end in range(first + 1, len(trace.steps) + 1):
+        for end in range(len(trace.steps) - len(written) + 1, len(trace.steps) + 1):
             answer = await self.engine.complete(
                 join_steps(trace.question, trace.steps[:end]),
                 n_predict=1,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trim.models.model import Prefix
+from trim.models.model import Completion, Prefix
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Scorer(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def score(self, trace: Prefix, first: int) -> Scores:
-        """Score the steps `first`, `first + 1`, … of a trace (counted from 0).
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
+        """Score the newest steps of a trace: those that `written` holds as they were written.
 
         Raises:
             ContextExceeded: the trace does not fit.

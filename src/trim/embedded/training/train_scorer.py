@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from trim.embedded.training.export import export, read_shape
@@ -43,6 +43,8 @@ from trim.scorers.label import RIGHT, WRONG
 class ScorerArguments:
     start: str = "strong"
     """Generator whose weights the scorer starts from."""
+    layers_added: int = 2
+    """Fresh layers on top, where what a generator would have written meets what stands there."""
     weak_rollouts: int = 6000
     strong_rollouts: int = 2000
     shares: tuple[tuple[str, float], ...] = (
@@ -106,8 +108,10 @@ def train_scorer(arguments: ScorerArguments) -> Path:
     held_out, examples = encoded[: arguments.held_out], encoded[arguments.held_out :]
 
     weights = folder / f"{arguments.start}.safetensors"
-    network = Network(read_shape(weights))
-    network.load_state_dict(load_file(weights))
+    shape = read_shape(weights)
+    network = Network(replace(shape, layers=shape.layers + arguments.layers_added))
+    network.load_state_dict(load_file(weights), strict=False)
+    silence(network.blocks[shape.layers :])
     introduce_labels(network, tokenizer, examples[:64])
     forward = torch.compile(network, dynamic=True)
     schedule = Arguments(
@@ -154,6 +158,14 @@ def train_scorer(arguments: ScorerArguments) -> Path:
             save(network, folder / "scorer.safetensors")
     export(folder / "scorer.safetensors", tokenizer, folder / "scorer.gguf", "trim scorer")
     return folder / "scorer.gguf"
+
+
+@torch.no_grad()
+def silence(blocks: nn.ModuleList) -> None:
+    """Let fresh layers add nothing at first, so that training starts from the generator."""
+    for block in blocks:
+        block.attention.output.weight.zero_()
+        block.down.weight.zero_()
 
 
 @torch.no_grad()

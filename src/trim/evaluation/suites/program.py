@@ -145,4 +145,4 @@ class ProgramSuite:
             return None
 
 
-PROGRAM = ProgramSuite("program", fewest=4, most=7, critical=0.4, two_variables=0.25)
+PROGRAM = ProgramSuite("program", fewest=4, most=6, critical=0.65, two_variables=0.25)
