@@ -20,7 +20,7 @@ from trim.scorers.scorer import Scores
 from trim.steps import boxed_answer
 from trim.trace import Author, Finish, Step, Usage
 
-CONTINUE, REGENERATE, TAKE_OVER = Action.CONTINUE, Action.REGENERATE, Action.TAKE_OVER
+CONTINUE, REGENERATE, TAKE_OVER, RESTART = Action
 
 
 class Decisions(Policy):
@@ -174,6 +174,73 @@ def test_solutions_side_by_side_do_not_touch():
         return await asyncio.gather(*(router.asolve(question) for question in "abc"))
 
     assert asyncio.run(together()) == [router.solve(question) for question in "abc"]
+
+
+def test_a_restart_throws_everything_away():
+    weak, strong = says(*WEAK), says(*STRONG)
+    trace = solve(weak, strong, Decisions(CONTINUE, CONTINUE, RESTART), doubts_bad())
+    assert texts(trace) == list(STRONG)
+    assert {step.action for step in trace.steps} == {RESTART}
+    assert {(step.author, step.draft) for step in trace.steps} == {(Author.STRONG, None)}
+    assert [step.text for step in trace.abandoned] == ["one", "bad two", "three"]
+    assert [step.action for step in trace.abandoned] == [CONTINUE, CONTINUE, RESTART]
+    assert (trace.weak_tokens, trace.discarded_tokens, trace.strong_tokens) == (0, 4, 5)
+    assert (trace.answer, trace.finish, trace.interventions) == ("5", Finish.ANSWER, 1)
+    assert strong.calls[0] == Prefix("a question")
+    assert len(weak.calls) == 3
+
+
+def test_a_restart_forgets_the_strong_steps_and_the_limit_too():
+    policy = Decisions(REGENERATE, CONTINUE, RESTART)
+    endless = says("one", "two", "three", "four")
+    trace = solve(endless, endless, policy, max_steps=3)
+    assert [step.author for step in trace.abandoned] == [Author.STRONG, Author.WEAK, Author.WEAK]
+    assert (len(trace.steps), trace.finish) == (3, Finish.STEPS)
+    assert (trace.strong_tokens, trace.discarded_tokens, trace.interventions) == (4, 3, 2)
+
+
+def test_a_finished_draft_may_be_restarted():
+    weak = says("one", r"bad \boxed{1}")
+    policy = Decisions(CONTINUE, RESTART)
+    policy.needs_scores = True
+    *events, finished = Router(weak, says(*STRONG), doubts_bad(), policy).events("a question")
+    steps = finished.trace.steps
+    assert events[:7] == [
+        Drafted(1, "one", 1),
+        Scored(1, 0.9),
+        Decided(1, CONTINUE),
+        Kept(1, finished.trace.abandoned[0]),
+        Drafted(2, r"bad \boxed{1}", 2),
+        Scored(2, 0.1),
+        Decided(2, RESTART),
+    ]
+    assert events[7:9] == [Regenerated(1, "ONE", 1), Kept(1, steps[0])]
+    assert [step.score for step in finished.trace.abandoned] == [0.9, 0.1]
+    assert [step.score for step in steps] == [None] * 4
+    assert finished.trace.answer == "5"
+
+
+def test_a_policy_knows_which_draft_is_the_last():
+    def last(*steps, **options):
+        policy = Decisions(CONTINUE)
+        solve(says(*steps), says(), policy, **options)
+        return [seen.last for seen in policy.seen]
+
+    assert last("one", r"\boxed{2}") == [False, True]
+    assert last("one", Completion("two", Ending.SOLUTION, 1, 0)) == [False, True]
+    assert last("one", Completion("tw", Ending.LENGTH, 1, 0), "three", max_steps=3) == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_the_strong_model_may_run_out_of_context_after_a_restart():
+    full = says("ONE", ContextExceeded("too long"))
+    trace = solve(says("one"), full, Decisions(RESTART))
+    assert (texts(trace), trace.finish) == (["ONE"], Finish.CONTEXT)
+    with pytest.raises(ContextExceeded):
+        solve(says("one"), says(ContextExceeded("too long")), Decisions(RESTART))
 
 
 def test_a_finished_draft_may_be_rewritten():
@@ -400,6 +467,11 @@ def total(written):
     return sum((Usage(*of_one) for of_one in counts), Usage())
 
 
+def restarted(trace):
+    """The draft at which the policy chose to restart, if it did."""
+    return trace.abandoned[-1] if trace.abandoned else None
+
+
 @given(scripts, scripts, actions, st.booleans())
 def test_the_books_add_up(weak_script, strong_script, decisions, scored):
     weak, drafted = recorded(weak_script)
@@ -412,16 +484,19 @@ def test_the_books_add_up(weak_script, strong_script, decisions, scored):
         "strong": total(rewritten),
         "scorer": Usage(10 * len(scorer.calls), 4 * len(scorer.calls), len(scorer.calls)),
     }
-    assert trace.usage["weak"].tokens == sum(step.draft_tokens for step in trace.steps)
-    assert trace.strong_tokens == sum(step.strong_tokens for step in trace.steps)
+    written = (*trace.abandoned, *trace.steps)
+    assert trace.usage["weak"].tokens == sum(step.draft_tokens for step in written)
+    assert trace.strong_tokens == sum(step.strong_tokens for step in written)
     kept = sum(step.draft_tokens for step in trace.steps if step.author is Author.WEAK)
     assert trace.weak_tokens == kept
     assert trace.weak_tokens + trace.discarded_tokens == trace.usage["weak"].tokens
     assert trace.seconds == 0.5 * len(scorer.calls)
-    for step in trace.steps:
-        assert (step.author is Author.WEAK) == (step.action is CONTINUE)
+    for step in written:
+        assert (step.author is Author.WEAK) == (step.action is CONTINUE) or step is restarted(trace)
         assert (step.draft is None) or step.author is Author.STRONG
-    assert trace.interventions == sum(step.draft is not None for step in trace.steps)
+    rewritten = sum(step.draft is not None for step in written)
+    assert trace.interventions == rewritten + bool(trace.abandoned)
+    assert not trace.abandoned or {step.author for step in trace.steps} == {Author.STRONG}
 
 
 @given(scripts, scripts, actions)

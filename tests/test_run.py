@@ -398,6 +398,8 @@ traces = st.builds(
     ),
     seconds=st.floats(0, 1e6),
     problem_id=st.none() | st.text(),
+    scorer=st.none() | st.text(),
+    abandoned=st.lists(steps, max_size=2).map(tuple),
     correct=st.none() | st.booleans(),
 )
 
@@ -409,8 +411,9 @@ def test_a_trace_comes_back_from_json(trace):
     for again in (Trace.from_json(json.loads(line)), Trace.from_json(trace.to_json())):
         assert again == trace
         assert isinstance(again.finish, Finish)
-        assert all(isinstance(step.author, Author) for step in again.steps)
-        assert all(isinstance(step.action, Action) for step in again.steps)
+        written = (*again.abandoned, *again.steps)
+        assert all(isinstance(step.author, Author) for step in written)
+        assert all(isinstance(step.action, Action) for step in written)
 
 
 ONE_STEP = Trace("q", "weak", 0, (Step("a", Author.WEAK, Action.CONTINUE),)).to_json()

@@ -27,7 +27,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Decided:
-    """The policy has decided about the draft."""
+    """The policy has decided about the draft. After RESTART steps count from 1 again."""
 
     index: int
     action: Action
@@ -44,7 +44,7 @@ class Regenerated:
 
 @dataclass(frozen=True)
 class Kept:
-    """The step is part of the solution now, and will not change."""
+    """The step is part of the solution now, and will not change unless all is restarted."""
 
     index: int
     step: Step

@@ -76,7 +76,7 @@ class Router:
         try:
             while solution.finish is None:
                 index = solution.length + 1
-                if action is Action.TAKE_OVER:
+                if action in (Action.TAKE_OVER, Action.RESTART):
                     step = await solution.write(self.strong, Author.STRONG)
                     yield Regenerated(index, step.text, step.tokens)
                     yield Kept(index, solution.keep(step, Author.STRONG, action))
@@ -87,7 +87,9 @@ class Router:
                     yield Scored(index, await solution.score(self.scorer, draft))
                 action = self.policy.decide(solution.observe(draft))
                 yield Decided(index, action)
-                if action is Action.CONTINUE:
+                if action is Action.RESTART:
+                    solution.restart(draft)
+                elif action is Action.CONTINUE:
                     yield Kept(index, solution.keep(draft, Author.WEAK, action))
                 else:
                     step = await solution.write(self.strong, Author.STRONG)

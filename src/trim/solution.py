@@ -28,6 +28,8 @@ class Solution:
         self._scores: list[float] = []
         self._unscored: list[Completion] = []
         self._draft_score: float | None = None
+        self._scorer: str | None = None
+        self._abandoned: tuple[Step, ...] = ()
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
         self._seconds = 0.0
 
@@ -63,6 +65,7 @@ class Solution:
         """Score the draft, together with steps that were regenerated since the last score."""
         written = (*self._unscored, draft)
         scores = await scorer.score(self.prefix.then(draft.text), written)
+        self._scorer = scorer.name
         self._count("scorer", scores.prompt_tokens, scores.cached_tokens, scores.tokens)
         self._seconds += scores.seconds
         *missing, self._draft_score = scores.values
@@ -84,7 +87,15 @@ class Solution:
             tokens=(*kept_tokens, draft.tokens),
             actions=tuple(step.action for step in self._steps),
             seed=self.seed,
+            last=ends_solution(draft) or self.length + 1 == self.max_steps,
         )
+
+    def restart(self, draft: Completion) -> None:
+        """Throw away the draft and everything before it; the books remember."""
+        self.keep(draft, Author.WEAK, Action.RESTART)
+        self._abandoned = tuple(self._steps)
+        self.finish = None
+        self._steps, self._scores, self._unscored = [], [], []
 
     def keep(
         self,
@@ -129,6 +140,8 @@ class Solution:
             finish=self.finish or Finish.STOP,
             usage=dict(self._usage),
             seconds=self._seconds,
+            scorer=self._scorer,
+            abandoned=self._abandoned,
         )
         return replace(trace, answer=boxed_answer(self._steps[-1].text) if self._steps else None)
 

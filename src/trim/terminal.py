@@ -35,6 +35,8 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Tr
                 console.print(
                     shown, Text(f"     score {shown_score(score)} → {action}", "yellow"), sep="\n"
                 )
+                if action is Action.RESTART:
+                    discarded = weak
             case Regenerated(tokens=tokens):
                 strong += tokens
             case Kept(index, step):

@@ -79,6 +79,9 @@ class Trace:
         answer: content of the last boxed answer, None without one.
         usage: tokens of `weak`, `strong` and `scorer`, discarded drafts included.
         seconds: time spent waiting for models and scorer, one after the other.
+        scorer: name of the scorer that was asked, None without one.
+        abandoned: where the policy chose to restart, the solution that was thrown away,
+            its last draft included, and `steps` are the strong model's from the start.
         problem_id, correct: filled in by an evaluation.
     """
 
@@ -94,6 +97,8 @@ class Trace:
     seconds: float = 0.0
     problem_id: str | None = None
     correct: bool | None = None
+    scorer: str | None = None
+    abandoned: tuple[Step, ...] = ()
 
     @property
     def solution(self) -> str:
@@ -121,9 +126,13 @@ class Trace:
 
     @property
     def interventions(self) -> int:
-        """Drafts that the strong model rewrote (a solution it writes alone has none)."""
-        return sum(
-            step.action is not Action.CONTINUE and step.draft is not None for step in self.steps
+        """Decisions against a draft: steps that the strong model rewrote, and a restart.
+
+        A solution that it writes alone from the beginning has none.
+        """
+        return bool(self.abandoned) + sum(
+            step.action is not Action.CONTINUE and step.draft is not None
+            for step in (*self.abandoned, *self.steps)
         )
 
     @property
@@ -140,11 +149,15 @@ class Trace:
     @staticmethod
     def from_json(record: dict[str, Any]) -> Trace:
         """The inverse of `to_json`; KeyError, TypeError or ValueError on another shape."""
-        steps = tuple(
-            Step(**{**step, "author": Author(step["author"]), "action": Action(step["action"])})
-            for step in record["steps"]
+        steps, abandoned = (
+            tuple(
+                Step(**{**step, "author": Author(step["author"]), "action": Action(step["action"])})
+                for step in listed
+            )
+            for listed in (record["steps"], record.get("abandoned", ()))
         )
         usage = {role: Usage(**record["usage"][role]) for role in ("weak", "strong", "scorer")}
         return replace(
-            Trace(**{**record, "steps": steps, "usage": usage}), finish=Finish(record["finish"])
+            Trace(**{**record, "steps": steps, "abandoned": abandoned, "usage": usage}),
+            finish=Finish(record["finish"]),
         )

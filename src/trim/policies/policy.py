@@ -16,6 +16,8 @@ class Action(StrEnum):
     """Discard it; the strong model writes this step, the weak one drafts the next."""
     TAKE_OVER = "take_over"
     """Discard it; the strong model writes this step and the rest of the solution."""
+    RESTART = "restart"
+    """Discard it with all steps before; the strong model writes the whole solution anew."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Observation:
         tokens: c_1..c_t, tokens decoded for each of those steps by its author.
         actions: the decisions at steps 1..t-1.
         seed: the run's seed, for policies that draw random numbers.
+        last: whether the solution ends with this draft if it is kept: it holds the
+            answer, the model has stopped, or there may be no more steps.
     """
 
     question: str
@@ -37,6 +41,7 @@ class Observation:
     tokens: tuple[int, ...]
     actions: tuple[Action, ...]
     seed: int
+    last: bool = False
 
 
 def named(family: str, setting: float) -> str:
@@ -50,9 +55,12 @@ class Policy(ABC):
 
     Attributes:
         needs_scores: whether drafts must be scored before `decide` is asked.
+        scorer: the kind of score it is made for (a key of `trim.scorers.choice`, as
+            "grade"); None where it works with whichever a run has.
     """
 
     needs_scores = True
+    scorer: str | None = None
 
     @property
     @abstractmethod
