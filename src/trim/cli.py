@@ -18,6 +18,7 @@ from trim.evaluation.suites import generate as generate_problems
 from trim.policies.registry import parse_policies
 from trim.prices import Prices, read_prices
 from trim.router import Router
+from trim.scorers.choice import KINDS, choose_scorer
 from trim.terminal import curves_table, points_table, show_events
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.1,0.3,0.5,0.7,0.9")
@@ -48,6 +49,13 @@ prices_option = click.option(
     help='JSON file with prices per million tokens: {"strong": {"prompt": 1, "output": 4}}.',
 )
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+scorer_option = click.option(
+    "--scorer",
+    type=click.Choice(KINDS),
+    default="prm",
+    show_default=True,
+    help="What scores steps, for policies that are not made for one kind of score.",
+)
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for the results."
 )
@@ -64,12 +72,19 @@ def main() -> None:
 @click.option(
     "--policy", "spec", default="thr:0.5", show_default=True, help="How steps are routed."
 )
+@scorer_option
 @seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print the trace as JSON.")
 @prices_option
 @models_option
 def solve(
-    problem: str, spec: str, seed: int, as_json: bool, prices_file: Path | None, models: Path
+    problem: str,
+    spec: str,
+    scorer: str,
+    seed: int,
+    as_json: bool,
+    prices_file: Path | None,
+    models: Path,
 ) -> None:
     """Solve one PROBLEM and show each step as it is decided."""
     policies = parse_policies(spec)
@@ -77,7 +92,8 @@ def solve(
         raise InvalidInput(f"--policy {spec}: solve takes one setting, as in thr:0.5")
     prices = read_prices(prices_file) if prices_file else Prices()
     embedded = load_embedded(models, slots=1)
-    router = Router(embedded.weak, embedded.strong, embedded.scorer, policies[0], SAMPLING)
+    chosen = choose_scorer(policies[0], embedded.scorers[scorer], embedded.scorers)
+    router = Router(embedded.weak, embedded.strong, chosen, policies[0], SAMPLING)
     if as_json:
         trace = router.solve(problem, seed)
         click.echo(json.dumps({**trace.to_json(), "money": prices.of(trace)}, indent=2))
@@ -115,6 +131,7 @@ def generate(suite: str, count: int, seed: int) -> None:
     show_default=True,
     help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
 )
+@scorer_option
 @seed_option
 @out_option
 @prices_option
@@ -123,6 +140,7 @@ def evaluate_command(
     suite: str,
     count: int,
     specs: tuple[str, ...],
+    scorer: str,
     seed: int,
     out: Path,
     prices_file: Path | None,
@@ -132,7 +150,7 @@ def evaluate_command(
 
     Interrupted, the same command continues where it stopped.
     """
-    run_evaluation(suite, count, specs, seed, out, prices_file, models)
+    run_evaluation(suite, count, specs, seed, out, prices_file, models, scorer)
 
 
 @main.command()
@@ -165,6 +183,7 @@ def run_evaluation(
     out: Path,
     prices_file: Path | None,
     models: Path,
+    scorer: str = "prm",
 ) -> None:
     prices = read_prices(prices_file) if prices_file else Prices()
     console = Console(highlight=False)
@@ -187,6 +206,7 @@ def run_evaluation(
                 prices,
                 models,
                 lambda finished: bar.update(task, completed=finished),
+                scorer,
             )
     except KeyboardInterrupt:
         click.echo(f"trim: interrupted; the same command continues from {out}", err=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.scorers.grade import GradeScorer
 from trim.trace import Trace, Usage
 
 
@@ -35,8 +36,13 @@ class Prices:
     scorer: Price = Price(0.05, 0.005, 0.2)
 
     def of(self, trace: Trace) -> float:
-        """What a trace cost, discarded drafts and scoring included."""
-        price: dict[str, Price] = vars(self)
+        """What a trace cost, discarded drafts and scoring included.
+
+        Grades are written by the strong model, so they have its price.
+        """
+        price: dict[str, Price] = dict(vars(self))
+        if trace.scorer == GradeScorer.name:
+            price["scorer"] = self.strong
         return sum(price[role].of(usage) for role, usage in trace.usage.items())
 
 

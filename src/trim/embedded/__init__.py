@@ -9,7 +9,10 @@ from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import InvalidInput
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Sampling
+from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
+from trim.scorers.grade import GradeScorer
 from trim.scorers.label import LabelScorer
+from trim.scorers.scorer import Scorer
 
 FOLDER = Path(__file__).parent / "models"
 SAMPLING = Sampling(max_tokens=96)
@@ -23,6 +26,16 @@ class EmbeddedModels:
     weak: LlamaCppModel
     strong: LlamaCppModel
     scorer: LabelScorer
+
+    @property
+    def scorers(self) -> dict[str, Scorer]:
+        """A scorer of each kind (`trim.scorers.choice.KINDS`)."""
+        return {
+            "prm": self.scorer,
+            "logprob": LogProbabilityScorer(),
+            "entropy": FirstEntropyScorer(),
+            "grade": GradeScorer(self.strong.engine),
+        }
 
 
 def load_embedded(folder: Path = FOLDER, slots: int = 16) -> EmbeddedModels:

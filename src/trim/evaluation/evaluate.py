@@ -58,11 +58,14 @@ def evaluate(
     prices: Prices,
     models: Path,
     progress: Callable[[int], None] = lambda finished: None,
+    scorer: str = "prm",
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
     Args:
         progress: called with the number of finished problems.
+        scorer: the kind of score for policies that are not made for one
+            (`trim.scorers.choice.KINDS`).
 
     Raises:
         InvalidInput: an unknown suite or policy, or a folder that cannot be written.
@@ -77,14 +80,23 @@ def evaluate(
         "n": count,
         "seed": seed,
         "policies": [policy.name for policy in policies],
+        "scorer": scorer,
         "version": version("trim"),
     }
     embedded = load_embedded(models)
+    scorers = embedded.scorers
     store = TraceStore(out, run)
     try:
         progress(len(store.finished))
         evaluation = Evaluation(
-            problems, policies, embedded.weak, embedded.strong, embedded.scorer, seed, SAMPLING
+            problems,
+            policies,
+            embedded.weak,
+            embedded.strong,
+            scorers[scorer],
+            seed,
+            SAMPLING,
+            scorers=scorers,
         )
         asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trim.evaluation.store import TraceStore
@@ -14,6 +14,7 @@ from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.oracle import OracleQuery
 from trim.policies.policy import Policy
 from trim.router import Router
+from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
 from trim.trace import Trace
 
@@ -25,8 +26,10 @@ class Evaluation:
     Attributes:
         problems: solved in this order, `concurrency` of them at a time.
         policies: each solves every problem, on the same random numbers.
+        scorer: of every policy that is not made for one kind of score.
         seed: of the sampling.
         share_prefixes: compute a step once for all policies that reach the same prefix.
+        scorers: by kind, for the policies that are made for one.
     """
 
     problems: Sequence[Problem]
@@ -39,6 +42,11 @@ class Evaluation:
     max_steps: int = 30
     concurrency: int = 16
     share_prefixes: bool = True
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for policy in self.policies:
+            choose_scorer(policy, self.scorer, self.scorers)
 
     async def run(self, store: TraceStore, progress: Callable[[], None] = lambda: None) -> None:
         """Solve what `store` does not hold yet; `progress` is called after each problem.
@@ -66,15 +74,22 @@ class Evaluation:
             self.weak, self.strong, self.scorer, WeakAlone(), self.sampling, self.max_steps
         )
         if self.share_prefixes:
-            scorer = SharedScorer(self.scorer) if self.scorer else None
-            router = replace(
-                router, weak=SharedModel(self.weak), strong=SharedModel(self.strong), scorer=scorer
-            )
+            router = replace(router, weak=SharedModel(self.weak), strong=SharedModel(self.strong))
+        shared: dict[int, Scorer] = {}
+
+        def scorer_of(policy: Policy) -> Scorer | None:
+            scorer = choose_scorer(policy, self.scorer, self.scorers)
+            if scorer is None or not self.share_prefixes:
+                return scorer
+            return shared.setdefault(id(scorer), SharedScorer(scorer))
+
         for policy in self.policies:
             if isinstance(policy, OracleQuery):
                 await self._inform(policy, problem, router)
         solved = (
-            replace(router, policy=policy).asolve(problem.question, self.seed)
+            replace(router, policy=policy, scorer=scorer_of(policy)).asolve(
+                problem.question, self.seed
+            )
             for policy in self.policies
         )
         return [grade(trace, problem) for trace in await asyncio.gather(*solved)]

@@ -55,8 +55,8 @@ class Policy(ABC):
 
     Attributes:
         needs_scores: whether drafts must be scored before `decide` is asked.
-        scorer: the kind of score it is made for (a key of `trim.scorers.choice`, as
-            "grade"); None where it works with whichever a run has.
+        scorer: the kind of score it is made for, one of `trim.scorers.choice.KINDS`; None
+            where it works with whichever a run has.
     """
 
     needs_scores = True

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.policies.automix import AutoMix, AutoMixPRM, read_automix
+from trim.policies.cascade import Cascade
+from trim.policies.classifier import read_classifier
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.random_mix import RandomMix
+from trim.policies.rsd import RewardGuided
+from trim.policies.specreason import SpecReason
 from trim.policies.threshold import Takeover, Threshold
 
 WITHOUT_SETTING: dict[str, Callable[[], Policy]] = {"weak": WeakAlone, "strong": StrongAlone}
@@ -16,7 +23,18 @@ WITH_SHARE: dict[str, Callable[[float], Policy]] = {
     "random": RandomMix,
     "thr": Threshold,
     "takeover": Takeover,
+    "cascade": Cascade,
+    "rsd": RewardGuided,
 }
+WITH_GRADE: dict[str, Callable[[float], Policy]] = {"specreason": SpecReason}
+USUAL_SETTING = {"rsd": "0.7", "specreason": "7"}
+"""What a family is without a setting, where its authors name one."""
+FROM_FILE: dict[str, Callable[[Path, tuple[float, ...]], Sequence[Policy]]] = {
+    "classifier": read_classifier,
+    "automix": partial(read_automix, AutoMix),
+    "automix-prm": partial(read_automix, AutoMixPRM),
+}
+"""Fitted families: a file and the settings to use (none: the file's own) give policies."""
 ONLY_IN_EVALUATION = ("oracle", "oracle-query")
 ENTRY_POINTS = "trim.policies"
 """Entry-point group in which other packages offer policies: a callable that is given
@@ -26,29 +44,63 @@ the text after the colon ("" without one) and returns a policy."""
 def parse_policies(spec: str) -> list[Policy]:
     """The policies that a command-line word names, one for each setting in it.
 
+    A fitted family takes a file, which brings its own settings: `classifier:FILE`; others
+    come after an @, as in `classifier:FILE@0.2,0.4`.
+
     Raises:
-        InvalidInput: unknown name, missing setting, or one outside [0, 1].
+        InvalidInput: unknown name, a missing setting or file, or one outside its range.
     """
     family, _, settings = spec.partition(":")
     if family in WITHOUT_SETTING:
         if settings:
             raise InvalidInput(f"policy {family!r} takes no setting, got {spec!r}")
         return [WITHOUT_SETTING[family]()]
+    settings = settings or USUAL_SETTING.get(spec, "")
     if family in WITH_SHARE:
         return [WITH_SHARE[family](parse_share(family, text)) for text in settings.split(",")]
+    if family in WITH_GRADE:
+        return [WITH_GRADE[family](parse_grade(family, text)) for text in settings.split(",")]
+    if family in FROM_FILE:
+        return list(FROM_FILE[family](*parse_file(family, settings)))
     if family in ONLY_IN_EVALUATION:
         raise InvalidInput(f"policy {family!r} needs reference solutions: use it with `trim eval`")
     for entry_point in entry_points(group=ENTRY_POINTS, name=family):
         return [entry_point.load()(text) for text in settings.split(",")]
-    known = [*WITHOUT_SETTING, *(f"{name}:K" for name in WITH_SHARE), *ONLY_IN_EVALUATION]
+    known = [
+        *WITHOUT_SETTING,
+        *(f"{name}:K" for name in (*WITH_SHARE, *WITH_GRADE)),
+        *(f"{name}:FILE" for name in FROM_FILE),
+        *ONLY_IN_EVALUATION,
+    ]
     raise InvalidInput(f"unknown policy {spec!r}; known: {', '.join(known)}")
 
 
 def parse_share(family: str, text: str) -> float:
+    return parse_number(family, text, highest=1, example="0.5")
+
+
+def parse_grade(family: str, text: str) -> float:
+    return parse_number(family, text, highest=9, example="7")
+
+
+def parse_number(family: str, text: str, highest: float, example: str) -> float:
     try:
-        share = float(text)
+        number = float(text)
     except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InvalidInput(f"{family}: {text!r} is not a number from 0 to 1, as in {family}:0.5")
-    return share
+        number = -1.0
+    if not 0 <= number <= highest:
+        raise InvalidInput(
+            f"{family}: {text!r} is not a number from 0 to {highest}, as in {family}:{example}"
+        )
+    return number
+
+
+def parse_file(family: str, text: str) -> tuple[Path, tuple[float, ...]]:
+    """`FILE` or `FILE@0.2,0.4`: the file, and the settings in [0, 1] that were asked for."""
+    file, at, settings = text.rpartition("@")
+    if not at:
+        file, settings = text, ""
+    if not file:
+        raise InvalidInput(f"{family}: needs the file that was fitted, as in {family}:FILE")
+    chosen = tuple(parse_share(family, setting) for setting in settings.split(",")) if at else ()
+    return Path(file), chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -12,6 +13,8 @@ from trim.engines.llama_cpp import LlamaCppEngine
 from trim.evaluation.suites import SUITES, Problem, draw_for_training
 from trim.files import write_atomically
 from trim.steps import join_steps, split_steps
+
+NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,34 @@ def compare(problem: Problem, steps: list[str]) -> Rollout:
         stops_early = common == len(step) < len(right)
         agreeing.append(common - stops_early)
     return Rollout(problem.question, tuple(steps), tuple(agreeing))
+
+
+def slip_often(problem: Problem, random: Random, share: float = 0.35) -> Rollout:
+    """The reference solution with slips in a `share` of its steps, each carried on from.
+
+    They are free and without end, and teach what few of a model's own mistakes do not.
+    """
+    steps: list[str] = []
+    for _ in problem.steps:
+        right = SUITES[problem.suite].right_step(problem, steps)
+        if right is None:
+            break
+        steps.append(slip(right, random) if random.random() < share else right)
+    return compare(problem, steps)
+
+
+def slip(step: str, random: Random) -> str:
+    """A number of the step changed, wherever it stands from there on: mostly the result."""
+    start = step.find(" = ") if random.random() < 0.7 else 0
+    numbers = [number for number in NUMBER.finditer(step) if number.start() >= start]
+    if not numbers:
+        return step
+    number = random.choice(numbers[:2])
+    right = number.group()
+    nearby = [int(right) + change for change in (-10, -2, -1, 1, 2, 10)]
+    wrong = random.choice([value for value in nearby if value >= 0] + [random.randint(0, 99)])
+    head, tail = step[: number.start()], step[number.start() :]
+    return head + re.sub(rf"\b{right}\b", str(wrong), tail)
 
 
 def common_prefix(a: str, b: str) -> int:

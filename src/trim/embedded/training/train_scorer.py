@@ -1,9 +1,9 @@
 """Train the shipped step scorer: `python -m trim.embedded.training.train_scorer`.
 
 It starts from a generator's weights (`strong.safetensors`, which knows the arithmetic)
-and learns, on rollouts of the weak and the strong model, to say after every token "+"
-where the step so far is right and "-" where it has gone wrong. At the end of a step that
-is the step's label, the only one that is asked for at run time: one token.
+and learns, on rollouts of the weak and the strong model, to tell after every token whether
+the step so far is right ("+") or has gone wrong ("-"). At the end of a step that is the
+step's label, the only one that is asked for at run time: one token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from trim.embedded.training.export import export, read_shape
 from trim.embedded.training.network import Network
-from trim.embedded.training.rollouts import Rollout, make_rollouts
+from trim.embedded.training.rollouts import Rollout, draw_problems, make_rollouts, slip_often
 from trim.embedded.training.tokenizer import BEGIN, END, load_tokenizer
 from trim.embedded.training.train import (
     NO_LOSS,
@@ -55,8 +55,8 @@ class ScorerArguments:
     )
     updates: int = 1500
     batch_tokens: int = 3072
-    matrix_rate: float = 0.01
-    embedding_rate: float = 0.002
+    matrix_rate: float = 0.004
+    embedding_rate: float = 0.001
     held_out: int = 400
     seed: int = 0
     threads: int = 1
@@ -109,9 +109,11 @@ def train_scorer(arguments: ScorerArguments) -> Path:
 
     weights = folder / f"{arguments.start}.safetensors"
     shape = read_shape(weights)
+    labels = tokenizer.token_to_id(RIGHT), tokenizer.token_to_id(WRONG)
     network = Network(replace(shape, layers=shape.layers + arguments.layers_added))
     network.load_state_dict(load_file(weights), strict=False)
     silence(network.blocks[shape.layers :])
+    look_back(network, shape.layers, batch(examples[:64])[0])
     introduce_labels(network, tokenizer, examples[:64])
     forward = torch.compile(network, dynamic=True)
     schedule = Arguments(
@@ -131,14 +133,18 @@ def train_scorer(arguments: ScorerArguments) -> Path:
             for group in optimiser.param_groups:
                 group.setdefault("full_rate", group["lr"])
                 group["lr"] = group["full_rate"] * rate_factor(update, schedule)
-        rows = random.sample(examples, arguments.batch_tokens // 280)
+        count = arguments.batch_tokens // 280
+        slipping = draw_problems(
+            f"slips/{update}", dict(arguments.shares), count // 2, arguments.seed
+        )
+        rows = [encode(tokenizer, slip_often(problem, random)) for problem in slipping]
+        rows += random.sample(examples, count - len(rows))
         tokens, targets, ends = batch(rows)
-        asked = targets != NO_LOSS
         with torch.autocast("cpu", torch.bfloat16):
-            logits = network.logits(forward(tokens)[asked])
-        losses_by_token = functional.cross_entropy(logits.float(), targets[asked], reduction="none")
-        at_ends = losses_by_token[ends[asked]].mean()
-        loss = losses_by_token.mean() + at_ends
+            hidden = forward(tokens)
+            logits = network.logits(hidden).float()
+        writing, telling, at_ends = losses_of(logits, tokens, targets, ends, labels)
+        loss = writing + telling + at_ends
         loss.backward()
         for optimiser in optimisers:
             optimiser.step()
@@ -160,6 +166,28 @@ def train_scorer(arguments: ScorerArguments) -> Path:
     return folder / "scorer.gguf"
 
 
+def losses_of(
+    logits: Tensor, tokens: Tensor, targets: Tensor, ends: Tensor, labels: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the scorer is taught, as three mean losses.
+
+    - Writing: within a step, the next token while all is right, so that it does not forget
+      what a generator knows.
+    - Telling: after every token of a solution, right from wrong, by the difference of the two
+      label logits alone, which leaves the likeliest token to the first loss.
+    - At the ends of steps: the label as the next token, as it is asked for at run time.
+    """
+    right, wrong = labels
+    asked = targets != NO_LOSS
+    inside = ~ends[:, :-1] & (targets[:, 1:] == right)
+    writing = functional.cross_entropy(logits[:, :-1][inside], tokens[:, 1:][inside])
+    difference = (logits[..., right] - logits[..., wrong])[asked]
+    truth = (targets[asked] == right).float()
+    telling = functional.binary_cross_entropy_with_logits(difference, truth)
+    at_ends = functional.cross_entropy(logits[ends], targets[ends])
+    return writing, telling, at_ends
+
+
 @torch.no_grad()
 def silence(blocks: nn.ModuleList) -> None:
     """Let fresh layers add nothing at first, so that training starts from the generator."""
@@ -169,17 +197,48 @@ def silence(blocks: nn.ModuleList) -> None:
 
 
 @torch.no_grad()
+def look_back(network: Network, layer: int, tokens: Tensor) -> None:
+    """Start half of a fresh layer's heads at the token before.
+
+    What a generator would have written is known one position before what was written. To
+    compare the two, a head has to find that position, which chance takes long to discover.
+    Query and key are made the same for all tokens, w·x = 1 by least squares, and the rotary
+    angles of the key are turned by one position.
+    """
+    block, shape = network.blocks[layer], network.shape
+    size = shape.width // shape.heads
+    normed: list[Tensor] = []
+    hook = block.attention.register_forward_pre_hook(lambda _, inputs: normed.append(inputs[0]))
+    network(tokens)
+    hook.remove()
+    states = normed[0].flatten(0, 1)
+    same = torch.linalg.lstsq(states, torch.ones(len(states), 1)).solution[:, 0]
+    for head in range(shape.heads // 2):
+        query = block.attention.query.weight[head * size : (head + 1) * size]
+        key = block.attention.key.weight[head * size : (head + 1) * size]
+        query.zero_(), key.zero_()
+        for pair, sharpness in enumerate((28.0, 8.0)):
+            angle = shape.rope_base ** torch.tensor(-2 * pair / size)
+            strength = (sharpness * size**0.5) ** 0.5
+            query[2 * pair] = strength * same
+            key[2 * pair] = strength * angle.cos() * same
+            key[2 * pair + 1] = strength * angle.sin() * same
+
+
+@torch.no_grad()
 def introduce_labels(network: Network, tokenizer: Tokenizer, rows: list[Example]) -> None:
-    """Make the two labels the likeliest tokens, evenly, where a step ends.
+    """Make the two labels the likeliest tokens, evenly, where a step ends, by least squares.
 
     The generator never wrote them. Without this start the first updates would drive up
     their logits at the cost of all that the generator knows.
     """
-    tokens, targets, _ = batch(rows)
-    mean = network(tokens)[targets != NO_LOSS].mean(0)
-    others = network.logits(mean).max()
+    tokens, targets, ends = batch(rows)
+    hidden = network(tokens)
+    likeliest = network.logits(hidden).amax(-1)
+    wished = torch.where(ends, likeliest + 2, torch.zeros_like(likeliest))
+    inside = targets != NO_LOSS
+    row = torch.linalg.lstsq(hidden[inside], wished[inside][:, None]).solution[:, 0]
     for label in (RIGHT, WRONG):
-        row = mean * (others + 6) / mean.square().sum()
         network.embedding.weight[tokenizer.token_to_id(label)] = row
 
 

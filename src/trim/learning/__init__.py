@@ -1,0 +1,1 @@
+"""Fits policies to solved problems."""

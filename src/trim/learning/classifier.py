@@ -1,0 +1,85 @@
+"""Fits the query classifier. Needs scikit-learn; using what was fitted does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from trim.errors import InvalidInput, ModelUnavailable
+from trim.policies.classifier import TOKEN_PATTERN, QuestionModel
+
+MINIMUM_QUESTIONS = 2
+"""Questions in which a term must occur to be known."""
+
+
+class Target(StrEnum):
+    """What the classifier predicts of a question."""
+
+    GAIN = "gain"
+    """The strong model is right and the weak one wrong."""
+    WEAK_WRONG = "weak-wrong"
+    """The weak model is wrong, whatever the strong one does."""
+
+
+def fit_classifier(
+    questions: Sequence[str],
+    weak_correct: Sequence[bool],
+    strong_correct: Sequence[bool],
+    target: Target = Target.GAIN,
+    inverse_penalty: float = 1.0,
+) -> QuestionModel:
+    """A logistic regression on words and pairs of words, weighted by TF-IDF.
+
+    Args:
+        questions, weak_correct, strong_correct: of each training problem, and whether
+            each model alone solves it.
+        inverse_penalty: scikit-learn's C; smaller ties the coefficients closer to 0.
+
+    Raises:
+        InvalidInput: lists of different lengths, or all questions of one kind.
+        ModelUnavailable: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise ModelUnavailable(
+            "fitting a classifier needs scikit-learn: pip install 'trim[training]'"
+        ) from error
+    if not len(questions) == len(weak_correct) == len(strong_correct):
+        raise InvalidInput("classifier: questions and outcomes differ in number")
+    wanted = [
+        not weak and (strong or target is Target.WEAK_WRONG)
+        for weak, strong in zip(weak_correct, strong_correct, strict=True)
+    ]
+    if len(set(wanted)) < 2:
+        raise InvalidInput(
+            f"classifier: {len(wanted)} training problems without two kinds to tell apart;"
+            " use more, or harder ones"
+        )
+    vectorizer = TfidfVectorizer(
+        token_pattern=TOKEN_PATTERN, ngram_range=(1, 2), min_df=MINIMUM_QUESTIONS
+    )
+    try:
+        features = vectorizer.fit_transform(questions)
+    except ValueError as error:
+        raise InvalidInput(f"classifier: the questions share no words ({error})") from error
+    regression = LogisticRegression(C=inverse_penalty, max_iter=1000).fit(features, wanted)
+    columns = zip(
+        vectorizer.get_feature_names_out(), vectorizer.idf_, regression.coef_[0], strict=True
+    )
+    return QuestionModel(
+        {str(term): (float(idf), float(coefficient)) for term, idf, coefficient in columns},
+        float(regression.intercept_[0]),
+    )
+
+
+def spread_thresholds(
+    model: QuestionModel, questions: Sequence[str], count: int = 9
+) -> tuple[float, ...]:
+    """Up to `count` thresholds, falling, that take over equally growing shares of `questions`."""
+    probabilities = [model.probability(question) for question in questions]
+    quantiles = np.quantile(probabilities, np.arange(count, 0, -1) / (count + 1))
+    return tuple(dict.fromkeys(float(f"{value:.4g}") for value in quantiles))

@@ -1,0 +1,84 @@
+"""What routers achieve on recorded trees, exactly: no sampling, no rollouts.
+
+On a forest a policy is a number in [0, 1] for each node, the probability to regenerate, and
+its accuracy and cost follow by one backward pass. The same pass with a maximum gives the
+router that knows each tree to its leaves: no policy has a better curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trim.evaluation.curve import Curve
+from trim.learning.forest import LEAF_RIGHT, SPECIAL, Floats, Forest
+
+
+def outcomes(forest: Forest, regenerate: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Probability of a right answer and expected strong tokens, of each problem.
+
+    Args:
+        regenerate: (N,) or (N, policies), in [0, 1]; see `Forest.allowed`.
+
+    Returns:
+        Two arrays of shape (P,) or (P, policies).
+    """
+    chosen = forest.allowed(np.asarray(regenerate, dtype=np.float64))
+    right = np.zeros((len(forest) + SPECIAL, *chosen.shape[1:]))
+    tokens = np.zeros_like(right)
+    right[LEAF_RIGHT] = 1
+    per_node = (-1,) + (1,) * (chosen.ndim - 1)
+    for nodes in forest.by_step:
+        share = chosen[nodes]
+        kept, rewritten = forest.continue_to[nodes], forest.regenerate_to[nodes]
+        price = forest.strong_tokens[nodes].reshape(per_node)
+        right[nodes] = (1 - share) * right[kept] + share * right[rewritten]
+        tokens[nodes] = (1 - share) * tokens[kept] + share * (price + tokens[rewritten])
+    return right[forest.roots], tokens[forest.roots]
+
+
+def clairvoyant(forest: Forest, penalty: float) -> Floats:
+    """(N,) the decisions that maximise right - penalty * strong tokens in every tree.
+
+    Knows what each action leads to, which no router can: the limit of all.
+    """
+    values = np.zeros(len(forest) + SPECIAL)
+    values[LEAF_RIGHT] = 1
+    decisions = forest.allowed(np.zeros(len(forest)))
+    for nodes in forest.by_step:
+        kept = values[forest.continue_to[nodes]]
+        paid = values[forest.regenerate_to[nodes]] - penalty * forest.strong_tokens[nodes]
+        free = forest.free[nodes]
+        decisions[nodes[free]] = paid[free] > kept[free]
+        values[nodes] = np.where(decisions[nodes] > 0, paid, kept)
+    return decisions
+
+
+def threshold(forest: Forest, value: float) -> Floats:
+    """(N,) the decisions of TRIM-Thr."""
+    newest = forest.scores[np.arange(len(forest)), forest.step - 1]
+    return ((newest < value) | (value == 1)).astype(np.float64)
+
+
+def measure(forest: Forest, policies: Iterable[Floats]) -> Curve:
+    """The curve through policies, each (N,), between keeping and rewriting every draft."""
+    both = [np.zeros(len(forest)), np.ones(len(forest))]
+    decisions = np.stack([*both, *policies], axis=1)
+    right, tokens = (figure.mean(axis=0) for figure in outcomes(forest, decisions))
+    return Curve(
+        float(right[0]),
+        float(right[1]),
+        float(tokens[1]),
+        tuple(zip((tokens[2:] / tokens[1]).tolist(), right[2:].tolist(), strict=True)),
+    )
+
+
+def threshold_curve(forest: Forest, values: Sequence[float]) -> Curve:
+    return measure(forest, [threshold(forest, value) for value in values])
+
+
+def clairvoyant_curve(forest: Forest, penalties: Sequence[float]) -> Curve:
+    return measure(forest, [clairvoyant(forest, penalty) for penalty in penalties])

@@ -1,0 +1,151 @@
+"""Trees of a bank laid out flat, so that thousands of episodes are walked by indexing.
+
+Shapes: N nodes (drafts awaiting a decision) of P problems, T the deepest step. A tree may
+merge paths that lead to the same text; what was kept before a node is then the same on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trim.errors import InvalidInput
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+LEAF_RIGHT, LEAF_WRONG, UNKNOWN = -1, -2, -3
+"""Instead of a child: the solution ended, or the action was not recorded."""
+
+SPECIAL = 3
+"""Places kept free behind the nodes, so that these three index arrays of values as well."""
+
+
+class TreeArrays(Protocol):
+    """What is read of a problem's tree; each field has shape (nodes,), the root is node 0."""
+
+    @property
+    def step(self) -> NDArray[Any]: ...
+    @property
+    def draft_score(self) -> NDArray[Any]: ...
+    @property
+    def draft_tokens(self) -> NDArray[Any]: ...
+    @property
+    def strong_score(self) -> NDArray[Any]: ...
+    @property
+    def strong_tokens(self) -> NDArray[Any]: ...
+    @property
+    def continue_to(self) -> NDArray[Any]: ...
+    @property
+    def regenerate_to(self) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Many trees, one after the other.
+
+    Attributes:
+        roots: (P,) the first node of each problem.
+        step: (N,) number of the step under decision, from 1.
+        strong_tokens: (N,) what regenerating costs; 0 where that was not recorded.
+        continue_to, regenerate_to: (N,) the node each action leads to, or one of
+            LEAF_RIGHT, LEAF_WRONG and UNKNOWN. At least one of the two is known.
+        scores, tokens: (N, T) r_i and c_i of the kept steps and, at column step-1, of the
+            draft; 1 and 0 beyond it.
+    """
+
+    roots: Integers
+    step: Integers
+    strong_tokens: Floats
+    continue_to: Integers
+    regenerate_to: Integers
+    scores: Floats
+    tokens: Floats
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    @cached_property
+    def by_step(self) -> list[Integers]:
+        """Nodes by step, the deepest first: values are known before they are needed."""
+        return [np.flatnonzero(self.step == t) for t in range(int(self.step.max()), 0, -1)]
+
+    @cached_property
+    def free(self) -> Booleans:
+        """(N,) where both actions are recorded, and a policy has a choice."""
+        return (self.continue_to != UNKNOWN) & (self.regenerate_to != UNKNOWN)
+
+    def allowed(self, regenerate: NDArray[Any]) -> NDArray[Any]:
+        """What becomes of decisions (N,) or (N, policies): the recorded action where only
+        one is.
+
+        The approximation of a bank that is not complete: there all policies do the same.
+        Wrong as far as the unrecorded action would have led elsewhere, it favours none.
+        """
+        shape = (-1,) + (1,) * (regenerate.ndim - 1)
+        forced = (self.continue_to == UNKNOWN).reshape(shape)
+        return np.where(self.free.reshape(shape), regenerate, forced)
+
+
+def plant(trees: Sequence[TreeArrays]) -> Forest:
+    """A forest of all trees in which anything was recorded.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    pruned = [tree for tree in map(_Pruned, trees) if tree.sound]
+    if not pruned:
+        raise InvalidInput("the bank holds no recorded decision; collect more rollouts")
+    sizes = np.array([len(tree.step) for tree in pruned])
+    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    shift = np.repeat(roots, sizes)
+
+    def joined(field: str) -> NDArray[Any]:
+        return np.concatenate([getattr(tree, field) for tree in pruned])
+
+    def pointers(field: str) -> Integers:
+        local = joined(field).astype(np.int64)
+        return np.where(local >= 0, local + shift, local)
+
+    step = joined("step").astype(np.int64)
+    continue_to, regenerate_to = pointers("continue_to"), pointers("regenerate_to")
+    strong_tokens = np.where(regenerate_to == UNKNOWN, 0.0, joined("strong_tokens"))
+    draft = joined("draft_score"), joined("draft_tokens")
+    strong = joined("strong_score"), joined("strong_tokens")
+    scores, tokens = np.ones((len(step), step.max())), np.zeros((len(step), step.max()))
+    for t in range(1, int(step.max()) + 1):
+        here = np.flatnonzero(step == t)
+        # Regenerated first, so that a node both actions lead to has the draft's own figures.
+        for to, (score, count) in ((regenerate_to, strong), (continue_to, draft)):
+            goes_on = here[to[here] >= 0]
+            child = to[goes_on]
+            scores[child], tokens[child] = scores[goes_on], tokens[goes_on]
+            scores[child, t - 1], tokens[child, t - 1] = score[goes_on], count[goes_on]
+    newest = np.arange(len(step)), step - 1
+    scores[newest], tokens[newest] = draft
+    return Forest(roots, step, strong_tokens, continue_to, regenerate_to, scores, tokens)
+
+
+class _Pruned:
+    """A tree whose paths into nothing are marked as unknown, up to its root."""
+
+    def __init__(self, tree: TreeArrays) -> None:
+        self.step = np.asarray(tree.step)
+        self.draft_score, self.draft_tokens = tree.draft_score, tree.draft_tokens
+        self.strong_score, self.strong_tokens = tree.strong_score, tree.strong_tokens
+        self.continue_to = np.array(tree.continue_to, dtype=np.int64)
+        self.regenerate_to = np.array(tree.regenerate_to, dtype=np.int64)
+        while True:
+            dead = (self.continue_to == UNKNOWN) & (self.regenerate_to == UNKNOWN)
+            lost = [(to >= 0) & dead[to] for to in (self.continue_to, self.regenerate_to)]
+            if not np.any(lost):
+                break
+            self.continue_to[lost[0]] = UNKNOWN
+            self.regenerate_to[lost[1]] = UNKNOWN
+        self.sound = len(self.step) > 0 and not dead[0]

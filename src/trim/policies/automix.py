@@ -1,0 +1,111 @@
+"""AutoMix: the weak model's whole solution is verified, and escalated where that pays."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from trim.policies.files import numbers, read_record, wrong_content
+from trim.policies.policy import Action, Observation, Policy, named
+from trim.policies.verdict import Verdict, solution_verdict
+
+
+@dataclass(frozen=True)
+class VerifierTable:
+    """What escalating is worth, by how the verifier finds the weak model's solution.
+
+    Attributes:
+        verdict: how step scores become the verifier's figure v in [0, 1].
+        edges: rising bounds between the bins; bin i holds edges[i-1] <= v < edges[i].
+        gains: for each bin, P(strong right) - P(weak right).
+        costs: for each bin, tokens that the strong model decodes for a solution.
+    """
+
+    verdict: Verdict
+    edges: tuple[float, ...]
+    gains: tuple[float, ...]
+    costs: tuple[float, ...]
+
+    def escalates(self, value: float, price: float) -> bool:
+        """Whether the expected gain exceeds `price` (answers a token) times the cost."""
+        bin = bisect_right(self.edges, value)
+        return self.gains[bin] > price * self.costs[bin]
+
+    def prices(self) -> tuple[float, ...]:
+        """Prices that tell all greedy decisions apart, rising: each escalates fewer bins."""
+        worth = {g / c for g, c in zip(self.gains, self.costs, strict=True) if g > 0 and c > 0}
+        levels = sorted({0.0, *worth})
+        middles = (float(f"{(a + b) / 2:.4g}") for a, b in pairwise(levels))
+        return tuple(dict.fromkeys(middles))
+
+
+@dataclass(frozen=True)
+class AutoMix(Policy):
+    """Restarts with the strong model where the expected gain is worth `price` (2310.12963).
+
+    The greedy decision on a binned verifier. Made by `read_automix` from a file that
+    `trim.learning.automix` has fitted. The verifier is the weak model's own confidence.
+
+    Attributes:
+        price: lambda, right answers that a strong token must bring, from 0 up.
+    """
+
+    table: VerifierTable
+    price: float
+
+    family = "automix"
+    scorer = "logprob"
+
+    @property
+    def name(self) -> str:
+        return named(self.family, self.price)
+
+    def decide(self, observation: Observation) -> Action:
+        if not observation.last:
+            return Action.CONTINUE
+        value = solution_verdict(observation, self.table.verdict)
+        return Action.RESTART if self.table.escalates(value, self.price) else Action.CONTINUE
+
+
+class AutoMixPRM(AutoMix):
+    """The same with the process reward model as its verifier."""
+
+    family = "automix-prm"
+    scorer = "prm"
+
+
+def automix_record(family: str, table: VerifierTable) -> dict[str, Any]:
+    """The JSON content that `read_automix` reads."""
+    return {
+        "policy": family,
+        "verdict": str(table.verdict),
+        "edges": list(table.edges),
+        "gains": list(table.gains),
+        "costs": list(table.costs),
+    }
+
+
+def read_automix(kind: type[AutoMix], path: Path, prices: tuple[float, ...] = ()) -> list[AutoMix]:
+    """A policy for each price, by default for all that decide differently.
+
+    Raises:
+        InvalidInput: unreadable, fitted for another family, or not such a table.
+    """
+    family = kind.family
+    record = read_record(path, family)
+    try:
+        table = VerifierTable(
+            Verdict(record["verdict"]),
+            numbers(record["edges"]),
+            numbers(record["gains"]),
+            numbers(record["costs"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise wrong_content(path, family) from error
+    lengths = len(table.gains), len(table.costs)
+    if lengths != (len(table.edges) + 1,) * 2 or list(table.edges) != sorted(table.edges):
+        raise wrong_content(path, family)
+    return [kind(table, price) for price in prices or table.prices() or (0.0,)]

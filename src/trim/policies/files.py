@@ -1,0 +1,48 @@
+"""Files in which fitted policies are kept: one JSON object that names its family."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from trim.errors import InvalidInput
+
+
+def read_record(path: Path, family: str) -> dict[str, Any]:
+    """The object in a policy file.
+
+    Raises:
+        InvalidInput: unreadable, no JSON object, or of another family.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(
+            f"{family}: cannot read the file {str(path)!r} ({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise wrong_content(path, family) from error
+    if not isinstance(record, dict) or record.get("policy") != family:
+        raise wrong_content(path, family)
+    return record
+
+
+def wrong_content(path: Path, family: str) -> InvalidInput:
+    return InvalidInput(f"{path}: not a file that was fitted for the policy {family!r}")
+
+
+def numbers(values: Iterable[object]) -> tuple[float, ...]:
+    """Finite numbers from JSON; TypeError or ValueError for anything else."""
+    found = []
+    for value in values:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            raise ValueError(f"{value!r} is not a finite number")
+        found.append(float(value))
+    return tuple(found)
