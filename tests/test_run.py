@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trim.errors import ContextExceeded, InvalidInput
 from trim.evaluation.run import Evaluation, grade
 from trim.evaluation.store import TraceStore
-from trim.evaluation.suites import CHAIN, Problem, generate, is_step_right
+from trim.evaluation.suites import CHAIN, Problem, generate, is_step_right, right_step
 from trim.files import write_atomically
 from trim.models.model import Completion, Ending
 from trim.models.scripted import ScriptedModel
@@ -219,7 +219,7 @@ def test_the_oracle_rewrites_exactly_the_wrong_steps(tmp_path):
     by_question = {problem.question: problem for problem in problems}
 
     def right(prefix):
-        return CHAIN.right_step(by_question[prefix.question], prefix.steps)
+        return right_step(CHAIN, by_question[prefix.question], prefix.steps)
 
     def often_wrong(prefix):
         step = right(prefix)

@@ -24,7 +24,7 @@ class Rollout:
     Attributes:
         question, steps: the texts.
         agreeing: for each step, how many of its characters are those of the right step
-            (see `Suite.right_step`); all of them where the step is right, else fewer.
+            (see `right_step`); all of them where the step is right, else fewer.
     """
 
     question: str
@@ -36,8 +36,11 @@ def compare(problem: Problem, steps: list[str]) -> Rollout:
     """A rollout from a problem and the steps that were written for it."""
     agreeing = []
     for index, step in enumerate(steps):
-        right = SUITES[problem.suite].right_step(problem, steps[:index]) or ""
-        common = common_prefix(step, right)
+        following = SUITES[problem.suite].next_step(problem, steps[:index])
+        right = following.text if following else ""
+        # An operation that is not possible is right until it claims a result.
+        limit = len(right) if following and following.possible else right.rfind(" = ")
+        common = max(0, min(common_prefix(step, right), limit))
         stops_early = common == len(step) < len(right)
         agreeing.append(common - stops_early)
     return Rollout(problem.question, tuple(steps), tuple(agreeing))
@@ -50,10 +53,11 @@ def slip_often(problem: Problem, random: Random, share: float = 0.35) -> Rollout
     """
     steps: list[str] = []
     for _ in problem.steps:
-        right = SUITES[problem.suite].right_step(problem, steps)
-        if right is None:
+        following = SUITES[problem.suite].next_step(problem, steps)
+        if following is None:
             break
-        steps.append(slip(right, random) if random.random() < share else right)
+        slips = random.random() < share
+        steps.append(slip(following.text, random) if slips else following.text)
     return compare(problem, steps)
 
 

@@ -3,7 +3,14 @@
 from trim.evaluation.suites.chain import CHAIN, CHAIN_HARD
 from trim.evaluation.suites.problem import Problem, is_for_evaluation
 from trim.evaluation.suites.program import PROGRAM
-from trim.evaluation.suites.suite import Suite, draw_for_training, generate, is_step_right
+from trim.evaluation.suites.suite import (
+    NextStep,
+    Suite,
+    draw_for_training,
+    generate,
+    is_step_right,
+    right_step,
+)
 from trim.evaluation.suites.words import WORDS
 
 SUITES: dict[str, Suite] = {suite.name: suite for suite in (CHAIN, CHAIN_HARD, WORDS, PROGRAM)}
@@ -14,10 +21,12 @@ __all__ = [
     "PROGRAM",
     "SUITES",
     "WORDS",
+    "NextStep",
     "Problem",
     "Suite",
     "draw_for_training",
     "generate",
     "is_for_evaluation",
     "is_step_right",
+    "right_step",
 ]

@@ -21,6 +21,13 @@ class Operation:
         result = self.full_result(value)
         return result % (LARGEST + 1) if self.wraps else result
 
+    def is_possible(self, value: int) -> bool:
+        """Whether the result is one that problems have: a division comes out even, and
+        nothing falls below zero or, unless it wraps, rises above `LARGEST`."""
+        if self.symbol == "/" and value % self.operand:
+            return False
+        return 0 <= value <= LARGEST and (self.wraps or 0 <= self.full_result(value) <= LARGEST)
+
     def full_result(self, value: int) -> int:
         match self.symbol:
             case "+":

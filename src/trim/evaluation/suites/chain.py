@@ -14,6 +14,7 @@ from trim.evaluation.suites.arithmetic import (
     wrapping_operation,
 )
 from trim.evaluation.suites.problem import Problem
+from trim.evaluation.suites.suite import NextStep
 
 OPENINGS = (
     "Start with {start}.",
@@ -95,14 +96,15 @@ class ChainSuite:
             return critical_operation(random, value)
         return routine_operation(random, value)
 
-    def right_step(self, problem: Problem, earlier: Sequence[str]) -> str | None:
+    def next_step(self, problem: Problem, earlier: Sequence[str]) -> NextStep | None:
         if len(earlier) >= len(problem.operations):
             return None
         listed: ListedOperation = problem.operations[len(earlier)]
-        if not earlier:
-            return listed.step(listed.start)
-        numbers = re.findall(r"-?\d+", earlier[-1])
-        return listed.step(int(numbers[-1])) if numbers else None
+        numbers = re.findall(r"-?\d+", earlier[-1]) if earlier else [listed.start]
+        if not numbers:
+            return None
+        value = int(numbers[-1])
+        return NextStep(listed.step(value), listed.operation.is_possible(value))
 
 
 CHAIN = ChainSuite("chain", fewest=5, most=9, critical=0.4, wrapping=0.0)

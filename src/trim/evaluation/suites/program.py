@@ -14,6 +14,7 @@ from trim.evaluation.suites.arithmetic import (
     routine_operation,
 )
 from trim.evaluation.suites.problem import Problem
+from trim.evaluation.suites.suite import NextStep
 
 VARIABLES = "ab"
 QUESTIONS = (
@@ -37,6 +38,9 @@ class SetLine:
     def step(self, values: Mapping[str, int]) -> str:
         state = describe({**values, self.target: self.value})
         return f"{self.number}) {self.code()}, so {state}."
+
+    def is_possible(self, values: Mapping[str, int]) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class CalculateLine:
         state = describe({**values, self.target: self.result(values)})
         return f"{self.number}) {self.code()}: {equation}, so {state}."
 
+    def is_possible(self, values: Mapping[str, int]) -> bool:
+        return self.operation(values).is_possible(values[self.source])
+
 
 @dataclass(frozen=True)
 class PrintLine:
@@ -78,6 +85,9 @@ class PrintLine:
     def step(self, values: Mapping[str, int]) -> str:
         value = values[self.target]
         return f"{self.number}) {self.code()} shows {value}.\nThe answer is \\boxed{{{value}}}."
+
+    def is_possible(self, values: Mapping[str, int]) -> bool:
+        return True
 
 
 def describe(values: Mapping[str, int]) -> str:
@@ -134,13 +144,14 @@ class ProgramSuite:
         operation = draw(random, values[source])
         return CalculateLine(number, target, source, operation.symbol, operation.operand)
 
-    def right_step(self, problem: Problem, earlier: Sequence[str]) -> str | None:
+    def next_step(self, problem: Problem, earlier: Sequence[str]) -> NextStep | None:
         if len(earlier) >= len(problem.operations):
             return None
         state = re.findall(r"\b([a-z]) is (-?\d+)\b", earlier[-1]) if earlier else []
+        values = {name: int(value) for name, value in state}
         line: SetLine | CalculateLine | PrintLine = problem.operations[len(earlier)]
         try:
-            return line.step({name: int(value) for name, value in state})
+            return NextStep(line.step(values), line.is_possible(values))
         except KeyError:
             return None
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 from trim.evaluation.suites.problem import Problem, is_for_evaluation
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """A step's exact text, and whether its operation is possible (`Operation.is_possible`)."""
+
+    text: str
+    possible: bool = True
 
 
 class Suite(Protocol):
@@ -19,14 +28,23 @@ class Suite(Protocol):
         """Draw one problem."""
         ...
 
-    def right_step(self, problem: Problem, earlier: Sequence[str]) -> str | None:
-        """The right next step after the `earlier` ones as they were written.
+    def next_step(self, problem: Problem, earlier: Sequence[str]) -> NextStep | None:
+        """The step that carries out the problem's next operation on the values that the
+        `earlier` steps, as they were written, hold, even if one of them got those wrong.
 
-        Right means: it carries out the problem's next operation on the values that
-        the trace holds so far, even if an earlier step got those wrong. None where
-        there is no such step (the trace is at its end, or cannot be read).
+        None where there is none: the trace is at its end, or cannot be read.
         """
         ...
+
+
+def right_step(suite: Suite, problem: Problem, earlier: Sequence[str]) -> str | None:
+    """The right step after the `earlier` ones as they were written.
+
+    None where there is none, also because the operation is not possible on their values:
+    a wrong value has made a division uneven, say. Whatever is written then is wrong.
+    """
+    found = suite.next_step(problem, earlier)
+    return found.text if found and found.possible else None
 
 
 def generate(suite: Suite, count: int, seed: int) -> Iterator[Problem]:
@@ -51,5 +69,5 @@ def draw_for_training(suite: Suite, random: Random) -> Problem:
 
 
 def is_step_right(suite: Suite, problem: Problem, earlier: Sequence[str], step: str) -> bool:
-    """Whether `step` carries out the next operation exactly (see `Suite.right_step`)."""
-    return step.strip() == suite.right_step(problem, earlier)
+    """Whether `step` carries out the next operation exactly (see `right_step`)."""
+    return step.strip() == right_step(suite, problem, earlier)

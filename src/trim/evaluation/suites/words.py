@@ -14,6 +14,7 @@ from trim.evaluation.suites.arithmetic import (
     routine_operation,
 )
 from trim.evaluation.suites.problem import Problem
+from trim.evaluation.suites.suite import NextStep
 
 NAMES = (
     ("Mia", "she"),
@@ -123,14 +124,15 @@ class WordsSuite:
             return critical_operation(random, value), None
         return routine_operation(random, value), None
 
-    def right_step(self, problem: Problem, earlier: Sequence[str]) -> str | None:
+    def next_step(self, problem: Problem, earlier: Sequence[str]) -> NextStep | None:
         if len(earlier) >= len(problem.operations):
             return None
         event: Event = problem.operations[len(earlier)]
-        if not earlier:
-            return event.step(event.start)
-        numbers = re.findall(r"-?\d+", earlier[-1])
-        return event.step(int(numbers[-1])) if numbers else None
+        numbers = re.findall(r"-?\d+", earlier[-1]) if earlier else [event.start]
+        if not numbers:
+            return None
+        value = int(numbers[-1])
+        return NextStep(event.step(value), event.operation.is_possible(value))
 
 
 WORDS = WordsSuite("words", fewest=4, most=7, critical=0.35, packs=0.15)
