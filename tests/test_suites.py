@@ -13,6 +13,7 @@ from trim.evaluation.suites import (
     PROGRAM,
     SUITES,
     WORDS,
+    NextStep,
     Problem,
     draw_for_training,
     generate,
@@ -22,7 +23,7 @@ from trim.evaluation.suites import (
 )
 from trim.evaluation.suites.arithmetic import LARGEST, Operation
 from trim.evaluation.suites.chain import ListedOperation
-from trim.evaluation.suites.program import CalculateLine, PrintLine, SetLine
+from trim.evaluation.suites.program import CalculateLine, SetLine
 from trim.evaluation.suites.words import Event
 from trim.steps import boxed_answer, is_degenerate, join_steps, split_steps
 
@@ -199,7 +200,7 @@ def test_after_a_wrong_result_the_next_step_goes_on_from_it(name):
             wrong = operand * 2 if symbol == "/" else operand + 7
             earlier = [*problem.steps[:index], replace_last_number(step, wrong)]
             result = calculate(wrong, symbol, operand)
-            possible = wrong <= LARGEST and (kept or result <= LARGEST)
+            possible = wrong <= LARGEST and (bool(kept) or result <= LARGEST)
             text = f"{wrong} {symbol} {operand} = {result}"
             if kept:
                 result %= 100
@@ -230,74 +231,64 @@ def test_after_a_wrong_state_the_next_line_runs_on_it(variable):
             state[variable] = 60
             written = re.sub(rf"\b{variable} is \d+", f"{variable} is 60", step)
             line = problem.question.splitlines()[1:][index + 1]
-            if re.search(r": \d+ / ", problem.steps[index + 1]) or "*" in line or "+" in line:
-                state[variable] = 1
-                written = re.sub(rf"\b{variable} is \d+", f"{variable} is 1", step)
-            right = right_step(PROGRAM, problem, [*problem.steps[:index], written])
+            reached = PROGRAM.next_step(problem, [*problem.steps[:index], written]).text
             shown = []
             code = line.split(") ", 1)[1].replace("/", "//")
             exec(code, {"__builtins__": {}, "print": shown.append}, state)
             if shown:
-                assert boxed_answer(right) == str(shown[0])
+                assert boxed_answer(reached) == str(shown[0])
             else:
                 expected = " and ".join(f"{name} is {state[name]}" for name in sorted(state))
-                assert right.endswith(f", so {expected}.")
+                assert reached.endswith(f", so {expected}.")
 
 
 def hand_made(name, operations):
     return Problem(f"{name}-hand", name, "by hand", (), "", operations)
 
 
-def test_below_zero_chain_goes_on_from_the_value_as_written():
+def test_a_chain_has_no_right_step_where_the_operation_is_not_possible():
     chain = hand_made(
         "chain",
         (
             ListedOperation(1, "subtract 4", Operation("-", 4), 20, False),
             ListedOperation(2, "subtract 12", Operation("-", 12), 20, False),
-            ListedOperation(3, "last, add 30", Operation("+", 30), 20, True),
+            ListedOperation(3, "divide by 5", Operation("/", 5), 20, False),
+            ListedOperation(4, "last, add 30", Operation("+", 30), 20, True),
         ),
     )
-    wrong = "1) subtract 4: 20 - 4 = 6."
-    below = "2) subtract 12: 6 - 12 = -6."
-    assert is_step_right(CHAIN, chain, [wrong], below)
-    last = "3) last, add 30: -6 + 30 = 24.\nThe answer is \\boxed{24}."
-    assert is_step_right(CHAIN, chain, [wrong, below], last)
+    below, uneven, beyond = (
+        ["1) subtract 4: 20 - 4 = 6."],
+        ["1) subtract 4: 20 - 4 = 16.", "2) subtract 12: 16 - 12 = 6."],
+        ["", "", "3) divide by 5: 40 / 5 = 80."],
+    )
+    assert CHAIN.next_step(chain, below) == NextStep("2) subtract 12: 6 - 12 = -6.", False)
+    assert CHAIN.next_step(chain, uneven) == NextStep("3) divide by 5: 6 / 5 = 1.", False)
+    for earlier in (below, uneven, beyond):
+        assert right_step(CHAIN, chain, earlier) is None
+        assert not is_step_right(CHAIN, chain, earlier, CHAIN.next_step(chain, earlier).text)
 
 
-def test_below_zero_a_story_goes_on_from_the_value_as_written():
+def test_a_story_has_no_right_step_where_the_operation_is_not_possible():
     story = hand_made(
         "words",
         (
             Event("Monday", "she loses 4 pens", Operation("-", 4), None, 20, False),
-            Event("Tuesday", "she loses 12 pens", Operation("-", 12), None, 20, False),
-            Event("Sunday, the last one", "she finds 30 pens", Operation("+", 30), None, 20, True),
+            Event("Tuesday", "she loses 12 pens", Operation("-", 12), None, 20, True),
         ),
     )
-    wrong = "Monday: she loses 4 pens. 20 - 4 = 6."
-    below = "Tuesday: she loses 12 pens. 6 - 12 = -6."
-    assert is_step_right(WORDS, story, [wrong], below)
-    last = "Sunday, the last one: she finds 30 pens. -6 + 30 = 24.\nThe answer is \\boxed{24}."
-    assert is_step_right(WORDS, story, [wrong, below], last)
+    right = "Monday: she loses 4 pens. 20 - 4 = 16."
+    assert right_step(WORDS, story, [right]) is not None
+    assert right_step(WORDS, story, [right.replace("16", "6")]) is None
 
 
-def test_below_zero_a_program_runs_on_the_value_as_written():
+def test_a_program_has_no_right_step_where_the_operation_is_not_possible():
     program = hand_made(
         "program",
-        (
-            SetLine(1, "a", 20),
-            SetLine(2, "b", 12),
-            CalculateLine(3, "a", "a", "-", "b"),
-            CalculateLine(4, "b", "b", "+", 1),
-            PrintLine(5, "a"),
-        ),
+        (SetLine(1, "a", 20), SetLine(2, "b", 12), CalculateLine(3, "a", "a", "-", "b")),
     )
-    earlier = ["1) a = 20, so a is 20.", "2) b = 12, so a is 6 and b is 12."]
-    below = "3) a = a - b: 6 - 12 = -6, so a is -6 and b is 12."
-    assert is_step_right(PROGRAM, program, earlier, below)
-    following = "4) b = b + 1: 12 + 1 = 13, so a is -6 and b is 13."
-    assert is_step_right(PROGRAM, program, [*earlier, below], following)
-    shown = "5) print(a) shows -6.\nThe answer is \\boxed{-6}."
-    assert is_step_right(PROGRAM, program, [*earlier, below, following], shown)
+    first = "1) a = 20, so a is 20."
+    assert right_step(PROGRAM, program, [first, "2) b = 12, so a is 20 and b is 12."])
+    assert not right_step(PROGRAM, program, [first, "2) b = 12, so a is 6 and b is 12."])
 
 
 def test_one_question_in_eight_is_for_evaluation():

@@ -5,9 +5,15 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.embedded.training.rollouts import common_prefix, compare, draw_problems
+from trim.embedded.training.rollouts import common_prefix, compare, draw_problems, slip_often
 from trim.embedded.training.suites import TRAINING_SUITES
-from trim.evaluation.suites import CHAIN, SUITES, draw_for_training, is_for_evaluation
+from trim.evaluation.suites import (
+    CHAIN,
+    SUITES,
+    draw_for_training,
+    is_for_evaluation,
+    is_step_right,
+)
 
 SHARES = dict.fromkeys(SUITES, 0.25)
 
@@ -38,6 +44,16 @@ def test_a_wrong_step_agrees_up_to_its_first_wrong_character(seed, data):
         assert rollout.agreeing[:index] == tuple(map(len, problem.steps[:index]))
         assert rollout.agreeing[index] < len(wrong)
         assert wrong[: rollout.agreeing[index]] == right[: rollout.agreeing[index]]
+
+
+@given(st.integers(0, 10**6), st.sampled_from(sorted(SUITES)))
+def test_slips_are_found_where_they_are(seed, name):
+    problem = draw_for_training(SUITES[name], Random(seed))
+    rollout = slip_often(problem, Random(seed))
+    for index, (step, agreeing) in enumerate(zip(rollout.steps, rollout.agreeing, strict=True)):
+        right = is_step_right(SUITES[name], problem, rollout.steps[:index], step)
+        assert right == (agreeing == len(step))
+        assert 0 <= agreeing <= len(step)
 
 
 @given(st.text(), st.text(), st.text())
