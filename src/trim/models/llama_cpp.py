@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.steps import SEPARATOR, join_steps
 
 ENDINGS = {"word": Ending.STEP, "eos": Ending.SOLUTION, "limit": Ending.LENGTH}
+LIKELIEST = 20
+"""Tokens whose probabilities are asked for, where a model tells how sure it is."""
 
 
 class LlamaCppModel:
-    """Continues the plain text of question and steps (no chat template)."""
+    """Continues the plain text of question and steps (no chat template).
 
-    def __init__(self, engine: LlamaCppEngine, name: str) -> None:
+    Args:
+        confidence: have the engine tell probabilities, and fill in `log_probability` and
+            `first_entropy` of each step (see `Confidence`). The text is the same; with the
+            shipped models a step takes about twice as long.
+    """
+
+    def __init__(self, engine: LlamaCppEngine, name: str, confidence: bool = False) -> None:
         self.engine = engine
         self.name = name
+        self.confidence = confidence
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         answer = await self.engine.complete(
@@ -27,12 +41,61 @@ class LlamaCppModel:
             seed=seed,
             stop=[SEPARATOR],
             verbose=True,  # only the verbose record tells a stop string from an end token
+            **({"logprobs": LIKELIEST} if self.confidence else {}),
         )
+        ending = ENDINGS[answer.raw["__verbose"]["stop_type"]]
+        confidence = confidence_in(written_tokens(answer.raw), ending) if self.confidence else None
         return Completion(
             text=answer.text,
-            ending=ENDINGS[answer.raw["__verbose"]["stop_type"]],
+            ending=ending,
             tokens=answer.tokens,
             prompt_tokens=answer.prompt_tokens,
             cached_tokens=answer.cached_tokens,
             seconds=answer.seconds,
+            log_probability=confidence and confidence.log_probability,
+            first_entropy=confidence and confidence.first_entropy,
         )
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure a model was of a step: the two figures of a `Completion`, in nats.
+
+    Both are of the model's own distribution, at temperature 1 and before top-p and top-k.
+    """
+
+    log_probability: float
+    first_entropy: float
+
+
+def confidence_in(tokens: Sequence[Mapping[str, Any]], ending: Ending) -> Confidence:
+    """The figures from the engine's record of each token.
+
+    Counted are the tokens of the step's text: not the separator, which llama.cpp does not
+    list, and not the end token, so that a step's figure is that of its text however it
+    ended. A step without any text is certain: 0 and, without a first token, 0.
+
+    Args:
+        tokens: entries with `logprob` and `top_logprobs`; the end token's is the last.
+    """
+    first_entropy = entropy(tokens[0]["top_logprobs"]) if tokens else 0.0
+    own = tokens[:-1] if ending is Ending.SOLUTION else tokens
+    mean = math.fsum(token["logprob"] for token in own) / len(own) if own else 0.0
+    return Confidence(mean, first_entropy)
+
+
+def entropy(likeliest: Sequence[Mapping[str, Any]]) -> float:
+    """Entropy in nats, at least 0, where all tokens beyond `likeliest` count as one outcome.
+
+    That is at most the entropy of the whole distribution, and as good as equal to it where
+    a model is not at a loss.
+    """
+    chances = [math.exp(entry["logprob"]) for entry in likeliest]
+    chances.append(max(1.0 - math.fsum(chances), 0.0))
+    return max(math.fsum(-chance * math.log(chance) for chance in chances if chance > 0), 0.0)
+
+
+def written_tokens(raw: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The written tokens with their probabilities; empty where a step has none."""
+    record = raw["choices"][0].get("logprobs") or {}
+    return record.get("content") or []
