@@ -18,7 +18,7 @@ from trim.evaluation.suites import generate as generate_problems
 from trim.policies.registry import parse_policies
 from trim.prices import Prices, read_prices
 from trim.router import Router
-from trim.scorers.choice import KINDS, choose_scorer
+from trim.scorers.choice import KINDS, choose_scorer, needs_confidence
 from trim.terminal import curves_table, points_table, show_events
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.1,0.3,0.5,0.7,0.9")
@@ -91,7 +91,7 @@ def solve(
     if len(policies) != 1:
         raise InvalidInput(f"--policy {spec}: solve takes one setting, as in thr:0.5")
     prices = read_prices(prices_file) if prices_file else Prices()
-    embedded = load_embedded(models, slots=1)
+    embedded = load_embedded(models, slots=1, confidence=needs_confidence(policies, scorer))
     chosen = choose_scorer(policies[0], embedded.scorers[scorer], embedded.scorers)
     router = Router(embedded.weak, embedded.strong, chosen, policies[0], SAMPLING)
     if as_json:

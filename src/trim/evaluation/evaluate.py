@@ -22,6 +22,7 @@ from trim.policies.oracle import Oracle, OracleQuery
 from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies
 from trim.prices import Prices
+from trim.scorers.choice import needs_confidence
 
 
 def find_suite(name: str) -> Suite:
@@ -83,7 +84,7 @@ def evaluate(
         "scorer": scorer,
         "version": version("trim"),
     }
-    embedded = load_embedded(models)
+    embedded = load_embedded(models, confidence=needs_confidence(policies, scorer))
     scorers = embedded.scorers
     store = TraceStore(out, run)
     try:
