@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trim.engines.llama_cpp import LlamaCppEngine
@@ -44,17 +44,17 @@ class LlamaCppModel:
             **({"logprobs": LIKELIEST} if self.confidence else {}),
         )
         ending = ENDINGS[answer.raw["__verbose"]["stop_type"]]
-        confidence = confidence_in(written_tokens(answer.raw), ending) if self.confidence else None
-        return Completion(
+        completion = Completion(
             text=answer.text,
             ending=ending,
             tokens=answer.tokens,
             prompt_tokens=answer.prompt_tokens,
             cached_tokens=answer.cached_tokens,
             seconds=answer.seconds,
-            log_probability=confidence and confidence.log_probability,
-            first_entropy=confidence and confidence.first_entropy,
         )
+        if not self.confidence:
+            return completion
+        return replace(completion, **vars(confidence_in(written_tokens(answer.raw), ending)))
 
 
 @dataclass(frozen=True)

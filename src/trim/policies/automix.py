@@ -34,6 +34,16 @@ class VerifierTable:
         bin = bisect_right(self.edges, value)
         return self.gains[bin] > price * self.costs[bin]
 
+    def is_sound(self) -> bool:
+        """Whether the numbers can be what they are said to be."""
+        bins = len(self.edges) + 1
+        return (
+            len(self.gains) == len(self.costs) == bins
+            and all(low < high for low, high in pairwise(self.edges))
+            and all(-1 <= gain <= 1 for gain in self.gains)
+            and all(cost >= 0 for cost in self.costs)
+        )
+
     def prices(self) -> tuple[float, ...]:
         """Prices that tell all greedy decisions apart, rising: each escalates fewer bins."""
         worth = {g / c for g, c in zip(self.gains, self.costs, strict=True) if g > 0 and c > 0}
@@ -105,7 +115,6 @@ def read_automix(kind: type[AutoMix], path: Path, prices: tuple[float, ...] = ()
         )
     except (KeyError, TypeError, ValueError) as error:
         raise wrong_content(path, family) from error
-    lengths = len(table.gains), len(table.costs)
-    if lengths != (len(table.edges) + 1,) * 2 or list(table.edges) != sorted(table.edges):
+    if not table.is_sound():
         raise wrong_content(path, family)
     return [kind(table, price) for price in prices or table.prices() or (0.0,)]

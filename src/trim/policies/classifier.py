@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from trim.policies.files import numbers, read_record, wrong_content
 from trim.policies.policy import Action, Observation, Policy, named
@@ -18,8 +18,16 @@ TOKEN_PATTERN = r"\w+"
 """A word, or a number of any length: the digits say how hard a sum is."""
 
 
+class QuestionModel(Protocol):
+    """Judges a question by its text alone."""
+
+    def probability(self, question: str) -> float:
+        """In (0, 1): how likely the question is one that it was trained to find."""
+        ...
+
+
 @dataclass(frozen=True)
-class QuestionModel:
+class TermModel:
     """Logistic regression on TF-IDF features of a question, as scikit-learn computes it.
 
     Attributes:
@@ -38,8 +46,11 @@ class QuestionModel:
             (count * self.terms[term][0], self.terms[term][1]) for term, count in counts.items()
         ]
         norm = math.sqrt(math.fsum(weight * weight for weight, _ in weights)) or 1.0
-        logit = self.intercept + math.fsum(weight * c for weight, c in weights) / norm
-        return 1 / (1 + math.exp(-max(-700.0, min(logit, 700.0))))
+        return logistic(self.intercept + math.fsum(weight * c for weight, c in weights) / norm)
+
+
+def logistic(logit: float) -> float:
+    return 1 / (1 + math.exp(-max(-700.0, min(logit, 700.0))))
 
 
 def terms_of(question: str) -> Iterator[str]:
@@ -61,11 +72,12 @@ class Classifier(Policy):
     model: QuestionModel
     threshold: float
 
+    family = "classifier"
     needs_scores = False
 
     @property
     def name(self) -> str:
-        return named("classifier", self.threshold)
+        return named(self.family, self.threshold)
 
     def begin(self, question: str) -> Action:
         hard = self.model.probability(question) >= self.threshold
@@ -75,10 +87,10 @@ class Classifier(Policy):
         return Action.CONTINUE
 
 
-def classifier_record(model: QuestionModel, thresholds: tuple[float, ...]) -> dict[str, Any]:
+def classifier_record(model: TermModel, thresholds: tuple[float, ...]) -> dict[str, Any]:
     """The JSON content that `read_classifier` reads."""
     return {
-        "policy": "classifier",
+        "policy": Classifier.family,
         "thresholds": list(thresholds),
         "intercept": model.intercept,
         "terms": {term: list(pair) for term, pair in model.terms.items()},
@@ -91,14 +103,27 @@ def read_classifier(path: Path, thresholds: tuple[float, ...] = ()) -> list[Clas
     Raises:
         InvalidInput: unreadable, or not such a classifier.
     """
-    record = read_record(path, "classifier")
+    record = read_record(path, Classifier.family)
     try:
         terms = {term: numbers(pair) for term, pair in record["terms"].items()}
         (intercept,) = numbers([record["intercept"]])
-        usual = numbers(record["thresholds"])
-        model = QuestionModel({term: (idf, coef) for term, (idf, coef) in terms.items()}, intercept)
+        model = TermModel({term: (idf, coef) for term, (idf, coef) in terms.items()}, intercept)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise wrong_content(path, "classifier") from error
-    if not usual or not all(0 <= threshold <= 1 for threshold in usual):
-        raise wrong_content(path, "classifier")
+        raise wrong_content(path, Classifier.family) from error
+    usual = read_thresholds(path, Classifier.family, record)
     return [Classifier(model, threshold) for threshold in thresholds or usual]
+
+
+def read_thresholds(path: Path, family: str, record: dict[str, Any]) -> tuple[float, ...]:
+    """The thresholds in a classifier's file, at least one.
+
+    Raises:
+        InvalidInput: none, or one outside [0, 1].
+    """
+    try:
+        usual = numbers(record["thresholds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise wrong_content(path, family) from error
+    if not usual or not all(0 <= threshold <= 1 for threshold in usual):
+        raise wrong_content(path, family)
+    return usual

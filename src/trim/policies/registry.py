@@ -7,10 +7,12 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from trim.engines import sentence
 from trim.errors import InvalidInput
 from trim.policies.automix import AutoMix, AutoMixPRM, read_automix
 from trim.policies.cascade import Cascade
 from trim.policies.classifier import read_classifier
+from trim.policies.embedding import read_embedding_classifier
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.random_mix import RandomMix
@@ -31,6 +33,9 @@ USUAL_SETTING = {"rsd": "0.7", "specreason": "7"}
 """What a family is without a setting, where its authors name one."""
 FROM_FILE: dict[str, Callable[[Path, tuple[float, ...]], Sequence[Policy]]] = {
     "classifier": read_classifier,
+    "classifier-embedding": partial(
+        read_embedding_classifier, sentence.encode, sentence.ENCODER, sentence.SIZE
+    ),
     "automix": partial(read_automix, AutoMix),
     "automix-prm": partial(read_automix, AutoMixPRM),
 }

@@ -1,0 +1,83 @@
+"""A query router that reads the question as one vector of a sentence encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trim.policies.classifier import Classifier, logistic, read_thresholds
+from trim.policies.files import numbers, read_record, wrong_content
+
+Encode = Callable[[Sequence[str]], list[tuple[float, ...]]]
+"""Texts to vectors of one size (`trim.engines.sentence.encode`)."""
+
+
+@dataclass(frozen=True)
+class EmbeddingModel:
+    """Logistic regression on a sentence embedding, as scikit-learn computes it.
+
+    Attributes:
+        encode: makes the embedding, of as many numbers as there are coefficients.
+        coefficients, intercept: of the regression.
+    """
+
+    encode: Encode
+    coefficients: tuple[float, ...]
+    intercept: float
+
+    def probability(self, question: str) -> float:
+        """In (0, 1): how likely the question is one that it was trained to find."""
+        (vector,) = self.encode([question])
+        terms = (c * x for c, x in zip(self.coefficients, vector, strict=True))
+        return logistic(self.intercept + math.fsum(terms))
+
+
+class EmbeddingClassifier(Classifier):
+    """`Classifier` by an `EmbeddingModel`; made by `read_embedding_classifier`."""
+
+    family = "classifier-embedding"
+
+
+def embedding_record(
+    model: EmbeddingModel, encoder: str, thresholds: tuple[float, ...]
+) -> dict[str, Any]:
+    """The JSON content that `read_embedding_classifier` reads.
+
+    Args:
+        encoder: name of the encoder that `model.encode` is.
+    """
+    return {
+        "policy": EmbeddingClassifier.family,
+        "thresholds": list(thresholds),
+        "encoder": encoder,
+        "intercept": model.intercept,
+        "coefficients": list(model.coefficients),
+    }
+
+
+def read_embedding_classifier(
+    encode: Encode, encoder: str, size: int, path: Path, thresholds: tuple[float, ...] = ()
+) -> list[EmbeddingClassifier]:
+    """A policy for each threshold, by default for those in the file.
+
+    Args:
+        encode, encoder, size: the encoder, its name and how many numbers it gives.
+
+    Raises:
+        InvalidInput: unreadable, not such a classifier, or fitted on another encoder.
+    """
+    family = EmbeddingClassifier.family
+    record = read_record(path, family)
+    try:
+        coefficients = numbers(record["coefficients"])
+        (intercept,) = numbers([record["intercept"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise wrong_content(path, family) from error
+    usual = read_thresholds(path, family, record)
+    if record.get("encoder") != encoder or len(coefficients) != size:
+        raise wrong_content(path, f"{family} on the encoder {encoder}")
+    model = EmbeddingModel(encode, coefficients, intercept)
+    return [EmbeddingClassifier(model, threshold) for threshold in thresholds or usual]
