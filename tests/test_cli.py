@@ -70,7 +70,7 @@ def test_eval_writes_everything(tmp_path):
 
 def test_interrupted_evaluation_continues_and_agrees(tmp_path):
     words = ["eval", "chain", "-n", "60", "--policy", "weak", "--policy", "strong", "--policy"]
-    words += ["thr:0.3,0.7", "--seed", "2", "--out"]
+    words += ["thr:0.3,0.7", "--seed", "2", "--exact", "--out"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert trim(*words, str(whole)).returncode == 0
     process = subprocess.Popen([*TRIM, *words, str(broken)], stderr=subprocess.PIPE, text=True)

@@ -39,17 +39,18 @@ def test_steps_in_parts_are_the_solution_in_one_go(models):
         assert "\n\n".join(prefix.steps) == whole.text
 
 
-def test_text_depends_on_neither_concurrency_nor_cache(models):
+def test_an_exact_engine_repeats_every_character_whatever_ran_before():
+    models = load_embedded(exact=True)
     router = Router(
         models.weak, models.strong, models.scorer, parse_policies("thr:0.5")[0], SAMPLING
     )
-    questions = [problem.question for problem in generate(CHAIN_HARD, 24, seed=6)]
+    questions = [problem.question for problem in generate(CHAIN_HARD, 12, seed=6)]
 
     async def together():
         return await asyncio.gather(*(router.asolve(question, 1) for question in questions))
 
-    one_by_one = [router.solve(question, 1).solution for question in questions]
-    assert [trace.solution for trace in asyncio.run(together())] == one_by_one
+    one_by_one = [router.solve(question, 1).steps for question in reversed(questions)]
+    assert [trace.steps for trace in asyncio.run(together())] == one_by_one[::-1]
 
 
 def test_another_seed_gives_another_solution(models):

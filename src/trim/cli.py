@@ -132,6 +132,11 @@ def generate(suite: str, count: int, seed: int) -> None:
     help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
 )
 @scorer_option
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Repeat every character from run to run; takes about three times as long.",
+)
 @seed_option
 @out_option
 @prices_option
@@ -141,6 +146,7 @@ def evaluate_command(
     count: int,
     specs: tuple[str, ...],
     scorer: str,
+    exact: bool,
     seed: int,
     out: Path,
     prices_file: Path | None,
@@ -150,7 +156,7 @@ def evaluate_command(
 
     Interrupted, the same command continues where it stopped.
     """
-    run_evaluation(suite, count, specs, seed, out, prices_file, models, scorer)
+    run_evaluation(suite, count, specs, seed, out, prices_file, models, scorer, exact)
 
 
 @main.command()
@@ -184,6 +190,7 @@ def run_evaluation(
     prices_file: Path | None,
     models: Path,
     scorer: str = "prm",
+    exact: bool = False,
 ) -> None:
     prices = read_prices(prices_file) if prices_file else Prices()
     console = Console(highlight=False)
@@ -207,6 +214,7 @@ def run_evaluation(
                 models,
                 lambda finished: bar.update(task, completed=finished),
                 scorer,
+                exact,
             )
     except KeyboardInterrupt:
         click.echo(f"trim: interrupted; the same command continues from {out}", err=True)

@@ -39,12 +39,13 @@ class EmbeddedModels:
 
 
 def load_embedded(
-    folder: Path = FOLDER, slots: int = 16, confidence: bool = False
+    folder: Path = FOLDER, slots: int = 16, exact: bool = False, confidence: bool = False
 ) -> EmbeddedModels:
     """Load `weak.gguf`, `strong.gguf` and `scorer.gguf`; takes about 0.2 seconds.
 
     Args:
         slots: requests that each model works on together.
+        exact: repeat every character from run to run (see `LlamaCppEngine`), at less speed.
         confidence: have both models tell how sure they are of each step, which the scorers
             `logprob` and `entropy` need (`trim.scorers.choice.needs_confidence`).
 
@@ -56,7 +57,8 @@ def load_embedded(
             f"{folder}: no such folder of models; it needs weak, strong and scorer .gguf"
         )
     weak, strong, scorer = (
-        LlamaCppEngine(folder / f"{name}.gguf", slots) for name in ("weak", "strong", "scorer")
+        LlamaCppEngine(folder / f"{name}.gguf", slots, exact=exact)
+        for name in ("weak", "strong", "scorer")
     )
     return EmbeddedModels(
         LlamaCppModel(weak, "trim-weak", confidence),

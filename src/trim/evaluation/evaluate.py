@@ -60,6 +60,7 @@ def evaluate(
     models: Path,
     progress: Callable[[int], None] = lambda finished: None,
     scorer: str = "prm",
+    exact: bool = False,
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
@@ -67,6 +68,7 @@ def evaluate(
         progress: called with the number of finished problems.
         scorer: the kind of score for policies that are not made for one
             (`trim.scorers.choice.KINDS`).
+        exact: repeat every character from run to run (`trim.embedded.load_embedded`).
 
     Raises:
         InvalidInput: an unknown suite or policy, or a folder that cannot be written.
@@ -82,9 +84,10 @@ def evaluate(
         "seed": seed,
         "policies": [policy.name for policy in policies],
         "scorer": scorer,
+        "exact": exact,
         "version": version("trim"),
     }
-    embedded = load_embedded(models, confidence=needs_confidence(policies, scorer))
+    embedded = load_embedded(models, exact=exact, confidence=needs_confidence(policies, scorer))
     scorers = embedded.scorers
     store = TraceStore(out, run)
     try:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -86,23 +88,42 @@ def batch(examples: list[Example]) -> tuple[Tensor, Tensor, Tensor]:
     return pad(list(tokens), END), pad(list(targets), NO_LOSS), pad(list(ends), 0).bool()
 
 
+def batches(
+    tokenizer: Tokenizer, examples: list[Example], arguments: ScorerArguments
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Endless batches of texts of about the same length: half slips, half rollouts."""
+    random = Random(arguments.seed)
+    for pool in count():
+        slipping = draw_problems(f"slips/{pool}", dict(arguments.shares), 160, arguments.seed)
+        rows = [encode(tokenizer, slip_often(problem, random)) for problem in slipping]
+        rows += random.sample(examples, 160)
+        rows.sort(key=lambda example: len(example[0]))
+        groups: list[list[Example]] = [[]]
+        for row in rows:
+            if groups[-1] and (len(groups[-1]) + 1) * len(row[0]) > arguments.batch_tokens:
+                groups.append([])
+            groups[-1].append(row)
+        random.shuffle(groups)
+        yield from map(batch, groups)
+
+
 def train_scorer(arguments: ScorerArguments) -> Path:
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     folder = arguments.folder
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     rollouts: list[Rollout] = []
-    for name, count in (
+    for name, wanted in (
         ("weak", arguments.weak_rollouts),
         ("strong", arguments.strong_rollouts),
     ):
-        if not count:
+        if not wanted:
             continue
         gguf = folder / f"{name}.gguf"
         if not gguf.exists():
             export(folder / f"{name}.safetensors", tokenizer, gguf, f"trim {name}")
         path = folder / f"rollouts-{name}.json"
-        rollouts += make_rollouts(gguf, dict(arguments.shares), count, arguments.seed, path)
+        rollouts += make_rollouts(gguf, dict(arguments.shares), wanted, arguments.seed, path)
     Random(arguments.seed).shuffle(rollouts)
     encoded = [encode(tokenizer, rollout) for rollout in rollouts]
     held_out, examples = encoded[: arguments.held_out], encoded[arguments.held_out :]
@@ -125,7 +146,10 @@ def train_scorer(arguments: ScorerArguments) -> Path:
         embedding_rate=arguments.embedding_rate,
     )
     optimisers = make_optimisers(network, schedule)
-    random, started, losses = Random(arguments.seed), time.time(), []
+    words = [tokenizer.decode([token]) for token in range(shape.vocabulary)]
+    digits = torch.tensor([word.strip().isdigit() for word in words])
+    data = batches(tokenizer, examples, arguments)
+    started, losses = time.time(), []
     log_file = folder / "scorer.jsonl"
     log_file.write_text(json.dumps({"arguments": asdict(arguments)}, default=str) + "\n")
     for update in range(arguments.updates):
@@ -133,17 +157,11 @@ def train_scorer(arguments: ScorerArguments) -> Path:
             for group in optimiser.param_groups:
                 group.setdefault("full_rate", group["lr"])
                 group["lr"] = group["full_rate"] * rate_factor(update, schedule)
-        count = arguments.batch_tokens // 280
-        slipping = draw_problems(
-            f"slips/{update}", dict(arguments.shares), count // 2, arguments.seed
-        )
-        rows = [encode(tokenizer, slip_often(problem, random)) for problem in slipping]
-        rows += random.sample(examples, count - len(rows))
-        tokens, targets, ends = batch(rows)
+        tokens, targets, ends = next(data)
         with torch.autocast("cpu", torch.bfloat16):
             hidden = forward(tokens)
             logits = network.logits(hidden).float()
-        writing, telling, at_ends = losses_of(logits, tokens, targets, ends, labels)
+        writing, telling, at_ends = losses_of(logits, tokens, targets, ends, labels, digits)
         loss = writing + telling + at_ends
         loss.backward()
         for optimiser in optimisers:
@@ -167,18 +185,24 @@ def train_scorer(arguments: ScorerArguments) -> Path:
 
 
 def losses_of(
-    logits: Tensor, tokens: Tensor, targets: Tensor, ends: Tensor, labels: tuple[int, int]
+    logits: Tensor,
+    tokens: Tensor,
+    targets: Tensor,
+    ends: Tensor,
+    labels: tuple[int, int],
+    digits: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What the scorer is taught, as three mean losses.
 
     - Writing: within a step, the next token while all is right, so that it does not forget
       what a generator knows.
-    - Telling: after every token of a solution, right from wrong, by the difference of the two
-      label logits alone, which leaves the likeliest token to the first loss.
+    - Telling: after every digit of a solution, right from wrong, by the difference of the two
+      label logits alone, which leaves the likeliest token to the first loss. Between digits
+      there is little that goes wrong.
     - At the ends of steps: the label as the next token, as it is asked for at run time.
     """
     right, wrong = labels
-    asked = targets != NO_LOSS
+    asked = (targets != NO_LOSS) & (digits[tokens] | ends)
     inside = ~ends[:, :-1] & (targets[:, 1:] == right)
     writing = functional.cross_entropy(logits[:, :-1][inside], tokens[:, 1:][inside])
     difference = (logits[..., right] - logits[..., wrong])[asked]
