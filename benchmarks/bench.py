@@ -2,7 +2,8 @@
 
 Prints and writes to build/bench.json: problems a second routed against one model alone,
 the share of the time in which no model was at work, a sweep of 20 thresholds with
-shared prefixes against 20 separate runs, and peak memory.
+shared prefixes against 20 separate runs (with prompt caches, and with `exact` engines, which
+repeat every character), and peak memory.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,8 +78,8 @@ class TimedScorer:
     def name(self) -> str:
         return self.scorer.name
 
-    async def score(self, trace: Prefix, first: int) -> Scores:
-        return await self.clock.time(self.scorer.score(trace, first))
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
+        return await self.clock.time(self.scorer.score(trace, written))
 
 
 def run(evaluation: Evaluation, *specs: str, share: bool = True) -> tuple[float, list[Trace]]:
@@ -100,6 +101,19 @@ def outcome(traces: list[Trace]) -> dict[tuple[str, str], object]:
         (t.policy, t.problem_id or ""): (t.steps, t.answer, t.correct, t.usage["strong"].tokens)
         for t in traces
     }
+
+
+def compare_sweeps(sweep: Evaluation) -> tuple[float, int, int]:
+    """Time with shared prefixes over time without; traces that differ; traces."""
+    shared_seconds, shared = run(sweep, *(f"thr:{k}" for k in THRESHOLDS))
+    separate_seconds, separate = 0.0, []
+    for threshold in THRESHOLDS:
+        seconds, traces = run(sweep, f"thr:{threshold}", share=False)
+        separate_seconds += seconds
+        separate += traces
+    expected = outcome(shared)
+    differing = sum(expected[key] != value for key, value in outcome(separate).items())
+    return shared_seconds / separate_seconds, differing, len(separate)
 
 
 def main() -> None:
@@ -125,13 +139,10 @@ def main() -> None:
     alone_seconds, _ = run(timed, "thr:0.5")
 
     sweep = replace(evaluation, problems=problems[:SWEEP_PROBLEMS])
-    shared_seconds, shared = run(sweep, *(f"thr:{k}" for k in THRESHOLDS))
-    separate_seconds, separate = 0.0, []
-    for threshold in THRESHOLDS:
-        seconds, traces = run(sweep, f"thr:{threshold}", share=False)
-        separate_seconds += seconds
-        separate += traces
-    differing = sum(outcome(shared)[key] != value for key, value in outcome(separate).items())
+    ratio, differing, traces = compare_sweeps(sweep)
+    exact = load_embedded(exact=True)
+    exact_sweep = replace(sweep, weak=exact.weak, strong=exact.strong, scorer=exact.scorer)
+    exact_ratio, exact_differing, _ = compare_sweeps(exact_sweep)
 
     figures = {
         "problems": PROBLEMS,
@@ -142,9 +153,11 @@ def main() -> None:
         "share_outside_models": round(1 - clock.busy / alone_seconds, 4),
         "sweep_thresholds": len(THRESHOLDS),
         "sweep_problems": SWEEP_PROBLEMS,
-        "sweep_shared_over_separate": round(shared_seconds / separate_seconds, 3),
+        "sweep_traces": traces,
+        "sweep_shared_over_separate": round(ratio, 3),
         "sweep_differing_traces": differing,
-        "sweep_traces": len(separate),
+        "exact_sweep_shared_over_separate": round(exact_ratio, 3),
+        "exact_sweep_differing_traces": exact_differing,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "python": sys.version.split()[0],
     }
