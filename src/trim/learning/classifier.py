@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -128,4 +129,5 @@ def spread_thresholds(
     """Up to `count` thresholds, falling, that take over equally growing shares of `questions`."""
     probabilities = [model.probability(question) for question in questions]
     quantiles = np.quantile(probabilities, np.arange(count, 0, -1) / (count + 1))
-    return tuple(dict.fromkeys(float(f"{value:.4g}") for value in quantiles))
+    # Rounded down, so that a question at a quantile is still taken over.
+    return tuple(dict.fromkeys(math.floor(value * 1e6) / 1e6 for value in quantiles))
