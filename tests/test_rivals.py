@@ -19,7 +19,9 @@ from trim.learning.classifier import (
     spread_thresholds,
     wanted_questions,
 )
+from trim.learning.rivals import FAMILIES, SolvedAlone, WeakSolution, fit_rival
 from trim.models.scripted import ScriptedModel
+from trim.policies import registry
 from trim.policies.automix import AutoMix, AutoMixPRM, VerifierTable, automix_record
 from trim.policies.cascade import Cascade
 from trim.policies.classifier import Classifier, TermModel, classifier_record
@@ -320,26 +322,17 @@ def test_a_classifier_needs_examples(questions, weak, message):
         fit_classifier(questions, weak, [True] * len(weak))
 
 
-class Ramp:
-    """Judges a question by its length."""
-
-    def probability(self, question):
-        return len(question) / 7000
-
-
 def test_spread_thresholds_take_over_equally_growing_shares():
-    questions = ["a" * length for length in range(1, 101)]
-    thresholds = spread_thresholds(Ramp(), questions)
-    taken = [
-        sum(Classifier(Ramp(), k).begin(q) is Action.TAKE_OVER for q in questions)
-        for k in thresholds
-    ]
+    probabilities = [n / 7000 for n in range(1, 101)]
+    thresholds = spread_thresholds(probabilities)
+    taken = [sum(p >= threshold for p in probabilities) for threshold in thresholds]
     assert taken == pytest.approx([10, 20, 30, 40, 50, 60, 70, 80, 90], abs=1)
 
 
-def test_equal_questions_are_taken_over_together(terms):
-    (threshold,) = spread_thresholds(terms, [HARD] * 5)
-    assert Classifier(terms, threshold).begin(HARD) is Action.TAKE_OVER
+@given(st.floats(0, 1), st.integers(1, 5))
+def test_equal_questions_are_taken_over_together(probability, count):
+    (threshold,) = spread_thresholds([probability] * count)
+    assert 0 <= threshold <= probability
 
 
 def letters(texts):
@@ -480,6 +473,53 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     for path in (file, tmp_path):
         with pytest.raises(InvalidInput, match="classifier"):
             parse_policies(f"classifier:{path}")
+
+
+# From training problems to a policy
+
+
+def solved_alone(count=60):
+    """Problems of which the weak model solves the easy ones, and is sure of what it solves."""
+    hard = [number % 3 == 0 for number in range(count)]
+    return [
+        SolvedAlone(
+            question=f"{HARD if is_hard else EASY} {number % 7}",
+            weak=WeakSolution((0.9, 0.3 if is_hard else 0.8 + number / 1000), (5, 7), True),
+            weak_correct=not is_hard,
+            strong_correct=True,
+            strong_tokens=20,
+        )
+        for number, is_hard in enumerate(hard)
+    ]
+
+
+@pytest.mark.parametrize("family", ["automix", "automix-prm", "classifier"])
+def test_a_fitted_rival_escalates_what_only_the_strong_model_solves(family, tmp_path):
+    file = tmp_path / "fitted.json"
+    problems = solved_alone()
+    file.write_text(json.dumps(fit_rival(family, problems)))
+    policies = parse_policies(f"{family}:{file}")
+    assert policies
+
+    def escalates(policy, problem):
+        scores = problem.weak.scores
+        steps = ("a", r"\boxed{1}")
+        seen = Observation(problem.question, steps, scores, (5, 7), (Action.CONTINUE,), 0, True)
+        actions = policy.begin(problem.question), policy.decide(seen)
+        return actions != (Action.CONTINUE, Action.CONTINUE)
+
+    best = max(
+        sum(escalates(policy, p) is not p.weak_correct for p in problems) for policy in policies
+    )
+    # One model for all is right about 40 at most; a bin at the border may hold both kinds.
+    assert best >= 54
+
+
+def test_too_few_problems_are_refused():
+    assert set(FAMILIES) == set(registry.FROM_FILE) & set(FAMILIES)
+    for family in FAMILIES:
+        with pytest.raises(InvalidInput, match=f"{family}: 19 problems .* collect at least 20"):
+            fit_rival(family, solved_alone(19))
 
 
 # Which scorer each is given

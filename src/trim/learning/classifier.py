@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trim.errors import InvalidInput, ModelUnavailable
-from trim.policies.classifier import TOKEN_PATTERN, QuestionModel, TermModel
+from trim.policies.classifier import TOKEN_PATTERN, TermModel
 from trim.policies.embedding import EmbeddingModel, Encode
 
 MINIMUM_QUESTIONS = 2
@@ -123,11 +123,12 @@ def needs_scikit_learn() -> ModelUnavailable:
     return ModelUnavailable("fitting a classifier needs scikit-learn: pip install 'trim[training]'")
 
 
-def spread_thresholds(
-    model: QuestionModel, questions: Sequence[str], count: int = 9
-) -> tuple[float, ...]:
-    """Up to `count` thresholds, falling, that take over equally growing shares of `questions`."""
-    probabilities = [model.probability(question) for question in questions]
+def spread_thresholds(probabilities: Sequence[float], count: int = 9) -> tuple[float, ...]:
+    """Up to `count` thresholds, falling, that take over equally growing shares of questions.
+
+    Args:
+        probabilities: of the questions, by the classifier.
+    """
     quantiles = np.quantile(probabilities, np.arange(count, 0, -1) / (count + 1))
     # Rounded down, so that a question at a quantile is still taken over.
     return tuple(dict.fromkeys(math.floor(value * 1e6) / 1e6 for value in quantiles))

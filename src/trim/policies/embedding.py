@@ -30,9 +30,17 @@ class EmbeddingModel:
 
     def probability(self, question: str) -> float:
         """In (0, 1): how likely the question is one that it was trained to find."""
-        (vector,) = self.encode([question])
-        terms = (c * x for c, x in zip(self.coefficients, vector, strict=True))
-        return logistic(self.intercept + math.fsum(terms))
+        return self.probabilities([question])[0]
+
+    def probabilities(self, questions: Sequence[str]) -> list[float]:
+        """The same for many, which an encoder reads faster together."""
+        return [
+            logistic(
+                self.intercept
+                + math.fsum(c * x for c, x in zip(self.coefficients, vector, strict=True))
+            )
+            for vector in self.encode(questions)
+        ]
 
 
 class EmbeddingClassifier(Classifier):
