@@ -132,7 +132,8 @@ def table_of(gains, costs, edges=None, kind=Verdict.LOWEST):
     return VerifierTable(kind, tuple(edges), tuple(gains), tuple(costs))
 
 
-tables = st.lists(st.tuples(st.floats(-1, 1), st.floats(1, 1000)), min_size=1, max_size=8).map(
+gains = st.integers(-100, 100).map(lambda percent: percent / 100)
+tables = st.lists(st.tuples(gains, st.floats(1, 1000)), min_size=1, max_size=8).map(
     lambda bins: table_of(*zip(*bins, strict=True))
 )
 
