@@ -19,11 +19,12 @@ bench: .venv/installed
 # The table and the pictures of the README.
 figures: .venv/installed
 	for suite in chain chain-hard words program; do \
-		$(BIN)/trim eval $$suite -n 1000 --policy weak --policy strong --policy random:0.1,0.3 \
+		$(BIN)/trim eval $$suite -n 500 --policy weak --policy strong --policy random:0.1,0.3 \
 			--policy thr:0.1,0.3,0.5,0.7,0.9 --policy takeover:0.1,0.3,0.5,0.7,0.9 \
 			--policy oracle --policy oracle-query --seed 0 --out build/$$suite || exit 1; \
 		cp build/$$suite/curve.svg docs/$$suite.svg; \
 	done
+	$(BIN)/python benchmarks/table.py
 
 train: .venv/training
 	$(BIN)/python -m trim.embedded.training
