@@ -172,11 +172,14 @@ def main() -> int:
     parser.add_argument("--problems", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=31)
     arguments = parser.parse_args()
-    outside = []
+    outside, auc = [], {}
     for suite in SUITES.values():
         measurement = measure(suite, arguments.problems, arguments.seed, arguments.models)
         print(json.dumps(asdict(measurement)), flush=True)
         outside += measurement.outside()
+        auc[suite.name] = measurement.auc
+    if auc["chain-hard"] >= auc["chain"]:
+        outside.append("chain-hard: auc is not below that of chain")
     print("\n".join(outside) or "all within their bands")
     return 1 if outside else 0
 

@@ -79,7 +79,8 @@ class Forest:
     @cached_property
     def free(self) -> Booleans:
         """(N,) where both actions are recorded, and a policy has a choice."""
-        return (self.continue_to != UNKNOWN) & (self.regenerate_to != UNKNOWN)
+        free: Booleans = (self.continue_to != UNKNOWN) & (self.regenerate_to != UNKNOWN)
+        return free
 
     def allowed(self, regenerate: NDArray[Any]) -> NDArray[Any]:
         """What becomes of decisions (N,) or (N, policies): the recorded action where only
