@@ -21,7 +21,7 @@ from trim.router import Router
 from trim.scorers.choice import KINDS, choose_scorer, needs_confidence
 from trim.terminal import curves_table, points_table, show_events
 
-DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.1,0.3,0.5,0.7,0.9")
+DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.1,0.5,0.7,0.8,0.85,0.9,0.95")
 
 
 class TrimGroup(click.Group):
@@ -172,7 +172,7 @@ def demo(out: Path, models: Path) -> None:
     """Solve one hard problem live, then run a small evaluation."""
     console = Console(highlight=False)
     embedded = load_embedded(models, slots=1)
-    (policy,) = parse_policies("thr:0.5")
+    (policy,) = parse_policies("thr:0.85")
     router = Router(embedded.weak, embedded.strong, embedded.scorer, policy, SAMPLING)
     problem = next(generate_problems(find_suite("chain-hard"), 1, seed=2026))
     console.print(f"[bold]{problem.question}[/bold]\n")
