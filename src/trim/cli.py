@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trim.commands.plan import plan
 from trim.embedded import FOLDER, SAMPLING, load_embedded
 from trim.errors import InvalidInput, TrimError
 from trim.evaluation.evaluate import evaluate, find_suite
@@ -65,6 +66,9 @@ out_option = click.option(
 @click.version_option(package_name="trim")
 def main() -> None:
     """Solve problems step by step with a weak and a strong model."""
+
+
+main.add_command(plan)
 
 
 @main.command()

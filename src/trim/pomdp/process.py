@@ -68,7 +68,8 @@ class Process:
     @cached_property
     def start(self) -> Floats:
         """(3,) belief when the first step has been drafted and not yet scored."""
-        return self.drafting[0]
+        start: Floats = self.drafting[0]
+        return start
 
     @cached_property
     def transitions(self) -> tuple[Floats, Floats]:
@@ -86,9 +87,8 @@ class Process:
         """Whether what follows depends on P(S0) alone if a draft is kept, and on P(S1)
         alone if it is rewritten."""
         keep, rewrite = self.transitions
-        return np.allclose(keep[1], keep[2], atol=1e-12) and np.allclose(
-            rewrite[0], rewrite[2], atol=1e-12
-        )
+        same_kept = np.allclose(keep[1], keep[2], atol=1e-12)
+        return same_kept and np.allclose(rewrite[0], rewrite[2], atol=1e-12)
 
     @cached_property
     def lengths(self) -> Floats:

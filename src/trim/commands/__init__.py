@@ -1,0 +1,1 @@
+"""Commands of the command line, one group of them a file."""
