@@ -31,8 +31,8 @@ from trim.scorers.scorer import Scorer, Scores
 from trim.trace import Trace
 
 Result = TypeVar("Result")
-PROBLEMS, SEED, ROUNDS = 150, 77, 3
-SWEEP_PROBLEMS = 60
+PROBLEMS, SEED, ROUNDS = 120, 77, 3
+SWEEP_PROBLEMS = 40
 THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 21)]
 OUT = Path("build/bench.json")
 
