@@ -15,6 +15,7 @@ from trim.policies.classifier import read_classifier
 from trim.policies.embedding import read_embedding_classifier
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
+from trim.policies.pomdp import read_pomdp
 from trim.policies.random_mix import RandomMix
 from trim.policies.rsd import RewardGuided
 from trim.policies.specreason import SpecReason
@@ -38,6 +39,7 @@ FROM_FILE: dict[str, Callable[[Path, tuple[float, ...]], Sequence[Policy]]] = {
     ),
     "automix": partial(read_automix, AutoMix),
     "automix-prm": partial(read_automix, AutoMixPRM),
+    "pomdp": read_pomdp,
 }
 """Fitted families: a file and the settings to use (none: the file's own) give policies."""
 ONLY_IN_EVALUATION = ("oracle", "oracle-query")
