@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trim.commands.collect import collect, import_command
 from trim.commands.plan import plan
 from trim.embedded import FOLDER, SAMPLING, load_embedded
 from trim.errors import InvalidInput, TrimError
@@ -69,6 +70,8 @@ def main() -> None:
 
 
 main.add_command(plan)
+main.add_command(collect)
+main.add_command(import_command)
 
 
 @main.command()

@@ -1,0 +1,1 @@
+"""Recorded decisions: what both models write at every step, and where each choice leads."""

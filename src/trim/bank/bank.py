@@ -1,0 +1,94 @@
+"""A bank as learners and audits read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from trim.bank.identity import Identity, identify_models, read_identity
+from trim.bank.record import RecordedProblem
+from trim.bank.store import read_parts
+from trim.bank.tree import Tree
+from trim.errors import InvalidInput
+from trim.learning.forest import Forest, plant
+from trim.learning.rivals import SolvedAlone, WeakSolution
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The weak model's own solution of a problem.
+
+    Attributes:
+        scores, tokens: of each step, at least one.
+        right: what the suite's checker says of each step; None where there is no checker.
+        correct: whether the final answer is right.
+    """
+
+    problem_id: str
+    scores: tuple[float, ...]
+    tokens: tuple[int, ...]
+    right: tuple[bool | None, ...]
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All problems of a bank, ordered by id, at least one."""
+
+    identity: Identity
+    problems: tuple[RecordedProblem, ...]
+
+    @cached_property
+    def trees(self) -> list[Tree]:
+        return [problem.tree for problem in self.problems]
+
+    def forest(self) -> Forest:
+        """The trees laid out flat. Raises InvalidInput where no decision was recorded."""
+        return plant(self.trees)
+
+    def trajectories(self) -> list[Trajectory]:
+        """The weak model's solutions, in the order of `problems`."""
+        return [
+            Trajectory(
+                problem.problem_id,
+                tuple(step.score for step in problem.weak.steps if step.score is not None),
+                tuple(step.tokens for step in problem.weak.steps),
+                tuple(step.right for step in problem.weak.steps),
+                problem.weak.correct,
+            )
+            for problem in self.problems
+        ]
+
+    def solved_alone(self) -> list[SolvedAlone]:
+        """Each problem as each model solves it alone: what query-level rivals are fitted to."""
+        return [
+            SolvedAlone(
+                problem.question,
+                WeakSolution(trajectory.scores, trajectory.tokens, problem.weak.answer is not None),
+                problem.weak.correct,
+                problem.strong.correct,
+                problem.strong.tokens,
+            )
+            for problem, trajectory in zip(self.problems, self.trajectories(), strict=True)
+        ]
+
+
+def read_bank(path: Path, models: Path | None = None) -> Bank:
+    """Read the bank in the folder `path`.
+
+    Args:
+        models: folder of the models that the bank is wanted for, if it has to be theirs.
+
+    Raises:
+        InvalidInput: no bank, an empty, damaged or other models' one, or another version.
+    """
+    identity = read_identity(path)
+    if models and identity.models != identify_models(models):
+        raise InvalidInput(
+            f"{path}: recorded from other models than {models}; collect a bank from these"
+        )
+    problems = tuple(read_parts(path))
+    if not problems:
+        raise InvalidInput(f"{path}: the bank is empty; fill it with `trim collect`")
+    return Bank(identity, problems)

@@ -1,0 +1,96 @@
+"""Fills a bank from a suite: what `trim collect` does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from trim.bank.bank import Bank, read_bank
+from trim.bank.explorer import Explorer
+from trim.bank.identity import Identity, identify_models
+from trim.bank.store import BankStore
+from trim.embedded import SAMPLING, load_embedded
+from trim.errors import InvalidInput
+from trim.evaluation.evaluate import find_suite
+from trim.evaluation.suites import Problem, generate, is_step_right
+from trim.scorers.choice import OF_CONFIDENCE
+
+ROLLOUTS = 8
+"""Solutions a problem: 500 problems are a bank of at most 4,000."""
+CONCURRENCY = 16
+"""Problems under way together."""
+
+
+def collect(
+    suite_name: str,
+    count: int,
+    seed: int,
+    out: Path,
+    models: Path,
+    scorer: str = "prm",
+    rollouts: int = ROLLOUTS,
+    exact: bool = False,
+    progress: Callable[[int], None] = lambda finished: None,
+) -> Bank:
+    """Record the first `count` problems of a seed in the bank `out`, or continue to do so.
+
+    Args:
+        scorer: the kind of score (`trim.scorers.choice.KINDS`).
+        rollouts: solutions a problem may have (`Explorer`).
+        exact: repeat every character from run to run (`trim.embedded.load_embedded`).
+        progress: called with the number of problems on disk.
+
+    Raises:
+        InvalidInput: an unknown suite, a count below its range, or a folder that cannot be
+            written or holds another bank.
+    """
+    suite = find_suite(suite_name)
+    if count < 1:
+        raise InvalidInput(f"-n {count}: at least one problem is needed")
+    identity = Identity(
+        suite.name, seed, identify_models(models), scorer, SAMPLING, rollouts, exact
+    )
+    embedded = load_embedded(models, exact=exact, confidence=scorer in OF_CONFIDENCE)
+    explorer = Explorer(
+        embedded.weak,
+        embedded.strong,
+        embedded.scorers[scorer],
+        rollouts,
+        partial(is_step_right, suite),
+        seed,
+        SAMPLING,
+    )
+    store = BankStore(out, identity)
+    progress(len(store.finished))
+    missing = (p for p in generate(suite, count, seed) if p.id not in store.finished)
+    asyncio.run(fill(store, explorer, missing, lambda: progress(len(store.finished))))
+    return read_bank(out)
+
+
+async def fill(
+    store: BankStore,
+    explorer: Explorer,
+    problems: Iterator[Problem],
+    progress: Callable[[], None] = lambda: None,
+) -> None:
+    """Explore the problems; `progress` is called after each.
+
+    Interrupted, the store holds every problem finished so far.
+    """
+
+    async def explore_each() -> None:
+        for problem in problems:
+            store.add(await explorer.explore(problem))
+            progress()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENCY):
+                group.create_task(explore_each())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    finally:
+        store.flush()
+        progress()

@@ -1,0 +1,110 @@
+"""Records what both models do with a problem: alone, and in turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trim.bank.growth import Growth, StepCheck
+from trim.bank.record import Origin, RecordedProblem, Rollout, Solved, SolvedStep
+from trim.bank.step_scorer import StepScorer
+from trim.errors import InvalidInput
+from trim.evaluation.run import grade
+from trim.evaluation.suites import Problem
+from trim.models.model import Model, Sampling
+from trim.models.shared import SharedModel
+from trim.policies.fixed import StrongAlone
+from trim.router import Router
+from trim.scorers.scorer import Scorer
+from trim.solution import Solution
+from trim.steps import boxed_answer
+from trim.trace import Trace
+
+FEWEST_ROLLOUTS = 2
+"""The solution by each model alone."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """Explores problems up to a budget of solutions.
+
+    Attributes:
+        rollouts: solutions a problem may have: the weak and the strong model's alone, one
+            with every draft rewritten, then half random ones and half branches. Fewer
+            where nothing is left unknown.
+        check: says which steps are right; None where nothing can.
+        seed: of the sampling and of the random decisions.
+    """
+
+    weak: Model
+    strong: Model
+    scorer: Scorer
+    rollouts: int = 8
+    check: StepCheck | None = None
+    seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+    max_steps: int = 30
+
+    def __post_init__(self) -> None:
+        if self.rollouts < FEWEST_ROLLOUTS:
+            raise InvalidInput(
+                f"{self.rollouts} rollouts a problem: at least {FEWEST_ROLLOUTS} are needed,"
+                " one by each model alone"
+            )
+
+    async def explore(self, problem: Problem) -> RecordedProblem:
+        """Raises ContextExceeded or ModelUnavailable as `Router.aevents` does."""
+        weak, strong = SharedModel(self.weak), SharedModel(self.strong)
+        router = Router(weak, strong, None, StrongAlone(), self.sampling, self.max_steps)
+        alone = grade(await router.asolve(problem.question, self.seed), problem)
+        growth = Growth(problem, weak, strong, StepScorer(self.scorer), self.check)
+        question = problem.question.strip()
+        await growth.plant(Solution(question, self.seed, self.sampling, self.max_steps))
+        rollouts: list[Rollout] = []
+        for origin in plan(self.rollouts):
+            if rollouts and not growth.open:
+                break
+            seed = f"{self.seed}/{problem.question}/{len(rollouts)}"
+            rollouts.append(await growth.roll(origin, seed))
+        steps = tuple(
+            SolvedStep(node.draft, node.draft_tokens, node.draft_score, node.draft_right)
+            for node in (growth.nodes[index] for index in rollouts[0].nodes)
+        )
+        return RecordedProblem(
+            problem_id=problem.id,
+            question=problem.question,
+            answer=problem.answer,
+            weak=Solved(
+                steps,
+                boxed_answer(steps[-1].text),
+                rollouts[0].correct,
+                sum(step.tokens for step in steps),
+            ),
+            strong=self._solved(alone, problem),
+            nodes=tuple(growth.nodes),
+            rollouts=tuple(rollouts),
+        )
+
+    def _solved(self, trace: Trace, problem: Problem) -> Solved:
+        texts = [step.text for step in trace.steps]
+        steps = (
+            SolvedStep(
+                step.text,
+                step.strong_tokens,
+                right=self.check(problem, texts[:index], step.text) if self.check else None,
+            )
+            for index, step in enumerate(trace.steps)
+        )
+        return Solved(tuple(steps), trace.answer, bool(trace.correct), trace.strong_tokens)
+
+
+def plan(rollouts: int) -> list[Origin]:
+    """The rollouts through the tree, in order; the strong model alone is not one of them."""
+    left = rollouts - FEWEST_ROLLOUTS
+    rewrite, random = min(left, 1), max(left - 1, 0) // 2
+    branch = left - rewrite - random
+    return [
+        Origin.KEEP,
+        *[Origin.REWRITE] * rewrite,
+        *[Origin.RANDOM] * random,
+        *[Origin.BRANCH] * branch,
+    ]

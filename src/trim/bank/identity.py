@@ -1,0 +1,100 @@
+"""What makes a bank one: traces of the same models, scorer, settings and problems."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trim.errors import InvalidInput
+from trim.models.model import Sampling
+
+FORMAT = 1
+"""Version of the layout that docs/bank.md describes."""
+
+NAME = "bank.json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What all traces of a bank have in common.
+
+    Attributes:
+        suite: where the problems come from; of imported traces, their data set.
+        seed: of the problems, the sampling and the random decisions; None if imported.
+        models: sha256 of each model file by role (`weak`, `strong`, `scorer`); of imported
+            traces, that of their file as `source`.
+        scorer: the kind of score (`trim.scorers.choice.KINDS`).
+        sampling: None if imported.
+        rollouts: solutions that a problem may have.
+        exact: whether the engines repeated every character.
+    """
+
+    suite: str
+    seed: int | None
+    models: dict[str, str]
+    scorer: str
+    sampling: Sampling | None
+    rollouts: int
+    exact: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+    def differences(self, other: Identity) -> list[str]:
+        """Names of the attributes in which two banks differ."""
+        mine, theirs = asdict(self), asdict(other)
+        return [name for name in mine if mine[name] != theirs[name]]
+
+
+def identify_models(folder: Path) -> dict[str, str]:
+    """sha256 of `weak.gguf`, `strong.gguf` and `scorer.gguf`, by role.
+
+    Raises:
+        InvalidInput: one of them cannot be read.
+    """
+    return {role: fingerprint(folder / f"{role}.gguf") for role in ("weak", "strong", "scorer")}
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 of a file, in hexadecimal. Raises InvalidInput where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"{path}: no readable file ({error.strerror})") from error
+
+
+def read_identity(folder: Path) -> Identity:
+    """What `bank.json` in a bank's folder says.
+
+    Raises:
+        InvalidInput: it is missing, damaged, or of another version.
+    """
+    path = folder / NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(
+            f"{folder}: no bank of traces (no readable {NAME}); make one with `trim collect`"
+        ) from error
+    except ValueError as error:
+        raise damaged(path) from error
+    if not isinstance(record, dict) or "format" not in record:
+        raise damaged(path)
+    if record.pop("format") != FORMAT:
+        raise InvalidInput(
+            f"{path}: a bank of another version; this one reads format {FORMAT}: collect it anew"
+        )
+    try:
+        sampling = record["sampling"]
+        record["sampling"] = None if sampling is None else Sampling(**sampling)
+        return Identity(**record)
+    except (KeyError, TypeError) as error:
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> InvalidInput:
+    return InvalidInput(f"{path}: damaged; collect into another folder")

@@ -1,0 +1,37 @@
+"""Scores each step by itself, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trim.models.model import Completion, Prefix
+from trim.models.shared import SharedScorer
+from trim.scorers.scorer import Scorer, Scores
+
+
+class StepScorer:
+    """Asks `scorer` about one step at a time, and never twice about the same.
+
+    Whether a step was scored when it was written or together with the next draft, and by
+    which of two models the same text was written, its score is then the same to the last
+    digit, so paths that lead to the same text can be told to be one. Meant to live as long
+    as one problem.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.name = scorer.name
+        self._shared = SharedScorer(scorer)
+
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
+        first = len(trace.steps) - len(written) + 1
+        scored = [
+            await self._shared.score(Prefix(trace.question, trace.steps[: first + index]), [step])
+            for index, step in enumerate(written)
+        ]
+        return Scores(
+            values=tuple(value for scores in scored for value in scores.values),
+            prompt_tokens=sum(scores.prompt_tokens for scores in scored),
+            cached_tokens=sum(scores.cached_tokens for scores in scored),
+            tokens=sum(scores.tokens for scores in scored),
+            seconds=sum(scores.seconds for scores in scored),
+        )

@@ -1,0 +1,98 @@
+"""A problem's drafts awaiting a decision, and where each action leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG, UNKNOWN
+
+
+@dataclass(frozen=True)
+class Node:
+    """One draft, and what the strong model writes instead of it.
+
+    Attributes:
+        step: number of the step under decision, from 1.
+        draft, draft_score, draft_tokens: the weak model's step; its score is in [0, 1].
+        draft_right: whether the suite's checker accepts it; None where there is no checker.
+        draft_ends: whether the solution ends with this draft, kept or rewritten.
+        strong: the strong model's step; None where it was not asked, or had no room.
+        strong_score: its score in [0, 1] after the same prefix; None where it has none.
+        strong_tokens, strong_right: as for the draft; 0 and None without a strong step.
+        continue_to, regenerate_to: index of the node that the action leads to, or
+            LEAF_RIGHT, LEAF_WRONG or UNKNOWN (`trim.learning.forest`).
+    """
+
+    step: int
+    draft: str
+    draft_score: float
+    draft_tokens: int
+    draft_right: bool | None = None
+    draft_ends: bool = False
+    strong: str | None = None
+    strong_score: float | None = None
+    strong_tokens: int = 0
+    strong_right: bool | None = None
+    continue_to: int = UNKNOWN
+    regenerate_to: int = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The nodes of a problem, the root first, every other one behind its parent.
+
+    The arrays are what `trim.learning.forest.TreeArrays` asks for, each of shape (nodes,);
+    a score that is not known is nan.
+    """
+
+    nodes: tuple[Node, ...]
+
+    @cached_property
+    def step(self) -> NDArray[Any]:
+        return np.array([node.step for node in self.nodes], dtype=np.int64)
+
+    @cached_property
+    def draft_score(self) -> NDArray[Any]:
+        return np.array([node.draft_score for node in self.nodes], dtype=np.float64)
+
+    @cached_property
+    def draft_tokens(self) -> NDArray[Any]:
+        return np.array([node.draft_tokens for node in self.nodes], dtype=np.int64)
+
+    @cached_property
+    def strong_score(self) -> NDArray[Any]:
+        return np.array([node.strong_score for node in self.nodes], dtype=np.float64)
+
+    @cached_property
+    def strong_tokens(self) -> NDArray[Any]:
+        return np.array([node.strong_tokens for node in self.nodes], dtype=np.int64)
+
+    @cached_property
+    def continue_to(self) -> NDArray[Any]:
+        return np.array([node.continue_to for node in self.nodes], dtype=np.int64)
+
+    @cached_property
+    def regenerate_to(self) -> NDArray[Any]:
+        return np.array([node.regenerate_to for node in self.nodes], dtype=np.int64)
+
+
+def check_tree(nodes: Sequence[Node]) -> None:
+    """ValueError where the nodes are no tree as `Tree` describes it."""
+    for index, node in enumerate(nodes):
+        if not 0 <= node.draft_score <= 1 or node.draft_tokens < 0 or node.strong_tokens < 0:
+            raise ValueError(f"node {index} has a score or a count outside its range")
+        if node.strong_score is not None and not 0 <= node.strong_score <= 1:
+            raise ValueError(f"node {index} has a score outside [0, 1]")
+        for child in (node.continue_to, node.regenerate_to):
+            if child in (LEAF_RIGHT, LEAF_WRONG, UNKNOWN):
+                continue
+            if not index < child < len(nodes) or nodes[child].step != node.step + 1:
+                raise ValueError(f"node {index} leads to {child}")
+    if not nodes or nodes[0].step != 1:
+        raise ValueError("there is no root")
