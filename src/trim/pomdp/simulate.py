@@ -1,0 +1,297 @@
+"""Thousands of problems drawn from a fitted model: what each router would cost and reach.
+
+No model runs: the states, the lengths and the scores are drawn. All routers meet the same
+random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trim.errors import InvalidInput
+from trim.evaluation.curve import Curve
+from trim.pomdp.belief import DOUBT, Belief, Filter
+from trim.pomdp.model import PomdpModel
+from trim.pomdp.plan import make_plan
+from trim.pomdp.problem import Plan
+from trim.pomdp.process import STEPS, Floats
+
+Booleans = NDArray[np.bool_]
+States = NDArray[np.int64]
+
+THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+SHARES = (0.1, 0.25, 0.5, 0.75)
+
+
+class Draw(StrEnum):
+    """How scores are drawn from the model."""
+
+    SCORES = "scores"
+    """Each step's own score given its state; the lowest earlier one follows from the trace."""
+    PAIRS = "pairs"
+    """The pair (lowest earlier, newest) given the state, anew at each step."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Uniform random numbers, (n, 31) each, column t for step t, and lengths (n,)."""
+
+    lengths: States
+    draft: Floats
+    rewrite: Floats
+    draft_score: Floats
+    kept_score: Floats
+    mix: Floats
+
+    @staticmethod
+    def of(model: PomdpModel, count: int, seed: int) -> Draws:
+        random = np.random.default_rng(seed)
+        lengths = random.choice(STEPS + 1, size=count, p=model.process.lengths)
+        return Draws(lengths, *(random.random((count, STEPS + 1)) for _ in range(5)))
+
+
+@dataclass(frozen=True)
+class View:
+    """The problems still under way at a step, as a router sees them; shape (k,) or (k, 3).
+
+    `state` is for oracles alone, `mix` for routers that draw random numbers.
+    """
+
+    step: int
+    score: Floats
+    belief: Floats
+    last: Booleans
+    state: States
+    mix: Floats
+
+
+class Rule(Protocol):
+    """A router on arrays: which drafts are rewritten."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def setting(self) -> float | None: ...
+    @property
+    def filter(self) -> Filter | None: ...
+    def choose(self, view: View) -> Booleans: ...
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    setting: float
+    family: str = "thr"
+    filter: Filter | None = None
+
+    def choose(self, view: View) -> Booleans:
+        return view.score < self.setting
+
+
+@dataclass(frozen=True)
+class RandomRule:
+    """Also both models alone: never, and always, rewrites."""
+
+    setting: float
+    family: str = "random"
+    filter: Filter | None = None
+
+    def choose(self, view: View) -> Booleans:
+        return view.mix < self.setting
+
+
+@dataclass(frozen=True)
+class OracleRule:
+    """Rewrites the drafts that are the first wrong step."""
+
+    family: str = "oracle"
+    setting: float | None = None
+    filter: Filter | None = None
+
+    def choose(self, view: View) -> Booleans:
+        return np.asarray(view.state == 2)
+
+
+@dataclass(frozen=True)
+class PlanRule:
+    """`trim.policies.pomdp.Pomdp` for steps of mean length."""
+
+    plan: Plan
+    filter: Filter
+
+    @property
+    def family(self) -> str:
+        return f"pomdp-{self.filter.kind}"
+
+    @property
+    def setting(self) -> float:
+        return self.plan.problem.price
+
+    def choose(self, view: View) -> Booleans:
+        keep, rewrite = self.plan.problem.process.finishing
+        gain = np.where(
+            view.last,
+            view.belief @ (rewrite - keep),
+            self.plan.gains(view.step, view.belief[:, 0], view.belief[:, 1]),
+        )
+        pays = gain > self.plan.problem.price * self.plan.problem.process.tokens
+        if self.filter.kind is Belief.UNIFORM:
+            pays &= view.belief[:, 2] >= view.belief.max(axis=1) - DOUBT
+        return np.asarray(pays)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of each problem: whether it was solved, and the steps that were rewritten, (n,)."""
+
+    right: Booleans
+    rewrites: NDArray[np.int64]
+
+
+def run(model: PomdpModel, rule: Rule, draws: Draws, draw: Draw) -> Outcome:
+    """Solve all problems with one router."""
+    process = model.process
+    count = len(draws.lengths)
+    right, rewrites = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
+    active = np.arange(count)
+    state = next_state(np.zeros(count, dtype=np.int64), process.drafting, draws.draft[:, 0])
+    belief, lowest = np.tile(process.start, (count, 1)), np.ones(count)
+    tables = np.stack([process.drafting, process.redrafting])
+    sampler = Sampler.of(model, draw)
+    for t in range(1, STEPS + 1):
+        seen_lowest, score = sampler.scores(state, lowest, draws.draft_score[active, t])
+        now = believe(rule.filter, belief, seen_lowest, score)
+        last = draws.lengths[active] == t
+        chosen = rule.choose(View(t, score, now, last, state, draws.mix[active, t]))
+        rewritten = next_state(state, process.rewriting, draws.rewrite[active, t])
+        kept = np.where(chosen, rewritten, state)
+        rewrites[active] += chosen
+        right[active[last]] = kept[last] == 0
+
+        seen_lowest, replaced = sampler.scores(rewritten, lowest, draws.kept_score[active, t])
+        after = believe(rule.filter, belief @ process.rewriting, seen_lowest, replaced)
+        now = np.where(chosen[:, None], after, now)
+        lowest = np.minimum(lowest, np.where(chosen, replaced, score))
+
+        on = ~last
+        active, chosen = active[on], chosen[on].astype(np.int64)
+        if not len(active):
+            break
+        belief, lowest = np.einsum("ns,nst->nt", now[on], tables[chosen]), lowest[on]
+        cumulative = tables.cumsum(axis=2)[chosen, kept[on]]
+        state = (draws.draft[active, t][:, None] >= cumulative[:, :2]).sum(axis=1)
+    return Outcome(right, rewrites)
+
+
+def next_state(state: States, table: Floats, uniform: Floats) -> States:
+    cumulative = table.cumsum(axis=1)[state]
+    return np.asarray((uniform[:, None] >= cumulative[:, :2]).sum(axis=1), dtype=np.int64)
+
+
+def believe(filter: Filter | None, prior: Floats, lowest: Floats, score: Floats) -> Floats:
+    """(k, 3) belief after an observation; the prior where a router has no filter."""
+    if filter is None:
+        return prior
+    likely = filter.likelihoods(lowest, score)
+    joint = likely if filter.kind is Belief.UNIFORM else prior * likely
+    return np.asarray(joint / joint.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Scores at the middle of bins, by inverse distribution functions (3, bins)."""
+
+    draw: Draw
+    cumulative: Floats
+    side: int
+
+    @staticmethod
+    def of(model: PomdpModel, draw: Draw) -> Sampler:
+        pairs = draw is Draw.PAIRS
+        table = model.observations.pairs if pairs else model.observations.newest
+        cumulative = table.reshape(-1, 3).T.cumsum(axis=1)
+        return Sampler(draw, cumulative / cumulative[:, -1:], table.shape[0])
+
+    def scores(self, state: States, lowest: Floats, uniform: Floats) -> tuple[Floats, Floats]:
+        """The lowest earlier score as it is seen, and the newest one."""
+        found = np.zeros(len(state), dtype=np.int64)
+        for s, cumulative in enumerate(self.cumulative):
+            of_state = state == s
+            found[of_state] = np.searchsorted(cumulative, uniform[of_state], side="right")
+        found = np.minimum(found, self.cumulative.shape[1] - 1)
+        if self.draw is Draw.SCORES:
+            return lowest, (found + 0.5) / self.side
+        first, second = np.divmod(found, self.side)
+        return (first + 0.5) / self.side, (second + 0.5) / self.side
+
+
+def rules_of(model: PomdpModel, prices: Sequence[float], gap: float) -> Iterator[Rule]:
+    yield from map(ThresholdRule, THRESHOLDS)
+    yield from map(RandomRule, SHARES)
+    for kind in Belief:
+        beliefs = model.filter(kind)
+        for price in prices:
+            yield PlanRule(make_plan(model.problem(price, kind), gap), beliefs)
+    yield OracleRule()
+
+
+def simulate(
+    model: PomdpModel,
+    count: int,
+    seed: int = 0,
+    draw: Draw = Draw.SCORES,
+    prices: Sequence[float] = (),
+    gap: float = 2e-3,
+) -> dict[str, Any]:
+    """Points and curves of each router, for `count` problems drawn from the model.
+
+    Args:
+        prices: lambda of the POMDP routers, in right answers a strong token; the model's
+            usual sweep without any.
+        gap: within which their plans are certified, in right answers.
+
+    Returns:
+        `weak_accuracy`, `strong_accuracy`, `strong_tokens_mean`; `points`, each with policy,
+        setting, accuracy, strong_share and interventions_mean; and `curves`, for each family
+        the metrics of `trim.evaluation.curve.Curve`. The strong model alone is the router
+        that rewrites every draft.
+
+    Raises:
+        InvalidInput: no problem is asked for, or neither model has an advantage.
+    """
+    if count < 1:
+        raise InvalidInput(f"-n {count}: at least one problem is needed")
+    draws = Draws.of(model, count, seed)
+    weak, strong = (run(model, RandomRule(share), draws, draw) for share in (0.0, 1.0))
+    whole = float(strong.rewrites.mean())
+    points = []
+    for rule in rules_of(model, prices or model.prices(), gap):
+        outcome = run(model, rule, draws, draw)
+        points.append(
+            {
+                "policy": rule.family,
+                "setting": rule.setting,
+                "accuracy": float(outcome.right.mean()),
+                "strong_share": float(outcome.rewrites.mean()) / whole,
+                "interventions_mean": float(outcome.rewrites.mean()),
+            }
+        )
+    ends = {
+        "weak_accuracy": float(weak.right.mean()),
+        "strong_accuracy": float(strong.right.mean()),
+        "strong_tokens_mean": whole * model.process.tokens,
+    }
+    curves = {}
+    for family in dict.fromkeys(point["policy"] for point in points):
+        of_family = tuple(
+            (point["strong_share"], point["accuracy"])
+            for point in points
+            if point["policy"] == family
+        )
+        curves[family] = Curve(**ends, points=of_family).summary()
+    return {"n": count, "seed": seed, "draw": str(draw), **ends, "points": points, "curves": curves}
