@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trim.commands.collect import collect, import_command
+from trim.commands.fit import fit
 from trim.commands.plan import plan
+from trim.commands.simulate import simulate
 from trim.embedded import FOLDER, SAMPLING, load_embedded
 from trim.errors import InvalidInput, TrimError
 from trim.evaluation.evaluate import evaluate, find_suite
@@ -70,6 +72,8 @@ def main() -> None:
 
 
 main.add_command(plan)
+main.add_command(fit)
+main.add_command(simulate)
 main.add_command(collect)
 main.add_command(import_command)
 

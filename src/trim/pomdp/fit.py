@@ -8,6 +8,7 @@ import numpy as np
 
 from trim.errors import InvalidInput
 from trim.pomdp.belief import Belief
+from trim.pomdp.evidence import Evidence, evidence_of
 from trim.pomdp.hazard import hazard_of
 from trim.pomdp.model import PomdpModel
 from trim.pomdp.observations import FEWEST_EXAMPLES, fit_observations
@@ -20,7 +21,14 @@ def fit_pomdp(
     of: Mapping[str, str] | None = None,
     belief: Belief = Belief.NEWEST,
 ) -> PomdpModel:
-    """The method's model (arXiv 2601.10245) of the solutions in a bank.
+    """`fit_evidence` of finished solutions."""
+    return fit_evidence(evidence_of(trajectories), of, belief)
+
+
+def fit_evidence(
+    evidence: Evidence, of: Mapping[str, str] | None = None, belief: Belief = Belief.NEWEST
+) -> PomdpModel:
+    """The method's model (arXiv 2601.10245).
 
     A next-step accuracy is the share of right ones among the steps that a model wrote after
     right steps alone; the hazard is of all solutions; `tokens` are of the strong model's.
@@ -31,25 +39,23 @@ def fit_pomdp(
     Raises:
         InvalidInput: no solutions; too few examples of a state, or too few steps of a model.
     """
-    if not trajectories:
-        raise InvalidInput("there is no solved problem to fit the model to")
-    examples = np.array([row for trajectory in trajectories for row in trajectory.examples()])
-    judged = np.array([step for trajectory in trajectories for step in trajectory.judged()])
+    if not evidence.lengths:
+        raise InvalidInput("there is no solved problem to fit the model to; collect some first")
     accuracies = []
     for strong, name in enumerate(("weak", "strong")):
-        right = judged[judged[:, 0] == bool(strong), 1]
+        right = [right for by_strong, right in evidence.judged if by_strong is bool(strong)]
         if len(right) < FEWEST_EXAMPLES:
             raise InvalidInput(
                 f"{len(right)} steps of the {name} model after right ones, at least"
                 f" {FEWEST_EXAMPLES} are needed; collect more traces"
             )
-        accuracies.append(float(right.mean()))
-    tokens = [
-        count
-        for trajectory in trajectories
-        for count, strong in zip(trajectory.tokens, trajectory.by_strong, strict=True)
-        if strong
-    ]
-    hazard = hazard_of([len(trajectory.scores) for trajectory in trajectories])
-    process = method_process(accuracies[0], accuracies[1], hazard, float(np.mean(tokens)))
-    return PomdpModel(process, fit_observations(examples), belief, of or {})
+        accuracies.append(float(np.mean(right)))
+    # Of models that made no mistake here it is not believed that they never do.
+    weak, strong_accuracy = (
+        min(accuracy, 1 - 0.5 / len(evidence.judged)) for accuracy in accuracies
+    )
+    process = method_process(
+        weak, strong_accuracy, hazard_of(evidence.lengths), float(np.mean(evidence.strong_tokens))
+    )
+    observations = fit_observations(np.array(evidence.examples, dtype=np.float64).reshape(-1, 3))
+    return PomdpModel(process, observations, belief, of or {})

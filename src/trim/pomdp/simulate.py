@@ -269,16 +269,18 @@ def simulate(
     draws = Draws.of(model, count, seed)
     weak, strong = (run(model, RandomRule(share), draws, draw) for share in (0.0, 1.0))
     whole = float(strong.rewrites.mean())
-    points = []
+    points, lines = [], dict[str, list[tuple[float, float]]]()
     for rule in rules_of(model, prices or model.prices(), gap):
         outcome = run(model, rule, draws, draw)
+        accuracy, rewrites = float(outcome.right.mean()), float(outcome.rewrites.mean())
+        lines.setdefault(rule.family, []).append((rewrites / whole, accuracy))
         points.append(
             {
                 "policy": rule.family,
                 "setting": rule.setting,
-                "accuracy": float(outcome.right.mean()),
-                "strong_share": float(outcome.rewrites.mean()) / whole,
-                "interventions_mean": float(outcome.rewrites.mean()),
+                "accuracy": accuracy,
+                "strong_share": rewrites / whole,
+                "interventions_mean": rewrites,
             }
         )
     ends = {
@@ -286,12 +288,5 @@ def simulate(
         "strong_accuracy": float(strong.right.mean()),
         "strong_tokens_mean": whole * model.process.tokens,
     }
-    curves = {}
-    for family in dict.fromkeys(point["policy"] for point in points):
-        of_family = tuple(
-            (point["strong_share"], point["accuracy"])
-            for point in points
-            if point["policy"] == family
-        )
-        curves[family] = Curve(**ends, points=of_family).summary()
+    curves = {family: Curve(**ends, points=tuple(line)).summary() for family, line in lines.items()}
     return {"n": count, "seed": seed, "draw": str(draw), **ends, "points": points, "curves": curves}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from trim.errors import InvalidInput
 
@@ -73,36 +71,3 @@ class Trajectory:
             yield strong, i != error
             if i == error:
                 return
-
-
-def read_trajectories(path: Path) -> list[Trajectory]:
-    """From JSON lines with `weak` and `strong`, each with `prm_scores`, `step_tokens` and
-    `correct`: both models' own solutions of each problem.
-
-    Raises:
-        InvalidInput: unreadable, or not such lines.
-    """
-    found = []
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            for author in ("weak", "strong"):
-                solution = record[author]
-                scores, tokens = solution["prm_scores"], solution["step_tokens"]
-                if scores:
-                    found.append(
-                        Trajectory(
-                            tuple(map(float, scores)),
-                            tuple(map(int, tokens)),
-                            (author == "strong",) * len(scores),
-                            bool(solution["correct"]),
-                        )
-                    )
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"{path}: not JSON lines of both models' solutions with prm_scores, step_tokens"
-            " and correct"
-        ) from error
-    return found
