@@ -96,9 +96,17 @@ def run(evaluation: Evaluation, *specs: str, share: bool = True) -> tuple[float,
 
 
 def outcome(traces: list[Trace]) -> dict[tuple[str, str], object]:
-    """What must not depend on sharing: texts, decisions, tokens, answers."""
+    """What must not depend on sharing: texts, decisions, tokens, answers.
+
+    Scores are left out: without `exact` engines their last digits differ.
+    """
     return {
-        (t.policy, t.problem_id or ""): (t.steps, t.answer, t.correct, t.usage["strong"].tokens)
+        (t.policy, t.problem_id or ""): (
+            [replace(step, score=None) for step in t.steps],
+            t.answer,
+            t.correct,
+            t.usage["strong"].tokens,
+        )
         for t in traces
     }
 
