@@ -17,7 +17,7 @@ from trim.pomdp.model import read_model
 from trim.pomdp.simulate import Draw
 from trim.pomdp.simulate import simulate as simulate_model
 
-SHOWN_BUDGETS = (10, 20, 30)
+SHOWN_BUDGETS = (10, 20)
 """Of `trim.evaluation.curve.BUDGETS`, those that a terminal has room for."""
 
 
