@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from trim.bank.bank import Bank, read_bank
 from trim.bank.explorer import Explorer
+from trim.bank.fill import fill
 from trim.bank.identity import Identity, identify_models
 from trim.bank.store import BankStore
 from trim.embedded import SAMPLING, load_embedded
 from trim.errors import InvalidInput
 from trim.evaluation.evaluate import find_suite
-from trim.evaluation.suites import Problem, generate, is_step_right
+from trim.evaluation.suites import generate, is_step_right
 from trim.scorers.choice import OF_CONFIDENCE
 
 ROLLOUTS = 8
 """Solutions a problem: 500 problems are a bank of at most 4,000."""
-CONCURRENCY = 16
-"""Problems under way together."""
 
 
 def collect(
@@ -67,30 +66,3 @@ def collect(
     missing = (p for p in generate(suite, count, seed) if p.id not in store.finished)
     asyncio.run(fill(store, explorer, missing, lambda: progress(len(store.finished))))
     return read_bank(out)
-
-
-async def fill(
-    store: BankStore,
-    explorer: Explorer,
-    problems: Iterator[Problem],
-    progress: Callable[[], None] = lambda: None,
-) -> None:
-    """Explore the problems; `progress` is called after each.
-
-    Interrupted, the store holds every problem finished so far.
-    """
-
-    async def explore_each() -> None:
-        for problem in problems:
-            store.add(await explorer.explore(problem))
-            progress()
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CONCURRENCY):
-                group.create_task(explore_each())
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
-    finally:
-        store.flush()
-        progress()

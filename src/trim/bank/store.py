@@ -13,9 +13,6 @@ from trim.bank.table import decode, encode
 from trim.errors import InvalidInput
 from trim.files import write_atomically
 
-PART = 16
-"""Problems that are written together."""
-
 
 class BankStore:
     """A folder with `bank.json`, which says what bank it is, and `parts/*.parquet`.
@@ -27,6 +24,7 @@ class BankStore:
     Args:
         folder: created if it is missing.
         identity: of the traces; a folder that holds other ones is refused.
+        part: problems that are written together.
 
     Attributes:
         finished: ids of the problems that are on disk.
@@ -35,8 +33,9 @@ class BankStore:
         InvalidInput: the folder cannot be written, is damaged or holds another bank.
     """
 
-    def __init__(self, folder: Path, identity: Identity) -> None:
+    def __init__(self, folder: Path, identity: Identity, part: int = 16) -> None:
         self.folder = folder
+        self.part = part
         self._waiting: list[RecordedProblem] = []
         try:
             (folder / "parts").mkdir(parents=True, exist_ok=True)
@@ -61,7 +60,7 @@ class BankStore:
         if problem.problem_id in self.finished | waiting:
             return
         self._waiting.append(problem)
-        if len(self._waiting) == PART:
+        if len(self._waiting) >= self.part:
             self.flush()
 
     def flush(self) -> None:

@@ -88,7 +88,7 @@ def encode(problems: Sequence[RecordedProblem]) -> bytes:
     """A Parquet file of these problems."""
     table = pa.Table.from_pylist([asdict(problem) for problem in problems], schema=SCHEMA)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -99,7 +99,7 @@ def decode(path: Path) -> list[RecordedProblem]:
         InvalidInput: unreadable, damaged, or with other columns.
     """
     try:
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
         if not table.schema.equals(SCHEMA):
             raise ValueError("other columns")
         return [recorded(row) for row in table.to_pylist()]

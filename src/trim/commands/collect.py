@@ -95,7 +95,10 @@ def import_command(file: Path, out: Path) -> None:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the standard error, moved by the number of what is finished."""
+    """A bar on the standard error, moved by the number of what is finished.
+
+    It appears with the first number, so that what is refused at once is told in one line.
+    """
     bar = Progress(
         TextColumn(title),
         BarColumn(),
@@ -103,9 +106,17 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    with bar:
-        task = bar.add_task("", total=total)
-        yield lambda finished: bar.update(task, completed=finished)
+    task = bar.add_task("", total=total)
+
+    def move(finished: int) -> None:
+        bar.start()
+        bar.update(task, completed=finished)
+
+    try:
+        yield move
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def described(bank: Bank) -> str:

@@ -1,0 +1,40 @@
+"""Explores problems, many at a time, and keeps each as it is finished."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from trim.bank.explorer import Explorer
+from trim.bank.store import BankStore
+from trim.evaluation.suites import Problem
+
+CONCURRENCY = 16
+"""Problems under way together."""
+
+
+async def fill(
+    store: BankStore,
+    explorer: Explorer,
+    problems: Iterator[Problem],
+    progress: Callable[[], None] = lambda: None,
+) -> None:
+    """Explore the problems; `progress` is called after each.
+
+    Interrupted, the store holds every problem finished so far.
+    """
+
+    async def explore_each() -> None:
+        for problem in problems:
+            store.add(await explorer.explore(problem))
+            progress()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENCY):
+                group.create_task(explore_each())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    finally:
+        store.flush()
+        progress()

@@ -1,0 +1,316 @@
+"""Banks on disk: whole after any interruption, added to, and refused when they are not right."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from bank_models import EXPLORER, IDENTITY, PROBLEMS
+from click.testing import CliRunner
+
+from trim.bank.bank import read_bank
+from trim.bank.explorer import Explorer
+from trim.bank.fill import fill
+from trim.bank.identity import identify_models
+from trim.bank.store import BankStore
+from trim.bank.table import decode
+from trim.bank.traces import import_traces
+from trim.cli import main
+from trim.embedded import FOLDER
+from trim.errors import InvalidInput
+from trim.learning.forest import UNKNOWN
+
+TRACES = Path(__file__).parents[2] / "shared/data/reference/qwen3_1.7b_14b_math500_traces.jsonl"
+
+
+def filled(folder, problems=PROBLEMS[:10], identity=IDENTITY, part=4):
+    """A bank of the problems that it did not hold."""
+    store = BankStore(folder, identity, part)
+    missing = iter([p for p in problems if p.id not in store.finished])
+    asyncio.run(fill(store, EXPLORER, missing))
+    return read_bank(folder)
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def parts(folder):
+    return sorted((folder / "parts").glob("*.parquet"))
+
+
+def test_what_is_read_is_what_was_recorded(tmp_path):
+    async def explored():
+        return [await EXPLORER.explore(p) for p in PROBLEMS[:10]]
+
+    bank = filled(tmp_path)
+    assert bank.identity == IDENTITY
+    assert sorted(bank.problems, key=repr) == sorted(asyncio.run(explored()), key=repr)
+
+
+def test_a_bank_is_added_to(tmp_path):
+    grown, at_once = tmp_path / "grown", tmp_path / "at-once"
+    filled(grown, PROBLEMS[:7])
+    before = content(grown)
+    assert filled(grown, PROBLEMS[:20]) == filled(at_once, PROBLEMS[:20])
+    assert before.items() <= content(grown).items()
+
+
+def test_the_same_command_again_changes_nothing(tmp_path):
+    filled(tmp_path)
+    before = content(tmp_path)
+    filled(tmp_path)
+    assert content(tmp_path) == before
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from bank_models import EXPLORER, IDENTITY, PROBLEMS
+from trim.bank.fill import fill
+from trim.bank.store import BankStore
+
+store = BankStore(Path({folder!r}), IDENTITY, 2)
+print("started", flush=True)
+missing = iter([p for p in PROBLEMS if p.id not in store.finished])
+asyncio.run(fill(store, EXPLORER, missing, lambda: print(*store.finished, flush=True)))
+"""
+
+
+def test_a_bank_killed_at_any_moment_loses_and_doubles_nothing(tmp_path):
+    random, folder = Random(5), tmp_path / "killed"
+    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
+    reported = set()
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "started\n"
+        time.sleep(random.uniform(0, 0.05))
+        process.kill()
+        # Nobody reads while it runs, and a full pipe keeps it from finishing too early.
+        reported.update(process.communicate()[0].rpartition("\n")[0].split())
+        assert process.returncode == -signal.SIGKILL
+        if parts(folder):
+            assert {p.problem_id for p in read_bank(folder).problems} >= reported
+    rows = [row for path in parts(folder) for row in ids(path)]
+    assert len(rows) == len(set(rows))
+    assert filled(folder, PROBLEMS) == filled(tmp_path / "whole", PROBLEMS)
+    rows = [row for path in parts(folder) for row in ids(path)]
+    assert sorted(rows) == sorted(p.id for p in PROBLEMS)
+
+
+def ids(path):
+    return [row.problem_id for row in decode(path)]
+
+
+def test_a_failure_keeps_what_was_finished(tmp_path):
+    class Failing(Explorer):
+        async def explore(self, problem):
+            if problem is PROBLEMS[6]:
+                await asyncio.sleep(0.1)
+                raise InvalidInput("it fails")
+            return await super().explore(problem)
+
+    failing = Failing(**vars(EXPLORER))
+    with pytest.raises(InvalidInput, match="it fails"):
+        asyncio.run(fill(BankStore(tmp_path, IDENTITY, 4), failing, iter(PROBLEMS[:7])))
+    assert {p.problem_id for p in read_bank(tmp_path).problems} == {p.id for p in PROBLEMS[:6]}
+
+
+def test_a_problem_in_two_parts_is_read_once(tmp_path):
+    bank = filled(tmp_path)
+    first = parts(tmp_path)[0]
+    first.with_name("again.parquet").write_bytes(first.read_bytes())
+    assert read_bank(tmp_path) == bank
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seed": 2}, "seed"),
+        ({"models": {"weak": "a", "strong": "c"}}, "models"),
+        ({"scorer": "grade"}, "scorer"),
+        ({"rollouts": 3, "suite": "other"}, "suite, rollouts"),
+    ],
+)
+def test_another_bank_is_not_added_to(tmp_path, changed, named):
+    filled(tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(InvalidInput, match=f"with other {named} "):
+        BankStore(tmp_path, replace(IDENTITY, **changed))
+    assert content(tmp_path) == before
+
+
+def test_no_bank_and_an_empty_one_are_said(tmp_path):
+    with pytest.raises(InvalidInput, match="no bank of traces"):
+        read_bank(tmp_path)
+    BankStore(tmp_path / "new", IDENTITY)
+    with pytest.raises(InvalidInput, match="the bank is empty"):
+        read_bank(tmp_path / "new")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "sampling": {}}'])
+def test_a_damaged_description_is_said(tmp_path, text):
+    filled(tmp_path)
+    (tmp_path / "bank.json").write_text(text)
+    with pytest.raises(InvalidInput, match=r"bank\.json: damaged"):
+        read_bank(tmp_path)
+
+
+def test_another_version_is_said(tmp_path):
+    filled(tmp_path)
+    record = json.loads((tmp_path / "bank.json").read_text())
+    (tmp_path / "bank.json").write_text(json.dumps({**record, "format": 2}))
+    with pytest.raises(InvalidInput, match="another version"):
+        read_bank(tmp_path)
+
+
+def test_a_damaged_part_is_said_and_left_alone(tmp_path):
+    filled(tmp_path)
+    part = parts(tmp_path)[0]
+    whole = part.read_bytes()
+    random = Random(1)
+    for _ in range(20):
+        end = random.randrange(len(whole))
+        blotted = bytearray(whole)
+        start = random.randrange(4, len(whole) // 2)
+        blotted[start : start + 64] = bytes(64)
+        for spoilt in (whole[:end], bytes(blotted)):
+            part.write_bytes(spoilt)
+            with pytest.raises(InvalidInput, match=rf"{part.name}: damaged"):
+                read_bank(tmp_path)
+            with pytest.raises(InvalidInput, match=rf"{part.name}: damaged"):
+                BankStore(tmp_path, IDENTITY)
+            assert part.read_bytes() == spoilt
+
+
+def test_a_bank_of_other_models_is_said(tmp_path):
+    filled(tmp_path / "other")
+    filled(tmp_path / "same", identity=replace(IDENTITY, models=identify_models(FOLDER)))
+    assert read_bank(tmp_path / "same", FOLDER)
+    with pytest.raises(InvalidInput, match="recorded from other models"):
+        read_bank(tmp_path / "other", FOLDER)
+
+
+def test_the_weak_model_s_own_steps_are_read_with_their_labels(tmp_path):
+    bank = filled(tmp_path, PROBLEMS[:30])
+    for recorded, trajectory, alone in zip(
+        bank.problems, bank.trajectories(), bank.solved_alone(), strict=True
+    ):
+        path = [recorded.nodes[place] for place in recorded.rollouts[0].nodes]
+        assert trajectory.problem_id == recorded.problem_id
+        assert trajectory.scores == tuple(node.draft_score for node in path) == alone.weak.scores
+        assert trajectory.tokens == tuple(node.draft_tokens for node in path)
+        assert trajectory.right == tuple(node.draft_right for node in path)
+        assert trajectory.correct == recorded.rollouts[0].correct == alone.weak_correct
+        assert alone.weak.answered == (recorded.weak.answer is not None)
+        assert alone.strong_tokens == sum(step.tokens for step in recorded.strong.steps)
+
+
+def run(*words):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_the_command_records_adds_and_refuses(tmp_path):
+    command = ("collect", "chain", "--rollouts", 3, "--seed", 5, "--out", tmp_path / "bank")
+    assert run(*command, "-n", 2).exit_code == 0
+    said = run(*command, "-n", 3)
+    assert said.exit_code == 0
+    assert "chain: 3 problems" in said.stdout
+    bank = read_bank(tmp_path / "bank", FOLDER)
+    assert [p.problem_id for p in bank.problems] == [f"chain-5-{index}" for index in range(3)]
+    assert len(bank.forest().roots) == 3
+    assert all(
+        node.draft_right is not None and 0 < node.draft_score < 1
+        for p in bank.problems
+        for node in p.nodes
+    )
+    before = content(tmp_path)
+    for wrong in (
+        (*command, "-n", 2, "--scorer", "grade"),
+        (*command, "-n", 0),
+        ("collect", "nothing", "--out", tmp_path / "bank"),
+        ("collect", "chain", "--models", tmp_path, "--out", tmp_path / "bank"),
+    ):
+        refused = run(*wrong)
+        assert refused.exit_code == 2
+        assert refused.stderr.startswith("trim: ") and refused.stderr.count("\n") == 1
+    assert content(tmp_path) == before
+
+
+def solution(**changes):
+    known = {"steps": ["a", "---", "b"], "prm_scores": [0.5, 0.25, 1.0], "step_tokens": [3, 1, 4]}
+    return {**known, "tokens": 8, "correct": True, "answer": "7", **changes}
+
+
+def trace(name="one", weak=None, **changes):
+    record = {"id": name, "query": "q\u2028?", "answer": "7", "dataset": "hand"}
+    return {**record, "weak": weak or solution(), "strong": solution(tokens=20), **changes}
+
+
+def imported(tmp_path, *records):
+    file = tmp_path / "traces.jsonl"
+    file.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in records) + "\n")
+    return import_traces(file, tmp_path / "bank")
+
+
+def test_traces_made_elsewhere_are_the_weak_models_path(tmp_path):
+    bank = imported(tmp_path, trace("one"), trace("two", solution(correct=False, answer=None)))
+    one, two = bank.problems
+    assert [(n.draft, n.draft_score, n.draft_tokens) for n in one.nodes] == [
+        ("a", 0.5, 3),
+        ("b", 1.0, 5),
+    ]
+    assert [n.continue_to for n in one.nodes] == [1, -1]
+    assert [n.continue_to for n in two.nodes] == [1, -2]
+    assert all(n.regenerate_to == UNKNOWN for p in bank.problems for n in p.nodes)
+    assert [t.correct for t in bank.trajectories()] == [True, False]
+    assert one.strong.tokens == 20
+    assert imported(tmp_path, trace("one"), trace("two", solution(correct=False, answer=None)))
+
+
+def test_a_solution_of_more_than_30_steps_is_unfinished(tmp_path):
+    many = solution(steps=["a"] * 31, prm_scores=[0.5] * 31, step_tokens=[1] * 31, tokens=31)
+    (only,) = imported(tmp_path, trace(weak=many)).problems
+    assert (len(only.nodes), only.weak.correct, only.nodes[-1].continue_to) == (30, False, -2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (trace(weak=solution(prm_scores=[0.5, 0.5])), "line 2: no trace .*2 scores"),
+        (trace(weak=solution(prm_scores=[0.5, 0.5, 1.5])), "line 2: no trace .*outside"),
+        (trace(weak=solution(step_tokens=[1, 1, 0.5])), "line 2: no trace .*token count"),
+        (trace(weak=solution(correct="yes")), "line 2: no trace .*correct"),
+        (trace(weak={"steps": []}), "line 2: no trace .*prm_scores"),
+        ([], "line 2: no trace"),
+        (trace("zero"), "an id occurs twice"),
+        (trace(dataset="other"), "a bank is of one data set"),
+    ],
+)
+def test_what_is_no_trace_is_said_and_nothing_is_written(tmp_path, wrong, said):
+    with pytest.raises(InvalidInput, match=said):
+        imported(tmp_path, trace("zero"), wrong)
+    assert not (tmp_path / "bank").exists()
+
+
+def test_real_traces_can_be_imported(tmp_path):
+    if not TRACES.exists():
+        pytest.skip("the reference traces are not beside this checkout")
+    assert run("import", TRACES, "--out", tmp_path).exit_code == 0
+    bank = read_bank(tmp_path)
+    records = [json.loads(line) for line in TRACES.read_text().split("\n") if line]
+    assert len(bank.problems) == len(records)
+    assert sum(t.correct for t in bank.trajectories()) == sum(r["weak"]["correct"] for r in records)
+    assert sum(sum(t.tokens) for t in bank.trajectories()) == sum(
+        sum(r["weak"]["step_tokens"]) for r in records
+    )
+    assert len(bank.forest().roots) == len(records)
