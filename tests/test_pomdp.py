@@ -186,6 +186,8 @@ def test_a_file_names_its_policies(tmp_path):
         ({"hazard": [0, 1]}, "fitted for the policy"),
         ({"newest": [[0.5, 0.5, 0.5]]}, "fitted for the policy"),
         ({"pairs": "none"}, "fitted for the policy"),
+        ({"edges": [0.5, 0.25, 0.75]}, "fitted for the policy"),
+        ({"edges": [0.5]}, "fitted for the policy"),
         ({"of": {"kind": "vibes"}}, "vibes"),
     ],
 )
@@ -266,10 +268,34 @@ def test_fitted_figures_are_those_of_the_process_that_made_the_traces():
     assert fitted.process.drafting[0, 0] == pytest.approx(0.85, abs=0.015)
     assert fitted.process.rewriting[0, 0] == pytest.approx(0.97, abs=0.01)
     assert fitted.process.tokens == 20
-    middles = (np.arange(100) + 0.5) / 100
+    middles = fitted.observations.newest_scores
     assert middles @ fitted.observations.newest[:, 0] == pytest.approx(0.9, abs=0.02)
     assert middles @ fitted.observations.newest[:, 2] == pytest.approx(0.2, abs=0.04)
     assert fitted.process.lengths[2:9] == pytest.approx(np.full(7, 1 / 7), abs=0.03)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), scores), max_size=60), st.floats(0.01, 0.99))
+@settings(max_examples=25)
+def test_bins_of_the_newest_score_depend_on_its_rank_alone(drawn, power):
+    """A scorer whose scores are bent, in the same order, tells the states apart as well."""
+    rows = [*drawn, *((state, 0.1 * place) for state in range(3) for place in range(10))]
+    values = np.round([score for _, score in rows], 3)
+    states = np.array([state for state, _ in rows])
+    bent = values**power
+    plain, other = (
+        fit_observations(np.column_stack([states, scores, scores])) for scores in (values, bent)
+    )
+    assert np.allclose(plain.newest, other.newest)
+    for value, changed in zip(values, bent, strict=True):
+        found = np.searchsorted(plain.newest_edges, value, side="right")
+        assert found == np.searchsorted(other.newest_edges, changed, side="right")
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_scores_that_are_all_alike_say_nothing(score):
+    rows = np.array([[state, score, score] for state in range(3) for _ in range(20)])
+    table = fit_observations(rows).newest
+    assert np.allclose(table[0], table[0][0]) and np.allclose(table.sum(axis=0), 1)
 
 
 def test_too_little_to_fit_is_refused():

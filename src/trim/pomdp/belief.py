@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,7 +71,7 @@ class Filter:
 
     def likelihood(self, lowest: float, newest: float) -> tuple[float, float, float]:
         if self.kind is Belief.NEWEST:
-            return self._newest[min(int(newest * len(self._newest)), len(self._newest) - 1)]
+            return self._newest[bisect_right(self._edges, newest)]
         bins = len(self._pairs)
         row = self._pairs[min(int(lowest * bins), bins - 1)]
         return row[min(int(newest * bins), bins - 1)]
@@ -78,13 +79,19 @@ class Filter:
     def likelihoods(self, lowest: Floats, newest: Floats) -> Floats:
         """(n, 3) the same for arrays of scores."""
         if self.kind is Belief.NEWEST:
-            return possible(self.observations.newest)[bins_of(newest, len(self._newest))]
-        bins = len(self._pairs)
-        return possible(self.observations.pairs)[bins_of(lowest, bins), bins_of(newest, bins)]
+            bins = np.searchsorted(self.observations.newest_edges, newest, side="right")
+            return possible(self.observations.newest)[bins]
+        side = len(self._pairs)
+        return possible(self.observations.pairs)[bins_of(lowest, side), bins_of(newest, side)]
 
     @cached_property
     def _newest(self) -> list[tuple[float, float, float]]:
         return [(l0, l1, l2) for l0, l1, l2 in possible(self.observations.newest).tolist()]
+
+    @cached_property
+    def _edges(self) -> list[float]:
+        edges: list[float] = self.observations.newest_edges.tolist()
+        return edges
 
     @cached_property
     def _pairs(self) -> list[list[tuple[float, float, float]]]:

@@ -72,6 +72,7 @@ def write_model(path: Path, model: PomdpModel) -> None:
         "tokens": process.tokens,
         "pairs": rounded(observations.pairs),
         "newest": rounded(observations.newest),
+        "edges": observations.newest_edges.tolist(),
     }
     try:
         write_atomically(path, json.dumps(record) + "\n")
@@ -97,13 +98,13 @@ def read_model(path: Path) -> PomdpModel:
             " fit it anew"
         )
     try:
-        names = ("drafting", "rewriting", "redrafting", "hazard", "pairs", "newest")
-        drafting, rewriting, redrafting, hazard, pairs, newest = (
+        names = ("drafting", "rewriting", "redrafting", "hazard", "pairs", "newest", "edges")
+        drafting, rewriting, redrafting, hazard, pairs, newest, edges = (
             np.array(record[name], dtype=np.float64) for name in names
         )
         of = {str(role): str(name) for role, name in record["of"].items()}
         process = Process(drafting, rewriting, redrafting, hazard, float(record["tokens"]))
-        observations = Observations(pairs, newest)
+        observations = Observations(pairs, newest, edges)
         return PomdpModel(process, observations, Belief(record["belief"]), of)
     except (AttributeError, KeyError, TypeError, ValueError, InvalidInput) as error:
         raise wrong_content(path, "pomdp") from error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
 from trim.pomdp.density import merged, reflected_density
@@ -24,16 +26,19 @@ EXAMPLE_COLUMNS = ["state", "min_previous_score", "current_score"]
 
 @dataclass(frozen=True)
 class Observations:
-    """Probabilities of scores in equal bins, for each state.
+    """Probabilities of scores in bins, for each state.
 
     Attributes:
         pairs: (n, n, 3) of the lowest earlier score (1 if there is none) and the newest
-            one; sums to 1 for each state.
+            one, in equal bins; sums to 1 for each state.
         newest: (m, 3) of the newest score alone.
+        edges: (m - 1,) between the bins of `newest`, strictly rising within (0, 1]; a score
+            belongs above an edge that it equals. Without edges the bins are equal.
     """
 
     pairs: Floats
     newest: Floats
+    edges: Floats | None = None
 
     def __post_init__(self) -> None:
         square = self.pairs.ndim == 3 and self.pairs.shape[0] == self.pairs.shape[1]
@@ -42,12 +47,33 @@ class Observations:
         for table in (self.pairs.reshape(-1, 3), self.newest):
             if not np.all(table >= 0) or not np.allclose(table.sum(axis=0), 1, atol=1e-3):
                 raise InvalidInput("probabilities of the bins have to sum to 1 for each state")
+        bounds = np.concatenate([[0.0], self.newest_edges])
+        if bounds.shape != (len(self.newest),) or not np.all(np.diff(bounds) > 0) or bounds[-1] > 1:
+            raise InvalidInput(
+                "edges between bins of scores have to rise from above 0 to at most 1"
+            )
+
+    @cached_property
+    def newest_edges(self) -> Floats:
+        """(m - 1,) `edges`, also of equal bins."""
+        if self.edges is not None:
+            return self.edges
+        return np.arange(1, len(self.newest)) / len(self.newest)
+
+    @cached_property
+    def newest_scores(self) -> Floats:
+        """(m,) the score at the middle of each bin."""
+        bounds = np.concatenate([[0.0], self.newest_edges, [1.0]])
+        return np.asarray((bounds[1:] + bounds[:-1]) / 2)
 
 
 def fit_observations(examples: Floats) -> Observations:
     """Reflected kernel densities, Scott's rule (arXiv 2601.10245, observation model).
 
-    Each density has one example's worth of uniform added, so that no score is impossible.
+    Of the pair as the method has it. Of the newest score alone on its rank among all
+    examples: most scores lie close to 0 or 1, where a kernel as wide as their spread would
+    blur what tells the states apart. Each density has one example's worth of uniform added,
+    so that no score is impossible.
 
     Args:
         examples: (n, 3) rows of state (0, 1, 2), lowest earlier score, newest score.
@@ -55,22 +81,44 @@ def fit_observations(examples: Floats) -> Observations:
     Raises:
         InvalidInput: fewer than 10 examples of a state, or scores outside [0, 1].
     """
-    scores = examples[:, 1:]
+    states, scores = examples[:, 0], examples[:, 1:]
     if not np.all((scores >= 0) & (scores <= 1)):
         raise InvalidInput("examples: a score outside [0, 1]")
-    pairs, newest = [], []
     for state, name in enumerate(STATES):
-        found = scores[examples[:, 0] == state]
-        if len(found) < FEWEST_EXAMPLES:
+        found = int((states == state).sum())
+        if found < FEWEST_EXAMPLES:
             raise InvalidInput(
-                f"{len(found)} examples of state {name}, at least {FEWEST_EXAMPLES} are needed;"
+                f"{found} examples of state {name}, at least {FEWEST_EXAMPLES} are needed;"
                 " collect more traces"
             )
-        both = merged(reflected_density(found, PAIR_CELLS), PAIR_BINS)
-        last = merged(reflected_density(found[:, 1:], NEWEST_CELLS), NEWEST_BINS)
-        pairs.append(_with_uniform(both, len(found)))
-        newest.append(_with_uniform(last, len(found)))
-    return Observations(np.stack(pairs, axis=-1), np.stack(newest, axis=-1))
+    values, places, counts = np.unique(scores[:, 1], return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - counts / 2) / len(scores)
+    of_examples = ranks[places.reshape(-1)][:, None]
+    pairs, newest = [], []
+    for state in range(3):
+        mine = states == state
+        both = merged(reflected_density(scores[mine], PAIR_CELLS), PAIR_BINS)
+        last = merged(reflected_density(of_examples[mine], NEWEST_CELLS), NEWEST_BINS)
+        pairs.append(_with_uniform(both, int(mine.sum())))
+        newest.append(_with_uniform(last, int(mine.sum())))
+    edges, bins = _edges_of(values, ranks)
+    table = np.zeros((len(edges) + 1, 3))
+    np.add.at(table, bins, np.stack(newest, axis=-1))
+    return Observations(np.stack(pairs, axis=-1), table, edges)
+
+
+def _edges_of(values: Floats, ranks: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Edges between bins of scores, and the bin of each of `NEWEST_BINS` equal bins of rank.
+
+    An edge is the least score whose rank is beyond; where many examples have one and the
+    same score, bins that no score tells apart are one.
+    """
+    wanted = np.arange(1, NEWEST_BINS) / NEWEST_BINS
+    beyond = np.searchsorted(ranks, wanted)
+    all_edges = np.where(beyond < len(values), values[np.minimum(beyond, len(values) - 1)], np.inf)
+    edges = np.unique(all_edges[(all_edges > 0) & np.isfinite(all_edges)])
+    lower = np.concatenate([[0.0], np.minimum(all_edges, values[-1])])
+    return edges, np.searchsorted(edges, lower, side="right")
 
 
 def _with_uniform(density: Floats, count: int) -> Floats:

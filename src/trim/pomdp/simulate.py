@@ -26,6 +26,7 @@ Booleans = NDArray[np.bool_]
 States = NDArray[np.int64]
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Swept together with as many quantiles of the scores that the model was fitted to."""
 SHARES = (0.1, 0.25, 0.5, 0.75)
 
 
@@ -204,18 +205,24 @@ def believe(filter: Filter | None, prior: Floats, lowest: Floats, score: Floats)
 
 @dataclass(frozen=True)
 class Sampler:
-    """Scores at the middle of bins, by inverse distribution functions (3, bins)."""
+    """Scores at the middle of bins, by inverse distribution functions (3, bins).
+
+    `middles` are the scores at the middle of the bins of an axis.
+    """
 
     draw: Draw
     cumulative: Floats
-    side: int
+    middles: Floats
 
     @staticmethod
     def of(model: PomdpModel, draw: Draw) -> Sampler:
-        pairs = draw is Draw.PAIRS
-        table = model.observations.pairs if pairs else model.observations.newest
+        seen = model.observations
+        if draw is Draw.SCORES:
+            table, middles = seen.newest, seen.newest_scores
+        else:
+            table, middles = seen.pairs, (np.arange(len(seen.pairs)) + 0.5) / len(seen.pairs)
         cumulative = table.reshape(-1, 3).T.cumsum(axis=1)
-        return Sampler(draw, cumulative / cumulative[:, -1:], table.shape[0])
+        return Sampler(draw, cumulative / cumulative[:, -1:], middles)
 
     def scores(self, state: States, lowest: Floats, uniform: Floats) -> tuple[Floats, Floats]:
         """The lowest earlier score as it is seen, and the newest one."""
@@ -225,13 +232,15 @@ class Sampler:
             found[of_state] = np.searchsorted(cumulative, uniform[of_state], side="right")
         found = np.minimum(found, self.cumulative.shape[1] - 1)
         if self.draw is Draw.SCORES:
-            return lowest, (found + 0.5) / self.side
-        first, second = np.divmod(found, self.side)
-        return (first + 0.5) / self.side, (second + 0.5) / self.side
+            return lowest, self.middles[found]
+        first, second = np.divmod(found, len(self.middles))
+        return self.middles[first], self.middles[second]
 
 
 def rules_of(model: PomdpModel, prices: Sequence[float], gap: float) -> Iterator[Rule]:
-    yield from map(ThresholdRule, THRESHOLDS)
+    edges = model.observations.newest_edges
+    spread = edges[:: max(1, len(edges) // len(THRESHOLDS))].tolist()
+    yield from map(ThresholdRule, sorted({*THRESHOLDS, *spread}))
     yield from map(RandomRule, SHARES)
     for kind in Belief:
         beliefs = model.filter(kind)
