@@ -69,12 +69,14 @@ def test_one_step_is_worth_what_can_be_counted_by_hand(weak, strong):
 
 
 @given(problems())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, derandomize=True)
 def test_the_lower_bound_is_earned_by_following_the_plan(problem):
     """20,000 simulated solutions by the planned decisions, within four standard errors."""
     plan = plan_lines(problem, 1e-3)
     earned = simulate(problem, plan, np.random.default_rng(0), 20_000)
-    error = 4 * earned.std() / len(earned) ** 0.5 + 1e-6
+    # A right solution may be too rare to occur at all: its own spread, then.
+    spread = max(earned.std(), (problem.reward * max(plan.upper, 0)) ** 0.5)
+    error = 4 * spread / len(earned) ** 0.5 + 1e-6
     assert plan.lower - error <= earned.mean() <= plan.upper + error
 
 
