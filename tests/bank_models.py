@@ -59,7 +59,7 @@ def ends_in_letter(problem, earlier, step):
 
 SETTINGS = Sampling(max_tokens=8)
 IDENTITY = Identity("hand", 1, {"weak": "a", "strong": "b"}, "prm", SETTINGS, rollouts=6)
-PROBLEMS = [problem(str(index)) for index in range(300)]
+PROBLEMS = [problem(str(index)) for index in range(200)]
 EXPLORER = Explorer(
     writer("weak"), writer("strong"), ChanceScorer(), 6, ends_in_letter, 1, SETTINGS, 5
 )

@@ -18,13 +18,13 @@ class BankStore:
     """A folder with `bank.json`, which says what bank it is, and `parts/*.parquet`.
 
     A part appears in one move and is never written again, so a process that is killed
-    loses at most the problems it has not reported yet. A part's name is derived from its
-    problems, so that two processes do not overwrite each other's.
+    loses nothing that was written. Its name is derived from its problems, so that two
+    processes do not overwrite each other's.
 
     Args:
         folder: created if it is missing.
         identity: of the traces; a folder that holds other ones is refused.
-        part: problems that are written together.
+        part: problems that are written together: one, where each takes long to make.
 
     Attributes:
         finished: ids of the problems that are on disk.
@@ -33,7 +33,7 @@ class BankStore:
         InvalidInput: the folder cannot be written, is damaged or holds another bank.
     """
 
-    def __init__(self, folder: Path, identity: Identity, part: int = 16) -> None:
+    def __init__(self, folder: Path, identity: Identity, part: int = 1) -> None:
         self.folder = folder
         self.part = part
         self._waiting: list[RecordedProblem] = []

@@ -88,7 +88,14 @@ def encode(problems: Sequence[RecordedProblem]) -> bytes:
     """A Parquet file of these problems."""
     table = pa.Table.from_pylist([asdict(problem) for problem in problems], schema=SCHEMA)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,
+    )
     return buffer.getvalue()
 
 

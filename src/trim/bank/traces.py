@@ -19,6 +19,8 @@ from trim.steps import is_degenerate
 
 MAX_STEPS = 30
 """Steps that a solution may have (arXiv 2601.10245)."""
+PART = 1000
+"""Problems that are written together."""
 
 
 def import_traces(
@@ -45,7 +47,7 @@ def import_traces(
     if len(set(ids)) < len(ids):
         raise InvalidInput(f"{file}: an id occurs twice; each problem needs its own")
     models = {"source": fingerprint(file)}
-    store = BankStore(out, Identity(suites[0], None, models, "prm", None, rollouts=2))
+    store = BankStore(out, Identity(suites[0], None, models, "prm", None, rollouts=2), PART)
     for _, problem in traces:
         store.add(problem)
         progress(len(store.finished))
