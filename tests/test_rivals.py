@@ -3,12 +3,16 @@
 import json
 import math
 from itertools import compress, pairwise, product
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from trim.bank.traces import import_traces
+from trim.cli import main
 from trim.engines import sentence
 from trim.errors import InvalidInput
 from trim.learning.automix import fit_automix
@@ -39,6 +43,7 @@ from trim.router import Router
 from trim.scorers.choice import choose_scorer, needs_confidence
 from trim.scorers.scorer import Scores
 
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "reference"
 shares = st.floats(0, 1)
 written = st.lists(st.tuples(shares, st.integers(1, 100)), min_size=1, max_size=12)
 ROUNDING = 1e-9
@@ -521,6 +526,103 @@ def test_too_few_problems_are_refused():
     for family in FAMILIES:
         with pytest.raises(InvalidInput, match=f"{family}: 19 problems .* collect at least 20"):
             fit_rival(family, solved_alone(19))
+
+
+# From a bank to a file, on the command line
+
+
+def trace_line(number, problem):
+    """The problem as a line that `trim import` reads."""
+
+    def solution(correct, tokens, scores):
+        steps = ["a step", r"\boxed{1}"]
+        return {
+            "steps": steps,
+            "prm_scores": scores,
+            "step_tokens": [tokens // 2, tokens - tokens // 2],
+            "tokens": tokens,
+            "correct": correct,
+            "answer": "1",
+        }
+
+    return json.dumps(
+        {
+            "id": f"hand-{number}",
+            "query": problem.question,
+            "answer": "1",
+            "dataset": "hand",
+            "weak": solution(problem.weak_correct, 12, problem.weak.scores),
+            "strong": solution(problem.strong_correct, problem.strong_tokens, (0.9, 0.9)),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bank")
+    file = folder / "traces.jsonl"
+    file.write_text("\n".join(trace_line(*numbered) for numbered in enumerate(solved_alone())))
+    import_traces(file, folder / "bank")
+    return folder / "bank"
+
+
+def run(*words):
+    return CliRunner().invoke(main, [*map(str, words)])
+
+
+@pytest.mark.parametrize("family", ["automix-prm", "classifier"])
+def test_a_bank_is_all_that_fitting_needs(family, bank, tmp_path):
+    out = tmp_path / "fitted.json"
+    ran = run("fit-rival", family, bank, "--out", out)
+    assert ran.exit_code == 0, ran.output
+    assert f"from 60 problems; use it as --policy {family}:{out}" in ran.stdout
+    assert parse_policies(f"{family}:{out}")
+    # The order of a bank's problems is that of their ids.
+    ordered = sorted(enumerate(solved_alone()), key=lambda numbered: f"hand-{numbered[0]}")
+    fitted = json.loads(json.dumps(fit_rival(family, [alone for _, alone in ordered])))
+    written = json.loads(out.read_text())
+    assert set(written) == set(fitted)
+    key = "gains" if family == "automix-prm" else "thresholds"
+    assert written[key] == pytest.approx(fitted[key])
+
+
+def test_a_bank_that_cannot_serve_is_refused_in_one_line(bank, tmp_path):
+    out = tmp_path / "fitted.json"
+    out.write_text("an older file")
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(trace_line(*numbered) for numbered in enumerate(solved_alone(9))))
+    import_traces(few, tmp_path / "few")
+    for family, path, message in (
+        ("automix", bank, "automix needs 'logprob': collect a bank with --scorer logprob"),
+        ("classifier", tmp_path / "few", "9 problems that both models solved alone are too few"),
+        ("classifier", tmp_path / "nothing", "no bank of traces"),
+        ("automix-prm", few, "no bank of traces"),
+    ):
+        ran = run("fit-rival", family, path, "--out", out)
+        assert ran.exit_code == 2
+        assert ran.stderr.startswith("trim: ")
+        assert message in ran.stderr
+        assert ran.stderr.count("\n") == 1
+        assert out.read_text() == "an older file"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(bank, tmp_path):
+    ran = run("fit-rival", "automix-prm", bank, "--out", tmp_path / "nowhere" / "fitted.json")
+    assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
+    assert "cannot be written (No such file or directory)" in ran.stderr
+
+
+def test_rivals_are_fitted_to_traces_made_elsewhere(tmp_path):
+    """On the published traces of real models the weak one is likelier right at high scores."""
+    file = SHARED / "qwen3_1.7b_14b_math500_traces.jsonl"
+    if not file.exists():
+        pytest.skip("needs the reference traces in ../shared, beside this checkout")
+    import_traces(file, tmp_path / "bank")
+    out = tmp_path / "fitted.json"
+    assert run("fit-rival", "automix-prm", tmp_path / "bank", "--out", out).exit_code == 0
+    table = parse_policies(f"automix-prm:{out}")[0].table
+    assert table.gains[0] > table.gains[-1]
+    assert all(cost > 100 for cost in table.costs)
 
 
 # Which scorer each is given

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from trim.commands.collect import collect, import_command
 from trim.commands.fit import fit
 from trim.commands.plan import plan
+from trim.commands.rival import fit_rival_command
 from trim.commands.simulate import simulate
 from trim.embedded import FOLDER, SAMPLING, load_embedded
 from trim.errors import InvalidInput, TrimError
@@ -76,6 +77,7 @@ main.add_command(fit)
 main.add_command(simulate)
 main.add_command(collect)
 main.add_command(import_command)
+main.add_command(fit_rival_command)
 
 
 @main.command()

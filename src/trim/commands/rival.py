@@ -1,0 +1,44 @@
+"""`trim fit-rival`: the fitted rivals, from the bank that the method's routers learn from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from trim.bank.bank import read_bank
+from trim.errors import InvalidInput
+from trim.files import write_atomically
+from trim.learning.rivals import FAMILIES, SCORE_OF, fit_rival
+
+
+@click.command("fit-rival")
+@click.argument("family", type=click.Choice(FAMILIES))
+@click.argument("bank", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file to write, for --policy FAMILY:FILE.",
+)
+def fit_rival_command(family: str, bank: Path, out: Path) -> None:
+    """Fit a rival to how each model alone solved the problems of a BANK.
+
+    automix needs a bank of `trim collect --scorer logprob`, automix-prm one of --scorer prm;
+    docs/rivals.md says what they are.
+    """
+    recorded = read_bank(bank)
+    needed = SCORE_OF.get(family, recorded.identity.scorer)
+    if recorded.identity.scorer != needed:
+        raise InvalidInput(
+            f"{bank}: its steps have scores of the kind {recorded.identity.scorer!r}, and"
+            f" {family} needs {needed!r}: collect a bank with --scorer {needed}"
+        )
+    problems = recorded.solved_alone()
+    record = fit_rival(family, problems)
+    try:
+        write_atomically(out, json.dumps(record, indent=2) + "\n")
+    except OSError as error:
+        raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
+    click.echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
