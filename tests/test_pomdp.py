@@ -275,7 +275,7 @@ def test_fitted_figures_are_those_of_the_process_that_made_the_traces():
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), scores), max_size=60), st.floats(0.01, 0.99))
-@settings(max_examples=25)
+@settings(max_examples=8)
 def test_bins_of_the_newest_score_depend_on_its_rank_alone(drawn, power):
     """A scorer whose scores are bent, in the same order, tells the states apart as well."""
     rows = [*drawn, *((state, 0.1 * place) for state in range(3) for place in range(10))]

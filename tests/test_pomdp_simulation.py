@@ -130,6 +130,20 @@ def test_the_same_seed_draws_the_same_problems():
     assert first == again and first["points"] != other["points"]
 
 
+@pytest.mark.parametrize(("kind", "draw"), [(Belief.NEWEST, "scores"), (Belief.PAIRS, "pairs")])
+def test_no_router_goes_below_the_limit_and_the_planned_one_comes_close(kind, draw):
+    """The limit is a bound by duality: it is met at the corners of the best curve alone."""
+    found = simulate(model(), 10_000, draw=Draw(draw))
+    for gain, limit in found["limit"].items():
+        reached = [
+            curve["cpt"][gain]
+            for family, curve in found["curves"].items()
+            if family != "oracle" and curve["cpt"][gain] is not None
+        ]
+        best = found["curves"][f"pomdp-{kind}"]["cpt"][gain]
+        assert 0.5 * best < limit < min(reached) + 0.02
+
+
 def test_the_command_shows_a_table_or_json(tmp_path):
     write_model(tmp_path / "pomdp.json", model())
     words = ["simulate", str(tmp_path / "pomdp.json"), "-n", "500"]
@@ -138,7 +152,7 @@ def test_the_command_shows_a_table_or_json(tmp_path):
     found = json.loads(printed.output)
     families = {"thr", "random", "oracle", *(f"pomdp-{kind}" for kind in Belief)}
     assert set(found["curves"]) == families
-    assert all(family in shown.output for family in families)
+    assert all(family in shown.output for family in {*families, "limit"})
 
 
 @needs_reference

@@ -34,7 +34,10 @@ SHOWN_BUDGETS = (10, 20)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print points and curves as JSON.")
 def simulate(model: Path, count: int, seed: int, draw: str, as_json: bool) -> None:
-    """Predict every router's curve from MODEL, a file of `trim fit`, without any model."""
+    """Predict every router's curve from MODEL, a file of `trim fit`, without any model.
+
+    The row `limit` is what no router that decides from these scores can go below.
+    """
     found = simulate_model(read_model(model), count, seed, Draw(draw))
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -59,6 +62,7 @@ def curves_of(found: Mapping[str, Any]) -> Table:
         budgeted = curve["budgeted_accuracy"]
         cells += [shown(budgeted[str(budget)]["accuracy"], ".1%") for budget in SHOWN_BUDGETS]
         table.add_row(family, *cells)
+    table.add_row("limit", *(shown(found["limit"][str(gain)], ".1%") for gain in GAINS))
     return table
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
-from trim.evaluation.curve import Curve
+from trim.evaluation.curve import GAINS, Curve
 from trim.pomdp.belief import DOUBT, Belief, Filter
 from trim.pomdp.model import PomdpModel
 from trim.pomdp.plan import make_plan
@@ -37,6 +37,10 @@ class Draw(StrEnum):
     """Each step's own score given its state; the lowest earlier one follows from the trace."""
     PAIRS = "pairs"
     """The pair (lowest earlier, newest) given the state, anew at each step."""
+
+
+INFORMED = {Draw.SCORES: Belief.NEWEST, Draw.PAIRS: Belief.PAIRS}
+"""The belief that knows all that such draws tell."""
 
 
 @dataclass(frozen=True)
@@ -266,9 +270,9 @@ def simulate(
 
     Returns:
         `weak_accuracy`, `strong_accuracy`, `strong_tokens_mean`; `points`, each with policy,
-        setting, accuracy, strong_share and interventions_mean; and `curves`, for each family
-        the metrics of `trim.evaluation.curve.Curve`. The strong model alone is the router
-        that rewrites every draft.
+        setting, accuracy, strong_share and interventions_mean; `curves`, for each family the
+        metrics of `trim.evaluation.curve.Curve`; and `limit`, for each gain of CPT what
+        `least_share` says. The strong model alone is the router that rewrites every draft.
 
     Raises:
         InvalidInput: no problem is asked for, or neither model has an advantage.
@@ -279,7 +283,10 @@ def simulate(
     weak, strong = (run(model, RandomRule(share), draws, draw) for share in (0.0, 1.0))
     whole = float(strong.rewrites.mean())
     points, lines = [], dict[str, list[tuple[float, float]]]()
+    plans = []
     for rule in rules_of(model, prices or model.prices(), gap):
+        if isinstance(rule, PlanRule) and rule.filter.kind is INFORMED[draw]:
+            plans.append(rule.plan)
         outcome = run(model, rule, draws, draw)
         accuracy, rewrites = float(outcome.right.mean()), float(outcome.rewrites.mean())
         lines.setdefault(rule.family, []).append((rewrites / whole, accuracy))
@@ -298,4 +305,34 @@ def simulate(
         "strong_tokens_mean": whole * model.process.tokens,
     }
     curves = {family: Curve(**ends, points=tuple(line)).summary() for family, line in lines.items()}
-    return {"n": count, "seed": seed, "draw": str(draw), **ends, "points": points, "curves": curves}
+    limit = {str(gain): least_share(plans, gain / 100, **ends) for gain in GAINS}
+    return {
+        "n": count,
+        "seed": seed,
+        "draw": str(draw),
+        **ends,
+        "points": points,
+        "curves": curves,
+        "limit": limit,
+    }
+
+
+def least_share(
+    plans: Sequence[Plan],
+    gain: float,
+    weak_accuracy: float,
+    strong_accuracy: float,
+    strong_tokens_mean: float,
+) -> float:
+    """A share c of strong tokens below which no router reaches PGR `gain` (a fraction).
+
+    No router that decides from the scores of drafts earns more than accuracy - lambda *
+    tokens = the upper bound of the plan at lambda; so tokens >= (accuracy - upper) / lambda
+    for each plan, up to the chance in the two accuracies. What the scores of rewritten steps
+    tell besides is not counted.
+    """
+    accuracy = weak_accuracy + gain * (strong_accuracy - weak_accuracy)
+    tokens = [
+        (accuracy - plan.upper) / plan.problem.price for plan in plans if plan.problem.price > 0
+    ]
+    return max([0.0, *tokens]) / strong_tokens_mean
