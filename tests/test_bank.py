@@ -121,7 +121,6 @@ def test_a_forest_shows_at_each_node_what_the_router_would(name, decisions):
         assert tuple(map(tuple, shown)) == known(recorded, passed[:depth], decisions)
 
 
-@pytest.mark.xfail(reason="a forest looks up leaves among the nodes of its smallest trees")
 def test_a_tree_of_one_node_is_a_forest():
     at_once = ScriptedModel(lambda prefix: "\\boxed{2}")
     assert len(plant([explore("x", weak=at_once, strong=at_once).tree])) == 1

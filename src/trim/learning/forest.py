@@ -144,7 +144,9 @@ class _Pruned:
         self.regenerate_to = np.array(tree.regenerate_to, dtype=np.int64)
         while True:
             dead = (self.continue_to == UNKNOWN) & (self.regenerate_to == UNKNOWN)
-            lost = [(to >= 0) & dead[to] for to in (self.continue_to, self.regenerate_to)]
+            lost = [
+                (to >= 0) & dead[np.maximum(to, 0)] for to in (self.continue_to, self.regenerate_to)
+            ]
             if not np.any(lost):
                 break
             self.continue_to[lost[0]] = UNKNOWN
