@@ -72,7 +72,7 @@ def points_table(summary: Mapping[str, Any]) -> Table:
     for heading in ("right", "95 %", "share c", "strong", "weak", "dropped", "edits"):
         table.add_column(heading, justify="right", no_wrap=True)
     for point in summary["points"]:
-        setting = "" if point["setting"] is None else f":{point['setting']:g}"
+        setting = "" if point["setting"] is None else f":{point['setting']:.3g}"
         low, high = point["accuracy_ci"]
         share = point["strong_share"]
         table.add_row(
