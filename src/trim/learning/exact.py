@@ -40,6 +40,39 @@ def outcomes(forest: Forest, regenerate: NDArray[Any]) -> tuple[Floats, Floats]:
     return right[forest.roots], tokens[forest.roots]
 
 
+def counterfactuals(
+    forest: Forest, regenerate: NDArray[Any], prices: NDArray[Any]
+) -> tuple[Floats, Floats]:
+    """How often policies come to each node, and what regenerating there is worth to them.
+
+    Args:
+        regenerate: (N, policies), in [0, 1].
+        prices: (policies,) lambda of each policy, in right answers a strong token.
+
+    Returns:
+        Two arrays of shape (N, policies): the probability to reach a node of its problem,
+        and Q(regenerate) - Q(continue) for the objective E[R - lambda * strong tokens] with
+        the policy itself after that; 0 where there is no choice.
+    """
+    chosen = forest.allowed(np.asarray(regenerate, dtype=np.float64))
+    values = np.zeros((len(forest) + SPECIAL, chosen.shape[1]))
+    values[LEAF_RIGHT] = 1
+    gains = np.zeros_like(chosen)
+    for nodes in forest.by_step:
+        kept = values[forest.continue_to[nodes]]
+        cost = forest.strong_tokens[nodes, None] * prices
+        gain = values[forest.regenerate_to[nodes]] - cost - kept
+        values[nodes] = kept + chosen[nodes] * gain
+        gains[nodes] = gain * forest.free[nodes, None]
+    reach = np.zeros_like(values)
+    reach[forest.roots] = 1
+    for nodes in reversed(forest.by_step):
+        # Paths may meet again in a node: what leads there adds up.
+        np.add.at(reach, forest.continue_to[nodes], reach[nodes] * (1 - chosen[nodes]))
+        np.add.at(reach, forest.regenerate_to[nodes], reach[nodes] * chosen[nodes])
+    return reach[: len(forest)], gains
+
+
 def clairvoyant(forest: Forest, penalty: float) -> Floats:
     """(N,) the decisions that maximise right - penalty * strong tokens in every tree.
 

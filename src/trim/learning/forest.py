@@ -82,6 +82,30 @@ class Forest:
         free: Booleans = (self.continue_to != UNKNOWN) & (self.regenerate_to != UNKNOWN)
         return free
 
+    @cached_property
+    def problem(self) -> Integers:
+        """(N,) which problem a node belongs to, 0..P-1."""
+        return np.searchsorted(self.roots, np.arange(len(self)), side="right") - 1
+
+    def of_problems(self, problems: Sequence[int]) -> Forest:
+        """The trees of some problems, in the order of this forest."""
+        chosen = np.isin(self.problem, problems)
+        place = np.cumsum(chosen) - 1
+
+        def moved(pointers: Integers) -> Integers:
+            kept: Integers = pointers[chosen]
+            return np.where(kept >= 0, place[kept], kept)
+
+        return Forest(
+            place[self.roots[np.unique(np.asarray(problems, dtype=np.int64))]],
+            self.step[chosen],
+            self.strong_tokens[chosen],
+            moved(self.continue_to),
+            moved(self.regenerate_to),
+            self.scores[chosen],
+            self.tokens[chosen],
+        )
+
     def allowed(self, regenerate: NDArray[Any]) -> NDArray[Any]:
         """What becomes of decisions (N,) or (N, policies): the recorded action where only
         one is.
