@@ -16,6 +16,7 @@ from trim.commands.fit import fit
 from trim.commands.plan import plan
 from trim.commands.rival import fit_rival_command
 from trim.commands.simulate import simulate
+from trim.commands.train import train
 from trim.embedded import FOLDER, SAMPLING, load_embedded
 from trim.errors import InvalidInput, TrimError
 from trim.evaluation.evaluate import evaluate, find_suite
@@ -78,6 +79,7 @@ main.add_command(simulate)
 main.add_command(collect)
 main.add_command(import_command)
 main.add_command(fit_rival_command)
+main.add_command(train)
 
 
 @main.command()

@@ -10,8 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from trim.learning.exact import LEAF_RIGHT
-from trim.learning.forest import Booleans, Floats, Forest, Integers
+from trim.learning.forest import LEAF_RIGHT, UNKNOWN, Booleans, Floats, Forest, Integers
 from trim.policies.learned import PriceRange
 
 CONTINUE, REGENERATE = 0, 1
@@ -61,8 +60,7 @@ class Replay(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     ) -> tuple[NDArray[np.float32], Floats, Booleans, Booleans, dict[str, Any]]:
         forest, node = self.forest, self.node
         asked = np.asarray(actions) == REGENERATE
-        free, only_rewritten = forest.free[node], forest.allowed(np.zeros(len(forest)))[node] > 0
-        rewritten = np.where(free, asked, only_rewritten)
+        rewritten = np.where(forest.free[node], asked, forest.continue_to[node] == UNKNOWN)
         child = np.where(rewritten, forest.regenerate_to[node], forest.continue_to[node])
         price = self.prices.at(self.position)
         rewards = (child == LEAF_RIGHT) - price * forest.strong_tokens[node] * rewritten

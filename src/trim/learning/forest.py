@@ -87,7 +87,7 @@ class Forest:
         """(N,) which problem a node belongs to, 0..P-1."""
         return np.searchsorted(self.roots, np.arange(len(self)), side="right") - 1
 
-    def of_problems(self, problems: Sequence[int]) -> Forest:
+    def of_problems(self, problems: NDArray[Any]) -> Forest:
         """The trees of some problems, in the order of this forest."""
         chosen = np.isin(self.problem, problems)
         place = np.cumsum(chosen) - 1
@@ -97,7 +97,7 @@ class Forest:
             return np.where(kept >= 0, place[kept], kept)
 
         return Forest(
-            place[self.roots[np.unique(np.asarray(problems, dtype=np.int64))]],
+            place[self.roots[np.unique(problems)]],
             self.step[chosen],
             self.strong_tokens[chosen],
             moved(self.continue_to),

@@ -8,6 +8,7 @@ of each action need not be estimated from episodes: one backward pass gives it e
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,7 +20,7 @@ from trim.errors import InvalidInput
 from trim.evaluation.curve import Curve
 from trim.learning import exact
 from trim.learning.environment import Replay
-from trim.learning.forest import Floats, Forest
+from trim.learning.forest import Booleans, Floats, Forest
 from trim.learning.networks import AggNetwork, SeqNetwork, Table
 from trim.policies.agg import PAPER, SCRIPTS
 from trim.policies.learned import PriceRange, Weights
@@ -57,6 +58,11 @@ class Arguments:
         prices: lambdas a round, of which every node sees each (`branches`).
         problems: problems a round, at most (`branches`).
         epochs, batch: passes over a round, and rows of one update.
+        learning_rate, final_rate: of Adam; it falls linearly to `final_rate` of itself. The
+            method's 3e-4 needs about three times the rounds here.
+        clip, entropy, gae: as in the method.
+        value_share: weight of the critic's squared error (`episodes`).
+        gradient_norm: longer gradients are cut to it.
         held_out: share of the problems that only choose the checkpoint.
     """
 
@@ -66,14 +72,14 @@ class Arguments:
     price: float | None = None
     advantage: Advantage = Advantage.BRANCHES
     iterations: int = 300
-    patience: int = 60
+    patience: int = 100
     environments: int = 1024
     horizon: int = 16
     prices: int = 8
     problems: int = 400
     epochs: int = 2
     batch: int = 4096
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     final_rate: float = 0.1
     clip: float = 0.2
     entropy: float = 0.01
@@ -113,7 +119,7 @@ class Round:
 
     Attributes:
         observations: (B, F + 1).
-        rewritten: (B,) log-odds of regenerating when acting, and
+        logits: (B,) log-odds of regenerating when acting.
         advantages: (B, 2) of continuing and regenerating,
         weights: (B, 2) how often that action is met there: 0 for one that was not taken.
         returns: (B,) targets of the critic; empty without one.
@@ -150,9 +156,7 @@ def train(forest: Forest, arguments: Arguments) -> Trained:
     grid = (
         prices.at(np.linspace(-1, 1, GRID)) if arguments.price is None else prices.at(np.zeros(1))
     )
-    best, best_gain, best_iteration = actor.tensors(), -np.inf, 0
-    best_state = {name: tensor.clone() for name, tensor in actor.state_dict().items()}
-    iteration = 0
+    best, best_gain, best_iteration = deepcopy(actor.state_dict()), -np.inf, 0
     for iteration in range(1, arguments.iterations + 1):
         # The rate falls to `final_rate` of what it was at first.
         fall = 1 - (1 - arguments.final_rate) * (iteration - 1) / arguments.iterations
@@ -169,13 +173,13 @@ def train(forest: Forest, arguments: Arguments) -> Trained:
         # Learn.
         for _ in range(arguments.epochs):
             order = torch.from_numpy(random.permutation(len(gathered.logits)))
-            for rows in order.split(arguments.batch):
+            for rows in torch.split(order, arguments.batch):
                 loss = surrogate(gathered, rows, actor, arguments)
                 if len(gathered.returns):
                     error = critic(gathered.observations[rows]) - gathered.returns[rows]
                     loss = loss + arguments.value_share * error.square().mean()
                 optimizer.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 nn.utils.clip_grad_norm_(parameters, arguments.gradient_norm)
                 optimizer.step()
 
@@ -183,18 +187,19 @@ def train(forest: Forest, arguments: Arguments) -> Trained:
         gain = objective(choosing, decisions(choosing, actor, prices, grid), grid)
         if gain > best_gain:
             best_gain, best_iteration = gain, iteration
-            best_state = {name: tensor.clone() for name, tensor in actor.state_dict().items()}
+            best = deepcopy(actor.state_dict())
         elif iteration - best_iteration >= arguments.patience:
             break
 
-    actor.load_state_dict(best_state)
-    best = actor.tensors()
+    actor.load_state_dict(best)
     sweep = (
         (arguments.price,) if arguments.price is not None else spread_prices(forest, actor, prices)
     )
     chosen = decisions(choosing, actor, prices, np.array(sweep))
     curve = exact.measure(choosing, list(chosen.T))
-    return Trained(actor.features, prices, sweep, best, curve, float(best_gain), iteration)
+    return Trained(
+        actor.features, prices, sweep, actor.tensors(), curve, float(best_gain), iteration
+    )
 
 
 def networks(arguments: Arguments) -> AggNetwork | SeqNetwork:
@@ -235,12 +240,12 @@ def price_range(forest: Forest, price: float | None) -> PriceRange:
 def play(
     environment: Replay,
     observations: Table,
-    free: np.ndarray,
+    free: Booleans,
     actor: AggNetwork | SeqNetwork,
     critic: AggNetwork | SeqNetwork,
     arguments: Arguments,
     random: np.random.Generator,
-) -> tuple[Round, Table, np.ndarray]:
+) -> tuple[Round, Table, Booleans]:
     """Episodes by the actor, with advantages by GAE; also where they stand at the end."""
     shape = arguments.horizon, environment.num_envs
     seen = np.zeros((*shape, observations.shape[1]), dtype=np.float32)
@@ -298,14 +303,7 @@ def branch(
     share = (1 / (1 + np.exp(-logits.astype(np.float64)))).reshape(len(forest), len(places))
     reach, gain = exact.counterfactuals(forest, share, prices.at(places))
     reach = reach * forest.free[:, None]
-    import os
-
-    if os.environ.get("NORM") == "price":
-        gain = gain / (
-            np.sqrt((reach * gain**2).sum(0, keepdims=True) / reach.sum(0, keepdims=True)) + 1e-3
-        )
-    else:
-        gain = gain / np.sqrt((reach * gain**2).sum() / reach.sum())
+    gain = gain / max(np.sqrt((reach * gain**2).sum() / reach.sum()), 1e-12)
     advantages = np.stack([-share * gain, (1 - share) * gain], axis=-1)
     weights = reach[..., None] * np.stack([1 - share, share], axis=-1)
     weights *= weights.size / 2 / weights.sum()
@@ -352,7 +350,8 @@ def decisions(
     rows = priced(actor.table(forest), prices.position(at))
     with torch.no_grad():
         logits = actor(torch.from_numpy(rows)).numpy()
-    return (logits > 0).astype(np.float64).reshape(len(forest), len(at))
+    regenerate: Floats = (logits > 0).astype(np.float64).reshape(len(forest), len(at))
+    return regenerate
 
 
 def objective(forest: Forest, regenerate: Floats, prices: Floats) -> float:

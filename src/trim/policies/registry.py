@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trim.engines import sentence
 from trim.errors import InvalidInput
+from trim.policies.agg import read_agg
 from trim.policies.automix import AutoMix, AutoMixPRM, read_automix
 from trim.policies.cascade import Cascade
 from trim.policies.classifier import read_classifier
@@ -18,6 +19,7 @@ from trim.policies.policy import Policy
 from trim.policies.pomdp import read_pomdp
 from trim.policies.random_mix import RandomMix
 from trim.policies.rsd import RewardGuided
+from trim.policies.seq import read_seq
 from trim.policies.specreason import SpecReason
 from trim.policies.threshold import Takeover, Threshold
 
@@ -40,6 +42,8 @@ FROM_FILE: dict[str, Callable[[Path, tuple[float, ...]], Sequence[Policy]]] = {
     "automix": partial(read_automix, AutoMix),
     "automix-prm": partial(read_automix, AutoMixPRM),
     "pomdp": read_pomdp,
+    "agg": read_agg,
+    "seq": read_seq,
 }
 """Fitted families: a file and the settings to use (none: the file's own) give policies."""
 ONLY_IN_EVALUATION = ("oracle", "oracle-query")
