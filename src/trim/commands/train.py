@@ -34,6 +34,9 @@ ADVANTAGES = ("branches", "episodes")
     "--product", is_flag=True, help="agg: one more feature, the product of earlier scores."
 )
 @click.option(
+    "--plain-scores", is_flag=True, help="Read scores as the method does, not as log-odds."
+)
+@click.option(
     "--advantage",
     type=click.Choice(ADVANTAGES),
     default=ADVANTAGES[0],
@@ -48,6 +51,7 @@ def train(
     out: Path,
     price: float | None,
     product: bool,
+    plain_scores: bool,
     advantage: str,
     iterations: int | None,
     seed: int,
@@ -73,7 +77,12 @@ def train(
             f"training needs {error.name}: pip install 'trim[training]'"
         ) from error
     arguments = Arguments(
-        family=family, product=product, price=price, advantage=Advantage(advantage), seed=seed
+        family=family,
+        product=product,
+        odds=not plain_scores,
+        price=price,
+        advantage=Advantage(advantage),
+        seed=seed,
     )
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
@@ -81,6 +90,7 @@ def train(
     router = LearnedRouter(
         family,
         trained.features,
+        trained.odds,
         trained.range,
         trained.prices,
         trained.tensors,

@@ -13,6 +13,7 @@ from trim.learning.forest import Forest
 from trim.policies import agg, seq
 from trim.policies.agg import STEPS_SCALE, TOKENS_SCALE, features_of_all
 from trim.policies.learned import Weights
+from trim.policies.odds import log_odds_of_all
 
 Table = NDArray[np.float32]
 
@@ -21,6 +22,7 @@ class Network(Protocol):
     """What the trainer needs of a family's network."""
 
     features: tuple[str, ...]
+    odds: bool
 
     def table(self, forest: Forest) -> Table:
         """(N, F) what a router sees at each node."""
@@ -53,9 +55,11 @@ def initialised(layer: nn.Linear, gain: float) -> nn.Linear:
 class AggNetwork(nn.Module):
     """Two tanh layers (arXiv 2601.10245: 128 wide; the authors' scripts: 64)."""
 
-    def __init__(self, names: tuple[str, ...] = agg.PAPER, width: int = 64) -> None:
+    def __init__(
+        self, names: tuple[str, ...] = agg.PAPER, odds: bool = True, width: int = 64
+    ) -> None:
         super().__init__()
-        self.features = names
+        self.features, self.odds = names, odds
         inputs = len(names) + 1
         self.hidden1 = initialised(nn.Linear(inputs, width), 2**0.5)
         self.hidden2 = initialised(nn.Linear(width, width), 2**0.5)
@@ -66,7 +70,7 @@ class AggNetwork(nn.Module):
         self.scale: Tensor
 
     def table(self, forest: Forest) -> Table:
-        seen = features_of_all(self.features, forest.scores, forest.tokens, forest.step)
+        seen = features_of_all(self.features, self.odds, forest.scores, forest.tokens, forest.step)
         return seen.astype(np.float32)
 
     def adapt(self, table: Table) -> None:
@@ -97,9 +101,9 @@ class SeqNetwork(nn.Module):
     A row of its table is r_1..r_T, c_1..c_T (scaled) and t.
     """
 
-    def __init__(self, width: int = 32, hidden: int = 64) -> None:
+    def __init__(self, odds: bool = True, width: int = 32, hidden: int = 64) -> None:
         super().__init__()
-        self.features = seq.FEATURES
+        self.features, self.odds = seq.FEATURES, odds
         inputs = len(seq.FEATURES) + 1
         self.embedding = initialised(nn.Linear(inputs, width), 2**0.5)
         self.query = initialised(nn.Linear(width, width, bias=False), 1)
@@ -115,7 +119,8 @@ class SeqNetwork(nn.Module):
         self.scale: Tensor
 
     def table(self, forest: Forest) -> Table:
-        columns = [forest.scores, forest.tokens / TOKENS_SCALE, forest.step[:, None]]
+        scores = log_odds_of_all(forest.scores) if self.odds else forest.scores
+        columns = [scores, forest.tokens / TOKENS_SCALE, forest.step[:, None]]
         return np.concatenate(columns, axis=1).astype(np.float32)
 
     def adapt(self, table: Table) -> None:

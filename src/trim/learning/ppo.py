@@ -49,6 +49,7 @@ class Arguments:
     Attributes:
         family: `agg` or `seq`.
         product: whether agg has the product of earlier scores, as the authors' scripts do.
+        odds: whether the network reads scores as log-odds; False as in the method.
         width: of agg's two hidden layers.
         price: a single lambda to train for; None for the whole curve.
         advantage: see `Advantage`.
@@ -59,8 +60,10 @@ class Arguments:
         problems: problems a round, at most (`branches`).
         epochs, batch: passes over a round, and rows of one update.
         learning_rate, final_rate: of Adam; it falls linearly to `final_rate` of itself. The
-            method's 3e-4 needs about three times the rounds here.
+            method's is 3e-4.
         clip, entropy, gae: as in the method.
+        first_entropy: the entropy bonus falls from it to `entropy`. With little of it decisions
+            harden before the network tells prices apart, and at high ones never recover.
         value_share: weight of the critic's squared error (`episodes`).
         gradient_norm: longer gradients are cut to it.
         held_out: share of the problems that only choose the checkpoint.
@@ -68,6 +71,7 @@ class Arguments:
 
     family: str = "agg"
     product: bool = False
+    odds: bool = True
     width: int = 64
     price: float | None = None
     advantage: Advantage = Advantage.BRANCHES
@@ -75,14 +79,15 @@ class Arguments:
     patience: int = 100
     environments: int = 1024
     horizon: int = 16
-    prices: int = 8
+    prices: int = 4
     problems: int = 400
-    epochs: int = 2
-    batch: int = 4096
-    learning_rate: float = 1e-3
+    epochs: int = 3
+    batch: int = 512
+    learning_rate: float = 2e-3
     final_rate: float = 0.1
     clip: float = 0.2
     entropy: float = 0.01
+    first_entropy: float = 0.1
     gae: float = 0.95
     value_share: float = 0.5
     gradient_norm: float = 0.5
@@ -96,6 +101,7 @@ class Trained:
 
     Attributes:
         features: names of its inputs.
+        odds: whether it reads scores as log-odds.
         range: prices it was trained for.
         prices: the sweep that spans its curve, falling.
         tensors: weights, as `trim.policies` reads them.
@@ -105,6 +111,7 @@ class Trained:
     """
 
     features: tuple[str, ...]
+    odds: bool
     range: PriceRange
     prices: tuple[float, ...]
     tensors: dict[str, Weights]
@@ -158,12 +165,13 @@ def train(forest: Forest, arguments: Arguments) -> Trained:
     )
     best, best_gain, best_iteration = deepcopy(actor.state_dict()), -np.inf, 0
     for iteration in range(1, arguments.iterations + 1):
-        # The rate falls to `final_rate` of what it was at first.
-        fall = 1 - (1 - arguments.final_rate) * (iteration - 1) / arguments.iterations
+        done = (iteration - 1) / arguments.iterations
+        fall = 1 - (1 - arguments.final_rate) * done
         optimizer.param_groups[0]["lr"] = arguments.learning_rate * fall
+        entropy = arguments.first_entropy + (arguments.entropy - arguments.first_entropy) * done
 
         # Act.
-        if arguments.advantage is Advantage.EPISODES:
+        if arguments.advantage == Advantage.EPISODES:
             gathered, observations, free = play(
                 environment, observations, free, actor, critic, arguments, random
             )
@@ -174,7 +182,7 @@ def train(forest: Forest, arguments: Arguments) -> Trained:
         for _ in range(arguments.epochs):
             order = torch.from_numpy(random.permutation(len(gathered.logits)))
             for rows in torch.split(order, arguments.batch):
-                loss = surrogate(gathered, rows, actor, arguments)
+                loss = surrogate(gathered, rows, actor, arguments.clip, entropy)
                 if len(gathered.returns):
                     error = critic(gathered.observations[rows]) - gathered.returns[rows]
                     loss = loss + arguments.value_share * error.square().mean()
@@ -198,14 +206,21 @@ def train(forest: Forest, arguments: Arguments) -> Trained:
     chosen = decisions(choosing, actor, prices, np.array(sweep))
     curve = exact.measure(choosing, list(chosen.T))
     return Trained(
-        actor.features, prices, sweep, actor.tensors(), curve, float(best_gain), iteration
+        actor.features,
+        actor.odds,
+        prices,
+        sweep,
+        actor.tensors(),
+        curve,
+        float(best_gain),
+        iteration,
     )
 
 
 def networks(arguments: Arguments) -> AggNetwork | SeqNetwork:
     if arguments.family == "seq":
-        return SeqNetwork()
-    return AggNetwork(SCRIPTS if arguments.product else PAPER, arguments.width)
+        return SeqNetwork(arguments.odds)
+    return AggNetwork(SCRIPTS if arguments.product else PAPER, arguments.odds, arguments.width)
 
 
 def split(forest: Forest, held_out: float, random: np.random.Generator) -> tuple[Forest, Forest]:
@@ -318,17 +333,17 @@ def branch(
 
 
 def surrogate(
-    gathered: Round, rows: Tensor, actor: AggNetwork | SeqNetwork, arguments: Arguments
+    gathered: Round, rows: Tensor, actor: AggNetwork | SeqNetwork, clip: float, entropy: float
 ) -> Tensor:
     """PPO's clipped objective with the entropy bonus, as a loss (arXiv 1707.06347, eq. 7)."""
     logits = actor(gathered.observations[rows])
     logs = both_logs(logits)
     ratio = (logs - both_logs(gathered.logits[rows])).exp()
-    clipped = ratio.clamp(1 - arguments.clip, 1 + arguments.clip)
+    clipped = ratio.clamp(1 - clip, 1 + clip)
     advantages, weights = gathered.advantages[rows], gathered.weights[rows]
     gained = weights * torch.minimum(ratio * advantages, clipped * advantages)
-    entropy = -(logs.exp() * logs).sum(-1) * weights.sum(-1)
-    return -(gained.sum(-1) + arguments.entropy * entropy).mean()
+    spread = -(logs.exp() * logs).sum(-1) * weights.sum(-1)
+    return -(gained.sum(-1) + entropy * spread).mean()
 
 
 def both_logs(logits: Tensor) -> Tensor:

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.policies.learned import Weights, read_router
+from trim.policies.odds import log_odds, log_odds_of_all
 from trim.policies.policy import Action, Observation, Policy, named
 
 PAPER = ("score", "lowest", "tokens", "step")
 """r_t, min r_1..r_{t-1}, c_t / 300, t / 30: the default."""
 SCRIPTS = (*PAPER, "product")
 """The same and the product of r_1..r_{t-1}, as in the authors' scripts."""
+SCORES = (0, 1, 4)
+"""Which of them are scores, and so may be read as log-odds."""
 TOKENS_SCALE, STEPS_SCALE = 300.0, 30.0
 
 SHAPES: dict[str, tuple[str | int, ...]] = {
@@ -31,25 +34,32 @@ SHAPES: dict[str, tuple[str | int, ...]] = {
 
 
 def features(
-    names: Sequence[str], scores: Sequence[float], tokens: Sequence[int]
-) -> tuple[float, ...]:
-    """The features `names` of a trace whose draft is the newest step; all about in [0, 1].
+    names: Sequence[str], odds: bool, scores: Sequence[float], tokens: Sequence[int]
+) -> list[float]:
+    """The features `names` of a trace whose draft is the newest step.
 
     Args:
+        odds: whether those that are scores are given as log-odds.
         scores, tokens: r_1..r_t in [0, 1] and c_1..c_t. An empty minimum or product is 1.
     """
     earlier = scores[:-1]
-    found = (
+    found = [
         scores[-1],
         min(earlier, default=1.0),
         tokens[-1] / TOKENS_SCALE,
         len(scores) / STEPS_SCALE,
-    )
-    return (*found, math.prod(earlier)) if "product" in names else found
+    ]
+    if "product" in names:
+        found.append(math.prod(earlier))
+    if odds:
+        for index in SCORES[: len(found) - 2]:
+            found[index] = log_odds(found[index])
+    return found
 
 
 def features_of_all(
     names: Sequence[str],
+    odds: bool,
     scores: NDArray[np.float64],
     tokens: NDArray[np.float64],
     step: NDArray[np.int64],
@@ -70,6 +80,9 @@ def features_of_all(
     ]
     if "product" in names:
         columns.append(earlier.prod(axis=1))
+    if odds:
+        for index in SCORES[: len(columns) - 2]:
+            columns[index] = log_odds_of_all(columns[index])
     return np.stack(columns, axis=1)
 
 
@@ -80,12 +93,14 @@ class Aggregated(Policy):
     Attributes:
         price: lambda, in right answers a strong token; the biases hold it already.
         names: the features that the network reads.
+        odds: whether it reads scores as log-odds.
         layers: weights and biases of two tanh layers and of the output.
         scorer: the kind of score that it was trained on.
     """
 
     price: float
     names: tuple[str, ...]
+    odds: bool
     layers: tuple[tuple[Weights, Weights], tuple[Weights, Weights], tuple[Weights, float]]
     scorer: str
 
@@ -94,7 +109,7 @@ class Aggregated(Policy):
         return named("agg", self.price)
 
     def decide(self, observation: Observation) -> Action:
-        seen = features(self.names, observation.scores, observation.tokens)
+        seen = features(self.names, self.odds, observation.scores, observation.tokens)
         return Action.REGENERATE if self.output(seen) > 0 else Action.CONTINUE
 
     def output(self, seen: Sequence[float]) -> float:
@@ -118,6 +133,7 @@ def read_agg(folder: Path, prices: Sequence[float] = ()) -> list[Aggregated]:
         Aggregated(
             price,
             router.features,
+            router.odds,
             (
                 (
                     np.ascontiguousarray(first[:, :-1]),

@@ -73,6 +73,7 @@ class LearnedRouter:
     Attributes:
         family: `agg` or `seq`.
         features: names of what the network reads, in order, without the price.
+        odds: whether it reads scores, their minimum and their product as log-odds.
         range: prices that it was trained for.
         prices: the usual sweep, falling, each within the range.
         tensors: the network, as its family reads it.
@@ -82,6 +83,7 @@ class LearnedRouter:
 
     family: str
     features: tuple[str, ...]
+    odds: bool
     range: PriceRange
     prices: tuple[float, ...]
     tensors: Mapping[str, Weights]
@@ -96,6 +98,7 @@ def write_router(folder: Path, router: LearnedRouter) -> None:
         "policy": router.family,
         "version": VERSION,
         "features": router.features,
+        "log_odds": router.odds,
         "range": asdict(router.range),
         "lambdas": router.prices,
         "scorer": router.scorer,
@@ -140,6 +143,7 @@ def read_router(
         sweep = numbers(record["lambdas"])
         models = {str(role): str(digest) for role, digest in record["models"].items()}
         scorer, digest = str(record["scorer"]), str(record["sha256"])
+        odds = {True: True, False: False}[record["log_odds"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(path, family) from error
     if features not in known_features:
@@ -154,7 +158,7 @@ def read_router(
     tensors = read_tensors(folder / f"{family}.safetensors", family, digest)
     if not fit(tensors, shapes, {"inputs": len(features) + 1}):
         raise damaged(folder / f"{family}.safetensors", family)
-    return LearnedRouter(family, features, prices, sweep, tensors, scorer, models)
+    return LearnedRouter(family, features, odds, prices, sweep, tensors, scorer, models)
 
 
 def read_tensors(path: Path, family: str, digest: str) -> dict[str, Weights]:

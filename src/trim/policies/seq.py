@@ -11,6 +11,7 @@ import numpy as np
 
 from trim.policies.agg import STEPS_SCALE, TOKENS_SCALE
 from trim.policies.learned import Weights, read_router
+from trim.policies.odds import log_odds_of_all
 from trim.policies.policy import Action, Observation, Policy, named
 
 FEATURES = ("score", "tokens", "step")
@@ -45,11 +46,13 @@ class Sequential(Policy):
 
     Attributes:
         price: lambda, in right answers a strong token; the embedding's bias holds it already.
+        odds: whether it reads scores as log-odds.
         tensors: the network, stored as (inputs, outputs).
         scorer: the kind of score that it was trained on.
     """
 
     price: float
+    odds: bool
     tensors: dict[str, Weights]
     scorer: str
 
@@ -65,7 +68,7 @@ class Sequential(Policy):
         """Log-odds of regenerating step t, for r_1..r_t and c_1..c_t."""
         weights = self.tensors
         steps = np.empty((len(scores), len(FEATURES)), dtype=np.float32)
-        steps[:, 0] = scores
+        steps[:, 0] = log_odds_of_all(np.array(scores)) if self.odds else scores
         steps[:, 1] = tokens
         steps[:, 2] = range(1, len(scores) + 1)
         embedded = np.tanh(steps @ weights["embedding.weight"] + weights["embedding.bias"])
@@ -92,7 +95,12 @@ def read_seq(folder: Path, prices: Sequence[float] = ()) -> list[Sequential]:
     """
     router = read_router(folder, "seq", (FEATURES,), SHAPES)
     return [
-        Sequential(price, prepared(router.tensors, router.range.place(price)), router.scorer)
+        Sequential(
+            price,
+            router.odds,
+            prepared(router.tensors, router.range.place(price)),
+            router.scorer,
+        )
         for price in prices or router.prices
     ]
 
