@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test bench figures train clean
+.PHONY: demo test test-training bench figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -12,6 +12,10 @@ test: .venv/test
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# The tests of training, which need torch: outside `make test`, which needs none.
+test-training: .venv/test .venv/training
+	$(BIN)/pytest tests/test_learning.py tests/test_training.py
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py

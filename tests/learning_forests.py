@@ -66,3 +66,7 @@ def draw_forest(problems=60, seed=0, longest=4, **settings):
             for _ in range(problems)
         ]
     )
+
+
+def drawn_policy(forest, seed, count=3):
+    return np.random.default_rng(seed).random((len(forest), count))
