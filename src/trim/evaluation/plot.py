@@ -39,14 +39,18 @@ def plot_curves(summary: Mapping[str, Any], paths: Sequence[Path]) -> None:
     evaluated, strong tokens a problem. The format follows the suffix, `.png` or `.svg`. A
     file is replaced only once it is complete.
     """
+    figure = _draw(summary)
+    for path in paths:
+        write_atomically(path, rendered(figure, path.suffix.removeprefix(".")))
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """The figure as a file of the kind `svg` or `png`; equal figures give equal files."""
+    content = BytesIO()
     # Text stays text, so that it can be searched; the salt makes equal plots equal files.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trim"}):
-        figure = _draw(summary)
-        for path in paths:
-            kind = path.suffix.removeprefix(".")
-            content = BytesIO()
-            figure.savefig(content, format=kind, dpi=160, metadata=NO_METADATA[kind])
-            write_atomically(path, content.getvalue())
+        figure.savefig(content, format=kind, dpi=160, metadata=NO_METADATA[kind])
+    return content.getvalue()
 
 
 def _draw(summary: Mapping[str, Any]) -> Figure:

@@ -1,0 +1,1 @@
+"""Studies of scorers and routers, each of which ends in a verdict, tables and pictures."""
