@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trim.commands.ablate import ablate
 from trim.commands.collect import collect, import_command
 from trim.commands.fit import fit
 from trim.commands.plan import plan
@@ -25,7 +26,7 @@ from trim.policies.registry import parse_policies
 from trim.prices import Prices, read_prices
 from trim.router import Router
 from trim.scorers.choice import KINDS, choose_scorer, needs_confidence
-from trim.terminal import curves_table, points_table, show_events
+from trim.terminal import comparisons_table, curves_table, points_table, show_events
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.1,0.5,0.7,0.8,0.85,0.9,0.95")
 
@@ -62,6 +63,11 @@ scorer_option = click.option(
     show_default=True,
     help="What scores steps, for policies that are not made for one kind of score.",
 )
+limit_option = click.option(
+    "--max-strong-tokens",
+    type=int,
+    help="Strong tokens a problem, after which the weak model drafts on; one step may pass it.",
+)
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for the results."
 )
@@ -80,6 +86,7 @@ main.add_command(collect)
 main.add_command(import_command)
 main.add_command(fit_rival_command)
 main.add_command(train)
+main.add_command(ablate)
 
 
 @main.command()
@@ -88,6 +95,7 @@ main.add_command(train)
     "--policy", "spec", default="thr:0.5", show_default=True, help="How steps are routed."
 )
 @scorer_option
+@limit_option
 @seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print the trace as JSON.")
 @prices_option
@@ -96,6 +104,7 @@ def solve(
     problem: str,
     spec: str,
     scorer: str,
+    max_strong_tokens: int | None,
     seed: int,
     as_json: bool,
     prices_file: Path | None,
@@ -108,7 +117,14 @@ def solve(
     prices = read_prices(prices_file) if prices_file else Prices()
     embedded = load_embedded(models, slots=1, confidence=needs_confidence(policies, scorer))
     chosen = choose_scorer(policies[0], embedded.scorers[scorer], embedded.scorers)
-    router = Router(embedded.weak, embedded.strong, chosen, policies[0], SAMPLING)
+    router = Router(
+        embedded.weak,
+        embedded.strong,
+        chosen,
+        policies[0],
+        SAMPLING,
+        max_strong_tokens=max_strong_tokens,
+    )
     if as_json:
         trace = router.solve(problem, seed)
         click.echo(json.dumps({**trace.to_json(), "money": prices.of(trace)}, indent=2))
@@ -152,6 +168,7 @@ def generate(suite: str, count: int, seed: int) -> None:
     is_flag=True,
     help="Repeat every character from run to run; takes about three times as long.",
 )
+@limit_option
 @seed_option
 @out_option
 @prices_option
@@ -162,6 +179,7 @@ def evaluate_command(
     specs: tuple[str, ...],
     scorer: str,
     exact: bool,
+    max_strong_tokens: int | None,
     seed: int,
     out: Path,
     prices_file: Path | None,
@@ -171,7 +189,9 @@ def evaluate_command(
 
     Interrupted, the same command continues where it stopped.
     """
-    run_evaluation(suite, count, specs, seed, out, prices_file, models, scorer, exact)
+    run_evaluation(
+        suite, count, specs, seed, out, prices_file, models, scorer, exact, max_strong_tokens
+    )
 
 
 @main.command()
@@ -206,6 +226,7 @@ def run_evaluation(
     models: Path,
     scorer: str = "prm",
     exact: bool = False,
+    max_strong_tokens: int | None = None,
 ) -> None:
     prices = read_prices(prices_file) if prices_file else Prices()
     console = Console(highlight=False)
@@ -230,6 +251,7 @@ def run_evaluation(
                 lambda finished: bar.update(task, completed=finished),
                 scorer,
                 exact,
+                max_strong_tokens,
             )
     except KeyboardInterrupt:
         click.echo(f"trim: interrupted; the same command continues from {out}", err=True)
@@ -237,4 +259,6 @@ def run_evaluation(
     console.print(points_table(summary))
     if summary["curves"]:
         console.print(curves_table(summary))
+    if any(pair["b"] == "thr" for pair in summary["comparisons"]):
+        console.print(comparisons_table(summary, "thr"))
     console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)

@@ -14,6 +14,9 @@ from trim.scorers.scorer import Scorer
 from trim.solution import Solution
 from trim.trace import Author, Finish, Trace
 
+FOR_GOOD = (Action.TAKE_OVER, Action.RESTART)
+"""Actions after which the strong model writes on by itself."""
+
 
 @dataclass(frozen=True)
 class Router:
@@ -25,6 +28,9 @@ class Router:
         policy: decides about each draft.
         sampling: settings of both models.
         max_steps: steps a solution may have.
+        max_strong_tokens: as soon as the strong model has decoded so many for a problem, it is
+            not asked again and the weak one drafts on; None for no limit. What it decodes is
+            then less than this and one more step. A policy may bring a limit of its own.
     """
 
     weak: Model
@@ -33,12 +39,22 @@ class Router:
     policy: Policy
     sampling: Sampling = field(default_factory=Sampling)
     max_steps: int = 30
+    max_strong_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise InvalidInput(f"max_steps {self.max_steps}: a solution needs at least one step")
+        if self.max_strong_tokens is not None and self.max_strong_tokens < 0:
+            raise InvalidInput(
+                f"max_strong_tokens {self.max_strong_tokens}: must be a number of tokens from 0 up"
+            )
         if self.policy.needs_scores and self.scorer is None:
             raise InvalidInput(f"policy {self.policy.name!r} needs a scorer")
+
+    def affords(self, strong_tokens: int) -> bool:
+        """Whether the strong model may be asked after it has decoded so many tokens."""
+        limits = (self.max_strong_tokens, self.policy.max_strong_tokens)
+        return all(limit is None or strong_tokens < limit for limit in limits)
 
     def solve(self, question: str, seed: int = 0) -> Trace:
         """Solve a problem; `asolve` is the same for use inside an event loop."""
@@ -72,25 +88,28 @@ class Router:
         if not question.strip():
             raise InvalidInput("the problem is empty; give its text")
         solution = Solution(question.strip(), seed, self.sampling, self.max_steps)
-        action = self.policy.begin(solution.question)
+        wish = self.policy.begin(solution.question)
         try:
             while solution.finish is None:
                 index = solution.length + 1
-                if action in (Action.TAKE_OVER, Action.RESTART):
+                if wish in FOR_GOOD and self.affords(solution.strong_tokens):
                     step = await solution.write(self.strong, Author.STRONG)
                     yield Regenerated(index, step.text, step.tokens)
-                    yield Kept(index, solution.keep(step, Author.STRONG, action))
+                    yield Kept(index, solution.keep(step, Author.STRONG, wish))
                     continue
                 draft = await solution.write(self.weak, Author.WEAK)
                 yield Drafted(index, draft.text, draft.tokens)
                 if self.policy.needs_scores and self.scorer:
                     yield Scored(index, await solution.score(self.scorer, draft))
-                action = self.policy.decide(solution.observe(draft))
+                if wish not in FOR_GOOD:
+                    wish = self.policy.decide(solution.observe(draft))
+                action = wish if self.affords(solution.strong_tokens) else Action.CONTINUE
                 yield Decided(index, action)
                 if action is Action.RESTART:
                     solution.restart(draft)
                 elif action is Action.CONTINUE:
-                    yield Kept(index, solution.keep(draft, Author.WEAK, action))
+                    denied = wish is not action
+                    yield Kept(index, solution.keep(draft, Author.WEAK, action, denied=denied))
                 else:
                     step = await solution.write(self.strong, Author.STRONG)
                     yield Regenerated(index, step.text, step.tokens)

@@ -38,6 +38,11 @@ class Solution:
         return len(self._steps)
 
     @property
+    def strong_tokens(self) -> int:
+        """Tokens that the strong model has decoded so far."""
+        return self._usage["strong"].tokens
+
+    @property
     def prefix(self) -> Prefix:
         return Prefix(self.question, tuple(step.text for step in self._steps))
 
@@ -103,6 +108,7 @@ class Solution:
         author: Author,
         action: Action,
         discarded: Completion | None = None,
+        denied: bool = False,
     ) -> Step:
         """Append a step, by the weak model or by the strong one instead of a draft."""
         by_weak = author is Author.WEAK
@@ -116,6 +122,7 @@ class Solution:
             draft_tokens=written.tokens if by_weak else draft_tokens,
             strong_tokens=0 if by_weak else written.tokens,
             truncated=written.ending is Ending.LENGTH,
+            denied=denied,
         )
         self._steps.append(step)
         if by_weak and self._draft_score is not None:

@@ -52,12 +52,14 @@ class Step:
     Attributes:
         text: as kept, without its separator.
         author: which model wrote it.
-        action: what the policy decided about the draft.
+        action: what was done about the draft: the policy's decision, unless that was denied.
         score: the draft's score in [0, 1]; None where the policy needs no scores.
         draft: the weak model's draft where it was discarded, else None.
         draft_tokens: tokens that the weak model decoded for this step.
         strong_tokens: tokens that the strong model decoded for this step.
         truncated: whether the kept text was cut by a token limit.
+        denied: whether the policy wished for the strong model and had spent the problem's
+            strong tokens, so that the draft was kept.
     """
 
     text: str
@@ -68,6 +70,7 @@ class Step:
     draft_tokens: int = 0
     strong_tokens: int = 0
     truncated: bool = False
+    denied: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Trace:
         seconds: time spent waiting for models and scorer, one after the other.
         scorer: name of the scorer that was asked, None without one.
         abandoned: where the policy chose to restart, the solution that was thrown away,
-            its last draft included, and `steps` are the strong model's from the start.
+            its last draft included, and `steps` are the strong model's from the start, as far
+            as its tokens may go.
         problem_id, correct: filled in by an evaluation.
     """
 

@@ -61,6 +61,7 @@ def evaluate(
     progress: Callable[[int], None] = lambda finished: None,
     scorer: str = "prm",
     exact: bool = False,
+    max_strong_tokens: int | None = None,
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
@@ -69,13 +70,19 @@ def evaluate(
         scorer: the kind of score for policies that are not made for one
             (`trim.scorers.choice.KINDS`).
         exact: repeat every character from run to run (`trim.embedded.load_embedded`).
+        max_strong_tokens: of each policy and problem (`trim.router.Router`).
 
     Raises:
-        InvalidInput: an unknown suite or policy, or a folder that cannot be written.
+        InvalidInput: an unknown suite or policy, a negative limit of tokens, or a folder that
+            cannot be written.
     """
     suite = find_suite(suite_name)
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
+    if max_strong_tokens is not None and max_strong_tokens < 0:
+        raise InvalidInput(
+            f"--max-strong-tokens {max_strong_tokens}: must be a number of tokens from 0 up"
+        )
     problems = list(generate(suite, count, seed))
     policies = policies_for(specs, suite, problems)
     run = {
@@ -87,6 +94,8 @@ def evaluate(
         "exact": exact,
         "version": version("trim"),
     }
+    if max_strong_tokens is not None:
+        run["max_strong_tokens"] = max_strong_tokens
     embedded = load_embedded(models, exact=exact, confidence=needs_confidence(policies, scorer))
     scorers = embedded.scorers
     store = TraceStore(out, run)
@@ -101,6 +110,7 @@ def evaluate(
             seed,
             SAMPLING,
             scorers=scorers,
+            max_strong_tokens=max_strong_tokens,
         )
         asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))
     finally:

@@ -30,6 +30,7 @@ class Evaluation:
         seed: of the sampling.
         share_prefixes: compute a step once for all policies that reach the same prefix.
         scorers: by kind, for the policies that are made for one.
+        max_strong_tokens: of each policy and problem (`trim.router.Router`).
     """
 
     problems: Sequence[Problem]
@@ -43,6 +44,7 @@ class Evaluation:
     concurrency: int = 16
     share_prefixes: bool = True
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    max_strong_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for policy in self.policies:
@@ -86,8 +88,9 @@ class Evaluation:
         for policy in self.policies:
             if isinstance(policy, OracleQuery):
                 await self._inform(policy, problem, router)
+        limited = replace(router, max_strong_tokens=self.max_strong_tokens)
         solved = (
-            replace(router, policy=policy, scorer=scorer_of(policy)).asolve(
+            replace(limited, policy=policy, scorer=scorer_of(policy)).asolve(
                 problem.question, self.seed
             )
             for policy in self.policies

@@ -57,10 +57,13 @@ class Policy(ABC):
         needs_scores: whether drafts must be scored before `decide` is asked.
         scorer: the kind of score it is made for, one of `trim.scorers.choice.KINDS`; None
             where it works with whichever a run has.
+        max_strong_tokens: the limit of strong tokens a problem that it is made for
+            (`trim.router.Router`); None where it has none.
     """
 
     needs_scores = True
     scorer: str | None = None
+    max_strong_tokens: int | None = None
 
     @property
     @abstractmethod
