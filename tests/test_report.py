@@ -8,9 +8,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from trim.evaluation.comparison import (
+    Figures,
+    Outcomes,
+    Weights,
+    describe_comparisons,
+    describe_intervals,
+    figures_of,
+)
 from trim.evaluation.curve import Curve
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.report import spread, write_report
@@ -44,6 +53,17 @@ def point(policy: str, setting: float | None, accuracy: float, share: float) -> 
     }
 
 
+def make_outcomes(rate: float, tokens: float) -> Outcomes:
+    correct = np.array([[i < 100 * rate for i in range(100)]], dtype=np.float64)
+    return Outcomes(correct, np.full((1, 100), tokens))
+
+
+def make_figures() -> dict[str, Figures]:
+    families = {"thr": make_outcomes(0.7, 30), "random": make_outcomes(0.4, 36)}
+    weak, strong = make_outcomes(0.3, 0), make_outcomes(0.9, 120)
+    return figures_of(families, weak, strong, Weights.draw(100, 20))
+
+
 def make_summary() -> dict[str, Any]:
     points = [
         point("weak", None, 0.3, 0),
@@ -62,6 +82,9 @@ def make_summary() -> dict[str, Any]:
         ).summary()
         for family in ("thr", "random")
     }
+    figures = make_figures()
+    for family, curve in curves.items():
+        curve["intervals"] = describe_intervals(figures[family])
     difference = {
         "a": {"policy": "thr", "setting": 0.6},
         "b": {"policy": "random", "setting": 0.3},
@@ -74,6 +97,7 @@ def make_summary() -> dict[str, Any]:
         "seed": 7,
         "points": points,
         "curves": curves,
+        "comparisons": describe_comparisons(figures),
         "differences": [difference],
     }
 
@@ -149,7 +173,14 @@ def test_schema_accepts_a_summary_and_nothing_misspelt() -> None:
 
 
 def test_schema_accepts_undefined_metrics() -> None:
-    summary = make_summary() | {"curves": {"thr": Curve(0.5, 0.5, 100, ((0.1, 0.6),)).summary()}}
+    nothing = make_outcomes(0.5, 10)
+    figures = figures_of({"thr": nothing, "pomdp": nothing}, nothing, nothing, Weights.draw(100, 3))
+    curve = Curve(0.5, 0.5, 100, ((0.1, 0.6),)).summary()
+    curve["intervals"] = describe_intervals(figures["thr"])
+    summary = make_summary() | {
+        "curves": {"thr": curve},
+        "comparisons": describe_comparisons(figures),
+    }
     Draft202012Validator(SCHEMA).validate(summary)
 
 
@@ -188,7 +219,7 @@ def test_report_holds_plot_tables_and_traces(tmp_path: Path) -> None:
     page = Page(html)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plot.svg", "report.html"]
     assert page.tags.count("svg") == 1
-    assert page.tags.count("table") == 4
+    assert page.tags.count("table") == 5
     assert page.tags.count("details") == 1
     for text in ("chain", "100 problems, seed 7", "thr 0.6", "21.0 to 38.0", "score 0.125"):
         assert text in page.text
@@ -215,7 +246,7 @@ def test_report_survives_text_that_is_not_unicode(tmp_path: Path) -> None:
 
 
 def test_report_of_little(tmp_path: Path) -> None:
-    summary = make_summary() | {"curves": {}, "differences": []}
+    summary = make_summary() | {"curves": {}, "comparisons": [], "differences": []}
     summary["points"] = summary["points"][:1]
     page = Page(report(tmp_path, summary, []))
     assert page.tags.count("table") == 1

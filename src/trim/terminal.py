@@ -101,3 +101,31 @@ def curves_table(summary: Mapping[str, Any]) -> Table:
             *("–" if curve[key] is None else f"{curve[key]:.2f}" for key in ("delta_ibc", "apgr")),
         )
     return table
+
+
+def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:
+    """The comparisons of a summary with `rival`, a family a row, each with its 95 % interval."""
+    table = Table(title=f"against {rival}, with 95 % intervals", box=SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("policy", "Δ-IBC", "APGR", "CPT 95 %", "worst shortfall"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for pair in summary["comparisons"]:
+        if pair["b"] == rival:
+            table.add_row(
+                pair["a"],
+                shown_figure(pair["delta_ibc"], "+.2f"),
+                shown_figure(pair["apgr"], "+.3f"),
+                shown_figure(pair["cpt"]["95"], "+.1%"),
+                shown_figure(pair["shortfall"], ".1%"),
+            )
+    return table
+
+
+def shown_figure(figure: Mapping[str, Any], form: str) -> str:
+    """A figure and its interval: `+0.84 (+0.45 to +1.37)`."""
+    if figure["value"] is None:
+        return "–"
+    value = format(figure["value"], form)
+    if figure["interval"] is None:
+        return value
+    low, high = (format(bound, form) for bound in figure["interval"])
+    return f"{value} ({low} to {high})"

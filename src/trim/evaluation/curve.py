@@ -27,6 +27,35 @@ def best_by_cost(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
     return sorted(best.items())
 
 
+def lines_between(
+    costs: Array, accuracies: Array, weak_accuracy: Array, strong_accuracy: Array
+) -> tuple[Array, Array]:
+    """The lines through measured points that `Curve` describes, as the metrics take them.
+
+    Args:
+        costs, accuracies: (..., points), costs not negative.
+        weak_accuracy, strong_accuracy: (...), the first below the second.
+
+    Returns:
+        Costs and gains, each (..., points + 2). A point that does not count stands on one
+        that does.
+    """
+    nothing, whole = np.zeros_like(weak_accuracy), np.ones_like(strong_accuracy)
+    costs = np.concatenate([nothing[..., None], costs, whole[..., None]], axis=-1)
+    unspent = np.where(costs[..., 1:-1] > 0, accuracies, weak_accuracy[..., None])
+    ends = weak_accuracy[..., None], strong_accuracy[..., None]
+    accuracies = np.concatenate([ends[0], unspent, ends[1]], axis=-1)
+    # By cost, of those at the same cost the best first.
+    order = np.lexsort((-accuracies, costs))
+    costs = np.take_along_axis(costs, order, axis=-1)
+    accuracies = np.take_along_axis(accuracies, order, axis=-1)
+    anew = np.diff(costs, axis=-1, prepend=-1.0) > 0
+    best = np.maximum.accumulate(np.where(anew, np.arange(costs.shape[-1]), 0), axis=-1)
+    accuracies = np.take_along_axis(accuracies, best, axis=-1)
+    gap = strong_accuracy - weak_accuracy
+    return costs, (accuracies - weak_accuracy[..., None]) / gap[..., None]
+
+
 @dataclass(frozen=True)
 class Curve:
     """What the settings of one policy family reach, between the two models alone.
@@ -65,7 +94,7 @@ class Curve:
     def cpt(self, gain: float) -> float | None:
         """Least share c that reaches PGR `gain` (a fraction); None also where nothing does."""
         line = self._line()
-        cost = math.inf if line is None else metrics.cpt(*line, gain)
+        cost = math.inf if line is None else float(metrics.cpt(*line, gain))
         return cost if math.isfinite(cost) else None
 
     def cpt_tokens(self, gain: float) -> float | None:
@@ -76,19 +105,19 @@ class Curve:
     def delta_ibc(self) -> float | None:
         """See `trim.evaluation.metrics.delta_ibc`: a plain ratio, not a percentage."""
         line = self._line()
-        return None if line is None else metrics.delta_ibc(*line)
+        return None if line is None else float(metrics.delta_ibc(*line))
 
     def apgr(self) -> float | None:
         """Mean PGR over costs from 0 to 1."""
         line = self._line()
-        return None if line is None else metrics.apgr(*line)
+        return None if line is None else float(metrics.apgr(*line))
 
     def at_budget(self, budget: float) -> dict[str, float | None]:
         """`accuracy` and `pgr` at a cost of `budget` (a share, within the curve)."""
         line = self._line()
         if line is None:
             return {"accuracy": None, "pgr": None}
-        gain = metrics.gain_at(*line, budget)
+        gain = float(metrics.gain_at(*line, budget))
         gap = self.strong_accuracy - self.weak_accuracy
         return {"accuracy": min(1.0, self.weak_accuracy + gain * gap), "pgr": gain}
 
@@ -103,10 +132,9 @@ class Curve:
 
     def _line(self) -> tuple[Array, Array] | None:
         """Costs and gains of the interpolated curve, each of shape (points,)."""
-        gap = self.strong_accuracy - self.weak_accuracy
-        if gap <= 0:
+        if self.strong_accuracy <= self.weak_accuracy:
             return None
-        spending = [point for point in self.points if point[0] > 0]
-        ends = [(0.0, self.weak_accuracy), (1.0, self.strong_accuracy)]
-        costs, accuracies = np.array(best_by_cost(ends + spending), dtype=np.float64).T
-        return costs, (accuracies - self.weak_accuracy) / gap
+        costs, accuracies = np.array(self.points, dtype=np.float64).reshape(-1, 2).T
+        return lines_between(
+            costs, accuracies, np.array(self.weak_accuracy), np.array(self.strong_accuracy)
+        )

@@ -1,17 +1,16 @@
 """Metrics of routed inference, as pure functions on numbers and arrays.
 
 The metrics of a whole policy family take a *line*: two arrays of shape (points,), `costs`
-(share c of the strong model's tokens, strictly increasing from 0) and `gains` (PGR at that
-cost, 0 at the first), linear in between. `trim.evaluation.curve` makes one from measured
-points.
+(share c of the strong model's tokens, rising from 0) and `gains` (PGR at that cost, 0 at the
+first; the same at the same cost), linear in between. `trim.evaluation.curve` makes one from
+measured points. Arrays of shape (lines, points) are as many lines, and every metric then is
+an array with one more axis in front.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
@@ -41,22 +40,26 @@ def ibc(accuracy: float, weak_accuracy: float, strong_tokens_mean: float) -> flo
     return (accuracy - weak_accuracy) / strong_tokens_mean
 
 
-def cpt(costs: Array, gains: Array, gain: float) -> float:
+def cpt(costs: Array, gains: Array, gain: ArrayLike) -> Array:
     """Call-performance threshold: the least cost at which the line first reaches `gain`.
 
-    `gain` is a PGR as a fraction (0.8 for CPT(80 %)). Infinite where it is never reached.
+    `gain` is a PGR as a fraction (0.8 for CPT(80 %)), or several in an array of shape (k,).
+    Infinite where it is never reached.
     """
-    reached = np.flatnonzero(gains >= gain - ROUNDING)
-    if not reached.size:
-        return math.inf
-    first = int(reached[0])
-    if first == 0:
-        return float(costs[0])
-    rise = slice(first - 1, first + 1)
-    return float(np.interp(gain, gains[rise], costs[rise]))
+    wanted = np.asarray(gain, dtype=np.float64)
+    highest = np.maximum.accumulate(gains, axis=-1)[..., None, :]
+    first = np.sum(highest < wanted.reshape(-1, 1) - ROUNDING, axis=-1)
+    after = np.minimum(first, costs.shape[-1] - 1)
+    low_cost, low = at(costs, np.maximum(after - 1, 0)), at(gains, np.maximum(after - 1, 0))
+    high_cost, high = at(costs, after), at(gains, after)
+    rising = high > low
+    part = (wanted.reshape(-1) - low) / np.where(rising, high - low, 1.0)
+    least = low_cost + np.where(rising, np.minimum(part, 1.0), 1.0) * (high_cost - low_cost)
+    found = np.where(first < costs.shape[-1], least, np.inf)
+    return found.reshape(costs.shape[:-1] + wanted.shape)
 
 
-def delta_ibc(costs: Array, gains: Array) -> float:
+def delta_ibc(costs: Array, gains: Array) -> Array:
     """How much more a strong token gains than in the strong model alone: 0 is no more, 1 twice.
 
     With C = c C_s, IBC / IBC_base = ((acc - acc_w) / C) / ((acc_s - acc_w) / C_s) = PGR / c.
@@ -66,20 +69,32 @@ def delta_ibc(costs: Array, gains: Array) -> float:
     regions of cost).
     """
     middles = (np.arange(PERFORMANCE_REGIONS) + 0.5) / PERFORMANCE_REGIONS
-    least = np.array([cpt(costs, gains, middle) for middle in middles])
-    return float(np.mean(middles / least - 1))
+    return np.asarray(np.mean(middles / cpt(costs, gains, middles) - 1, axis=-1))
 
 
-def apgr(costs: Array, gains: Array) -> float:
+def apgr(costs: Array, gains: Array) -> Array:
     """Average PGR over costs from 0 to 1 (RouteLLM), the exact integral of the line.
 
     What lies beyond cost 1 is left out; the line has to have a point at exactly 1.
     """
-    within = costs <= 1
-    c, g = costs[within], gains[within]
-    return float(np.sum(np.diff(c) * (g[:-1] + g[1:]) / 2))
+    areas = np.diff(costs) * (gains[..., :-1] + gains[..., 1:]) / 2
+    return np.asarray(np.sum(np.where(costs[..., 1:] <= 1, areas, 0.0), axis=-1))
 
 
-def gain_at(costs: Array, gains: Array, budget: float) -> float:
-    """PGR of the line at cost `budget`; not a number outside the line."""
-    return float(np.interp(budget, costs, gains, left=math.nan, right=math.nan))
+def gain_at(costs: Array, gains: Array, budget: ArrayLike) -> Array:
+    """PGR of the line at cost `budget`, or at several, (k,); not a number outside the line."""
+    wanted = np.asarray(budget, dtype=np.float64)
+    passed = np.sum(costs[..., None, :] <= wanted.reshape(-1, 1), axis=-1)
+    before = np.maximum(passed - 1, 0)
+    after = np.minimum(before + 1, costs.shape[-1] - 1)
+    low_cost, low = at(costs, before), at(gains, before)
+    width = at(costs, after) - low_cost
+    part = (wanted.reshape(-1) - low_cost) / np.where(width > 0, width, 1.0)
+    found = low + part * (at(gains, after) - low)
+    within = (passed > 0) & (wanted.reshape(-1) <= costs[..., -1:])
+    return np.where(within, found, np.nan).reshape(costs.shape[:-1] + wanted.shape)
+
+
+def at(values: Array, index: NDArray[np.intp]) -> Array:
+    """Of each line the values at its own indices."""
+    return np.take_along_axis(values, index, axis=-1)

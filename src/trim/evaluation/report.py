@@ -34,7 +34,9 @@ def write_report(summary: Mapping[str, Any], traces: Sequence[Trace], svg: str, 
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(number=_number, percent=_percent, label=_label)
+    environment.filters.update(
+        number=_number, percent=_percent, label=_label, interval=_interval, figure=_figure
+    )
     html = environment.get_template("report.html.jinja").render(
         summary=summary,
         traces=spread(traces, SHOWN_TRACES),
@@ -60,6 +62,21 @@ def _number(value: float | None, decimals: int = 1) -> str:
 
 def _percent(value: float | None, decimals: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{decimals}f} %"
+
+
+def _interval(bounds: Sequence[float] | None, decimals: int = 1, scale: float = 1) -> str:
+    """` (0.45 to 1.37)`, or nothing where there is no interval."""
+    if bounds is None:
+        return ""
+    low, high = (_number(scale * bound, decimals) for bound in bounds)
+    return f" ({low} to {high})"
+
+
+def _figure(figure: Mapping[str, Any], decimals: int = 1, scale: float = 1) -> str:
+    """A figure of a comparison with its interval: `0.84 (0.45 to 1.37)`."""
+    value = figure["value"]
+    shown = _number(None if value is None else scale * value, decimals)
+    return shown + _interval(figure["interval"], decimals, scale)
 
 
 def _label(point: Mapping[str, Any]) -> str:

@@ -8,6 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from trim.evaluation.comparison import (
+    Figures,
+    Outcomes,
+    Weights,
+    describe_comparisons,
+    describe_intervals,
+    figures_of,
+)
 from trim.evaluation.curve import Curve
 from trim.evaluation.intervals import bootstrap_interval, paired_interval
 from trim.prices import Prices
@@ -32,12 +40,17 @@ def summarise(suite: str, seed: int, solved: Solved, prices: Prices) -> dict[str
     points = [
         describe_point(name, traces, solved, strong_mean, prices) for name, traces in solved.items()
     ]
+    curves = describe_curves(points)
+    figures = resample_families(solved, list(curves))
+    for family, curve in curves.items():
+        curve["intervals"] = describe_intervals(figures[family])
     return {
         "suite": suite,
         "n": len(next(iter(solved.values()))),
         "seed": seed,
         "points": points,
-        "curves": describe_curves(points),
+        "curves": curves,
+        "comparisons": describe_comparisons(figures),
         "differences": describe_differences(solved),
     }
 
@@ -123,6 +136,34 @@ def describe_curves(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ).summary()
         for family in families
     }
+
+
+def resample_families(solved: Solved, families: Sequence[str]) -> dict[str, Figures]:
+    """The figures of families that have a curve, on the same resamples of the problems."""
+    if not families:
+        return {}
+    members = {
+        family: [traces for name, traces in solved.items() if is_setting_of(name, family)]
+        for family in families
+    }
+    weak, strong = outcomes([solved["weak"]]), outcomes([solved["strong"]])
+    weights = Weights.draw(len(solved["weak"]))
+    settings = {family: outcomes(traces) for family, traces in members.items()}
+    return figures_of(settings, weak, strong, weights)
+
+
+def is_setting_of(name: str, family: str) -> bool:
+    policy, setting = split_name(name)
+    return policy == family and setting is not None
+
+
+def outcomes(settings: Sequence[Sequence[Trace]]) -> Outcomes:
+    """What the traces of several settings hold, each in the order of the problems."""
+    tokens = [[trace.strong_tokens for trace in traces] for traces in settings]
+    return Outcomes(
+        np.array([correctness(traces) for traces in settings]),
+        np.array(tokens, dtype=np.float64),
+    )
 
 
 def describe_differences(solved: Solved) -> list[dict[str, Any]]:
