@@ -261,6 +261,4 @@ def run_evaluation(
         console.print(curves_table(summary))
     if any(pair["b"] == "thr" for pair in summary["comparisons"]):
         console.print(comparisons_table(summary, "thr"))
-    if any(pair["b"] == "thr" for pair in summary["comparisons"]):
-        console.print(comparisons_table(summary, "thr"))
     console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)

@@ -1,0 +1,92 @@
+"""`trim ablate`: studies of what routers owe their parts, on the shipped models, live."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from trim.commands.collect import progress_bar
+from trim.embedded import FOLDER
+from trim.laboratory.page import Page, print_page, write_page
+from trim.laboratory.takeover import study_takeover
+from trim.laboratory.trial import THRESHOLDS, Trial
+from trim.policies.registry import parse_share
+
+path_type = click.Path(path_type=Path)
+
+
+def parse_thresholds(context: click.Context, option: click.Parameter, text: str | None) -> Any:
+    """`0.1,0.5`: numbers from 0 to 1; the usual ones where none are given."""
+    return tuple(parse_share("thr", k) for k in text.split(",")) if text else THRESHOLDS
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every study is told."""
+    for option in (
+        click.option(
+            "--models",
+            type=path_type,
+            default=FOLDER,
+            show_default="the shipped models",
+            help="Folder with weak.gguf, strong.gguf and scorer.gguf.",
+        ),
+        click.option("--out", type=path_type, required=True, help="Folder for the results."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
+        click.option(
+            "-n", "count", type=int, default=500, show_default=True, help="How many problems."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def ablate() -> None:
+    """Change one part of routing, measure what that does, and report it.
+
+    Interrupted, the same command continues where it stopped.
+    """
+
+
+@ablate.command()
+@click.argument("suite")
+@click.option(
+    "--thresholds",
+    "values",
+    callback=parse_thresholds,
+    show_default="19 that span the curve",
+    help="Thresholds k of both, as 0.1,0.5,0.9.",
+)
+@common_options
+def takeover(
+    suite: str, values: tuple[float, ...], count: int, seed: int, out: Path, models: Path
+) -> None:
+    """Compare rewriting a step with writing all the rest, on a SUITE."""
+    trial = Trial(suite, count, seed, models)
+    with solving(suite, count, out) as progress:
+        page = study_takeover(trial, out, values, progress)
+    conclude(page, out)
+
+
+@contextmanager
+def solving(title: str, count: int, out: Path) -> Iterator[Callable[[int], None]]:
+    """A progress bar; an interruption ends the command and tells how to go on."""
+    try:
+        with progress_bar(f"solving {title}", count) as progress:
+            yield progress
+    except KeyboardInterrupt:
+        click.echo(f"trim: interrupted; the same command continues from {out}", err=True)
+        sys.exit(130)
+
+
+def conclude(page: Page, out: Path) -> None:
+    report = write_page(page, out)
+    console = Console(highlight=False)
+    print_page(console, page)
+    console.print(f"report  {report}", soft_wrap=True)

@@ -1,0 +1,69 @@
+"""A scorer made worse on purpose, to see what a router still does with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+from trim.errors import InvalidInput
+from trim.models.model import Completion, Prefix
+from trim.scorers.scorer import Scorer, Scores
+from trim.seeds import derive_seed
+from trim.steps import join_steps
+
+LEAST = 1e-6
+"""Scores closer to 0 or 1 count as this far away, so that they have log-odds."""
+STANDARD = NormalDist()
+
+
+@dataclass(frozen=True)
+class NoisyScorer:
+    """Adds Gaussian noise to the log-odds of every score of `scorer`.
+
+    The noise of a step depends on the text up to and with it and on nothing else, so a step
+    has the same score whenever and however often it is asked for; at another `sigma` it is
+    the same noise, longer or shorter.
+
+    Attributes:
+        sigma: standard deviation of the noise, at least 0, which adds none.
+    """
+
+    scorer: Scorer
+    sigma: float
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
+
+    @property
+    def name(self) -> str:
+        return f"{self.scorer.name}+noise:{self.sigma:g}"
+
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
+        scores = await self.scorer.score(trace, written)
+        first = len(trace.steps) - len(written) + 1
+        return replace(
+            scores,
+            values=tuple(
+                noisy(score, Prefix(trace.question, trace.steps[:end]), self.sigma)
+                for end, score in enumerate(scores.values, first)
+            ),
+        )
+
+
+def noisy(score: float, trace: Prefix, sigma: float) -> float:
+    """The score in [0, 1] of the newest step of `trace`, with noise in its log-odds."""
+    if sigma == 0:
+        return score
+    bounded = min(max(score, LEAST), 1 - LEAST)
+    # The half keeps 0 out, which has no quantile.
+    quantile = (derive_seed("noise", join_steps(trace.question, trace.steps)) + 0.5) / 2**31
+    odds = math.log(bounded / (1 - bounded)) + sigma * STANDARD.inv_cdf(quantile)
+    return 1 / (1 + math.exp(max(-700.0, min(-odds, 700.0))))
+
+
+def check_sigma(sigma: float) -> None:
+    """Raises InvalidInput for what is no standard deviation."""
+    if not 0 <= sigma < math.inf:
+        raise InvalidInput(f"noise {sigma:g}: a standard deviation is a number from 0, as in 2")
