@@ -31,6 +31,11 @@ class Average:
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return Average(len(values), float(np.mean(values)), deviation)
 
+    @property
+    def error(self) -> float:
+        """Squared standard error of the mean; there has to be a value."""
+        return self.deviation**2 / self.count
+
     def to_json(self) -> dict[str, Any]:
         return {"count": self.count, "mean": self.mean, "deviation": self.deviation}
 

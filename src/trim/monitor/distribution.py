@@ -17,6 +17,27 @@ PLACES = 101
 
 
 @dataclass(frozen=True)
+class Distance:
+    """Where two samples differ most.
+
+    Attributes:
+        place: a value; the shares of both samples at or below it are furthest apart.
+        here, there: those shares in [0, 1], of the new sample and of the old one.
+        p_value: of so large a distance or a larger one, if both are of one distribution.
+    """
+
+    place: float
+    here: float
+    there: float
+    p_value: float
+
+    @property
+    def statistic(self) -> float:
+        """The Kolmogorov-Smirnov distance D, in [0, 1]."""
+        return abs(self.here - self.there)
+
+
+@dataclass(frozen=True)
 class Distribution:
     """How many values of a sample lie at or below each of its quantiles.
 
@@ -41,26 +62,25 @@ class Distribution:
     def size(self) -> int:
         return self.counts[-1]
 
-    @property
-    def median(self) -> float:
-        return self.quantile(0.5)
+    def against(self, values: Sequence[float]) -> Distance:
+        """The Kolmogorov-Smirnov test of this sample against another, which may not be empty.
 
-    def quantile(self, level: float) -> float:
-        """The least place with a share of at least `level` of the values at or below it."""
-        return self.places[int(np.searchsorted(self.counts, level * self.size))]
-
-    def distance(self, values: Sequence[float]) -> tuple[float, float]:
-        """Two-sample Kolmogorov-Smirnov: the distance D in [0, 1] to `values`, and its p-value.
-
-        D is taken at the places alone, so it is at most a hundredth too small, and never too
-        large: the p-value, P(D or more) for two samples of one continuous distribution, errs
-        towards 1, with ties as well. It is that of `scipy.stats.ks_2samp` for large samples:
-        the distribution of the one-sample D for n m / (n + m) values.
+        Taken at the places alone, the distance is at most a hundredth too small and never too
+        large, so the p-value errs towards 1, with ties as well. It is that of
+        `scipy.stats.ks_2samp` for large samples n and m: the distribution of the one-sample
+        statistic for n m / (n + m) values.
         """
-        shares = np.searchsorted(np.sort(values), self.places, side="right") / len(values)
-        distance = float(np.abs(shares - np.array(self.counts) / self.size).max())
+        there = np.array(self.counts) / self.size
+        here = np.searchsorted(np.sort(values), self.places, side="right") / len(values)
+        far = int(np.abs(here - there).argmax())
+        distance = float(abs(here[far] - there[far]))
         pooled = len(values) * self.size / (len(values) + self.size)
-        return distance, float(kstwo.sf(distance, max(1, round(pooled))))
+        return Distance(
+            place=self.places[far],
+            here=float(here[far]),
+            there=float(there[far]),
+            p_value=float(kstwo.sf(distance, max(1, round(pooled)))),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {"places": list(self.places), "counts": list(self.counts)}

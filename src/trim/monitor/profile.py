@@ -115,6 +115,8 @@ class Profile:
         """
         try:
             problems, wanted = numbers([record["problems"], record["wanted"]])
+            if not (problems.is_integer() and wanted.is_integer()):
+                raise ValueError("a number of problems that is not whole")
             profile = Profile(
                 int(problems),
                 int(wanted),
