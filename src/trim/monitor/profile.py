@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -31,6 +31,12 @@ class Walk:
     rewritten: tuple[bool, ...]
     denied: tuple[bool, ...] = ()
 
+    @staticmethod
+    def of(scores: Sequence[float], actions: Sequence[Action]) -> Walk:
+        """That of a replay (`trim.bank.replay`): drafts, and what was done about each."""
+        rewritten = tuple(action is not Action.CONTINUE for action in actions)
+        return Walk(tuple(scores), rewritten)
+
     @property
     def wanted(self) -> bool:
         """Whether the policy wanted to rewrite anything. A budget does not change it, since
@@ -51,6 +57,7 @@ def walk_of(trace: Trace) -> Walk:
     return Walk(
         tuple(step.score for step in steps if step.score is not None),
         tuple(step.action is not Action.CONTINUE for step in steps),
+        tuple(step.denied for step in steps),
     )
 
 
