@@ -13,8 +13,10 @@ from rich.console import Console
 
 from trim.commands.collect import progress_bar
 from trim.embedded import FOLDER
+from trim.laboratory.low_budget import study_low_budget
 from trim.laboratory.page import Page, print_page, write_page
 from trim.laboratory.takeover import study_takeover
+from trim.laboratory.transfer import SUITES, study_transfer
 from trim.laboratory.trial import THRESHOLDS, Trial
 from trim.policies.registry import parse_share
 
@@ -58,19 +60,78 @@ def ablate() -> None:
 @click.argument("suite")
 @click.option(
     "--thresholds",
-    "values",
+    "thresholds",
     callback=parse_thresholds,
     show_default="19 that span the curve",
     help="Thresholds k of both, as 0.1,0.5,0.9.",
 )
 @common_options
 def takeover(
-    suite: str, values: tuple[float, ...], count: int, seed: int, out: Path, models: Path
+    suite: str, thresholds: tuple[float, ...], count: int, seed: int, out: Path, models: Path
 ) -> None:
     """Compare rewriting a step with writing all the rest, on a SUITE."""
     trial = Trial(suite, count, seed, models)
-    with solving(suite, count, out) as progress:
-        page = study_takeover(trial, out, values, progress)
+    with solving(f"solving {suite}", count, out) as progress:
+        page = study_takeover(trial, out, thresholds, progress)
+    conclude(page, out)
+
+
+policy_option = click.option(
+    "--policy",
+    "specs",
+    multiple=True,
+    help="A router, as agg:DIR or pomdp:FILE; may be given several times. thr is added.",
+)
+
+
+@ablate.command("low-budget")
+@click.argument("suite")
+@policy_option
+@click.option(
+    "--limit",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="The largest share of the strong model's tokens that is looked at.",
+)
+@common_options
+def low_budget(
+    suite: str,
+    specs: tuple[str, ...],
+    limit: float,
+    count: int,
+    seed: int,
+    out: Path,
+    models: Path,
+) -> None:
+    """Compare routers on a SUITE where hardly any strong tokens are allowed."""
+    trial = Trial(suite, count, seed, models)
+    with solving(f"solving {suite}", count, out) as progress:
+        page = study_low_budget(trial, specs, out, limit, progress)
+    conclude(page, out)
+
+
+@ablate.command()
+@policy_option
+@click.option(
+    "--suites",
+    default=",".join(SUITES),
+    show_default=True,
+    help="Suites that the routers were not trained on.",
+)
+@common_options
+def transfer(
+    specs: tuple[str, ...], suites: str, count: int, seed: int, out: Path, models: Path
+) -> None:
+    """Compare routers with thr on suites that they were not trained on."""
+    trials = [Trial(suite, count, seed, models) for suite in dict.fromkeys(suites.split(","))]
+    with solving("solving", len(trials) * count, out) as progress:
+
+        def progress_of(trial: Trial) -> Callable[[int], None]:
+            before = trials.index(trial) * count
+            return lambda finished: progress(before + finished)
+
+        page = study_transfer(trials, specs, out, progress_of)
     conclude(page, out)
 
 
@@ -78,7 +139,7 @@ def takeover(
 def solving(title: str, count: int, out: Path) -> Iterator[Callable[[int], None]]:
     """A progress bar; an interruption ends the command and tells how to go on."""
     try:
-        with progress_bar(f"solving {title}", count) as progress:
+        with progress_bar(title, count) as progress:
             yield progress
     except KeyboardInterrupt:
         click.echo(f"trim: interrupted; the same command continues from {out}", err=True)

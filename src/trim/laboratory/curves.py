@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from trim.evaluation.curve import GAINS, Curve, best_by_cost
-from trim.evaluation.outcomes import Outcomes
+from trim.evaluation.curve import GAINS, best_by_cost
 from trim.evaluation.plot import COLOURS, GREY, MARKERS
 from trim.laboratory.cells import number, percent
 from trim.laboratory.page import Table, folder_for
 from trim.laboratory.picture import Picture, new_figure, picture_of, write_figure
+from trim.laboratory.trial import ALONE, Results
 
 COLUMNS = (*(f"CPT {gain} %" for gain in GAINS), "Δ-IBC", "APGR")
 
-
-def metrics(curve: Curve) -> list[float | None]:
-    """The figures of `COLUMNS`."""
-    return [*(curve.cpt(gain / 100) for gain in GAINS), curve.delta_ibc(), curve.apgr()]
+Point = tuple[float, float]
 
 
-def metric_cells(curve: Curve) -> tuple[str, ...]:
-    *shares, delta_ibc, apgr = metrics(curve)
-    return (*map(percent, shares), number(delta_ibc), number(apgr, 3))
-
-
-def curves_table(title: str, curves: Mapping[str, Curve]) -> Table:
-    rows = ((family, *metric_cells(curve)) for family, curve in curves.items())
-    return Table(title, ("policy", *COLUMNS), tuple(rows))
-
-
-def alone_note(outcomes: Outcomes) -> str:
-    """What the two models do alone."""
-    accuracy = outcomes.accuracies()
-    weak, strong = accuracy[outcomes.row("weak")], accuracy[outcomes.row("strong")]
-    note = (
-        f"Alone right: weak {percent(weak)}, strong {percent(strong)} of"
-        f" {outcomes.right.shape[1]} problems."
-    )
+def metric_cells(curve: Mapping[str, Any]) -> tuple[str, ...]:
+    """The figures of `COLUMNS`, from a curve of a summary."""
     return (
-        note if strong > weak else f"{note} The strong model is not better: no figure is defined."
+        *(percent(curve["cpt"][str(gain)]) for gain in GAINS),
+        number(curve["delta_ibc"]),
+        number(curve["apgr"], 3),
     )
 
 
-def draw_curves(outcomes: Outcomes, title: str, limit: float = 1.0) -> Figure:
+def curves_table(results: Results) -> Table:
+    rows = ((family, *metric_cells(curve)) for family, curve in results.summary["curves"].items())
+    return Table("Share c at which part of the gap is closed", ("policy", *COLUMNS), tuple(rows))
+
+
+def points_of(results: Results) -> dict[str, list[Point]]:
+    """Share c and accuracy in percent, of each setting of a family and of each lone policy."""
+    found: dict[str, list[Point]] = {}
+    for point in results.summary["points"]:
+        place = 100 * point["strong_share"], 100 * point["accuracy"]
+        found.setdefault(point["policy"], []).append(place)
+    return found
+
+
+def draw_curves(results: Results, limit: float = 1.0) -> Figure:
     """Accuracy over the share c of strong tokens, up to c = `limit`, a family a line."""
     figure, axes = new_figure()
-    accuracies = 100 * outcomes.accuracies()
-    shares = 100 * outcomes.shares()
-    ends = [
-        (float(shares[row]), float(accuracies[row]))
-        for row in (outcomes.row("weak"), outcomes.row("strong"))
-    ]
-    for (_, accuracy), name in zip(ends, ("weak", "strong"), strict=True):
+    points = points_of(results)
+    ends = [points[name][0] for name in ALONE]
+    for (_, accuracy), name in zip(ends, ALONE, strict=True):
         axes.axhline(accuracy, color=GREY, linewidth=1, linestyle="--", zorder=1)
         axes.annotate(
             f"{name} alone {accuracy:.1f} %",
@@ -66,16 +60,16 @@ def draw_curves(outcomes: Outcomes, title: str, limit: float = 1.0) -> Figure:
             textcoords="offset points",
             ha="right",
             color=GREY,
+            annotation_clip=True,
         )
-    highest = ends[0][1]
-    for (family, rows), colour, marker in zip(
-        outcomes.families.items(), cycle(COLOURS), cycle(MARKERS), strict=False
+    seen = [ends[0][1]]
+    for family, colour, marker in zip(
+        results.summary["curves"], cycle(COLOURS), cycle(MARKERS), strict=False
     ):
-        points = list(zip(shares[rows].tolist(), accuracies[rows].tolist(), strict=True))
-        costs, reached = np.array(best_by_cost([*points, *ends])).T
-        axes.plot(costs, reached, color=colour, linewidth=1.6, alpha=0.8)
+        costs, accuracies = np.array(best_by_cost([*points[family], *ends])).T
+        axes.plot(costs, accuracies, color=colour, linewidth=1.6, alpha=0.8)
         axes.plot(
-            *zip(*points, strict=True),
+            *zip(*points[family], strict=True),
             marker,
             color=colour,
             markersize=5,
@@ -83,17 +77,22 @@ def draw_curves(outcomes: Outcomes, title: str, limit: float = 1.0) -> Figure:
             markeredgewidth=0.6,
             label=family,
         )
-        highest = max(highest, float(np.interp(100 * limit, costs, reached)))
+        seen.append(float(np.interp(100 * limit, costs, accuracies)))
+        seen += [accuracy for cost, accuracy in points[family] if cost <= 100 * limit]
     if limit < 1:
-        lowest = float(accuracies.min())
-        room = 0.06 * max(highest - lowest, 1)
-        axes.set_xlim(0, 100 * limit)
-        axes.set_ylim(lowest - room, highest + room)
-    axes.set_title(title)
+        show_up_to(axes, limit, seen)
+    axes.set_title(results.title)
     axes.set_xlabel("strong tokens, % of strong alone")
     axes.set_ylabel("accuracy, %")
-    figure.legend(loc="outside lower center", ncols=6, frameon=False)
+    if results.summary["curves"]:
+        figure.legend(loc="outside lower center", ncols=6, frameon=False)
     return figure
+
+
+def show_up_to(axes: Any, limit: float, accuracies: Sequence[float]) -> None:
+    room = 0.06 * max(max(accuracies) - min(accuracies), 1)
+    axes.set_xlim(0, 100 * limit)
+    axes.set_ylim(min(accuracies) - room, max(accuracies) + room)
 
 
 def save_picture(figure: Figure, title: str, folder: Path, name: str) -> Picture:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from trim.embedded import FOLDER, SAMPLING, load_embedded
 from trim.errors import InvalidInput
+from trim.evaluation.comparison import Figures
 from trim.evaluation.evaluate import find_suite, policies_for
-from trim.evaluation.outcomes import Outcomes, outcomes_of
+from trim.evaluation.metrics import Array
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import generate
-from trim.evaluation.summary import group_by_policy, summarise
+from trim.evaluation.summary import group_by_policy, outcomes, resample_families, summarise
 from trim.files import write_atomically
 from trim.laboratory.page import folder_for
 from trim.prices import Prices
@@ -34,6 +38,38 @@ ALONE = ("weak", "strong")
 
 Progress = Callable[[int], None]
 """Called with the number of finished problems."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a trial found.
+
+    Attributes:
+        summary: as in `docs/summary.schema.json`.
+        figures: of each family's curve, on the same resamples for all.
+        right, tokens: (n,) by policy: 1 where its answer is right, else 0, and the tokens
+            that the strong model decoded for it.
+    """
+
+    summary: Mapping[str, Any]
+    figures: Mapping[str, Figures]
+    right: Mapping[str, Array]
+    tokens: Mapping[str, Array]
+
+    @property
+    def title(self) -> str:
+        return "{suite}, {n} problems, seed {seed}".format_map(self.summary)
+
+    def less(self, figure: str, a: str, b: str) -> Array:
+        """(1 + resamples,) a figure of family `a` less that of `b` (`Figures.values`)."""
+        return np.asarray(self.figures[a].values[figure] - self.figures[b].values[figure])
+
+    @property
+    def alone(self) -> str:
+        """What the two models do alone, in a sentence or two."""
+        weak, strong = (float(self.right[name].mean()) for name in ALONE)
+        note = f"Alone right: weak {weak:.1%}, strong {strong:.1%}."
+        return note if strong > weak else f"{note} No figure is defined: strong is not better."
 
 
 @dataclass(frozen=True)
@@ -57,7 +93,7 @@ class Trial:
 
     def run(
         self, specs: Sequence[str], folder: Path, progress: Progress = lambda finished: None
-    ) -> Outcomes:
+    ) -> Results:
         """Run or continue the trial in `folder`, which keeps traces and `summary.json`.
 
         Args:
@@ -103,11 +139,21 @@ class Trial:
             store.close()
         solved = group_by_policy(store.read(), [problem.id for problem in problems])
         summary = summarise(suite.name, self.seed, solved, Prices())
+        if not summary["curves"]:
+            raise InvalidInput(
+                f"{folder}: the strong model wrote nothing, and there is no curve; try other models"
+            )
         with folder_for(folder):
             write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-        return outcomes_of(solved, names)
+        each = {name: outcomes([traces]) for name, traces in solved.items()}
+        return Results(
+            summary,
+            resample_families(solved, list(summary["curves"])),
+            {name: found.correct[0] for name, found in each.items()},
+            {name: found.tokens[0] for name, found in each.items()},
+        )
 
 
-def thresholds(family: str, values: Sequence[float]) -> str:
+def with_settings(family: str, settings: Sequence[float]) -> str:
     """A policy word: `thr:0.1,0.5`."""
-    return f"{family}:" + ",".join(map(str, values))
+    return f"{family}:" + ",".join(map(repr, settings))
