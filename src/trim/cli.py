@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trim.commands.ablate import ablate
+from trim.commands.audit import audit_command
 from trim.commands.collect import collect, import_command
 from trim.commands.fit import fit
 from trim.commands.plan import plan
@@ -21,6 +22,7 @@ from trim.commands.train import train
 from trim.embedded import FOLDER, SAMPLING, load_embedded
 from trim.errors import InvalidInput, TrimError
 from trim.evaluation.evaluate import evaluate, find_suite
+from trim.evaluation.origin import require_same_models
 from trim.evaluation.suites import generate as generate_problems
 from trim.policies.registry import parse_policies
 from trim.prices import Prices, read_prices
@@ -68,6 +70,11 @@ limit_option = click.option(
     type=int,
     help="Strong tokens a problem, after which the weak model drafts on; one step may pass it.",
 )
+other_models_option = click.option(
+    "--other-models",
+    is_flag=True,
+    help="Use fitted policies also with models that they were not fitted to.",
+)
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for the results."
 )
@@ -86,6 +93,7 @@ main.add_command(collect)
 main.add_command(import_command)
 main.add_command(fit_rival_command)
 main.add_command(train)
+main.add_command(audit_command)
 main.add_command(ablate)
 
 
@@ -96,6 +104,7 @@ main.add_command(ablate)
 )
 @scorer_option
 @limit_option
+@other_models_option
 @seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print the trace as JSON.")
 @prices_option
@@ -105,6 +114,7 @@ def solve(
     spec: str,
     scorer: str,
     max_strong_tokens: int | None,
+    other_models: bool,
     seed: int,
     as_json: bool,
     prices_file: Path | None,
@@ -114,6 +124,8 @@ def solve(
     policies = parse_policies(spec)
     if len(policies) != 1:
         raise InvalidInput(f"--policy {spec}: solve takes one setting, as in thr:0.5")
+    if not other_models:
+        require_same_models(policies, models)
     prices = read_prices(prices_file) if prices_file else Prices()
     embedded = load_embedded(models, slots=1, confidence=needs_confidence(policies, scorer))
     chosen = choose_scorer(policies[0], embedded.scorers[scorer], embedded.scorers)
@@ -169,6 +181,7 @@ def generate(suite: str, count: int, seed: int) -> None:
     help="Repeat every character from run to run; takes about three times as long.",
 )
 @limit_option
+@other_models_option
 @seed_option
 @out_option
 @prices_option
@@ -180,6 +193,7 @@ def evaluate_command(
     scorer: str,
     exact: bool,
     max_strong_tokens: int | None,
+    other_models: bool,
     seed: int,
     out: Path,
     prices_file: Path | None,
@@ -190,7 +204,17 @@ def evaluate_command(
     Interrupted, the same command continues where it stopped.
     """
     run_evaluation(
-        suite, count, specs, seed, out, prices_file, models, scorer, exact, max_strong_tokens
+        suite,
+        count,
+        specs,
+        seed,
+        out,
+        prices_file,
+        models,
+        scorer,
+        exact,
+        max_strong_tokens,
+        other_models,
     )
 
 
@@ -227,6 +251,7 @@ def run_evaluation(
     scorer: str = "prm",
     exact: bool = False,
     max_strong_tokens: int | None = None,
+    other_models: bool = False,
 ) -> None:
     prices = read_prices(prices_file) if prices_file else Prices()
     console = Console(highlight=False)
@@ -252,6 +277,7 @@ def run_evaluation(
                 scorer,
                 exact,
                 max_strong_tokens,
+                other_models,
             )
     except KeyboardInterrupt:
         click.echo(f"trim: interrupted; the same command continues from {out}", err=True)

@@ -127,7 +127,7 @@ class Audit:
         return record
 
 
-ALL, DRAFTS, STRONG = "all steps", "weak drafts", "strong steps"
+ALL, DRAFTS, STRONG = "all steps", "weak drafts", "strong steps unlike them"
 REPAIRABLE, LOST = "drafts up to the first error", "drafts after an error"
 
 

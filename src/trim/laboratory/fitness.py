@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trim.laboratory.cells import percent
 from trim.laboratory.detection import FirstRewrites
 from trim.laboratory.reliability import BINS, Reliability
 from trim.laboratory.roc import Area
@@ -101,9 +102,9 @@ def _unsafe(
                 )
     if rewrites and rewrites.late > rewrites.on_error:
         yield (
-            f"at the best threshold {rewrites.threshold:.3f} the first rewrite comes after the"
-            f" first error in {rewrites.late:.1%} of the solutions, and on it in"
-            f" {rewrites.on_error:.1%}"
+            f"at the best threshold {rewrites.threshold:.3g} the first rewrite comes after the"
+            f" first error in {percent(rewrites.late)} of the solutions, and on it in"
+            f" {percent(rewrites.on_error)}"
         )
 
 

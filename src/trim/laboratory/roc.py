@@ -37,12 +37,12 @@ class Area:
     """An AUC-ROC with its 95 % bootstrap interval.
 
     Attributes:
-        steps, wrong: on how many steps (or solutions) it was measured.
+        count, wrong: on how many steps or solutions it was measured, and how many are wrong.
         auc: in [0, 1].
         interval: (low, high) from resampled problems.
     """
 
-    steps: int
+    count: int
     wrong: int
     auc: float
     interval: tuple[float, float]
