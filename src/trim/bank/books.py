@@ -1,0 +1,135 @@
+"""The books of a policy's way through a tree: what it has seen, and what it cost."""
+
+from __future__ import annotations
+
+from trim.bank.record import RecordedProblem
+from trim.bank.tree import Node
+from trim.policies.policy import Action, Observation
+from trim.trace import Usage
+
+
+class Books:
+    """Grows by one decision at a time, as `trim.solution.Solution` does with models.
+
+    A bank holds no prompt tokens, so they are reckoned: who writes or scores a step reads the
+    question and the kept steps before it, the scorer the draft as well, and nothing is
+    cached. A kept step is as long as the tokens decoded for it; the question has as many
+    characters a token as the weak model's steps. A cache makes a real trace cheaper, a chat
+    template's own words make it dearer.
+
+    Args:
+        seed: of the bank.
+        scored: whether the policy sees scores.
+        limit: strong tokens after which the strong model is not asked again.
+
+    Attributes:
+        scores, actions: of the drafts, and what was done about each.
+        weak, strong, scorer: tokens so far.
+        complete: whether all that was wished for is recorded.
+    """
+
+    def __init__(
+        self, problem: RecordedProblem, seed: int, scored: bool, limit: int | None
+    ) -> None:
+        self.problem = problem
+        self.question = problem.question.strip()
+        self.seed = seed
+        self.scored = scored
+        self.limit = limit
+        self.scores: list[float] = []
+        self.actions: list[Action] = []
+        self.weak = self.strong = self.scorer = Usage()
+        self.complete = True
+        characters = sum(len(step.text) for step in problem.weak.steps)
+        self._asked = round(len(self.question) * problem.weak.tokens / max(characters, 1))
+        self._kept: list[tuple[str, float | None, int]] = []
+
+    @property
+    def affords(self) -> bool:
+        """Whether the strong model may be asked."""
+        return self.limit is None or self.strong.tokens < self.limit
+
+    @property
+    def _prompt(self) -> int:
+        return self._asked + sum(tokens for _, _, tokens in self._kept)
+
+    def draft(self, node: Node) -> None:
+        self.weak += Usage(self._prompt, 0, node.draft_tokens)
+        if self.scored:
+            self.scorer += Usage(self._prompt + node.draft_tokens)
+
+    def observe(self, node: Node) -> Observation:
+        """What a policy sees of the draft and of all before it."""
+        kept = (*self._kept, (node.draft, node.draft_score, node.draft_tokens))
+        return Observation(
+            question=self.question,
+            steps=tuple(text for text, _, _ in kept),
+            # No draft follows a step that could not be scored where scores are needed.
+            scores=tuple(score for _, score, _ in kept if self.scored and score is not None),
+            tokens=tuple(tokens for _, _, tokens in kept),
+            actions=tuple(self.actions),
+            seed=self.seed,
+            last=node.draft_ends,
+        )
+
+    def keep(self, node: Node, action: Action) -> None:
+        """Take the step that an action keeps; none at a restart."""
+        self.scores.append(node.draft_score)
+        self.actions.append(action)
+        if action is Action.CONTINUE:
+            self._kept.append((node.draft, node.draft_score, node.draft_tokens))
+        elif action is not Action.RESTART:
+            self.strong += Usage(self._prompt, 0, node.strong_tokens)
+            self._kept.append((node.strong or "", node.strong_score, node.strong_tokens))
+
+    def write_alone(self, after: int = 0) -> bool:
+        """The strong model writes its own solution, as far as the limit lets it.
+
+        Args:
+            after: its first steps, that are kept already.
+
+        Returns:
+            Whether it comes to its end; what the weak model makes of a part is not recorded.
+        """
+        solved = self.problem.strong
+        if not after:
+            self._kept = []
+        for step in solved.steps[after:]:
+            if not self.affords:
+                spent = self.strong
+                self.write_unknown()
+                self.strong = spent
+                return False
+            self.strong += Usage(self._prompt, 0, step.tokens)
+            self._kept.append((step.text, None, step.tokens))
+        # What a last step took that did not fit the context belongs to no step.
+        self.strong += Usage(tokens=solved.tokens - sum(step.tokens for step in solved.steps))
+        return True
+
+    def take_over(self) -> bool:
+        """The strong model writes the rest, which is recorded if it wrote all so far."""
+        if len(self.actions) == 1:
+            return self.write_alone(after=1)
+        self.write_unknown()
+        return False
+
+    def write_unknown(self) -> None:
+        """What follows is not recorded: the strong model writes all that is left, and the weak
+        one drafts it, each as much as in any recorded solution behind as many steps."""
+        self.complete = False
+        kept, problem = len(self._kept), self.problem
+        strong = [[step.tokens for step in problem.strong.steps]]
+        weak = [[step.tokens for step in problem.weak.steps]]
+        for rollout in problem.rollouts:
+            strong.append([problem.nodes[node].strong_tokens for node in rollout.nodes])
+            weak.append([problem.nodes[node].draft_tokens for node in rollout.nodes])
+        self.strong += self._read_and_write(max((tokens[kept:] for tokens in strong), key=sum))
+        drafted = self._read_and_write(max((tokens[kept:] for tokens in weak), key=sum))
+        self.weak += drafted
+        if self.scored:
+            self.scorer += Usage(drafted.prompt_tokens + drafted.tokens)
+
+    def _read_and_write(self, steps: list[int]) -> Usage:
+        """What one model needs for further steps of so many tokens, if all are kept."""
+        prompts = [self._prompt + sum(steps[:index]) for index in range(len(steps))]
+        return Usage(sum(prompts), 0, sum(steps))

@@ -1,0 +1,1 @@
+"""Settings that keep a promise, chosen from a bank."""
