@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from trim.bank.bank import read_bank
 from trim.bank.traces import import_traces
 from trim.cli import main
 from trim.engines import sentence
@@ -581,7 +582,9 @@ def test_a_bank_is_all_that_fitting_needs(family, bank, tmp_path):
     ordered = sorted(enumerate(solved_alone()), key=lambda numbered: f"hand-{numbered[0]}")
     fitted = json.loads(json.dumps(fit_rival(family, [alone for _, alone in ordered])))
     written = json.loads(out.read_text())
-    assert set(written) == set(fitted)
+    assert set(written) == {*fitted, "models", "scorer"}
+    assert written["models"] == read_bank(bank).identity.models
+    assert written["scorer"] == "prm"
     key = "gains" if family == "automix-prm" else "thresholds"
     assert written[key] == pytest.approx(fitted[key])
 

@@ -36,7 +36,11 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
             f" {family} needs {needed!r}: collect a bank with --scorer {needed}"
         )
     problems = recorded.solved_alone()
-    record = fit_rival(family, problems)
+    record = {
+        **fit_rival(family, problems),
+        "models": recorded.identity.models,
+        "scorer": recorded.identity.scorer,
+    }
     try:
         write_atomically(out, json.dumps(record, indent=2) + "\n")
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from trim.embedded import SAMPLING, load_embedded
 from trim.errors import InvalidInput
+from trim.evaluation.origin import require_same_models
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.report import write_report
 from trim.evaluation.run import Evaluation
@@ -20,7 +21,7 @@ from trim.evaluation.summary import group_by_policy, split_name, summarise
 from trim.files import write_atomically
 from trim.policies.oracle import Oracle, OracleQuery
 from trim.policies.policy import Policy
-from trim.policies.registry import parse_policies
+from trim.policies.registry import parse_all
 from trim.prices import Prices
 from trim.scorers.choice import needs_confidence
 
@@ -38,16 +39,8 @@ def policies_for(specs: Sequence[str], suite: Suite, problems: Sequence[Problem]
     def is_right(question: str, earlier: Sequence[str], step: str) -> bool:
         return is_step_right(suite, by_question[question], earlier, step)
 
-    policies: list[Policy] = []
-    for spec in specs:
-        match spec:
-            case "oracle":
-                policies.append(Oracle(is_right))
-            case "oracle-query":
-                policies.append(OracleQuery())
-            case _:
-                policies += parse_policies(spec)
-    return list({policy.name: policy for policy in policies}.values())
+    oracles = {"oracle": Oracle(is_right), "oracle-query": OracleQuery()}
+    return parse_all(specs, oracles)
 
 
 def evaluate(
@@ -62,6 +55,7 @@ def evaluate(
     scorer: str = "prm",
     exact: bool = False,
     max_strong_tokens: int | None = None,
+    other_models: bool = False,
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
@@ -71,10 +65,11 @@ def evaluate(
             (`trim.scorers.choice.KINDS`).
         exact: repeat every character from run to run (`trim.embedded.load_embedded`).
         max_strong_tokens: of each policy and problem (`trim.router.Router`).
+        other_models: use fitted policies also with models that they were not fitted to.
 
     Raises:
-        InvalidInput: an unknown suite or policy, a negative limit of tokens, or a folder that
-            cannot be written.
+        InvalidInput: an unknown suite or policy, a negative limit of tokens, a policy that was
+            fitted to other models, or a folder that cannot be written.
     """
     suite = find_suite(suite_name)
     if count < 1:
@@ -85,6 +80,8 @@ def evaluate(
         )
     problems = list(generate(suite, count, seed))
     policies = policies_for(specs, suite, problems)
+    if not other_models:
+        require_same_models(policies, models)
     run = {
         "suite": suite.name,
         "n": count,

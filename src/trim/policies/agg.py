@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trim.policies.fitted import FittedPolicy
 from trim.policies.learned import Weights, read_router
 from trim.policies.odds import log_odds, log_odds_of_all
-from trim.policies.policy import Action, Observation, Policy, named
+from trim.policies.policy import Action, Observation
 
 PAPER = ("score", "lowest", "tokens", "step")
 """r_t, min r_1..r_{t-1}, c_t / 300, t / 30: the default."""
@@ -87,7 +88,7 @@ def features_of_all(
 
 
 @dataclass(frozen=True)
-class Aggregated(Policy):
+class Aggregated(FittedPolicy):
     """Regenerates where the network's output is positive. Made by `read_agg`.
 
     Attributes:
@@ -106,7 +107,7 @@ class Aggregated(Policy):
 
     @property
     def name(self) -> str:
-        return named("agg", self.price)
+        return self.named("agg", self.price)
 
     def decide(self, observation: Observation) -> Action:
         seen = features(self.names, self.odds, observation.scores, observation.tokens)
@@ -143,6 +144,7 @@ def read_agg(folder: Path, prices: Sequence[float] = ()) -> list[Aggregated]:
                 (tensors["output.weight"], float(tensors["output.bias"][0])),
             ),
             router.scorer,
+            models=router.models,
         )
         for price in prices or router.prices
     ]

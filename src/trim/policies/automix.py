@@ -8,8 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from trim.policies.files import numbers, read_record, wrong_content
-from trim.policies.policy import Action, Observation, Policy, named
+from trim.policies.files import numbers, read_models, read_record, wrong_content
+from trim.policies.fitted import FittedPolicy
+from trim.policies.policy import Action, Observation
 from trim.policies.verdict import Verdict, solution_verdict
 
 
@@ -53,7 +54,7 @@ class VerifierTable:
 
 
 @dataclass(frozen=True)
-class AutoMix(Policy):
+class AutoMix(FittedPolicy):
     """Restarts with the strong model where the expected gain is worth `price` (2310.12963).
 
     The greedy decision on a binned verifier. Made by `read_automix` from a file that
@@ -71,7 +72,7 @@ class AutoMix(Policy):
 
     @property
     def name(self) -> str:
-        return named(self.family, self.price)
+        return self.named(self.family, self.price)
 
     def decide(self, observation: Observation) -> Action:
         if not observation.last:
@@ -117,4 +118,5 @@ def read_automix(kind: type[AutoMix], path: Path, prices: tuple[float, ...] = ()
         raise wrong_content(path, family) from error
     if not table.is_sound():
         raise wrong_content(path, family)
-    return [kind(table, price) for price in prices or table.prices() or (0.0,)]
+    models = read_models(path, family, record)
+    return [kind(table, price, models=models) for price in prices or table.prices() or (0.0,)]

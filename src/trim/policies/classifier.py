@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-from trim.policies.files import numbers, read_record, wrong_content
-from trim.policies.policy import Action, Observation, Policy, named
+from trim.policies.files import numbers, read_models, read_record, wrong_content
+from trim.policies.fitted import FittedPolicy
+from trim.policies.policy import Action, Observation
 
 TOKEN_PATTERN = r"\w+"
 """A word, or a number of any length: the digits say how hard a sum is."""
@@ -61,7 +62,7 @@ def terms_of(question: str) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Classifier(Policy):
+class Classifier(FittedPolicy):
     """The strong model solves a question whose probability is at least `threshold`.
 
     Made by `read_classifier` from a file that `trim.learning.classifier` has fitted; the
@@ -77,7 +78,7 @@ class Classifier(Policy):
 
     @property
     def name(self) -> str:
-        return named(self.family, self.threshold)
+        return self.named(self.family, self.threshold)
 
     def begin(self, question: str) -> Action:
         hard = self.model.probability(question) >= self.threshold
@@ -111,7 +112,8 @@ def read_classifier(path: Path, thresholds: tuple[float, ...] = ()) -> list[Clas
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise wrong_content(path, Classifier.family) from error
     usual = read_thresholds(path, Classifier.family, record)
-    return [Classifier(model, threshold) for threshold in thresholds or usual]
+    models = read_models(path, Classifier.family, record)
+    return [Classifier(model, threshold, models=models) for threshold in thresholds or usual]
 
 
 def read_thresholds(path: Path, family: str, record: dict[str, Any]) -> tuple[float, ...]:

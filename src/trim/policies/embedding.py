@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.policies.classifier import Classifier, logistic, read_thresholds
-from trim.policies.files import numbers, read_record, wrong_content
+from trim.policies.files import numbers, read_models, read_record, wrong_content
 
 Encode = Callable[[Sequence[str]], list[tuple[float, ...]]]
 """Texts to vectors of one size (`trim.engines.sentence.encode`)."""
@@ -88,4 +88,7 @@ def read_embedding_classifier(
     if record.get("encoder") != encoder or len(coefficients) != size:
         raise wrong_content(path, f"{family} on the encoder {encoder}")
     model = EmbeddingModel(encode, coefficients, intercept)
-    return [EmbeddingClassifier(model, threshold) for threshold in thresholds or usual]
+    models = read_models(path, family, record)
+    return [
+        EmbeddingClassifier(model, threshold, models=models) for threshold in thresholds or usual
+    ]

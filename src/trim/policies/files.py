@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,18 @@ def read_record(path: Path, family: str) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("policy") != family:
         raise wrong_content(path, family)
     return record
+
+
+def read_models(path: Path, family: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 by role of the models that a file was fitted to; empty where it does not say.
+
+    Raises:
+        InvalidInput: it says so in another way.
+    """
+    models = record.get("models", {})
+    if not isinstance(models, dict) or not all(isinstance(name, str) for name in models.values()):
+        raise wrong_content(path, family)
+    return models
 
 
 def wrong_content(path: Path, family: str) -> InvalidInput:

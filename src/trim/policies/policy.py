@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Action(StrEnum):
@@ -59,11 +61,14 @@ class Policy(ABC):
             where it works with whichever a run has.
         max_strong_tokens: the limit of strong tokens a problem that it is made for
             (`trim.router.Router`); None where it has none.
+        models: sha256 of each model file it was fitted to, by role (`weak`, `strong`,
+            `scorer`); empty where it was not fitted, or its file does not say.
     """
 
     needs_scores = True
     scorer: str | None = None
     max_strong_tokens: int | None = None
+    models: Mapping[str, str] = MappingProxyType({})
 
     @property
     @abstractmethod

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trim.errors import InvalidInput
-from trim.policies.policy import Action, Observation, Policy, named
+from trim.policies.fitted import FittedPolicy
+from trim.policies.policy import Action, Observation
 from trim.pomdp.belief import DOUBT, Belief, Filter
 from trim.pomdp.model import read_model
 from trim.pomdp.plan import make_plan
@@ -16,7 +17,7 @@ from trim.scorers.choice import KINDS
 
 
 @dataclass(frozen=True)
-class Pomdp(Policy):
+class Pomdp(FittedPolicy):
     """Regenerates where Q(regenerate) > Q(continue) (arXiv 2601.10245, TRIM-POMDP).
 
     Unlike the authors' table of solver runs the plan is one for all steps, beliefs and
@@ -35,7 +36,7 @@ class Pomdp(Policy):
 
     @property
     def name(self) -> str:
-        return named("pomdp", self.plan.problem.price)
+        return self.named("pomdp", self.plan.problem.price)
 
     def decide(self, observation: Observation) -> Action:
         rewritten = [action is not Action.CONTINUE for action in observation.actions]
@@ -66,6 +67,8 @@ def read_pomdp(path: Path, prices: Sequence[float] = ()) -> list[Pomdp]:
     if kind is not None and kind not in KINDS:
         raise InvalidInput(f"{path}: fitted to scores {kind!r}; known: {', '.join(KINDS)}")
     beliefs = model.filter()
+    models = {role: name for role, name in model.of.items() if role != "kind"}
     return [
-        Pomdp(make_plan(model.problem(price)), beliefs, kind) for price in prices or model.prices()
+        Pomdp(make_plan(model.problem(price)), beliefs, kind, models=models)
+        for price in prices or model.prices()
     ]

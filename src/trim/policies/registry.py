@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 
 from trim.engines import sentence
 from trim.errors import InvalidInput
@@ -14,10 +17,13 @@ from trim.policies.automix import AutoMix, AutoMixPRM, read_automix
 from trim.policies.cascade import Cascade
 from trim.policies.classifier import read_classifier
 from trim.policies.embedding import read_embedding_classifier
+from trim.policies.fitted import FittedPolicy
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.pomdp import read_pomdp
 from trim.policies.random_mix import RandomMix
+from trim.policies.router_file import FAMILY as ROUTER
+from trim.policies.router_file import read_calibrated
 from trim.policies.rsd import RewardGuided
 from trim.policies.seq import read_seq
 from trim.policies.specreason import SpecReason
@@ -47,6 +53,7 @@ FROM_FILE: dict[str, Callable[[Path, tuple[float, ...]], Sequence[Policy]]] = {
 }
 """Fitted families: a file and the settings to use (none: the file's own) give policies."""
 ONLY_IN_EVALUATION = ("oracle", "oracle-query")
+NO_OTHERS: Mapping[str, Policy] = MappingProxyType({})
 ENTRY_POINTS = "trim.policies"
 """Entry-point group in which other packages offer policies: a callable that is given
 the text after the colon ("" without one) and returns a policy."""
@@ -73,6 +80,8 @@ def parse_policies(spec: str) -> list[Policy]:
         return [WITH_GRADE[family](parse_grade(family, text)) for text in settings.split(",")]
     if family in FROM_FILE:
         return list(FROM_FILE[family](*parse_file(family, settings)))
+    if family == ROUTER and settings:
+        return [read_calibrated(Path(settings), parse_policies)]
     if family in ONLY_IN_EVALUATION:
         raise InvalidInput(f"policy {family!r} needs reference solutions: use it with `trim eval`")
     for entry_point in entry_points(group=ENTRY_POINTS, name=family):
@@ -80,10 +89,65 @@ def parse_policies(spec: str) -> list[Policy]:
     known = [
         *WITHOUT_SETTING,
         *(f"{name}:K" for name in (*WITH_SHARE, *WITH_GRADE)),
-        *(f"{name}:FILE" for name in FROM_FILE),
+        *(f"{name}:FILE" for name in (*FROM_FILE, ROUTER)),
         *ONLY_IN_EVALUATION,
     ]
     raise InvalidInput(f"unknown policy {spec!r}; known: {', '.join(known)}")
+
+
+def parse_all(specs: Sequence[str], others: Mapping[str, Policy] = NO_OTHERS) -> list[Policy]:
+    """The policies that several words name, each once.
+
+    Where a fitted family comes with several files, each is a family of its own, named after
+    its file: `agg(chain)` and `agg(hard)`.
+
+    Args:
+        others: policies by words that only the caller knows.
+
+    Raises:
+        InvalidInput: as `parse_policies`.
+    """
+    labels = label_files(specs)
+    policies: list[Policy] = []
+    for spec in specs:
+        found = [others[spec]] if spec in others else parse_policies(spec)
+        label = labels.get(fitted_file(spec), "")
+        policies += [
+            replace(policy, label=label) if isinstance(policy, FittedPolicy) else policy
+            for policy in found
+        ]
+    return list({policy.name: policy for policy in policies}.values())
+
+
+def fitted_file(spec: str) -> tuple[str, Path] | None:
+    """The family and the file of a word that names one, else None."""
+    family, _, settings = spec.partition(":")
+    if family not in FROM_FILE or not settings:
+        return None
+    return family, parse_file(family, settings)[0].resolve()
+
+
+def label_files(specs: Sequence[str]) -> dict[tuple[str, Path] | None, str]:
+    """A label for each file of the families that come with more than one."""
+    files = dict.fromkeys(filter(None, map(fitted_file, specs)))
+    labels: dict[tuple[str, Path] | None, str] = {}
+    for family in dict.fromkeys(family for family, _ in files):
+        of_family = [path for other, path in files if other == family]
+        if len(of_family) > 1:
+            keys = [(family, path) for path in of_family]
+            labels.update(zip(keys, short_names(of_family), strict=True))
+    return labels
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The ends of different paths, as short as tells them apart, without `.json`."""
+    for depth in range(1, max(len(path.parts) for path in paths)):
+        ends = ["/".join(path.parts[-depth:]).removesuffix(".json") for path in paths]
+        # A colon would end the family's name, and a bracket its label.
+        names = [re.sub("[:()]", "-", end) for end in ends]
+        if len(set(names)) == len(names):
+            return names
+    return [str(number) for number, _ in enumerate(paths, start=1)]
 
 
 def parse_share(family: str, text: str) -> float:

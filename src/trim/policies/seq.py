@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from trim.policies.agg import STEPS_SCALE, TOKENS_SCALE
+from trim.policies.fitted import FittedPolicy
 from trim.policies.learned import Weights, read_router
 from trim.policies.odds import log_odds_of_all
-from trim.policies.policy import Action, Observation, Policy, named
+from trim.policies.policy import Action, Observation
 
 FEATURES = ("score", "tokens", "step")
 """r_i, c_i / 300 and i / 30 of each step i = 1..t."""
@@ -38,7 +39,7 @@ SHAPES: dict[str, tuple[str | int, ...]] = {
 
 
 @dataclass(frozen=True)
-class Sequential(Policy):
+class Sequential(FittedPolicy):
     """Regenerates where the network's output is positive. Made by `read_seq`.
 
     One layer, of which only the newest step is read: a query by that step to all of them,
@@ -58,7 +59,7 @@ class Sequential(Policy):
 
     @property
     def name(self) -> str:
-        return named("seq", self.price)
+        return self.named("seq", self.price)
 
     def decide(self, observation: Observation) -> Action:
         output = self.output(observation.scores, observation.tokens)
@@ -100,6 +101,7 @@ def read_seq(folder: Path, prices: Sequence[float] = ()) -> list[Sequential]:
             router.odds,
             prepared(router.tensors, router.range.place(price)),
             router.scorer,
+            models=router.models,
         )
         for price in prices or router.prices
     ]
