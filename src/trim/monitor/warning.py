@@ -25,13 +25,14 @@ class Warning:
     Attributes:
         text: one sentence: the figures, and what to do.
         statistic: what was tested: a difference of shares or means, or a share.
-        p_value: how likely so large a statistic is where nothing is wrong, in [0, 1].
+        p_value: how likely so large a statistic is where nothing is wrong, in [0, 1]; None
+            where nothing was tested.
     """
 
     kind: Kind
     text: str
     statistic: float
-    p_value: float
+    p_value: float | None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

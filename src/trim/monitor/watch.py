@@ -58,7 +58,7 @@ class Watch:
         self._looks += 1
         level = FALSE_ALARMS / (self._looks * (self._looks + 1))
         for test, warning in enumerate(self._suspicions()):
-            if warning and warning.p_value < level:
+            if warning and (warning.p_value or 0) < level:
                 self._found[test] = warning
 
     def warnings(self) -> tuple[Warning, ...]:
