@@ -5,19 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
+from trim.bank.bank import Bank, read_bank
 from trim.commands.collect import progress_bar
 from trim.embedded import FOLDER
+from trim.errors import InvalidInput
 from trim.laboratory.low_budget import study_low_budget
+from trim.laboratory.noise import LEVELS, Trainer, study_noise
 from trim.laboratory.page import Page, print_page, write_page
 from trim.laboratory.takeover import study_takeover
 from trim.laboratory.transfer import SUITES, study_transfer
 from trim.laboratory.trial import THRESHOLDS, Trial
+from trim.policies.learned import LearnedRouter
 from trim.policies.registry import parse_share
 
 path_type = click.Path(path_type=Path)
@@ -133,6 +138,80 @@ def transfer(
 
         page = study_transfer(trials, specs, out, progress_of)
     conclude(page, out)
+
+
+@ablate.command()
+@click.argument("bank", type=path_type)
+@click.argument("suite")
+@click.option(
+    "--sigmas",
+    default=",".join(f"{sigma:g}" for sigma in LEVELS),
+    show_default=True,
+    help="Standard deviations of the noise in the log-odds of scores.",
+)
+@click.option("--iterations", type=click.IntRange(min=1), help="Rounds of agg's learning, at most.")
+@common_options
+def noise(
+    bank: Path,
+    suite: str,
+    sigmas: str,
+    iterations: int | None,
+    count: int,
+    seed: int,
+    out: Path,
+    models: Path,
+) -> None:
+    """Compare thr, pomdp and agg on a SUITE with scores that were made worse on purpose.
+
+    pomdp and agg are fitted anew to the BANK of `trim collect` with the same noise; agg
+    needs the extra `training`, and is left out without it.
+    """
+    levels = parse_sigmas(sigmas)
+    recorded = read_bank(bank, models)
+    trial = Trial(suite, count, seed, models)
+    with solving(f"solving {suite}", len(levels) * count, out) as progress:
+
+        def progress_of(level: int) -> Callable[[int], None]:
+            return lambda finished: progress(level * count + finished)
+
+        page = study_noise(recorded, trial, out, levels, find_trainer(iterations), progress_of)
+    conclude(page, out)
+
+
+def parse_sigmas(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(dict.fromkeys(float(sigma) for sigma in text.split(",")))
+    except ValueError as error:
+        raise InvalidInput(
+            f"--sigmas {text}: numbers from 0 with commas between them, as in 0,1,2"
+        ) from error
+
+
+def find_trainer(iterations: int | None) -> Trainer | None:
+    """What trains agg; None where the packages for it are missing."""
+    try:
+        from trim.learning.ppo import Arguments
+        from trim.learning.ppo import train as train_router
+    except ImportError:
+        return None
+    arguments = Arguments(family="agg")
+    if iterations is not None:
+        arguments = replace(arguments, iterations=iterations)
+
+    def trainer(bank: Bank) -> LearnedRouter:
+        trained = train_router(bank.forest(), arguments)
+        return LearnedRouter(
+            "agg",
+            trained.features,
+            trained.odds,
+            trained.range,
+            trained.prices,
+            trained.tensors,
+            bank.identity.scorer,
+            bank.identity.models,
+        )
+
+    return trainer
 
 
 @contextmanager
