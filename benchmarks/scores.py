@@ -10,9 +10,10 @@ import asyncio
 import sys
 
 from trim.embedded import SAMPLING, EmbeddedModels, load_embedded
-from trim.embedded.measure import area_under_curve, step_labels
+from trim.embedded.measure import step_labels
 from trim.evaluation.run import Evaluation
 from trim.evaluation.suites import SUITES, Suite, generate
+from trim.laboratory.roc import area_under_curve
 from trim.policies.threshold import Threshold
 from trim.scorers.choice import KINDS
 from trim.trace import Trace

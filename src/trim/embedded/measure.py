@@ -17,19 +17,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from trim.embedded import FOLDER, SAMPLING, load_embedded
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
+from trim.laboratory.reliability import calibration_error, equal_width
+from trim.laboratory.roc import area_under_curve
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
 from trim.trace import Trace
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-
-BINS = 10
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def measure(suite: Suite, count: int, seed: int, models: Path = FOLDER) -> Measu
         strong=float(np.mean([bool(trace.correct) for trace in strong])),
         auc=area_under_curve(right, scores),
         auc_lowest=area_under_curve(solved, lowest),
-        calibration_error=calibration_error(right, scores),
+        calibration_error=calibration_error(right - scores, equal_width(scores)),
         steps=len(right),
         wrong_steps=int((~right).sum()),
     )
@@ -139,30 +138,6 @@ def step_labels(
             right.append(is_step_right(suite, problem, texts[:index], step.text))
             scores.append(step.score)
     return np.array(right), np.array(scores, dtype=float)
-
-
-def area_under_curve(right: Any, scores: Floats) -> float:
-    """AUC-ROC: the probability that a right step scores higher than a wrong one.
-
-    Equals the Mann-Whitney U of the two groups divided by the number of pairs (ties count
-    half); nan where one of the groups is empty.
-    """
-    right = np.asarray(right, dtype=bool)
-    positive, negative = scores[right], scores[~right]
-    if not len(positive) or not len(negative):
-        return float("nan")
-    statistic = mannwhitneyu(positive, negative).statistic
-    return float(statistic / (len(positive) * len(negative)))
-
-
-def calibration_error(right: Any, scores: Floats) -> float:
-    """Expected calibration error: |share of right steps - mean score| over equal score bins."""
-    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    gaps = [
-        abs(right[bins == b].mean() - scores[bins == b].mean()) * (bins == b).mean()
-        for b in np.unique(bins)
-    ]
-    return float(sum(gaps))
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from trim.laboratory.detection import (
 from trim.laboratory.drift import Shift, shift_of_all, shift_of_firsts
 from trim.laboratory.fitness import LOWEST, Judgement, judge
 from trim.laboratory.reliability import Reliability, reliability_of
-from trim.laboratory.roc import Area, area_of, interval_of, resampled_areas
+from trim.laboratory.roc import Area, area_of, area_under_curve, interval_of, resampled_areas
 from trim.laboratory.sample import (
     Sample,
     Steps,
@@ -141,16 +141,12 @@ def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> A
     Raises:
         InvalidInput: fewer than ten right or ten wrong ones of what decides, which are the
             drafts up to the first error or, without labels, the answers; or an earlier bank
-            of another kind of score.
+            of which that holds, of another kind of score, or without labels.
     """
-    if against and against[1].identity.scorer != bank.identity.scorer:
-        raise InvalidInput(
-            f"{against[0]}: scores of the kind {against[1].identity.scorer!r}, not"
-            f" {bank.identity.scorer!r} as {name}; drift is between banks of one kind"
-        )
     steps = judged_steps(bank)
     solutions = lowest_scores(bank)
     decisive = decisive_sample(name, steps, solutions)
+    before = comparable_sample(*against, bank, name, steps is not None) if against else None
     areas = {LOWEST: area_of(solutions)}
     if steps:
         areas = {
@@ -164,7 +160,7 @@ def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> A
     key = REPAIRABLE if steps else LOWEST
     reliability = reliability_of(decisive)
     detections = detections_of(decisive, bank if steps else None)
-    late = detections.rewrites[-1] if steps else None
+    rewrites = detections.rewrites[-1] if steps else None
     return Audit(
         bank=str(name),
         suite=bank.identity.suite,
@@ -176,8 +172,8 @@ def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> A
         decisive=key,
         reliability=reliability,
         detections=detections,
-        drift=drift_of(bank, *against, steps is not None, decisive) if against else None,
-        judgement=judge(areas, key, reliability if steps else None, late),
+        drift=drift_of(bank, decisive, *against, before) if against and before else None,
+        judgement=judge(areas, key, reliability if steps else None, rewrites),
     )
 
 
@@ -226,21 +222,36 @@ def detections_of(sample: Sample, labelled: Bank | None) -> Detections:
     )
 
 
-def drift_of(bank: Bank, name: Path, earlier: Bank, labelled: bool, decisive: Sample) -> Drift:
-    """Raises InvalidInput where the earlier bank has too few right or wrong ones."""
+def comparable_sample(
+    name: Path, earlier: Bank, bank: Bank, of_bank: Path, labelled: bool
+) -> Sample:
+    """The earlier bank's decisive sample. Raises InvalidInput as `audit`."""
+    kind, wanted = earlier.identity.scorer, bank.identity.scorer
+    if kind != wanted:
+        raise InvalidInput(
+            f"{name}: scores of the kind {kind!r}, not {wanted!r} as {of_bank}; drift is between"
+            " banks of one kind"
+        )
     steps = judged_steps(earlier) if labelled else None
     if labelled and steps is None:
-        raise InvalidInput(f"{name}: its steps have no labels; hold it against one without them")
-    before = decisive_sample(name, steps, lowest_scores(earlier))
+        raise InvalidInput(
+            f"{name}: its steps have no labels, those of {of_bank} have; drift is between banks"
+            " that both have them"
+        )
+    return decisive_sample(name, steps, lowest_scores(earlier))
+
+
+def drift_of(bank: Bank, decisive: Sample, name: Path, earlier: Bank, before: Sample) -> Drift:
+    """How `decisive` of a bank differs from `before` of an earlier one, both with right and
+    wrong ones."""
     draws = resampled_areas(decisive) - resampled_areas(before, seed=1)
-    now, then = area_of(decisive), area_of(before)
-    assert now and then, "both have right and wrong ones"
+    now, then = (area_under_curve(each.right, each.scores) for each in (decisive, before))
     mine, theirs = (each.identity.models.get("scorer") for each in (bank, earlier))
     return Drift(
         against=str(name),
         first=shift_of_firsts(draft_scores(bank, first=True), draft_scores(earlier, first=True)),
         every=shift_of_all(draft_scores(bank), draft_scores(earlier)),
-        auc=now.auc - then.auc,
+        auc=now - then,
         auc_interval=interval_of(draws),
         error=reliability_of(decisive).error - reliability_of(before).error,
         same_scorer=None if mine is None or theirs is None else mine == theirs,

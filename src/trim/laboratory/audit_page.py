@@ -139,7 +139,7 @@ def bins_table(audit: Audit) -> Table:
         ("scores", "count", "mean score", "right"),
         tuple(
             (
-                f"{number(bin.low, 3)} to {number(bin.high, 3)}",
+                f"{bin.low:.3g} to {bin.high:.3g}",
                 str(bin.count),
                 number(bin.score, 3),
                 percent(bin.right),

@@ -76,7 +76,11 @@ def detection_curve(sample: Sample) -> DetectionCurve:
     values, place = np.unique(sample.scores, return_inverse=True)
     found = np.cumsum(np.bincount(place.reshape(-1)))
     hits = np.cumsum(np.bincount(place.reshape(-1), weights=~sample.right))
-    return DetectionCurve(np.append(values[1:], 1.0), hits / found, hits / sample.wrong)
+    middle = (values[:-1] + values[1:]) / 2
+    thresholds = np.append(np.where(middle > values[:-1], middle, values[1:]), 1.0)
+    # Below 1 nothing may be left that parts a score of 1 from the one before it.
+    kept = np.append(thresholds[:-1] < 1, True)
+    return DetectionCurve(thresholds[kept], (hits / found)[kept], (hits / sample.wrong)[kept])
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ class Shift:
 
 
 def shift_of_firsts(now: Sample, earlier: Sample) -> Shift:
-    """Of one score a problem, by the usual test."""
-    test = ks_2samp(now.scores, earlier.scores)
+    """Of one score a problem, by the usual test with its limit distribution."""
+    test = ks_2samp(now.scores, earlier.scores, method="asymp")
     return Shift(
         len(now),
         len(earlier),
