@@ -1,28 +1,43 @@
 """Warnings at run time: what they find, and that they keep quiet otherwise."""
 
+import asyncio
 import json
+import re
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
+from bank_models import EXPLORER, IDENTITY, PROBLEMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy.stats import ks_2samp
 
+from trim.bank.store import BankStore
 from trim.errors import InvalidInput
+from trim.evaluation.intervals import paired_interval
+from trim.evaluation.warnings import describe_warnings, little_gain, profiles_of
 from trim.models.model import Completion, Ending
 from trim.models.scripted import ScriptedModel
 from trim.monitor.average import Average
 from trim.monitor.budget import denied_wishes, few_rewrites
 from trim.monitor.distribution import Distribution
 from trim.monitor.profile import Profile, Walk, walk_of
-from trim.monitor.warning import Kind
+from trim.monitor.warning import Kind, Warning
 from trim.monitor.watch import FALSE_ALARMS, WINDOW, Watch
 from trim.policies.cascade import Cascade
 from trim.policies.policy import Action
+from trim.policies.router_file import Calibrated, RouterFile
 from trim.policies.threshold import Takeover, Threshold
+from trim.prices import Prices
 from trim.router import Router
 from trim.scorers.scorer import Scores
+from trim.terminal import show_events, show_warnings
+from trim.trace import Author, Step, Trace
 
+DOCUMENT = Path(__file__).parents[1] / "docs" / "monitoring.md"
 shares = st.floats(0, 1)
 samples = st.lists(shares, min_size=1, max_size=60)
 graded = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=60)
@@ -55,9 +70,9 @@ def solved(
     """
     scores, rewritten, denied = [], [], []
     hard = generator.random() < 0.3
-    for _ in range(6):
-        good = generator.random() < right - 0.2 * hard
-        score = generator.beta(8, 1.5) if good else generator.beta(1.5, 4)
+    for chance, quality in generator.random((6, 2)).tolist():
+        good = chance < right - 0.2 * hard
+        score = quality**0.125 if good else 1 - quality**0.25
         loss = shift + (after_rewrite if rewritten and rewritten[-1] else 0)
         scores.append(max(0.0, score - loss))
         wish = scores[-1] < threshold
@@ -84,7 +99,7 @@ def test_nothing_is_said_where_nothing_is_wrong():
     for run in range(200):
         threshold = (0.2, 0.5, 0.9, 0.95)[run // 2 % 4]
         profile = calibrated(generator, threshold=threshold) if run % 2 else None
-        alarms += bool(watched(profile, generator, 400, threshold=threshold))
+        alarms += bool(watched(profile, generator, 200, threshold=threshold))
     # What is promised is 1 % of the runs.
     assert alarms <= 4
 
@@ -125,7 +140,7 @@ def test_a_budget_that_denies_is_found_and_is_no_drift():
 
 def test_rewriting_next_to_nothing_is_found():
     generator = np.random.default_rng(12)
-    conditions = {"right": 0.6, "threshold": 0.01}
+    conditions = {"right": 0.6, "threshold": 0.001}
     profile = calibrated(generator, **conditions)
     assert watched(profile, generator, 200, **conditions) == {Kind.BUDGET_TOO_SMALL}
 
@@ -317,19 +332,25 @@ class Grader:
         return Scores(values, prompt_tokens=0)
 
 
-def routed(policy, limit=None):
-    """Three drafts with scores 0.9, 0.3 and 0.8; what is strong has the score 0.95."""
+def writer(scores):
+    """A model whose three steps are their scores, the last by its own account."""
 
-    def writer(scores):
-        def write(prefix):
-            last = len(prefix.steps) == 2
-            ending = Ending.SOLUTION if last else Ending.STEP
-            return Completion(f"step {scores[len(prefix.steps)]}", ending, 2, 0)
+    def write(prefix):
+        place = len(prefix.steps)
+        ending = Ending.SOLUTION if place == 2 else Ending.STEP
+        return Completion(f"step {scores[place]}", ending, 2, 0)
 
-        return ScriptedModel(write)
+    return ScriptedModel(write)
 
+
+def router(policy, limit=None):
+    """Drafts with the scores 0.9, 0.3 and 0.8; what is strong has the score 0.95."""
     weak, strong = writer((0.9, 0.3, 0.8)), writer((0.95,) * 3)
-    return Router(weak, strong, Grader(), policy, max_strong_tokens=limit).solve("a question")
+    return Router(weak, strong, Grader(), policy, max_strong_tokens=limit)
+
+
+def routed(policy, limit=None):
+    return router(policy, limit).solve("a question")
 
 
 def test_a_walk_is_what_the_router_saw_and_did():
@@ -360,3 +381,110 @@ def test_drafts_are_told_apart_by_the_step_before():
     assert walk.after(rewritten=True) == pytest.approx(0.7)
     assert walk.after(rewritten=False) == pytest.approx(0.35)
     assert Walk((0.9,), (True,)).after(rewritten=True) is None
+
+
+# Evaluations and the terminal
+
+
+def labelled(name, correct, walks):
+    """Traces of `walks` by the policy `name`."""
+    return [
+        Trace(
+            "a question",
+            name,
+            0,
+            tuple(
+                Step("a step", Author.WEAK, Action.REGENERATE if anew else Action.CONTINUE, score)
+                for score, anew in zip(walk.scores, walk.rewritten, strict=True)
+            ),
+            correct=right,
+        )
+        for right, walk in zip(correct, walks, strict=True)
+    ]
+
+
+def test_an_evaluation_warns_of_routers_with_a_profile_alone():
+    generator = np.random.default_rng(16)
+    profile = calibrated(generator)
+    drifted = [solved(generator, shift=0.3) for _ in range(60)]
+    usual = [solved(generator) for _ in range(60)]
+    right, wrong = [True] * 60, [False] * 60
+    runs = {
+        "weak": labelled("weak", wrong, usual),
+        "thr:0.5": labelled("thr:0.5", right, drifted),
+        "router:a.json": labelled("router:a.json", right, usual),
+        "router:b.json": labelled("router:b.json", right, drifted),
+        "router:c.json": labelled("router:c.json", wrong, usual),
+    }
+    profiles = dict.fromkeys(("router:a.json", "router:b.json", "router:c.json"), profile)
+    found = describe_warnings(runs, profiles)
+    kinds = {name: {warning["kind"] for warning in of} for name, of in found.items()}
+    assert kinds == {
+        "router:b.json": {Kind.SCORE_DRIFT},
+        "router:c.json": {Kind.BUDGET_TOO_SMALL},
+    }
+    (gain,) = found["router:c.json"]
+    assert gain["p_value"] is None and "0.0 points" in gain["text"]
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=25, max_size=60))
+def test_a_gain_that_is_shown_is_no_reason_to_warn(pairs):
+    walk = Walk((0.9,), (False,))
+    routed, weak = (
+        labelled(name, correct, [walk] * len(pairs))
+        for name, correct in zip(("router:a", "weak"), zip(*pairs, strict=True), strict=True)
+    )
+    low, _ = paired_interval(*([t.correct for t in traces] for traces in (routed, weak)))
+    assert bool(list(little_gain(routed, weak))) == (low <= 0)
+
+
+def test_profiles_come_from_router_files():
+    profile = calibrated(np.random.default_rng(17), problems=30)
+    file = RouterFile("thr", 0.5, None, "prm", {}, profile=profile.to_json())
+    known = Calibrated(Path("a.json"), file, Threshold(0.5))
+    unknown = Calibrated(Path("b.json"), replace(file, profile=None), Threshold(0.5))
+    assert profiles_of([known, unknown, Threshold(0.5)]) == {"router:a.json": profile}
+    damaged = Calibrated(Path("c.json"), replace(file, profile={"first": 1}), Threshold(0.5))
+    with pytest.raises(InvalidInput, match=r"^c\.json: not a calibration's profile"):
+        profiles_of([damaged])
+
+
+def test_the_terminal_says_what_was_denied():
+    denying = router(Threshold(0.5), limit=0).events("a question")
+    granting = router(Threshold(0.5)).events("a question")
+    shown = shown_by(lambda console: show_events(console, denying, Prices()))
+    assert "was spent: 1\n" in shown
+    shown = shown_by(lambda console: show_events(console, granting, Prices()))
+    assert "denied" not in shown
+
+
+def test_the_terminal_shows_a_warning_a_line():
+    warning = Warning(Kind.SCORE_DRIFT, "scores have drifted [far]", 0.4, 0.0)
+    summary = {"warnings": {"router:a.json": [warning.to_json()] * 2}}
+    shown = shown_by(lambda console: show_warnings(console, summary))
+    assert shown == "warning router:a.json: scores have drifted [far]\n" * 2
+    assert shown_by(lambda console: show_warnings(console, {})) == ""
+
+
+def shown_by(show):
+    console = Console(file=StringIO(), width=40)
+    show(console)
+    return console.file.getvalue()
+
+
+# The documentation
+
+
+def test_the_python_of_the_documentation_runs(tmp_path, capsys):
+    store = BankStore(tmp_path, IDENTITY, part=10)
+    for problem in PROBLEMS[:10]:
+        store.add(asyncio.run(EXPLORER.explore(problem)))
+    store.flush()
+    bank, watch = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+    names = {}
+    exec(compile(bank.replace("build/bank-chain", str(tmp_path)), DOCUMENT.name, "exec"), names)
+    assert isinstance(names["profile"], Profile)
+    exec(compile(watch, DOCUMENT.name, "exec"), names)
+    names["watch"].look()
+    assert capsys.readouterr().out == "" and not names["watch"].warnings()

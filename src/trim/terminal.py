@@ -56,12 +56,22 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Tr
                     f" {trace.interventions} rewrites, {trace.seconds:.2f} s,"
                     f" money {prices.of(trace):.6f}"
                 )
+                if denied := sum(step.denied for step in trace.steps):
+                    console.print(f"Rewrites denied, as the limit of tokens was spent: {denied}")
                 return trace
     raise AssertionError("events always end with Finished")
 
 
 def shown_score(score: float | None) -> str:
     return "none" if score is None else f"{score:.2f}"
+
+
+def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print what a summary warns of, a line each."""
+    for policy, warnings in summary.get("warnings", {}).items():
+        for warning in warnings:
+            line = Text("warning ", "yellow").append(f"{policy}: {warning['text']}", "default")
+            console.print(line, soft_wrap=True)
 
 
 def points_table(summary: Mapping[str, Any]) -> Table:

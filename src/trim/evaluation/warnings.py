@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from trim.errors import InvalidInput
 from trim.evaluation.intervals import paired_interval
 from trim.monitor.profile import Profile
 from trim.monitor.warning import Kind, Warning
 from trim.monitor.watch import FIRST_LOOK, Watch
+from trim.policies.policy import Policy
+from trim.policies.router_file import Calibrated
 from trim.trace import Trace
+
+
+def profiles_of(policies: Iterable[Policy]) -> dict[str, Profile]:
+    """What calibration saw, by name, of the policies whose router file says so.
+
+    Raises:
+        InvalidInput: what a router file has there is no profile.
+    """
+    profiles = {}
+    for policy in policies:
+        if isinstance(policy, Calibrated) and policy.file.profile is not None:
+            try:
+                profiles[policy.name] = Profile.from_json(policy.file.profile)
+            except InvalidInput as error:
+                raise InvalidInput(f"{policy.path}: {error}") from error
+    return profiles
 
 
 def describe_warnings(
