@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trim.commands.ablate import ablate
 from trim.commands.audit import audit_command
+from trim.commands.calibrate import calibrate_command
 from trim.commands.collect import collect, import_command
 from trim.commands.fit import fit
 from trim.commands.plan import plan
@@ -93,6 +94,7 @@ main.add_command(collect)
 main.add_command(import_command)
 main.add_command(fit_rival_command)
 main.add_command(train)
+main.add_command(calibrate_command)
 main.add_command(audit_command)
 main.add_command(ablate)
 

@@ -23,7 +23,8 @@ class Books:
         limit: strong tokens after which the strong model is not asked again.
 
     Attributes:
-        scores, actions: of the drafts, and what was done about each.
+        scores, actions, denied: of the drafts, what was done about each, and whether the limit
+            forbade what was wished for.
         weak, strong, scorer: tokens so far.
         complete: whether all that was wished for is recorded.
     """
@@ -38,6 +39,7 @@ class Books:
         self.limit = limit
         self.scores: list[float] = []
         self.actions: list[Action] = []
+        self.denied: list[bool] = []
         self.weak = self.strong = self.scorer = Usage()
         self.complete = True
         characters = sum(len(step.text) for step in problem.weak.steps)
@@ -72,10 +74,11 @@ class Books:
             last=node.draft_ends,
         )
 
-    def keep(self, node: Node, action: Action) -> None:
+    def keep(self, node: Node, action: Action, denied: bool) -> None:
         """Take the step that an action keeps; none at a restart."""
         self.scores.append(node.draft_score)
         self.actions.append(action)
+        self.denied.append(denied)
         if action is Action.CONTINUE:
             self._kept.append((node.draft, node.draft_score, node.draft_tokens))
         elif action is not Action.RESTART:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from trim.bank.books import Books
 from trim.bank.record import RecordedProblem
 from trim.learning.forest import LEAF_RIGHT, UNKNOWN
-from trim.policies.fixed import WeakAlone
 from trim.policies.policy import Action, Policy
+from trim.router import FOR_GOOD
 from trim.trace import Usage
 
 
@@ -19,6 +19,7 @@ class Replayed:
     Attributes:
         scores: of the drafts on its way, in [0, 1], whether the policy asked for them or not.
         actions: what was done about each of them.
+        denied: whether the limit of strong tokens forbade what the policy wished for.
         correct: whether the answer is right; False where that is not recorded.
         complete: whether everything that the policy wished for is recorded.
         usage: of `weak`, `strong` and `scorer`, as `trim.trace.Trace` has it, discarded
@@ -27,6 +28,7 @@ class Replayed:
 
     scores: tuple[float, ...]
     actions: tuple[Action, ...]
+    denied: tuple[bool, ...]
     correct: bool
     complete: bool
     usage: dict[str, Usage]
@@ -55,25 +57,22 @@ def replay(
         max_strong_tokens: as `trim.router.Router` has it.
     """
     books = Books(problem, seed, policy.needs_scores, lowest(max_strong_tokens, policy))
-    if policy.begin(books.question) is not Action.CONTINUE:
-        if books.affords:
-            return finish(books, books.write_alone() and problem.strong.correct)
-        policy = WeakAlone()
+    wish = policy.begin(books.question)
+    if wish in FOR_GOOD and books.affords:
+        return finish(books, books.write_alone() and problem.strong.correct)
     place = 0
     while place >= 0:
         node = problem.nodes[place]
         books.draft(node)
-        wish = policy.decide(books.observe(node))
+        if wish not in FOR_GOOD:
+            wish = policy.decide(books.observe(node))
         action = wish if books.affords else Action.CONTINUE
-        books.keep(node, action)
+        books.keep(node, action, denied=wish is not action)
         if action is Action.RESTART:
             return finish(books, books.write_alone() and problem.strong.correct)
         place = node.continue_to if action is Action.CONTINUE else node.regenerate_to
-        if wish is Action.TAKE_OVER:
-            if place >= 0 and books.affords:
-                known = books.take_over()
-                return finish(books, known and problem.strong.correct)
-            policy = WeakAlone()
+        if action is Action.TAKE_OVER and place >= 0 and books.affords:
+            return finish(books, books.take_over() and problem.strong.correct)
     if place == UNKNOWN:
         books.write_unknown()
     return finish(books, place == LEAF_RIGHT)
@@ -89,6 +88,7 @@ def finish(books: Books, correct: bool) -> Replayed:
     return Replayed(
         scores=tuple(books.scores),
         actions=tuple(books.actions),
+        denied=tuple(books.denied),
         correct=correct and books.complete,
         complete=books.complete,
         usage={"weak": books.weak, "strong": books.strong, "scorer": books.scorer},

@@ -21,8 +21,8 @@ from trim.policies.seq import read_seq
 from trim.policies.threshold import Threshold
 from trim.pomdp.model import read_model
 
-SETTINGS = 200
-"""Of a family: a budget is then met within about half a percent of the strong tokens."""
+SETTINGS = 300
+"""Of a family: neighbours then differ by some thousandths of the strong tokens."""
 
 Read = Callable[[Path, tuple[float, ...]], Sequence[Policy]]
 PRICED: dict[str, Read] = {"pomdp": read_pomdp, "agg": read_agg, "seq": read_seq}

@@ -150,6 +150,7 @@ class Calibrated(Policy):
         self.policy = policy
         self.needs_scores = policy.needs_scores
         self.scorer = file.scorer
+        self.models = file.models
         self.max_strong_tokens = file.max_strong_tokens
 
     @property
