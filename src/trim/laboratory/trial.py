@@ -17,6 +17,7 @@ from trim.errors import InvalidInput
 from trim.evaluation.comparison import Figures
 from trim.evaluation.evaluate import find_suite, policies_for
 from trim.evaluation.metrics import Array
+from trim.evaluation.origin import require_same_models
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import generate
@@ -100,14 +101,15 @@ class Trial:
             specs: policies as on the command line; the two models alone are added.
 
         Raises:
-            InvalidInput: an unknown suite or policy, no problem, or a folder that holds
-                another run or cannot be written.
+            InvalidInput: an unknown suite or policy, a policy that was fitted to other
+                models, no problem, or a folder that holds another run or cannot be written.
         """
         suite = find_suite(self.suite)
         if self.count < 1:
             raise InvalidInput(f"-n {self.count}: at least one problem is needed")
         problems = list(generate(suite, self.count, self.seed))
         policies = policies_for([*ALONE, *specs], suite, problems)
+        require_same_models(policies, self.models)
         names = [policy.name for policy in policies]
         embedded = load_embedded(self.models, confidence=needs_confidence(policies, self.scorer))
         scorers = embedded.scorers

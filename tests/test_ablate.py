@@ -1,0 +1,304 @@
+"""The laboratory's studies: what they compare, on which scores, and what they refuse."""
+
+import asyncio
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bank_models import EXPLORER, IDENTITY, PROBLEMS, ChanceScorer
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trim.bank.bank import Bank
+from trim.bank.collect import collect
+from trim.bank.degraded import degraded
+from trim.cli import main
+from trim.commands.ablate import find_trainer
+from trim.embedded import FOLDER
+from trim.errors import InvalidInput
+from trim.laboratory import cells, low_budget
+from trim.laboratory.low_budget import densely, study_low_budget
+from trim.laboratory.noise import areas, study_noise, thresholds_for
+from trim.laboratory.takeover import study_takeover
+from trim.laboratory.transfer import study_transfer
+from trim.laboratory.trial import Trial
+from trim.models.model import Completion, Ending, Prefix
+from trim.policies.registry import parse_policies
+from trim.pomdp.fit import fit_pomdp
+from trim.pomdp.model import write_model
+from trim.pomdp.trajectory import Trajectory
+from trim.scorers.noisy import NoisyScorer, noisy
+from trim.seeds import uniform
+
+texts = st.text("ab1 ", min_size=1, max_size=6)
+prefixes = st.builds(Prefix, texts, st.lists(texts, min_size=1, max_size=5).map(tuple))
+scores = st.floats(0.001, 0.999)
+SETTINGS = (0.0, 0.5, 1.0)
+THR = "thr:0.0,0.5,1.0"
+
+
+def odds(score):
+    return math.log(score / (1 - score))
+
+
+def score_with(scorer, prefix, count):
+    written = [Completion(step, Ending.STEP, 1, 0) for step in prefix.steps[-count:]]
+    return asyncio.run(scorer.score(prefix, written))
+
+
+@given(prefixes, st.integers(1, 5), st.floats(0, 5))
+def test_noise_is_of_the_text_alone(prefix, count, sigma):
+    """Steps that are scored together get what each gets by itself, and cost the same."""
+    count = min(count, len(prefix.steps))
+    noisy_scorer = NoisyScorer(ChanceScorer(), sigma)
+    first = len(prefix.steps) - count + 1
+    each = [
+        score_with(noisy_scorer, Prefix(prefix.question, prefix.steps[:end]), 1).values[0]
+        for end in range(first, len(prefix.steps) + 1)
+    ]
+    together = score_with(noisy_scorer, prefix, count)
+    assert list(together.values) == each
+    assert all(0 <= value <= 1 for value in each)
+    assert together.prompt_tokens == score_with(ChanceScorer(), prefix, count).prompt_tokens
+
+
+@given(prefixes, scores, scores, st.floats(0.1, 2))
+def test_noise_is_added_to_log_odds(prefix, first, second, sigma):
+    """As much at every score, and in proportion to sigma."""
+    shift = odds(noisy(first, prefix, sigma)) - odds(first)
+    assert odds(noisy(second, prefix, sigma)) - odds(second) == pytest.approx(shift, abs=1e-4)
+    doubled = odds(noisy(first, prefix, 2 * sigma)) - odds(first)
+    assert doubled == pytest.approx(2 * shift, abs=1e-4)
+    assert noisy(first, prefix, 0) == first
+
+
+def test_noise_is_gaussian():
+    shifts = [odds(noisy(0.5, Prefix("q", (str(index),)), 2)) for index in range(4000)]
+    assert abs(np.mean(shifts)) < 0.1
+    assert np.std(shifts) == pytest.approx(2, rel=0.05)
+    assert np.mean(np.abs(shifts) < 2) == pytest.approx(0.683, abs=0.03)
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_certain_scores_stay_scores(score):
+    assert 0 <= noisy(score, Prefix("q", ("a",)), 50) <= 1
+
+
+@pytest.mark.parametrize("sigma", [-1.0, math.nan, math.inf])
+def test_a_negative_or_endless_noise_is_refused(sigma):
+    with pytest.raises(InvalidInput, match="standard deviation"):
+        NoisyScorer(ChanceScorer(), sigma)
+    with pytest.raises(InvalidInput, match="standard deviation"):
+        degraded(bank_of(ChanceScorer(), PROBLEMS[:1]), sigma)
+
+
+def bank_of(scorer, problems):
+    explorer = replace(EXPLORER, scorer=scorer)
+    return Bank(IDENTITY, tuple(asyncio.run(explorer.explore(p)) for p in problems))
+
+
+@settings(max_examples=15)
+@given(st.sampled_from(PROBLEMS), st.sampled_from([0.0, 1.0, 4.0]))
+def test_a_degraded_bank_is_what_a_noisy_scorer_would_have_recorded(problem, sigma):
+    recorded = bank_of(ChanceScorer(), [problem])
+    assert degraded(recorded, sigma) == bank_of(NoisyScorer(ChanceScorer(), sigma), [problem])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=50, max_size=50), st.floats(-0.5, 0.5))
+def test_a_difference_stands_where_its_interval_says(draws, value):
+    values = np.array([value, *(value + 0.1 * draw for draw in draws)])
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    stand = cells.standing(values)
+    assert stand == ("ahead" if low > 0 else "behind" if high < 0 else "level")
+    opposite = {"ahead": "behind", "behind": "ahead", "level": "level"}
+    assert cells.standing(-values) == opposite[stand]
+
+
+def test_a_difference_is_shown_with_its_interval():
+    values = np.array([0.012, *np.linspace(-0.004, 0.036, 1001)])
+    assert cells.difference(values, 1, scale=100) == "+1.2 (−0.3 to 3.5)"
+    assert cells.difference(np.full(9, math.nan)) == cells.percent(None) == "–"
+    assert cells.standing(np.full(9, math.nan)) == "not defined"
+
+
+@pytest.fixture(scope="module")
+def pomdp(tmp_path_factory):
+    """A file of a router that is fitted to made-up solutions."""
+
+    def trajectory(index):
+        right = tuple(uniform("right", index, step) < 0.8 for step in range(4))
+        noise = [0.3 * uniform("score", index, step) for step in range(4)]
+        values = tuple((0.7 if ok else 0.0) + extra for ok, extra in zip(right, noise, strict=True))
+        return Trajectory(values, (9,) * 4, (index % 2 == 1,) * 4, all(right), right)
+
+    path = tmp_path_factory.mktemp("fitted") / "pomdp.json"
+    write_model(path, fit_pomdp([trajectory(index) for index in range(80)]))
+    return path
+
+
+def prices(spec):
+    return [policy.plan.problem.price for policy in parse_policies(spec)]
+
+
+def test_a_low_budget_is_met_with_dense_prices(pomdp):
+    """More of them, in the dearer half of the usual sweep, which is where little is spent."""
+    usual = sorted(prices(f"pomdp:{pomdp}"))
+    dense = prices(densely(f"pomdp:{pomdp}"))
+    assert len(dense) == low_budget.SETTINGS
+    assert dense == sorted(dense, reverse=True)
+    assert dense[0] == usual[-1]
+    assert usual[len(usual) // 2 - 1] <= dense[-1] <= usual[len(usual) // 2]
+
+
+@pytest.mark.parametrize("spec", ["thr:0.5", "cascade:0.1,0.2", "pomdp:x.json@0.1,0.2"])
+def test_settings_that_were_asked_for_stay(spec):
+    assert densely(spec) == spec
+
+
+def cells_of(page, title):
+    """Rows of a page's table by their first cell."""
+    (table,) = (table for table in page.tables if table.title == title)
+    return {row[0]: row[1:] for row in table.rows}
+
+
+def pictures_in(folder):
+    return {path.stem for path in folder.glob("*.png")} & {p.stem for p in folder.glob("*.svg")}
+
+
+def test_takeover_meets_the_models_alone_at_the_ends(tmp_path):
+    """At k = 0 both are the weak model; at k = 1 takeover is the strong model alone."""
+    page = study_takeover(Trial("chain", 6, 1), tmp_path, SETTINGS)
+    summary = json.loads((tmp_path / "trial" / "summary.json").read_text())
+    alone = {p["policy"]: p for p in summary["points"] if p["setting"] is None}
+    right = cells_of(page, "Right at the same threshold")
+    tokens = cells_of(page, "Strong tokens at the same threshold")
+    weak, strong = (cells.percent(alone[name]["accuracy"]) for name in ("weak", "strong"))
+    assert right["0"] == (weak, weak, "0.0 (0.0 to 0.0)")
+    assert tokens["0"] == ("0.0", "0.0", "0.0 (0.0 to 0.0)")
+    assert right["1"][1] == strong
+    assert tokens["1"][1] == cells.number(alone["strong"]["strong_tokens_mean"], 1)
+    assert pictures_in(tmp_path) == {"curve"}
+
+
+def test_low_budget_compares_all_pairs_below_the_limit(tmp_path, pomdp):
+    specs = [THR, f"pomdp:{pomdp}@0.02,0.001", "cascade:0.5"]
+    page = study_low_budget(Trial("chain", 6, 1), specs, tmp_path, limit=0.2)
+    budgets = [f"c = {share}.0 %" for share in (4, 8, 12, 16, 20)]
+    assert list(cells_of(page, "Accuracy at a budget, and PGR")) == budgets
+    (differences,) = (t for t in page.tables if t.title.startswith("Differences"))
+    assert differences.columns[1:] == (
+        "thr less pomdp",
+        "thr less cascade",
+        "pomdp less cascade",
+    )
+    assert cells_of(page, "Settings")["thr"][0] == "3"
+    assert pictures_in(tmp_path) == {"curve"}
+
+
+def test_transfer_gives_a_verdict_for_every_suite(tmp_path, pomdp):
+    trials = [Trial(suite, 2, 1) for suite in ("words", "chain")]
+    page = study_transfer(trials, [THR, f"pomdp:{pomdp}@0.02,0.001"], tmp_path)
+    assert set(cells_of(page, "Less thr")) == {"words, pomdp", "chain, pomdp"}
+    for suite in ("words", "chain"):
+        assert f"{suite}: pomdp " in page.verdict
+    assert pictures_in(tmp_path) == {"words", "chain"}
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    return collect("chain", 20, 3, tmp_path_factory.mktemp("bank"), FOLDER, rollouts=3)
+
+
+def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
+    """pomdp is fitted at every level; at none of them a setting of thr is missing."""
+    page = study_noise(bank, Trial("chain", 4, 1), tmp_path, (0.0, 3.0))
+    rows = cells_of(page, "AUC-ROC, and the share c at which part of the gap is closed")
+    assert set(rows) == {"0, thr", "0, pomdp", "3, thr", "3, pomdp"}
+    assert float(rows["3, thr"][0]) < float(rows["0, thr"][0]) == round(areas(bank)[0], 3)
+    models = [(tmp_path / f"sigma-{sigma}" / "pomdp.json").read_bytes() for sigma in (0, 3)]
+    assert models[0] != models[1]
+    thresholds = [policy.threshold for policy in parse_policies(thresholds_for(degraded(bank, 3)))]
+    drafts = [node.draft_score for problem in degraded(bank, 3).problems for node in problem.nodes]
+    assert min(drafts) <= thresholds[0] < np.quantile(drafts, 0.01)
+    assert len(thresholds) >= 16
+    runs = [json.loads((tmp_path / f"sigma-{s}" / "run.json").read_text()) for s in (0, 3)]
+    assert [run["scorer"] for run in runs] == ["trim-scorer", "trim-scorer+noise:3"]
+    assert any("agg is left out" in note for note in page.notes)
+    other = Bank(bank.identity, bank.problems[:-1])
+    with pytest.raises(InvalidInput, match="another bank"):
+        study_noise(other, Trial("chain", 4, 1), tmp_path, (0.0,))
+
+
+def test_agg_is_trained_where_torch_is_there(tmp_path, bank):
+    pytest.importorskip("torch")
+    trial = Trial("chain", 3, 1)
+    page = study_noise(bank, trial, tmp_path, (2.0,), find_trainer(iterations=1))
+    assert "2, agg" in cells_of(page, "Less thr")
+    assert (tmp_path / "sigma-2" / "agg" / "agg.safetensors").exists()
+
+
+def ablate(*words):
+    return CliRunner().invoke(main, ["ablate", *map(str, words)])
+
+
+def test_the_command_ends_in_a_report_and_continues(tmp_path):
+    words = ("takeover", "chain", "-n", 4, "--thresholds", "0.3,0.8", "--out", tmp_path)
+    first = ablate(*words)
+    assert first.exit_code == 0, first.output
+    assert "Takeover: chain, 4 problems, seed 0" in first.output
+    html = (tmp_path / "report.html").read_text()
+    assert "<svg" in html and "Right at the same threshold" in html
+    traces = (tmp_path / "trial" / "traces.jsonl").read_bytes()
+    lines = traces.splitlines(keepends=True)
+    (tmp_path / "trial" / "traces.jsonl").write_bytes(b"".join(lines[:13]) + b'{"half')
+    again = ablate(*words)
+    assert again.exit_code == 0
+    continued = (tmp_path / "trial" / "traces.jsonl").read_bytes()
+    assert continued.startswith(b"".join(lines[:12]))
+    assert len(continued.splitlines()) == len(lines)
+    other = ablate(*words[:-2], "--seed", 5, "--out", tmp_path)
+    assert other.exit_code == 2
+    assert "holds another run" in other.output
+    assert (tmp_path / "trial" / "traces.jsonl").read_bytes() == continued
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["takeover", "chians"], "unknown suite"),
+        (["takeover", "chain", "-n", "0"], "at least one problem"),
+        (["takeover", "chain", "--thresholds", "0.1,2"], "not a number from 0 to 1"),
+        (["low-budget", "chain"], "name a router"),
+        (["low-budget", "chain", "--policy", "thr:0.1"], "name a router"),
+        (["low-budget", "chain", "--policy", "cascade:0.1", "--limit", "0"], "--limit"),
+        (["low-budget", "chain", "--policy", "pomdp:missing.json"], "missing.json"),
+        (["transfer"], "name routers"),
+        (["transfer", "--policy", "cascade:0.1", "--suites", "words,no"], "unknown suite 'no'"),
+        (["noise", "missing", "chain"], "missing"),
+        (["noise", "missing", "chain", "--sigmas", "one"], "--sigmas"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_written(words, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = ablate(*words, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert len(result.output.splitlines()) == 1 and result.output.startswith("trim: ")
+    assert complaint in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bank_of_other_models_is_refused(tmp_path, bank):
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("weak", "strong", "scorer"):
+        (models / f"{name}.gguf").write_bytes((FOLDER / f"{name}.gguf").read_bytes())
+    (models / "weak.gguf").write_bytes(b"other")
+    folder = tmp_path / "bank"
+    collect("chain", 1, 3, folder, FOLDER, rollouts=3)
+    result = ablate("noise", folder, "chain", "--models", models, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "other models" in result.output
+    assert not (tmp_path / "out").exists()
