@@ -89,7 +89,8 @@ def _unsafe(
     """Why a threshold is not safe."""
     for name, area in _judged(areas, decisive):
         if area.interval[0] < FIT:
-            yield f"the AUC-ROC of the {name} {shown(area)} may be below {FIT}"
+            below = "is" if area.interval[1] < FIT else "may be"
+            yield f"the AUC-ROC of the {name} {shown(area)} {below} below {FIT}"
     if reliability:
         for error, chance, where in (
             (reliability.error, reliability.chance, "on average"),
