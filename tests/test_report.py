@@ -99,6 +99,7 @@ def make_summary() -> dict[str, Any]:
         "curves": curves,
         "comparisons": describe_comparisons(figures),
         "differences": [difference],
+        "predicted": [],
     }
 
 

@@ -115,7 +115,7 @@ def curves_table(summary: Mapping[str, Any]) -> Table:
 
 def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:
     """The comparisons of a summary with `rival`, a family a row, each with its 95 % interval."""
-    table = Table(title=f"against {rival}, with 95 % intervals", box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=f"less {rival}, with 95 % intervals", box=SIMPLE_HEAD, padding=(0, 1))
     for heading in ("policy", "Δ-IBC", "APGR", "CPT 95 %", "worst shortfall"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
     for pair in summary["comparisons"]:

@@ -21,7 +21,8 @@ from trim.evaluation.summary import group_by_policy, split_name, summarise
 from trim.files import write_atomically
 from trim.policies.oracle import Oracle, OracleQuery
 from trim.policies.policy import Policy
-from trim.policies.registry import parse_all
+from trim.policies.registry import label_files, parse_all
+from trim.pomdp.prediction import predict
 from trim.prices import Prices
 from trim.scorers.choice import needs_confidence
 
@@ -41,6 +42,15 @@ def policies_for(specs: Sequence[str], suite: Suite, problems: Sequence[Problem]
 
     oracles = {"oracle": Oracle(is_right), "oracle-query": OracleQuery()}
     return parse_all(specs, oracles)
+
+
+def predictions_for(specs: Sequence[str], scorer: str) -> list[dict[str, Any]]:
+    """What every model of the POMDP router on a command line predicts for a run."""
+    return [
+        predict(path, scorer, f"{family}({label})" if label else family)
+        for (family, path), label in label_files(specs).items()
+        if family == "pomdp"
+    ]
 
 
 def evaluate(
@@ -113,7 +123,9 @@ def evaluate(
     finally:
         store.close()
     solved = group_by_policy(store.read(), [problem.id for problem in problems])
-    summary = summarise(suite.name, seed, solved, prices)
+    # What is predicted knows of no limit.
+    predicted = predictions_for(specs, scorer) if max_strong_tokens is None else []
+    summary = summarise(suite.name, seed, solved, prices, predicted)
     write_results(summary, solved, out)
     return summary
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import Container
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from trim.evaluation.curve import best_by_cost
 from trim.files import write_atomically
@@ -21,6 +24,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX"
 LONE_MARKERS = "*pHd<>8"
 GREY = "#5A5A5A"
+LONG_NAME = 16
+"""Characters of a family's name; with longer ones only three fit side by side."""
 
 Point = Mapping[str, Any]
 
@@ -74,6 +79,8 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
             axes.plot(*zip(*line, strict=True), color=colour, linewidth=1.6, alpha=0.8)
         marker = next(markers if has_settings else lone_markers)
         _draw_markers(axes, members, in_shares, name, colour, marker, 5 if has_settings else 11)
+        for prediction in summary["predicted"]:
+            _draw_prediction(axes, prediction, name, in_shares, colour, marker)
 
     axes.set_title(f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}")
     axes.set_xlabel("strong tokens, % of strong alone" if in_shares else "strong tokens a problem")
@@ -83,7 +90,14 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02)
     if families:
-        figure.legend(loc="outside lower center", ncols=6, frameon=False)
+        handles: list[Artist | Container] = [
+            handle for handle in axes.containers if handle.get_label() in families
+        ]
+        if summary["predicted"]:
+            dashed = Line2D([], [], linestyle="--", color=GREY, linewidth=1.2, label="predicted")
+            handles.append(dashed)
+        columns = 6 if max(map(len, families)) <= LONG_NAME else 3
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
@@ -121,6 +135,21 @@ def _draw_markers(
     )
     for bar in bars[2]:
         bar.set_alpha(0.4)
+
+
+def _draw_prediction(
+    axes: Axes, prediction: Point, family: str, in_shares: bool, colour: str, marker: str
+) -> None:
+    """What a fitted model predicts for a family: a dashed line, or a marker without filling."""
+    points = [point for point in prediction["points"] if point["policy"] == family]
+    whole = 100 if in_shares else prediction["strong_tokens_mean"]
+    places = [(whole * point["strong_share"], 100 * point["accuracy"]) for point in points]
+    if any(point["setting"] is not None for point in points):
+        weak, strong = prediction["weak_accuracy"], prediction["strong_accuracy"]
+        line = best_by_cost([*places, (0, 100 * weak), (whole, 100 * strong)])
+        axes.plot(*zip(*line, strict=True), "--", color=colour, linewidth=1.2, alpha=0.8)
+    elif places:
+        axes.plot(*places[0], marker, color=colour, markersize=11, fillstyle="none")
 
 
 def _draw_references(axes: Axes, alone: Mapping[str, Point], in_shares: bool) -> None:

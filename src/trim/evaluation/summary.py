@@ -34,8 +34,18 @@ def group_by_policy(traces: Sequence[Trace], problem_ids: Sequence[str]) -> dict
     return solved
 
 
-def summarise(suite: str, seed: int, solved: Solved, prices: Prices) -> dict[str, Any]:
-    """The content of `summary.json` (docs/summary.schema.json says what each field is)."""
+def summarise(
+    suite: str,
+    seed: int,
+    solved: Solved,
+    prices: Prices,
+    predicted: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The content of `summary.json` (docs/summary.schema.json says what each field is).
+
+    Args:
+        predicted: by each fitted model (`trim.pomdp.prediction.predict`).
+    """
     strong_mean = mean_of(solved["strong"], "strong_tokens") if "strong" in solved else None
     points = [
         describe_point(name, traces, solved, strong_mean, prices) for name, traces in solved.items()
@@ -52,6 +62,7 @@ def summarise(suite: str, seed: int, solved: Solved, prices: Prices) -> dict[str
         "curves": curves,
         "comparisons": describe_comparisons(figures),
         "differences": describe_differences(solved),
+        "predicted": list(predicted),
     }
 
 

@@ -111,9 +111,11 @@ def parse_all(specs: Sequence[str], others: Mapping[str, Policy] = NO_OTHERS) ->
     policies: list[Policy] = []
     for spec in specs:
         found = [others[spec]] if spec in others else parse_policies(spec)
-        label = labels.get(fitted_file(spec), "")
+        file = fitted_file(spec)
         policies += [
-            replace(policy, label=label) if isinstance(policy, FittedPolicy) else policy
+            replace(policy, label=labels[file])
+            if file and isinstance(policy, FittedPolicy)
+            else policy
             for policy in found
         ]
     return list({policy.name: policy for policy in policies}.values())
@@ -127,10 +129,10 @@ def fitted_file(spec: str) -> tuple[str, Path] | None:
     return family, parse_file(family, settings)[0].resolve()
 
 
-def label_files(specs: Sequence[str]) -> dict[tuple[str, Path] | None, str]:
-    """A label for each file of the families that come with more than one."""
+def label_files(specs: Sequence[str]) -> dict[tuple[str, Path], str]:
+    """`FittedPolicy.label` of each family and file, empty where the family has no other."""
     files = dict.fromkeys(filter(None, map(fitted_file, specs)))
-    labels: dict[tuple[str, Path] | None, str] = {}
+    labels = dict.fromkeys(files, "")
     for family in dict.fromkeys(family for family, _ in files):
         of_family = [path for other, path in files if other == family]
         if len(of_family) > 1:

@@ -241,12 +241,14 @@ class Sampler:
         return self.middles[first], self.middles[second]
 
 
-def rules_of(model: PomdpModel, prices: Sequence[float], gap: float) -> Iterator[Rule]:
+def rules_of(
+    model: PomdpModel, prices: Sequence[float], gap: float, kinds: Sequence[Belief]
+) -> Iterator[Rule]:
     edges = model.observations.newest_edges
     spread = edges[:: max(1, len(edges) // len(THRESHOLDS))].tolist()
     yield from map(ThresholdRule, sorted({*THRESHOLDS, *spread}))
     yield from map(RandomRule, SHARES)
-    for kind in Belief:
+    for kind in kinds:
         beliefs = model.filter(kind)
         for price in prices:
             yield PlanRule(make_plan(model.problem(price, kind), gap), beliefs)
@@ -260,6 +262,7 @@ def simulate(
     draw: Draw = Draw.SCORES,
     prices: Sequence[float] = (),
     gap: float = 2e-3,
+    beliefs: Sequence[Belief] = tuple(Belief),
 ) -> dict[str, Any]:
     """Points and curves of each router, for `count` problems drawn from the model.
 
@@ -267,12 +270,14 @@ def simulate(
         prices: lambda of the POMDP routers, in right answers a strong token; the model's
             usual sweep without any.
         gap: within which their plans are certified, in right answers.
+        beliefs: kinds of belief that POMDP routers are simulated with.
 
     Returns:
         `weak_accuracy`, `strong_accuracy`, `strong_tokens_mean`; `points`, each with policy,
         setting, accuracy, strong_share and interventions_mean; `curves`, for each family the
         metrics of `trim.evaluation.curve.Curve`; and `limit`, for each gain of CPT what
-        `least_share` says. The strong model alone is the router that rewrites every draft.
+        `least_share` says (0 without the belief that knows all that the draws tell). The
+        strong model alone is the router that rewrites every draft.
 
     Raises:
         InvalidInput: no problem is asked for, or neither model has an advantage.
@@ -284,7 +289,7 @@ def simulate(
     whole = float(strong.rewrites.mean())
     points, lines = [], dict[str, list[tuple[float, float]]]()
     plans = []
-    for rule in rules_of(model, prices or model.prices(), gap):
+    for rule in rules_of(model, prices or model.prices(), gap, beliefs):
         if isinstance(rule, PlanRule) and rule.filter.kind is INFORMED[draw]:
             plans.append(rule.plan)
         outcome = run(model, rule, draws, draw)
