@@ -12,7 +12,7 @@ from trim.bank.bank import read_bank
 from trim.files import write_atomically
 from trim.laboratory.audit import audit
 from trim.laboratory.audit_page import audit_figures, audit_page
-from trim.laboratory.page import folder_for, print_page, write_page
+from trim.laboratory.page import NAME, folder_for, print_page, write_page
 from trim.laboratory.picture import write_figure
 
 path_type = click.Path(path_type=Path)
@@ -30,17 +30,16 @@ def audit_command(bank: Path, against: Path | None, out: Path | None, as_json: b
     figures = audit_figures(found)
     page = audit_page(found, figures)
     record = json.dumps(found.to_json(), indent=2, allow_nan=False)
-    console = Console(highlight=False)
+    if out:
+        with folder_for(out):
+            write_atomically(out / "audit.json", record + "\n")
+            for name, figure in figures.items():
+                write_figure(figure, [out / f"{name}.{kind}" for kind in ("svg", "png")])
+        write_page(page, out)
     if as_json:
         click.echo(record)
-    else:
-        print_page(console, page)
-    if out is None:
         return
-    with folder_for(out):
-        write_atomically(out / "audit.json", record + "\n")
-        for name, figure in figures.items():
-            write_figure(figure, [out / f"{name}.{kind}" for kind in ("svg", "png")])
-    report = write_page(page, out)
-    if not as_json:
-        console.print(f"report  {report}", soft_wrap=True)
+    console = Console(highlight=False)
+    print_page(console, page)
+    if out:
+        console.print(f"report  {out / NAME}", soft_wrap=True)
