@@ -29,7 +29,13 @@ from trim.policies.registry import parse_policies
 from trim.prices import Prices, read_prices
 from trim.router import Router
 from trim.scorers.choice import KINDS, choose_scorer, needs_confidence
-from trim.terminal import comparisons_table, curves_table, points_table, show_events
+from trim.terminal import (
+    comparisons_table,
+    curves_table,
+    points_table,
+    show_events,
+    show_warnings,
+)
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.1,0.5,0.7,0.8,0.85,0.9,0.95")
 
@@ -289,4 +295,5 @@ def run_evaluation(
         console.print(curves_table(summary))
     if any(pair["b"] == "thr" for pair in summary["comparisons"]):
         console.print(comparisons_table(summary, "thr"))
+    show_warnings(console, summary)
     console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)

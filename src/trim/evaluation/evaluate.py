@@ -18,6 +18,7 @@ from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
 from trim.evaluation.summary import group_by_policy, split_name, summarise
+from trim.evaluation.warnings import describe_warnings, profiles_of
 from trim.files import write_atomically
 from trim.policies.oracle import Oracle, OracleQuery
 from trim.policies.policy import Policy
@@ -92,6 +93,7 @@ def evaluate(
     policies = policies_for(specs, suite, problems)
     if not other_models:
         require_same_models(policies, models)
+    profiles = profiles_of(policies)
     run = {
         "suite": suite.name,
         "n": count,
@@ -126,6 +128,8 @@ def evaluate(
     # What is predicted knows of no limit.
     predicted = predictions_for(specs, scorer) if max_strong_tokens is None else []
     summary = summarise(suite.name, seed, solved, prices, predicted)
+    if profiles:
+        summary["warnings"] = describe_warnings(solved, profiles)
     write_results(summary, solved, out)
     return summary
 

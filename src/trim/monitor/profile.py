@@ -32,10 +32,10 @@ class Walk:
     denied: tuple[bool, ...] = ()
 
     @staticmethod
-    def of(scores: Sequence[float], actions: Sequence[Action]) -> Walk:
+    def of(scores: Sequence[float], actions: Sequence[Action], denied: Sequence[bool] = ()) -> Walk:
         """That of a replay (`trim.bank.replay`): drafts, and what was done about each."""
         rewritten = tuple(action is not Action.CONTINUE for action in actions)
-        return Walk(tuple(scores), rewritten)
+        return Walk(tuple(scores), rewritten, tuple(denied))
 
     @property
     def wanted(self) -> bool:
