@@ -4,20 +4,27 @@ import asyncio
 import json
 import re
 from dataclasses import replace
+from html import unescape
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bank_models import EXPLORER, IDENTITY, PROBLEMS
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from rich.console import Console
 from scipy.stats import ks_2samp
 
 from trim.bank.store import BankStore
+from trim.cli import main
 from trim.errors import InvalidInput
 from trim.evaluation.intervals import paired_interval
+from trim.evaluation.report import write_report
+from trim.evaluation.run import Evaluation
+from trim.evaluation.summary import summarise
 from trim.evaluation.warnings import describe_warnings, little_gain, profiles_of
 from trim.models.model import Completion, Ending
 from trim.models.scripted import ScriptedModel
@@ -37,7 +44,9 @@ from trim.scorers.scorer import Scores
 from trim.terminal import show_events, show_warnings
 from trim.trace import Author, Step, Trace
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "monitoring.md"
+DOCUMENTS = Path(__file__).parents[1] / "docs"
+DOCUMENT = DOCUMENTS / "monitoring.md"
+SCHEMA = json.loads((DOCUMENTS / "summary.schema.json").read_text("utf-8"))
 shares = st.floats(0, 1)
 samples = st.lists(shares, min_size=1, max_size=60)
 graded = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=60)
@@ -448,6 +457,44 @@ def test_profiles_come_from_router_files():
     damaged = Calibrated(Path("c.json"), replace(file, profile={"first": 1}), Threshold(0.5))
     with pytest.raises(InvalidInput, match=r"^c\.json: not a calibration's profile"):
         profiles_of([damaged])
+
+
+def test_a_summary_with_warnings_keeps_to_its_schema_and_the_report_shows_them(tmp_path):
+    generator = np.random.default_rng(18)
+    drifted = [solved(generator, shift=0.3) for _ in range(30)]
+    runs = {name: labelled(name, [True] * 30, drifted) for name in ("weak", "router:<b>.json")}
+    warnings = describe_warnings(runs, {"router:<b>.json": calibrated(generator)})
+    summary = {**summarise("hand", 0, runs, Prices()), "warnings": warnings}
+    Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(summary)))
+    write_report(summary, [], "<svg></svg>", tmp_path / "report.html")
+    shown = unescape((tmp_path / "report.html").read_text("utf-8"))
+    for warning in warnings["router:<b>.json"]:
+        assert f"router:<b>.json, {warning['kind']}: {warning['text']}" in shown
+
+
+def test_eval_watches_a_router_file(tmp_path, monkeypatch):
+    async def solve(evaluation, problem):
+        names = [policy.name for policy in evaluation.policies]
+        traces = (labelled(name, [True], [Walk((0.9,), (False,))])[0] for name in names)
+        return [replace(trace, problem_id=problem.id) for trace in traces]
+
+    monkeypatch.setattr(Evaluation, "solve", solve)
+    low = Profile.of([Walk((score,), (True,)) for score in np.linspace(0, 0.1, 400)])
+    promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": "none"}
+    file = RouterFile("thr", 0.0, None, "prm", {}, promise=promise, profile=low.to_json())
+    path = tmp_path / "router.json"
+    path.write_text(json.dumps(file.to_json(path)))
+    command = ["eval", "chain", "-n", "30", "--policy", f"router:{path}"]
+    ran = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "run")])
+    assert ran.exit_code == 0, ran.output
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text("utf-8"))
+    (warnings,) = summary["warnings"].values()
+    assert {warning["kind"] for warning in warnings} == {Kind.SCORE_DRIFT}
+    assert all(warning["text"] in ran.output for warning in warnings)
+    path.write_text(json.dumps({**file.to_json(path), "profile": {"problems": 3}}))
+    refused = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "none")])
+    assert refused.exit_code == 2 and "not a calibration's profile" in refused.output
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_terminal_says_what_was_denied():
