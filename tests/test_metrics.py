@@ -17,7 +17,8 @@ from trim.evaluation.metrics import ibc, pgr
 
 SWEEP = Path(__file__).parents[2] / "shared/data/reference/qwen2.5_1.5b_7b_math500_thr_sweep.jsonl"
 
-shares = st.floats(0.001, 2)
+# Not closer than a millionth: between neighbouring floats there is no room for a line.
+shares = st.integers(1_000, 2_000_000).map(lambda millionths: millionths / 1e6)
 accuracies = st.floats(0, 1)
 point_lists = st.lists(st.tuples(shares, accuracies), max_size=12).map(tuple)
 percentages = st.floats(0, 1)
