@@ -19,12 +19,13 @@ from trim.cli import main
 from trim.commands.ablate import find_trainer
 from trim.embedded import FOLDER
 from trim.errors import InvalidInput
+from trim.evaluation.comparison import Figures
 from trim.laboratory import cells, low_budget
 from trim.laboratory.low_budget import densely, study_low_budget
 from trim.laboratory.noise import areas, study_noise, thresholds_for
 from trim.laboratory.takeover import study_takeover
-from trim.laboratory.transfer import study_transfer
-from trim.laboratory.trial import Trial
+from trim.laboratory.transfer import overall, study_transfer, verdict_of
+from trim.laboratory.trial import Results, Trial
 from trim.models.model import Completion, Ending, Prefix
 from trim.policies.registry import parse_policies
 from trim.pomdp.fit import fit_pomdp
@@ -203,8 +204,34 @@ def test_transfer_gives_a_verdict_for_every_suite(tmp_path, pomdp):
     page = study_transfer(trials, [THR, f"pomdp:{pomdp}@0.02,0.001"], tmp_path)
     assert set(cells_of(page, "Less thr")) == {"words, pomdp", "chain, pomdp"}
     for suite in ("words", "chain"):
-        assert f"{suite}: pomdp " in page.verdict
+        assert any(note.startswith(f"{suite}: pomdp ") for note in page.notes)
     assert pictures_in(tmp_path) == {"words", "chain"}
+
+
+def results_with(suite, pomdp, thr):
+    """Results whose Δ-IBC and APGR have these values in the sample and in each resample."""
+    figures = {
+        family: Figures({"delta_ibc": np.array(values), "apgr": np.array(values)}, np.empty(0))
+        for family, values in (("pomdp", pomdp), ("thr", thr))
+    }
+    return Results({"suite": suite}, figures, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("draws", "said", "verdict"),
+    [
+        ((0.2, 0.1, 0.3), "at least equal to thr (ahead in Δ-IBC and APGR)", "suite: pomdp."),
+        ((0.2, -0.1, 0.3), "at least equal to thr.", "suite: pomdp."),
+        ((-0.2, -0.4, 0.1), "below thr in Δ-IBC and APGR", "none. Below it somewhere"),
+        ((-0.2, -0.3, -0.1), "behind thr in Δ-IBC and APGR", "suite: none."),
+        ((math.nan,) * 3, "not to be compared", "suite: none."),
+    ],
+)
+def test_a_router_is_at_least_equal_only_where_no_less_was_measured(draws, said, verdict):
+    results = results_with("words", draws, (0.0, 0.0, 0.0))
+    assert said in verdict_of(results)
+    better = results_with("program", (1.0, 0.9, 1.1), (0.0, 0.0, 0.0))
+    assert verdict in overall([better, results])
 
 
 @pytest.fixture(scope="module")
@@ -215,9 +242,10 @@ def bank(tmp_path_factory):
 def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     """pomdp is fitted at every level; at none of them a setting of thr is missing."""
     page = study_noise(bank, Trial("chain", 4, 1), tmp_path, (0.0, 3.0))
-    rows = cells_of(page, "AUC-ROC, and the share c at which part of the gap is closed")
+    rows = cells_of(page, "Share c at which part of the gap is closed")
     assert set(rows) == {"0, thr", "0, pomdp", "3, thr", "3, pomdp"}
-    assert float(rows["3, thr"][0]) < float(rows["0, thr"][0]) == round(areas(bank)[0], 3)
+    quality = cells_of(page, "AUC-ROC of the scores")
+    assert float(quality["3"][0]) < float(quality["0"][0]) == round(areas(bank)[0], 3)
     models = [(tmp_path / f"sigma-{sigma}" / "pomdp.json").read_bytes() for sigma in (0, 3)]
     assert models[0] != models[1]
     thresholds = [policy.threshold for policy in parse_policies(thresholds_for(degraded(bank, 3)))]

@@ -161,37 +161,36 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             f"{' and agg are' if learned else ' is'} fitted anew to"
             f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
             *(() if learned else ("agg is left out: pip install 'trim[training]' brings it.",)),
-            "AUC-ROC is the bank's: of drafts up to the first error, and of the lowest score"
-            " of a solution.",
+            "AUC-ROC is the bank's: how well scores tell right drafts from wrong ones up to the"
+            " first error, and right solutions from wrong ones by their lowest score.",
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",
         ),
         tables=(
             Table(
-                "AUC-ROC, and the share c at which part of the gap is closed",
-                ("sigma, policy", "AUC step", "lowest", *COLUMNS),
+                "AUC-ROC of the scores",
+                ("sigma", "drafts up to the first error", "lowest score of a solution"),
                 tuple(
-                    (
-                        f"{level.sigma:g}, {family}",
-                        number(level.steps, 3),
-                        number(level.lowest, 3),
-                        *metric_cells(curve),
-                    )
+                    (f"{level.sigma:g}", number(level.steps, 3), number(level.lowest, 3))
+                    for level in levels
+                ),
+            ),
+            Table(
+                "Share c at which part of the gap is closed",
+                ("sigma, policy", *COLUMNS),
+                tuple(
+                    (f"{level.sigma:g}, {family}", *metric_cells(curve))
                     for level in levels
                     for family, curve in level.results.summary["curves"].items()
                 ),
             ),
             Table(
                 f"Less {RIVAL}",
-                ("sigma, policy", "Δ-IBC", "", "APGR", ""),
+                ("sigma, policy", "Δ-IBC", "APGR"),
                 tuple(
                     (
                         f"{level.sigma:g}, {family}",
-                        *(
-                            cell
-                            for figure, decimals in (("delta_ibc", 2), ("apgr", 3))
-                            for less in [level.results.less(figure, family, RIVAL)]
-                            for cell in (difference(less, decimals), standing(less))
-                        ),
+                        difference(level.results.less("delta_ibc", family, RIVAL)),
+                        difference(level.results.less("apgr", family, RIVAL), 3),
                     )
                     for level in levels
                     for family in families

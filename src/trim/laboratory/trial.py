@@ -23,6 +23,7 @@ from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import generate
 from trim.evaluation.summary import group_by_policy, outcomes, resample_families, summarise
 from trim.files import write_atomically
+from trim.laboratory.cells import percent
 from trim.laboratory.page import folder_for
 from trim.prices import Prices
 from trim.scorers.choice import needs_confidence
@@ -69,7 +70,7 @@ class Results:
     def alone(self) -> str:
         """What the two models do alone, in a sentence or two."""
         weak, strong = (float(self.right[name].mean()) for name in ALONE)
-        note = f"Alone right: weak {weak:.1%}, strong {strong:.1%}."
+        note = f"Alone right: weak {percent(weak)}, strong {percent(strong)}."
         return note if strong > weak else f"{note} No figure is defined: strong is not better."
 
 
