@@ -12,10 +12,11 @@ class Books:
     """Grows by one decision at a time, as `trim.solution.Solution` does with models.
 
     A bank holds no prompt tokens, so they are reckoned: who writes or scores a step reads the
-    question and the kept steps before it, the scorer the draft as well, and nothing is
-    cached. A kept step is as long as the tokens decoded for it; the question has as many
-    characters a token as the weak model's steps. A cache makes a real trace cheaper, a chat
-    template's own words make it dearer.
+    question and the kept steps before it, the scorer the draft as well. What it has read or
+    written of that before is cached, unless the way is unknown. A kept step is as long as the
+    tokens decoded for it; the question has as many characters a token as the weak model's
+    steps. A server that drops its cache makes a real trace dearer, and so do a chat
+    template's own words.
 
     Args:
         seed: of the bank.
@@ -45,6 +46,7 @@ class Books:
         characters = sum(len(step.text) for step in problem.weak.steps)
         self._asked = round(len(self.question) * problem.weak.tokens / max(characters, 1))
         self._kept: list[tuple[str, float | None, int]] = []
+        self._cached = {"weak": 0, "strong": 0, "scorer": 0}
 
     @property
     def affords(self) -> bool:
@@ -55,10 +57,20 @@ class Books:
     def _prompt(self) -> int:
         return self._asked + sum(tokens for _, _, tokens in self._kept)
 
+    def _read(self, role: str, prompt: int, written: int = 0) -> Usage:
+        """A model or the scorer reads a prompt, and writes on."""
+        cached = min(self._cached[role], prompt)
+        self._cached[role] = prompt + written
+        return Usage(prompt, cached, written)
+
+    def _forget(self, prompt: int) -> None:
+        """Nothing that was read or written behind the first `prompt` tokens is kept."""
+        self._cached = {role: min(known, prompt) for role, known in self._cached.items()}
+
     def draft(self, node: Node) -> None:
-        self.weak += Usage(self._prompt, 0, node.draft_tokens)
+        self.weak += self._read("weak", self._prompt, node.draft_tokens)
         if self.scored:
-            self.scorer += Usage(self._prompt + node.draft_tokens)
+            self.scorer += self._read("scorer", self._prompt + node.draft_tokens)
 
     def observe(self, node: Node) -> Observation:
         """What a policy sees of the draft and of all before it."""
@@ -82,7 +94,8 @@ class Books:
         if action is Action.CONTINUE:
             self._kept.append((node.draft, node.draft_score, node.draft_tokens))
         elif action is not Action.RESTART:
-            self.strong += Usage(self._prompt, 0, node.strong_tokens)
+            self._forget(self._prompt)
+            self.strong += self._read("strong", self._prompt, node.strong_tokens)
             self._kept.append((node.strong or "", node.strong_score, node.strong_tokens))
 
     def write_alone(self, after: int = 0) -> bool:
@@ -96,6 +109,7 @@ class Books:
         """
         solved = self.problem.strong
         if not after:
+            self._forget(self._asked)
             self._kept = []
         for step in solved.steps[after:]:
             if not self.affords:
@@ -103,7 +117,7 @@ class Books:
                 self.write_unknown()
                 self.strong = spent
                 return False
-            self.strong += Usage(self._prompt, 0, step.tokens)
+            self.strong += self._read("strong", self._prompt, step.tokens)
             self._kept.append((step.text, None, step.tokens))
         # What a last step took that did not fit the context belongs to no step.
         self.strong += Usage(tokens=solved.tokens - sum(step.tokens for step in solved.steps))
