@@ -193,8 +193,8 @@ def shortfall(a: Figures, b: Figures) -> dict[str, Any]:
     The largest of many differences is above 0 by chance alone, in nearly every resample.
     The interval therefore comes from a band that holds the whole difference of the two
     curves in 95 % of the resamples, of the same width at all budgets; it is too wide rather
-    than too narrow. Where it begins at 0, a is not shown to be behind anywhere; where it
-    also ends there, a is shown not to be.
+    than too narrow. Where it begins at 0, a is not shown to be behind anywhere; it ends at
+    the most that a can be behind.
 
     Returns:
         `value`, at least 0; `budget`, the share c where it is; `interval`;

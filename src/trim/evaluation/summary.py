@@ -153,14 +153,17 @@ def resample_families(solved: Solved, families: Sequence[str]) -> dict[str, Figu
     """The figures of families that have a curve, on the same resamples of the problems."""
     if not families:
         return {}
-    members = {
-        family: [traces for name, traces in solved.items() if is_setting_of(name, family)]
-        for family in families
-    }
     weak, strong = outcomes([solved["weak"]]), outcomes([solved["strong"]])
     weights = Weights.draw(len(solved["weak"]))
-    settings = {family: outcomes(traces) for family, traces in members.items()}
-    return figures_of(settings, weak, strong, weights)
+    return figures_of(outcomes_by_family(solved, families), weak, strong, weights)
+
+
+def outcomes_by_family(solved: Solved, families: Sequence[str]) -> dict[str, Outcomes]:
+    """What the settings of each of `families` did."""
+    return {
+        family: outcomes([traces for name, traces in solved.items() if is_setting_of(name, family)])
+        for family in families
+    }
 
 
 def is_setting_of(name: str, family: str) -> bool:
