@@ -42,7 +42,7 @@ def area(suite: Suite, count: int, kind: str, models: EmbeddedModels) -> float:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 150
-    models = load_embedded(confidence=True)
+    models = load_embedded(entropy=True)
     print(f"| suite | {' | '.join(f'`{kind}`' for kind in KINDS)} |")
     print(f"|---|{'---|' * len(KINDS)}")
     for suite in SUITES.values():

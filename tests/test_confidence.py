@@ -88,7 +88,7 @@ def test_scores_are_shares_that_rise_with_confidence(figures):
 
 @pytest.mark.parametrize("scorer", [LogProbabilityScorer(), FirstEntropyScorer()])
 def test_a_model_that_tells_nothing_is_named_as_the_reason(scorer):
-    with pytest.raises(InvalidInput, match="load both models with confidence=True"):
+    with pytest.raises(InvalidInput, match="load both models with entropy=True"):
         values(scorer, completion(-0.1, 0.1), completion())
 
 
@@ -97,7 +97,7 @@ def test_a_model_that_tells_nothing_is_named_as_the_reason(scorer):
 
 @pytest.fixture(scope="module")
 def models():
-    return load_embedded(slots=1, exact=True, confidence=True)
+    return load_embedded(slots=1, exact=True, entropy=True)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ from trim.policies.rsd import RewardGuided
 from trim.policies.specreason import SpecReason
 from trim.policies.verdict import Verdict, solution_verdict, verdict
 from trim.router import Router
-from trim.scorers.choice import choose_scorer, needs_confidence
+from trim.scorers.choice import choose_scorer, needs_entropy
 from trim.scorers.scorer import Scores
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "reference"
@@ -651,7 +651,7 @@ def test_each_is_given_the_scorer_that_it_is_made_for():
 
 def test_confidence_is_asked_for_where_something_needs_it():
     table = table_of((0.5,), (1,))
-    assert needs_confidence([AutoMix(table, 0)], "prm")
-    assert not needs_confidence([AutoMixPRM(table, 0), SpecReason(7), Cascade(0.5)], "prm")
-    assert needs_confidence([Cascade(0.5)], "entropy")
-    assert not needs_confidence(parse_policies("weak"), "logprob")
+    assert needs_entropy([AutoMix(table, 0)], "prm")
+    assert not needs_entropy([AutoMixPRM(table, 0), SpecReason(7), Cascade(0.5)], "prm")
+    assert needs_entropy([Cascade(0.5)], "entropy")
+    assert not needs_entropy(parse_policies("weak"), "logprob")

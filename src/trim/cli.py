@@ -28,7 +28,7 @@ from trim.evaluation.suites import generate as generate_problems
 from trim.policies.registry import parse_policies
 from trim.prices import Prices, read_prices
 from trim.router import Router
-from trim.scorers.choice import KINDS, choose_scorer, needs_confidence
+from trim.scorers.choice import KINDS, choose_scorer, needs_entropy
 from trim.terminal import (
     comparisons_table,
     curves_table,
@@ -135,7 +135,7 @@ def solve(
     if not other_models:
         require_same_models(policies, models)
     prices = read_prices(prices_file) if prices_file else Prices()
-    embedded = load_embedded(models, slots=1, confidence=needs_confidence(policies, scorer))
+    embedded = load_embedded(models, slots=1, entropy=needs_entropy(policies, scorer))
     chosen = choose_scorer(policies[0], embedded.scorers[scorer], embedded.scorers)
     router = Router(
         embedded.weak,

@@ -84,7 +84,7 @@ def read_bank(path: Path, models: Path | None = None) -> Bank:
         InvalidInput: no bank, an empty, damaged or other models' one, or another version.
     """
     identity = read_identity(path)
-    if models and identity.models != identify_models(models):
+    if models and identity.models != identify_models(models, identity.scorer):
         raise InvalidInput(
             f"{path}: recorded from other models than {models}; collect a bank from these"
         )

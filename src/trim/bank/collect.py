@@ -16,7 +16,6 @@ from trim.embedded import SAMPLING, load_embedded
 from trim.errors import InvalidInput
 from trim.evaluation.evaluate import find_suite
 from trim.evaluation.suites import generate, is_step_right
-from trim.scorers.choice import OF_CONFIDENCE
 
 ROLLOUTS = 8
 """Solutions a problem: 500 problems are a bank of at most 4,000."""
@@ -49,13 +48,13 @@ def collect(
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
     identity = Identity(
-        suite.name, seed, identify_models(models), scorer, SAMPLING, rollouts, exact
+        suite.name, seed, identify_models(models, scorer), scorer, SAMPLING, rollouts, exact
     )
-    embedded = load_embedded(models, exact=exact, confidence=scorer in OF_CONFIDENCE)
+    embedded = load_embedded(models, exact=exact, entropy=scorer == "entropy")
     explorer = Explorer(
         embedded.weak,
         embedded.strong,
-        embedded.scorers[scorer],
+        embedded.scorer_of(scorer),
         rollouts,
         partial(is_step_right, suite),
         seed,

@@ -66,7 +66,13 @@ class Explorer:
             seed = f"{self.seed}/{problem.question}/{len(rollouts)}"
             rollouts.append(await growth.roll(origin, seed))
         steps = tuple(
-            SolvedStep(node.draft, node.draft_tokens, node.draft_score, node.draft_right)
+            SolvedStep(
+                node.draft,
+                node.draft_tokens,
+                node.draft_score,
+                node.draft_right,
+                node.draft_log_probability,
+            )
             for node in (growth.nodes[index] for index in rollouts[0].nodes)
         )
         return RecordedProblem(

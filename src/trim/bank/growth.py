@@ -27,8 +27,9 @@ class Growth:
     """A tree that grows by the edges that rollouts ask for.
 
     At every draft the strong model writes too, whatever is decided, so both actions are
-    known where one of them ends the solution, or where both keep the same text at the same
-    price and with the same score: what follows is then the same.
+    known where one of them ends the solution, or where both keep the same text, as many
+    tokens long: what the models do next is then the same, even if the two were scored
+    differently, as by their authors' confidence.
 
     Args:
         scorer: gives the same step the same score (`StepScorer`).
@@ -132,6 +133,7 @@ class Growth:
             draft_score=await solution.score(self.scorer, draft),
             draft_tokens=draft.tokens,
             draft_right=self._is_right(earlier, draft.text),
+            draft_log_probability=draft.log_probability,
             draft_ends=solution.observe(draft).last,
         )
         kept = fork(solution)
@@ -150,6 +152,7 @@ class Growth:
                 strong_score=await self._score(earlier, strong),
                 strong_tokens=strong.tokens,
                 strong_right=self._is_right(earlier, strong.text),
+                strong_log_probability=strong.log_probability,
                 regenerate_to=self._leaf(rewritten),
             )
         place = len(self.nodes)
@@ -192,9 +195,8 @@ class Growth:
 
 
 def is_same(node: Node) -> bool:
-    """Whether both actions keep the same text, as long and as good, and so lead to one node."""
-    kept = node.draft, node.draft_tokens, node.draft_score
-    return kept == (node.strong, node.strong_tokens, node.strong_score)
+    """Whether both actions keep the same text, as long, and so lead to one node."""
+    return (node.draft, node.draft_tokens) == (node.strong, node.strong_tokens)
 
 
 def fork(solution: Solution) -> Solution:

@@ -10,8 +10,9 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.models.model import Sampling
+from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout that docs/bank.md describes."""
 
 NAME = "bank.json"
@@ -24,8 +25,8 @@ class Identity:
     Attributes:
         suite: where the problems come from; of imported traces, their data set.
         seed: of the problems, the sampling and the random decisions; None if imported.
-        models: sha256 of each model file by role (`weak`, `strong`, `scorer`); of imported
-            traces, that of their file as `source`.
+        models: sha256 of each model file by role (`weak`, `strong`, `scorer`, and `joint` of
+            joint scores); of imported traces, that of their file as `source`.
         scorer: the kind of score (`trim.scorers.choice.KINDS`).
         sampling: None if imported.
         rollouts: solutions that a problem may have.
@@ -49,13 +50,19 @@ class Identity:
         return [name for name in mine if mine[name] != theirs[name]]
 
 
-def identify_models(folder: Path) -> dict[str, str]:
-    """sha256 of `weak.gguf`, `strong.gguf` and `scorer.gguf`, by role.
+def identify_models(folder: Path, scorer: str = "prm") -> dict[str, str]:
+    """sha256 of `weak.gguf`, `strong.gguf`, `scorer.gguf` and, for joint scores, `joint.json`.
+
+    Args:
+        scorer: the kind of score (`trim.scorers.choice.KINDS`).
 
     Raises:
         InvalidInput: one of them cannot be read.
     """
-    return {role: fingerprint(folder / f"{role}.gguf") for role in ("weak", "strong", "scorer")}
+    files = {role: folder / f"{role}.gguf" for role in ("weak", "strong", "scorer")}
+    if scorer == "joint":
+        files["joint"] = folder / NAME_OF_WEIGHTS
+    return {role: fingerprint(path) for role, path in files.items()}
 
 
 def fingerprint(path: Path) -> str:

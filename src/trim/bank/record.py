@@ -15,6 +15,7 @@ class SolvedStep:
     Attributes:
         tokens: decoded by its author.
         score: in [0, 1]; None where it was not scored.
+        log_probability: mean over its tokens, in nats; None where it is not known.
         right: what the suite's checker says; None where there is no checker.
     """
 
@@ -22,6 +23,7 @@ class SolvedStep:
     tokens: int
     score: float | None = None
     right: bool | None = None
+    log_probability: float | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ SOLVED = pa.struct(
                         required("tokens", pa.int32()),
                         pa.field("score", pa.float64()),
                         pa.field("right", pa.bool_()),
+                        pa.field("log_probability", pa.float64()),
                     ]
                 )
             ),
@@ -51,11 +52,13 @@ NODE = pa.struct(
         required("draft_score", pa.float64()),
         required("draft_tokens", pa.int32()),
         pa.field("draft_right", pa.bool_()),
+        pa.field("draft_log_probability", pa.float64()),
         required("draft_ends", pa.bool_()),
         pa.field("strong", pa.string()),
         pa.field("strong_score", pa.float64()),
         required("strong_tokens", pa.int32()),
         pa.field("strong_right", pa.bool_()),
+        pa.field("strong_log_probability", pa.float64()),
         required("continue_to", pa.int32()),
         required("regenerate_to", pa.int32()),
     ]

@@ -10,7 +10,9 @@ from trim.errors import InvalidInput
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Sampling
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
+from trim.scorers.choice import KINDS
 from trim.scorers.grade import GradeScorer
+from trim.scorers.joint import NAME, JointScorer, JointWeights, read_weights
 from trim.scorers.label import LabelScorer
 from trim.scorers.scorer import Scorer
 
@@ -21,33 +23,59 @@ SAMPLING = Sampling(max_tokens=96)
 
 @dataclass(frozen=True)
 class EmbeddedModels:
-    """The three models, loaded."""
+    """The three models, loaded.
+
+    Attributes:
+        joint: how scores and confidence are weighed; None where the folder has no `joint.json`.
+    """
 
     weak: LlamaCppModel
     strong: LlamaCppModel
     scorer: LabelScorer
+    joint: JointWeights | None = None
 
     @property
     def scorers(self) -> dict[str, Scorer]:
-        """A scorer of each kind (`trim.scorers.choice.KINDS`)."""
-        return {
+        """A scorer of each kind (`trim.scorers.choice.KINDS`), of `joint` if there are weights."""
+        kinds: dict[str, Scorer] = {
             "prm": self.scorer,
             "logprob": LogProbabilityScorer(),
             "entropy": FirstEntropyScorer(),
             "grade": GradeScorer(self.strong.engine),
         }
+        if self.joint:
+            kinds["joint"] = JointScorer(self.scorer, self.joint)
+        return kinds
+
+    def scorer_of(self, kind: str) -> Scorer:
+        """Raises InvalidInput where there is none of that kind."""
+        if kind not in KINDS:
+            raise InvalidInput(f"unknown scorer {kind!r}; known: {', '.join(KINDS)}")
+        if kind not in self.scorers:
+            raise InvalidInput(
+                f"scorer {kind!r}: the folder of models has no {NAME}; fit one with"
+                f" `trim fit-scorer BANK --out FOLDER/{NAME}`, or choose --scorer prm"
+            )
+        return self.scorers[kind]
+
+
+def usual_kind(folder: Path) -> str:
+    """The kind of score that the models of a folder are used with: `joint` if it is fitted."""
+    return "joint" if (folder / NAME).exists() else "prm"
 
 
 def load_embedded(
-    folder: Path = FOLDER, slots: int = 16, exact: bool = False, confidence: bool = False
+    folder: Path = FOLDER, slots: int = 16, exact: bool = False, entropy: bool = False
 ) -> EmbeddedModels:
-    """Load `weak.gguf`, `strong.gguf` and `scorer.gguf`; takes about 0.2 seconds.
+    """Load `weak.gguf`, `strong.gguf`, `scorer.gguf`, and `joint.json` where there is one.
+
+    Takes about 0.2 seconds.
 
     Args:
         slots: requests that each model works on together.
         exact: repeat every character from run to run (see `LlamaCppEngine`), at less speed.
-        confidence: have both models tell how sure they are of each step, which the scorers
-            `logprob` and `entropy` need (`trim.scorers.choice.needs_confidence`).
+        entropy: have both models tell the entropy of each step's first token, which the
+            scorer `entropy` needs (`trim.scorers.choice.needs_entropy`).
 
     Raises:
         InvalidInput: a file is missing or damaged.
@@ -61,7 +89,8 @@ def load_embedded(
         for name in ("weak", "strong", "scorer")
     )
     return EmbeddedModels(
-        LlamaCppModel(weak, "trim-weak", confidence),
-        LlamaCppModel(strong, "trim-strong", confidence),
+        LlamaCppModel(weak, "trim-weak", entropy),
+        LlamaCppModel(strong, "trim-strong", entropy),
         LabelScorer(scorer, "trim-scorer"),
+        read_weights(folder / NAME) if (folder / NAME).exists() else None,
     )

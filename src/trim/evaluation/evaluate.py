@@ -25,7 +25,7 @@ from trim.policies.policy import Policy
 from trim.policies.registry import label_files, parse_all
 from trim.pomdp.prediction import predict
 from trim.prices import Prices
-from trim.scorers.choice import needs_confidence
+from trim.scorers.choice import needs_entropy
 
 
 def find_suite(name: str) -> Suite:
@@ -105,7 +105,7 @@ def evaluate(
     }
     if max_strong_tokens is not None:
         run["max_strong_tokens"] = max_strong_tokens
-    embedded = load_embedded(models, exact=exact, confidence=needs_confidence(policies, scorer))
+    embedded = load_embedded(models, exact=exact, entropy=needs_entropy(policies, scorer))
     scorers = embedded.scorers
     store = TraceStore(out, run)
     try:

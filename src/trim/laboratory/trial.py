@@ -26,7 +26,7 @@ from trim.files import write_atomically
 from trim.laboratory.cells import percent
 from trim.laboratory.page import folder_for
 from trim.prices import Prices
-from trim.scorers.choice import needs_confidence
+from trim.scorers.choice import needs_entropy
 from trim.scorers.noisy import NoisyScorer
 
 THRESHOLDS = (
@@ -112,7 +112,7 @@ class Trial:
         policies = policies_for([*ALONE, *specs], suite, problems)
         require_same_models(policies, self.models)
         names = [policy.name for policy in policies]
-        embedded = load_embedded(self.models, confidence=needs_confidence(policies, self.scorer))
+        embedded = load_embedded(self.models, entropy=needs_entropy(policies, self.scorer))
         scorers = embedded.scorers
         if self.sigma:
             scorers[self.scorer] = NoisyScorer(scorers[self.scorer], self.sigma)

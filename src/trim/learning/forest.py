@@ -1,7 +1,7 @@
 """Trees of a bank laid out flat, so that thousands of episodes are walked by indexing.
 
 Shapes: N nodes (drafts awaiting a decision) of P problems, T the deepest step. A tree may
-merge paths that lead to the same text; what was kept before a node is then the same on all.
+merge paths that lead to the same text; they are taken apart where their scores differ.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
+from trim.learning.unrolled import unroll
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -146,7 +147,7 @@ def plant(trees: Sequence[TreeArrays]) -> Forest:
     scores, tokens = np.ones((len(step), step.max())), np.zeros((len(step), step.max()))
     for t in range(1, int(step.max()) + 1):
         here = np.flatnonzero(step == t)
-        # Regenerated first, so that a node both actions lead to has the draft's own figures.
+        # Regenerated first: where paths stay merged, a node has the kept drafts' own figures.
         for to, (score, count) in ((regenerate_to, strong), (continue_to, draft)):
             goes_on = here[to[here] >= 0]
             child = to[goes_on]
@@ -158,7 +159,7 @@ def plant(trees: Sequence[TreeArrays]) -> Forest:
 
 
 class _Pruned:
-    """A tree whose paths into nothing are marked as unknown, up to its root."""
+    """A tree whose paths into nothing are marked as unknown, up to its root, and unrolled."""
 
     def __init__(self, tree: TreeArrays) -> None:
         self.step = np.asarray(tree.step)
@@ -176,3 +177,16 @@ class _Pruned:
             self.continue_to[lost[0]] = UNKNOWN
             self.regenerate_to[lost[1]] = UNKNOWN
         self.sound = len(self.step) > 0 and not dead[0]
+        if self.sound:
+            self._unroll()
+
+    def _unroll(self) -> None:
+        apart = unroll(
+            self.continue_to,
+            self.regenerate_to,
+            (np.asarray(self.draft_score), np.asarray(self.draft_tokens)),
+            (np.asarray(self.strong_score, dtype=np.float64), np.asarray(self.strong_tokens)),
+        )
+        self.continue_to, self.regenerate_to = apart.continue_to, apart.regenerate_to
+        for field in ("step", "draft_score", "draft_tokens", "strong_score", "strong_tokens"):
+            setattr(self, field, np.asarray(getattr(self, field))[apart.origin])

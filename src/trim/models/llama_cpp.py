@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from trim.engines.llama_cpp import LlamaCppEngine
@@ -13,22 +13,22 @@ from trim.steps import SEPARATOR, join_steps
 
 ENDINGS = {"word": Ending.STEP, "eos": Ending.SOLUTION, "limit": Ending.LENGTH}
 LIKELIEST = 20
-"""Tokens whose probabilities are asked for, where a model tells how sure it is."""
+"""Tokens whose probabilities are asked for, where a model tells its first entropy."""
 
 
 class LlamaCppModel:
     """Continues the plain text of question and steps (no chat template).
 
     Args:
-        confidence: have the engine tell probabilities, and fill in `log_probability` and
-            `first_entropy` of each step (see `Confidence`). The text is the same; with the
-            shipped models a step takes about twice as long.
+        entropy: fill in `first_entropy` of each step as well as its `log_probability` (see
+            `Confidence`). The text is the same; with the shipped models a step takes about
+            twice as long, for the engine then sorts its vocabulary at every token.
     """
 
-    def __init__(self, engine: LlamaCppEngine, name: str, confidence: bool = False) -> None:
+    def __init__(self, engine: LlamaCppEngine, name: str, entropy: bool = False) -> None:
         self.engine = engine
         self.name = name
-        self.confidence = confidence
+        self.entropy = entropy
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         answer = await self.engine.complete(
@@ -41,20 +41,20 @@ class LlamaCppModel:
             seed=seed,
             stop=[SEPARATOR],
             verbose=True,  # only the verbose record tells a stop string from an end token
-            **({"logprobs": LIKELIEST} if self.confidence else {}),
+            logprobs=LIKELIEST if self.entropy else 1,
         )
         ending = ENDINGS[answer.raw["__verbose"]["stop_type"]]
-        completion = Completion(
+        confidence = confidence_in(written_tokens(answer.raw), ending)
+        return Completion(
             text=answer.text,
             ending=ending,
             tokens=answer.tokens,
             prompt_tokens=answer.prompt_tokens,
             cached_tokens=answer.cached_tokens,
             seconds=answer.seconds,
+            log_probability=confidence.log_probability,
+            first_entropy=confidence.first_entropy if self.entropy else None,
         )
-        if not self.confidence:
-            return completion
-        return replace(completion, **vars(confidence_in(written_tokens(answer.raw), ending)))
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,9 @@ class Completion:
         prompt_tokens: tokens of the prefix, cached ones included.
         cached_tokens: how many of those the engine had in its cache.
         seconds: from request to answer, waiting included.
-        log_probability: mean over the tokens, in nats; None where it was not asked for.
-        first_entropy: entropy of the first token's distribution, in nats; None likewise.
+        log_probability: mean over the tokens, in nats; None where the engine does not tell it.
+        first_entropy: entropy of the first token's distribution, in nats; None where it was not
+            asked for.
     """
 
     text: str

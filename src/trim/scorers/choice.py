@@ -8,11 +8,10 @@ from trim.errors import InvalidInput
 from trim.policies.policy import Policy
 from trim.scorers.scorer import Scorer
 
-KINDS = ("prm", "logprob", "entropy", "grade")
-"""Kinds of score: process reward model, confidence in the step, certainty of its first
-token, grade by the strong model. The first needs a model of its own, the others none."""
-OF_CONFIDENCE = ("logprob", "entropy")
-"""Kinds for which the models have to tell how sure they are."""
+KINDS = ("joint", "prm", "logprob", "entropy", "grade")
+"""Kinds of score: reward model and confidence together, process reward model, confidence in
+the step, certainty of its first token, grade by the strong model. The first two need a model
+of their own, the others none."""
 
 
 def choose_scorer(
@@ -26,12 +25,15 @@ def choose_scorer(
     if policy.scorer is None or not policy.needs_scores:
         return scorer
     if policy.scorer not in kinds:
-        raise InvalidInput(f"policy {policy.name!r} needs a scorer of the kind {policy.scorer!r}")
+        raise InvalidInput(
+            f"policy {policy.name!r} needs a scorer of the kind {policy.scorer!r};"
+            f" there is {', '.join(kinds) or 'none'}"
+        )
     return kinds[policy.scorer]
 
 
-def needs_confidence(policies: Iterable[Policy], default: str) -> bool:
-    """Whether any of the policies, run with the kind `default`, scores by confidence."""
+def needs_entropy(policies: Iterable[Policy], default: str) -> bool:
+    """Whether any of the policies, run with the kind `default`, is scored by first entropies."""
     return any(
-        policy.needs_scores and (policy.scorer or default) in OF_CONFIDENCE for policy in policies
+        policy.needs_scores and (policy.scorer or default) == "entropy" for policy in policies
     )

@@ -46,6 +46,6 @@ def told(figure: float | None, scorer: str) -> float:
     if figure is None:
         raise InvalidInput(
             f"scorer {scorer!r}: a model does not tell how sure it is of a step;"
-            " load both models with confidence=True"
+            " choose another one, and for `entropy` load both models with entropy=True"
         )
     return figure
