@@ -16,11 +16,12 @@ from trim.commands.audit import audit_command
 from trim.commands.calibrate import calibrate_command
 from trim.commands.collect import collect, import_command
 from trim.commands.fit import fit
+from trim.commands.joint import fit_scorer, rescore_command
 from trim.commands.plan import plan
 from trim.commands.rival import fit_rival_command
 from trim.commands.simulate import simulate
 from trim.commands.train import train
-from trim.embedded import FOLDER, SAMPLING, load_embedded
+from trim.embedded import FOLDER, SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput, TrimError
 from trim.evaluation.evaluate import evaluate, find_suite
 from trim.evaluation.origin import require_same_models
@@ -68,8 +69,7 @@ seed_option = click.option("--seed", type=int, default=0, show_default=True, hel
 scorer_option = click.option(
     "--scorer",
     type=click.Choice(KINDS),
-    default="prm",
-    show_default=True,
+    show_default="joint where the models' folder has joint.json, else prm",
     help="What scores steps, for policies that are not made for one kind of score.",
 )
 limit_option = click.option(
@@ -95,6 +95,8 @@ def main() -> None:
 
 main.add_command(plan)
 main.add_command(fit)
+main.add_command(fit_scorer)
+main.add_command(rescore_command)
 main.add_command(simulate)
 main.add_command(collect)
 main.add_command(import_command)
@@ -120,7 +122,7 @@ main.add_command(ablate)
 def solve(
     problem: str,
     spec: str,
-    scorer: str,
+    scorer: str | None,
     max_strong_tokens: int | None,
     other_models: bool,
     seed: int,
@@ -135,8 +137,9 @@ def solve(
     if not other_models:
         require_same_models(policies, models)
     prices = read_prices(prices_file) if prices_file else Prices()
-    embedded = load_embedded(models, slots=1, entropy=needs_entropy(policies, scorer))
-    chosen = choose_scorer(policies[0], embedded.scorers[scorer], embedded.scorers)
+    kind = scorer or usual_kind(models)
+    embedded = load_embedded(models, slots=1, entropy=needs_entropy(policies, kind))
+    chosen = choose_scorer(policies[0], embedded.scorer_of(kind), embedded.scorers)
     router = Router(
         embedded.weak,
         embedded.strong,
@@ -198,7 +201,7 @@ def evaluate_command(
     suite: str,
     count: int,
     specs: tuple[str, ...],
-    scorer: str,
+    scorer: str | None,
     exact: bool,
     max_strong_tokens: int | None,
     other_models: bool,
@@ -256,7 +259,7 @@ def run_evaluation(
     out: Path,
     prices_file: Path | None,
     models: Path,
-    scorer: str = "prm",
+    scorer: str | None = None,
     exact: bool = False,
     max_strong_tokens: int | None = None,
     other_models: bool = False,

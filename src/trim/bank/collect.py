@@ -12,7 +12,7 @@ from trim.bank.explorer import Explorer
 from trim.bank.fill import fill
 from trim.bank.identity import Identity, identify_models
 from trim.bank.store import BankStore
-from trim.embedded import SAMPLING, load_embedded
+from trim.embedded import SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput
 from trim.evaluation.evaluate import find_suite
 from trim.evaluation.suites import generate, is_step_right
@@ -27,7 +27,7 @@ def collect(
     seed: int,
     out: Path,
     models: Path,
-    scorer: str = "prm",
+    scorer: str | None = None,
     rollouts: int = ROLLOUTS,
     exact: bool = False,
     progress: Callable[[int], None] = lambda finished: None,
@@ -35,7 +35,8 @@ def collect(
     """Record the first `count` problems of a seed in the bank `out`, or continue to do so.
 
     Args:
-        scorer: the kind of score (`trim.scorers.choice.KINDS`).
+        scorer: the kind of score (`trim.scorers.choice.KINDS`); the models' usual one
+            without any.
         rollouts: solutions a problem may have (`Explorer`).
         exact: repeat every character from run to run (`trim.embedded.load_embedded`).
         progress: called with the number of problems on disk.
@@ -47,14 +48,15 @@ def collect(
     suite = find_suite(suite_name)
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
+    kind = scorer or usual_kind(models)
     identity = Identity(
-        suite.name, seed, identify_models(models, scorer), scorer, SAMPLING, rollouts, exact
+        suite.name, seed, identify_models(models, kind), kind, SAMPLING, rollouts, exact
     )
-    embedded = load_embedded(models, exact=exact, entropy=scorer == "entropy")
+    embedded = load_embedded(models, exact=exact, entropy=kind == "entropy")
     explorer = Explorer(
         embedded.weak,
         embedded.strong,
-        embedded.scorer_of(scorer),
+        embedded.scorer_of(kind),
         rollouts,
         partial(is_step_right, suite),
         seed,

@@ -44,8 +44,7 @@ out_option = click.option(
 @click.option(
     "--scorer",
     type=click.Choice(KINDS),
-    default="prm",
-    show_default=True,
+    show_default="joint where the models' folder has joint.json, else prm",
     help="What scores steps.",
 )
 @click.option(
@@ -66,7 +65,7 @@ def collect(
     count: int,
     seed: int,
     rollouts: int,
-    scorer: str,
+    scorer: str | None,
     exact: bool,
     out: Path,
     models: Path,

@@ -9,8 +9,8 @@ from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import InvalidInput
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Sampling
-from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.choice import KINDS
+from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.grade import GradeScorer
 from trim.scorers.joint import NAME, JointScorer, JointWeights, read_weights
 from trim.scorers.label import LabelScorer
@@ -31,20 +31,25 @@ class EmbeddedModels:
 
     weak: LlamaCppModel
     strong: LlamaCppModel
-    scorer: LabelScorer
+    prm: LabelScorer
     joint: JointWeights | None = None
+
+    @property
+    def scorer(self) -> Scorer:
+        """The one that these models are used with: joint scores if they are fitted."""
+        return JointScorer(self.prm, self.joint) if self.joint else self.prm
 
     @property
     def scorers(self) -> dict[str, Scorer]:
         """A scorer of each kind (`trim.scorers.choice.KINDS`), of `joint` if there are weights."""
         kinds: dict[str, Scorer] = {
-            "prm": self.scorer,
+            "prm": self.prm,
             "logprob": LogProbabilityScorer(),
             "entropy": FirstEntropyScorer(),
             "grade": GradeScorer(self.strong.engine),
         }
         if self.joint:
-            kinds["joint"] = JointScorer(self.scorer, self.joint)
+            kinds["joint"] = self.scorer
         return kinds
 
     def scorer_of(self, kind: str) -> Scorer:
@@ -60,7 +65,7 @@ class EmbeddedModels:
 
 
 def usual_kind(folder: Path) -> str:
-    """The kind of score that the models of a folder are used with: `joint` if it is fitted."""
+    """The kind of score that the models of a folder are used with: joint if it is fitted."""
     return "joint" if (folder / NAME).exists() else "prm"
 
 

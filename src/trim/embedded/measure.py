@@ -111,7 +111,7 @@ def solve_alone(
         [never, strong],
         embedded.weak,
         embedded.strong,
-        embedded.scorer,
+        embedded.prm,
         seed,
         SAMPLING,
     )

@@ -18,6 +18,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import xllamacpp
 
 GGUF_MAGIC = b"GGUF"
+IDLE_CACHE_MIB = 64
+"""For the caches of prompts that no slot works on: llama.cpp would fill 8 GiB a model, and is
+no faster for it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class LlamaCppEngine:
         parameters.cpuparams.n_threads = threads
         parameters.cpuparams_batch.n_threads = threads
         parameters.n_gpu_layers = 0
+        parameters.cache_ram_mib = 0 if exact else IDLE_CACHE_MIB
         parameters.warmup = False
         parameters.verbosity = -1
         self.path = path

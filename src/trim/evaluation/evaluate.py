@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trim.embedded import SAMPLING, load_embedded
+from trim.embedded import SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput
 from trim.evaluation.origin import require_same_models
 from trim.evaluation.plot import plot_curves
@@ -63,7 +63,7 @@ def evaluate(
     prices: Prices,
     models: Path,
     progress: Callable[[int], None] = lambda finished: None,
-    scorer: str = "prm",
+    scorer: str | None = None,
     exact: bool = False,
     max_strong_tokens: int | None = None,
     other_models: bool = False,
@@ -73,7 +73,7 @@ def evaluate(
     Args:
         progress: called with the number of finished problems.
         scorer: the kind of score for policies that are not made for one
-            (`trim.scorers.choice.KINDS`).
+            (`trim.scorers.choice.KINDS`); the models' usual one without any.
         exact: repeat every character from run to run (`trim.embedded.load_embedded`).
         max_strong_tokens: of each policy and problem (`trim.router.Router`).
         other_models: use fitted policies also with models that they were not fitted to.
@@ -83,6 +83,7 @@ def evaluate(
             fitted to other models, or a folder that cannot be written.
     """
     suite = find_suite(suite_name)
+    kind = scorer or usual_kind(models)
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
     if max_strong_tokens is not None and max_strong_tokens < 0:
@@ -99,14 +100,13 @@ def evaluate(
         "n": count,
         "seed": seed,
         "policies": [policy.name for policy in policies],
-        "scorer": scorer,
+        "scorer": kind,
         "exact": exact,
         "version": version("trim"),
     }
     if max_strong_tokens is not None:
         run["max_strong_tokens"] = max_strong_tokens
-    embedded = load_embedded(models, exact=exact, entropy=needs_entropy(policies, scorer))
-    scorers = embedded.scorers
+    embedded = load_embedded(models, exact=exact, entropy=needs_entropy(policies, kind))
     store = TraceStore(out, run)
     try:
         progress(len(store.finished))
@@ -115,10 +115,10 @@ def evaluate(
             policies,
             embedded.weak,
             embedded.strong,
-            scorers[scorer],
+            embedded.scorer_of(kind),
             seed,
             SAMPLING,
-            scorers=scorers,
+            scorers=embedded.scorers,
             max_strong_tokens=max_strong_tokens,
         )
         asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))

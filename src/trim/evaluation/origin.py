@@ -13,8 +13,9 @@ from trim.policies.policy import Policy
 def require_same_models(policies: Iterable[Policy], folder: Path) -> None:
     """Refuse policies that were fitted to other models than those in `folder`.
 
-    Only what a policy depends on counts: both models, and the scorer's where it decides
-    from the scores of a model of its own (the kind `prm`).
+    Only what a policy depends on counts: both models, the scorer's where it decides from
+    the scores of a model of its own (the kinds `prm` and `joint`), and the weights of
+    joint scores.
 
     Raises:
         InvalidInput: one of them was, or a model cannot be read.
@@ -22,10 +23,12 @@ def require_same_models(policies: Iterable[Policy], folder: Path) -> None:
     fitted = [policy for policy in policies if policy.models]
     if not fitted:
         return
-    present = identify_models(folder)
     for policy in fitted:
+        present = identify_models(folder, policy.scorer or "prm")
         differing = [
-            f"{role}.gguf" for role in roles_of(policy) if policy.models.get(role) != present[role]
+            "joint.json" if role == "joint" else f"{role}.gguf"
+            for role in roles_of(policy)
+            if policy.models.get(role) != present[role]
         ]
         if differing:
             verb = "differs" if len(differing) == 1 else "differ"
@@ -37,5 +40,5 @@ def require_same_models(policies: Iterable[Policy], folder: Path) -> None:
 
 def roles_of(policy: Policy) -> tuple[str, ...]:
     """The models that a fitted policy depends on."""
-    graded = policy.needs_scores and policy.scorer in (None, "prm")
-    return ("weak", "strong", "scorer") if graded else ("weak", "strong")
+    of_scorer = {None: ("scorer",), "prm": ("scorer",), "joint": ("scorer", "joint")}
+    return ("weak", "strong", *(of_scorer.get(policy.scorer, ()) if policy.needs_scores else ()))

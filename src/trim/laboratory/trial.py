@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trim.embedded import FOLDER, SAMPLING, load_embedded
+from trim.embedded import FOLDER, SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import Figures
 from trim.evaluation.evaluate import find_suite, policies_for
@@ -82,7 +82,8 @@ class Trial:
         suite: name of the suite.
         count, seed: of its problems; the seed is that of the sampling as well.
         models: folder of the models.
-        scorer: the kind of score (`trim.scorers.choice.KINDS`).
+        scorer: the kind of score (`trim.scorers.choice.KINDS`); the models' usual one
+            without any.
         sigma: noise that is added to the scores of that kind (`NoisyScorer`).
     """
 
@@ -90,7 +91,7 @@ class Trial:
     count: int
     seed: int = 0
     models: Path = FOLDER
-    scorer: str = "prm"
+    scorer: str | None = None
     sigma: float = 0.0
 
     def run(
@@ -112,16 +113,17 @@ class Trial:
         policies = policies_for([*ALONE, *specs], suite, problems)
         require_same_models(policies, self.models)
         names = [policy.name for policy in policies]
-        embedded = load_embedded(self.models, entropy=needs_entropy(policies, self.scorer))
-        scorers = embedded.scorers
+        kind = self.scorer or usual_kind(self.models)
+        embedded = load_embedded(self.models, entropy=needs_entropy(policies, kind))
+        scorers = {**embedded.scorers, kind: embedded.scorer_of(kind)}
         if self.sigma:
-            scorers[self.scorer] = NoisyScorer(scorers[self.scorer], self.sigma)
+            scorers[kind] = NoisyScorer(scorers[kind], self.sigma)
         run = {
             "suite": suite.name,
             "n": self.count,
             "seed": self.seed,
             "policies": names,
-            "scorer": scorers[self.scorer].name,
+            "scorer": scorers[kind].name,
             "version": version("trim"),
         }
         store = TraceStore(folder, run)
@@ -132,7 +134,7 @@ class Trial:
                 policies,
                 embedded.weak,
                 embedded.strong,
-                scorers[self.scorer],
+                scorers[kind],
                 self.seed,
                 SAMPLING,
                 scorers=scorers,

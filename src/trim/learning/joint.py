@@ -58,4 +58,5 @@ def fit_joint(groups: Sequence[tuple[Signals, bool]], models: Mapping[str, str])
         return float(PENALTY * weights @ weights - likelihood)
 
     found = minimize(loss, np.array([1.0, 1.0, 1.0]), method="L-BFGS-B")
-    return JointWeights(*(found.x / scale).tolist(), models)
+    intercept, prm, log_probability = (found.x / scale).tolist()
+    return JointWeights(intercept, prm, log_probability, models)

@@ -53,7 +53,7 @@ def unroll(
     origin: list[int] = [0]
     past: list[tuple[tuple[float, float], ...]] = [()]
     pointers: tuple[list[int], list[int]] = ([], [])
-    copies = {(0, ()): 0}
+    copies: dict[tuple[int, tuple[tuple[float, float], ...]], int] = {(0, ()): 0}
     first = {0: 0}
     for place, node in enumerate(origin):
         for pointer, (to, of_step) in zip(pointers, ways, strict=True):

@@ -118,13 +118,15 @@ def read_weights(path: Path) -> JointWeights:
             " fit it anew with `trim fit-scorer`"
         )
     try:
-        figures = [float(record[name]) for name in ("intercept", "prm", "log_probability")]
+        intercept, prm, log_probability = (
+            float(record[name]) for name in ("intercept", "prm", "log_probability")
+        )
         models = {str(role): str(digest) for role, digest in record["models"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged(path) from error
-    if not all(map(math.isfinite, figures)):
+    if not all(map(math.isfinite, (intercept, prm, log_probability))):
         raise damaged(path)
-    return JointWeights(*figures, models)
+    return JointWeights(intercept, prm, log_probability, models)
 
 
 def damaged(path: Path) -> InvalidInput:
