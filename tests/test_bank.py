@@ -116,9 +116,12 @@ def test_a_forest_shows_at_each_node_what_the_router_would(name, decisions):
     assume(len(recorded.nodes) > 2)
     forest = plant([recorded.tree])
     passed, _ = walk(recorded, decisions)
-    for depth, place in enumerate(passed, start=1):
+    place = 0
+    for depth in range(1, len(passed) + 1):
         shown = forest.scores[place, :depth], forest.tokens[place, :depth]
         assert tuple(map(tuple, shown)) == known(recorded, passed[:depth], decisions)
+        way = forest.regenerate_to if decisions[depth - 1] else forest.continue_to
+        place = way[place]
 
 
 def test_a_tree_of_one_node_is_a_forest():
@@ -237,7 +240,7 @@ def test_the_same_step_is_scored_once():
     assert asked == [Prefix("q", ("a",)), Prefix("q", ("a", "b"))]
 
 
-def test_a_step_that_scores_otherwise_by_its_author_is_not_merged():
+def test_a_step_that_scores_otherwise_by_its_author_is_merged_and_taken_apart():
     class ByAuthor:
         name = "author"
 
@@ -252,8 +255,11 @@ def test_a_step_that_scores_otherwise_by_its_author_is_not_merged():
         return ScriptedModel(write)
 
     recorded = explore("x", weak=says(0.25), strong=says(0.75), scorer=ByAuthor())
-    assert sorted(node.step for node in recorded.nodes) == [1, 2, 2, 3, 3, 3, 3]
+    assert [node.step for node in recorded.nodes] == [1, 2, 3]
+    assert recorded.nodes[0].draft_log_probability == 0.25
+    assert recorded.nodes[0].strong_log_probability == 0.75
     forest = plant([recorded.tree])
+    assert sorted(forest.step) == [1, 2, 2, 3, 3, 3, 3]
     assert sorted(map(tuple, forest.scores[forest.step == 3][:, :2])) == [
         (0.25, 0.25),
         (0.25, 0.75),

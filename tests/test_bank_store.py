@@ -157,7 +157,7 @@ def test_no_bank_and_an_empty_one_are_said(tmp_path):
         read_bank(tmp_path / "new")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "sampling": {}}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "sampling": {}}'])
 def test_a_damaged_description_is_said(tmp_path, text):
     filled(tmp_path)
     (tmp_path / "bank.json").write_text(text)
@@ -168,7 +168,7 @@ def test_a_damaged_description_is_said(tmp_path, text):
 def test_another_version_is_said(tmp_path):
     filled(tmp_path)
     record = json.loads((tmp_path / "bank.json").read_text())
-    (tmp_path / "bank.json").write_text(json.dumps({**record, "format": 2}))
+    (tmp_path / "bank.json").write_text(json.dumps({**record, "format": 1}))
     with pytest.raises(InvalidInput, match="another version"):
         read_bank(tmp_path)
 

@@ -649,9 +649,9 @@ def test_each_is_given_the_scorer_that_it_is_made_for():
         choose_scorer(SpecReason(7), "default", {})
 
 
-def test_confidence_is_asked_for_where_something_needs_it():
+def test_entropies_are_asked_for_where_something_needs_them():
     table = table_of((0.5,), (1,))
-    assert needs_entropy([AutoMix(table, 0)], "prm")
-    assert not needs_entropy([AutoMixPRM(table, 0), SpecReason(7), Cascade(0.5)], "prm")
+    assert not needs_entropy([AutoMix(table, 0), AutoMixPRM(table, 0), SpecReason(7)], "prm")
     assert needs_entropy([Cascade(0.5)], "entropy")
-    assert not needs_entropy(parse_policies("weak"), "logprob")
+    assert not needs_entropy([Cascade(0.5)], "logprob")
+    assert not needs_entropy(parse_policies("weak"), "entropy")

@@ -20,6 +20,7 @@ class StepScorer:
 
     def __init__(self, scorer: Scorer) -> None:
         self.name = scorer.name
+        self.reads_confidence: bool = getattr(scorer, "reads_confidence", True)
         self._shared = SharedScorer(scorer)
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:

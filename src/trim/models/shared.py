@@ -31,16 +31,21 @@ class SharedModel:
 
 
 class SharedScorer:
-    """The same for a scorer."""
+    """The same for a scorer.
+
+    The same text of two authors is scored once where the scorer says that it only reads
+    (`reads_confidence` is False); one that says nothing may ask how sure each author was.
+    """
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
         self.name = scorer.name
+        self.reads_confidence: bool = getattr(scorer, "reads_confidence", True)
         self._scores: dict[tuple[Any, ...], asyncio.Task[Scores]] = {}
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        # The same text of two authors is scored once, unless a scorer may ask how sure each was.
-        key = (trace, *((step.log_probability, step.first_entropy) for step in written))
+        told = ((step.log_probability, step.first_entropy) for step in written)
+        key = (trace, *told) if self.reads_confidence else (trace, len(written))
         if key not in self._scores:
             self._scores[key] = asyncio.ensure_future(self.scorer.score(trace, written))
         return await asyncio.shield(self._scores[key])

@@ -33,6 +33,7 @@ class GradeScorer:
     """
 
     name = "grade"
+    reads_confidence = False
 
     def __init__(self, engine: LlamaCppEngine) -> None:
         self.engine = engine

@@ -19,6 +19,8 @@ class LabelScorer:
     The score is p(+) / (p(+) + p(-)), the probability that the newest step is right.
     """
 
+    reads_confidence = False
+
     def __init__(self, engine: LlamaCppEngine, name: str) -> None:
         self.engine = engine
         self.name = name

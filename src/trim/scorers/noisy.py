@@ -37,6 +37,10 @@ class NoisyScorer:
         check_sigma(self.sigma)
 
     @property
+    def reads_confidence(self) -> bool:
+        return getattr(self.scorer, "reads_confidence", True)
+
+    @property
     def name(self) -> str:
         return f"{self.scorer.name}+noise:{self.sigma:g}"
 
