@@ -10,7 +10,7 @@ import click
 from trim.bank.bank import read_bank
 from trim.errors import InvalidInput
 from trim.files import write_atomically
-from trim.learning.rivals import FAMILIES, SCORE_OF, fit_rival
+from trim.learning.rivals import FAMILIES, SCORES_OF, fit_rival
 
 
 @click.command("fit-rival")
@@ -25,15 +25,16 @@ from trim.learning.rivals import FAMILIES, SCORE_OF, fit_rival
 def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     """Fit a rival to how each model alone solved the problems of a BANK.
 
-    automix needs a bank of `trim collect --scorer logprob`, automix-prm one of --scorer prm;
-    docs/rivals.md says what they are.
+    automix needs a bank of `trim collect --scorer logprob`, automix-prm one of --scorer joint or
+    prm; docs/rivals.md says what they are.
     """
     recorded = read_bank(bank)
-    needed = SCORE_OF.get(family, recorded.identity.scorer)
-    if recorded.identity.scorer != needed:
+    kind = recorded.identity.scorer
+    needed = SCORES_OF.get(family, (kind,))
+    if kind not in needed:
         raise InvalidInput(
-            f"{bank}: its steps have scores of the kind {recorded.identity.scorer!r}, and"
-            f" {family} needs {needed!r}: collect a bank with --scorer {needed}"
+            f"{bank}: its steps have scores of the kind {kind!r}, and {family} needs"
+            f" {' or '.join(map(repr, needed))}: collect a bank with --scorer {needed[0]}"
         )
     problems = recorded.solved_alone()
     record = {

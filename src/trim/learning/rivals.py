@@ -15,10 +15,10 @@ from trim.policies.classifier import classifier_record
 from trim.policies.embedding import embedding_record
 from trim.policies.verdict import Verdict, verdict
 
-SCORE_OF = {"automix": "logprob", "automix-prm": "prm"}
-"""The kind of score that the weak solutions of a family must have."""
+SCORES_OF = {"automix": ("logprob",), "automix-prm": ("joint", "prm")}
+"""The kinds of score that the weak solutions of a family may have."""
 VERDICT_OF = {"automix": Verdict.MEAN, "automix-prm": Verdict.LOWEST}
-FAMILIES = ("classifier", "classifier-embedding", *SCORE_OF)
+FAMILIES = ("classifier", "classifier-embedding", *SCORES_OF)
 LEAST_PROBLEMS = 20
 """Fewer tell nothing about how often a model is right."""
 

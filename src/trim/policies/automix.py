@@ -6,12 +6,14 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from trim.errors import InvalidInput
 from trim.policies.files import numbers, read_models, read_record, wrong_content
 from trim.policies.fitted import FittedPolicy
 from trim.policies.policy import Action, Observation
 from trim.policies.verdict import Verdict, solution_verdict
+from trim.scorers.choice import KINDS
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,14 @@ class AutoMix(FittedPolicy):
 
     Attributes:
         price: lambda, right answers that a strong token must bring, from 0 up.
+        scorer: the kind of score that the table was fitted to.
     """
+
+    family: ClassVar[str] = "automix"
 
     table: VerifierTable
     price: float
-
-    family = "automix"
-    scorer = "logprob"
+    scorer: str = "logprob"
 
     @property
     def name(self) -> str:
@@ -81,11 +84,13 @@ class AutoMix(FittedPolicy):
         return Action.RESTART if self.table.escalates(value, self.price) else Action.CONTINUE
 
 
+@dataclass(frozen=True)
 class AutoMixPRM(AutoMix):
-    """The same with the process reward model as its verifier."""
+    """The same with the process reward model as its verifier, or joint scores."""
 
-    family = "automix-prm"
-    scorer = "prm"
+    family: ClassVar[str] = "automix-prm"
+
+    scorer: str = "prm"
 
 
 def automix_record(family: str, table: VerifierTable) -> dict[str, Any]:
@@ -118,5 +123,10 @@ def read_automix(kind: type[AutoMix], path: Path, prices: tuple[float, ...] = ()
         raise wrong_content(path, family) from error
     if not table.is_sound():
         raise wrong_content(path, family)
+    scorer = record.get("scorer", kind.scorer)
+    if scorer not in KINDS:
+        raise InvalidInput(f"{path}: fitted to scores {scorer!r}; known: {', '.join(KINDS)}")
     models = read_models(path, family, record)
-    return [kind(table, price, models=models) for price in prices or table.prices() or (0.0,)]
+    return [
+        kind(table, price, scorer, models=models) for price in prices or table.prices() or (0.0,)
+    ]
