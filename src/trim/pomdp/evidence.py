@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from trim.bank.bank import Bank
+from trim.bank.record import Rollout
 from trim.bank.tree import Node
 from trim.pomdp.trajectory import Trajectory
 
@@ -19,12 +20,14 @@ class Evidence:
         judged: by the strong model, and right, of steps after right steps alone.
         lengths: steps of solutions.
         strong_tokens: of steps that the strong model wrote.
+        recovered: of solutions with a wrong step: whether the answer is right all the same.
     """
 
     examples: list[tuple[int, float, float]] = field(default_factory=list)
     judged: list[tuple[bool, bool]] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     strong_tokens: list[int] = field(default_factory=list)
+    recovered: list[bool] = field(default_factory=list)
 
 
 def evidence_of(trajectories: Iterable[Trajectory]) -> Evidence:
@@ -33,6 +36,8 @@ def evidence_of(trajectories: Iterable[Trajectory]) -> Evidence:
         evidence.examples.extend(trajectory.examples())
         evidence.judged.extend(trajectory.judged())
         evidence.lengths.append(len(trajectory.scores))
+        if trajectory.first_error is not None:
+            evidence.recovered.append(trajectory.correct)
         evidence.strong_tokens.extend(
             count
             for count, strong in zip(trajectory.tokens, trajectory.by_strong, strict=True)
@@ -52,6 +57,9 @@ def evidence_of_bank(bank: Bank) -> Evidence:
     for problem in bank.problems:
         collect_labels(problem.nodes, evidence)
         evidence.lengths.extend(len(rollout.nodes) for rollout in problem.rollouts)
+        evidence.recovered.extend(
+            rollout.correct for rollout in problem.rollouts if has_error(problem.nodes, rollout)
+        )
     return evidence
 
 
@@ -77,6 +85,13 @@ def collect_labels(nodes: Sequence[Node], evidence: Evidence) -> None:
                 evidence.judged.append((by_strong, right))
             if child >= 0:
                 reached.setdefault(child, (sound and right, min(lowest, score)))
+
+
+def has_error(nodes: Sequence[Node], rollout: Rollout) -> bool:
+    return any(
+        (nodes[node].strong_right if strong else nodes[node].draft_right) is False
+        for node, strong in zip(rollout.nodes, rollout.regenerate, strict=True)
+    )
 
 
 def solutions_of(bank: Bank) -> Iterator[Trajectory]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,6 +33,7 @@ def fit_evidence(
 
     A next-step accuracy is the share of right ones among the steps that a model wrote after
     right steps alone; the hazard is of all solutions; `tokens` are of the strong model's.
+    Beyond the method, errors that do no harm are counted where labels tell them (`recovery`).
 
     Args:
         of: names of models and scorer, see `PomdpModel`.
@@ -54,8 +56,15 @@ def fit_evidence(
     weak, strong_accuracy = (
         min(accuracy, 1 - 0.5 / len(evidence.judged)) for accuracy in accuracies
     )
-    process = method_process(
-        weak, strong_accuracy, hazard_of(evidence.lengths), float(np.mean(evidence.strong_tokens))
+    process = replace(
+        method_process(
+            weak,
+            strong_accuracy,
+            hazard_of(evidence.lengths),
+            float(np.mean(evidence.strong_tokens)),
+        ),
+        # One more wrong answer than there was: of few solutions not all are believed in.
+        recovery=sum(evidence.recovered) / (len(evidence.recovered) + 1),
     )
     observations = fit_observations(np.array(evidence.examples, dtype=np.float64).reshape(-1, 3))
     return PomdpModel(process, observations, belief, of or {})

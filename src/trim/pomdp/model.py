@@ -22,7 +22,10 @@ VERSION = 1
 DIGITS = 7
 """Significant digits of probabilities in the file."""
 
-STEP_PRICES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03, 0.015, 0.005)
+STEP_PRICES = (
+    *(0.9, 0.8, 0.7, 0.64, 0.58, 0.53, 0.48, 0.44, 0.4, 0.35, 0.3, 0.25),
+    *(0.18, 0.12, 0.08, 0.05, 0.03, 0.015, 0.005, 0.0015, 0.0005),
+)
 """The usual sweep: right answers that rewriting a step of mean length has to be worth."""
 
 
@@ -70,6 +73,7 @@ def write_model(path: Path, model: PomdpModel) -> None:
         "redrafting": process.redrafting.tolist(),
         "hazard": process.hazard.tolist(),
         "tokens": process.tokens,
+        "recovery": process.recovery,
         "pairs": rounded(observations.pairs),
         "newest": rounded(observations.newest),
         "edges": observations.newest_edges.tolist(),
@@ -103,7 +107,14 @@ def read_model(path: Path) -> PomdpModel:
             np.array(record[name], dtype=np.float64) for name in names
         )
         of = {str(role): str(name) for role, name in record["of"].items()}
-        process = Process(drafting, rewriting, redrafting, hazard, float(record["tokens"]))
+        process = Process(
+            drafting,
+            rewriting,
+            redrafting,
+            hazard,
+            float(record["tokens"]),
+            float(record.get("recovery", 0)),
+        )
         observations = Observations(pairs, newest, edges)
         return PomdpModel(process, observations, Belief(record["belief"]), of)
     except (AttributeError, KeyError, TypeError, ValueError, InvalidInput) as error:

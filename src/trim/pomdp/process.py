@@ -37,6 +37,8 @@ class Process:
         hazard: (31,) h(t), probability that step t is the last one if there is one;
             h(30) = 1.
         tokens: mean tokens of a step that the strong model writes.
+        recovery: P(answer right | a kept step is wrong), in [0, 1): wrong values that meet the
+            right ones again. 0 in the method.
     """
 
     drafting: Floats
@@ -44,6 +46,7 @@ class Process:
     redrafting: Floats
     hazard: Floats
     tokens: float
+    recovery: float = 0.0
 
     def __post_init__(self) -> None:
         for table in (self.drafting, self.rewriting, self.redrafting):
@@ -64,6 +67,8 @@ class Process:
             )
         if not 0 < self.tokens < np.inf:
             raise InvalidInput(f"tokens {self.tokens}: a step has more than 0 tokens")
+        if not 0 <= self.recovery < 1:
+            raise InvalidInput(f"recovery {self.recovery}: a probability from 0 to below 1")
 
     @cached_property
     def start(self) -> Floats:
@@ -79,8 +84,12 @@ class Process:
 
     @cached_property
     def finishing(self) -> tuple[Floats, Floats]:
-        """(3,) each: P(the solution is right | state) if the last draft is kept or rewritten."""
-        return np.array([1.0, 0.0, 0.0]), self.rewriting[:, 0]
+        """(3,) each: P(the answer is right | state) if the last draft is kept or rewritten."""
+        return self.answered(np.array([1.0, 0.0, 0.0])), self.answered(self.rewriting[:, 0])
+
+    def answered(self, sound: Floats) -> Floats:
+        """P(the answer is right) from P(all kept steps are right), of any shape."""
+        return np.asarray(sound + (1 - sound) * self.recovery)
 
     @property
     def paired(self) -> bool:

@@ -152,9 +152,9 @@ class PlanRule:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of each problem: whether it was solved, and the steps that were rewritten, (n,)."""
+    """Of each problem: P(it is solved), and the steps that were rewritten, (n,)."""
 
-    right: Booleans
+    right: Floats
     rewrites: NDArray[np.int64]
 
 
@@ -162,7 +162,7 @@ def run(model: PomdpModel, rule: Rule, draws: Draws, draw: Draw) -> Outcome:
     """Solve all problems with one router."""
     process = model.process
     count = len(draws.lengths)
-    right, rewrites = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
+    right, rewrites = np.zeros(count), np.zeros(count, dtype=np.int64)
     active = np.arange(count)
     state = next_state(np.zeros(count, dtype=np.int64), process.drafting, draws.draft[:, 0])
     belief, lowest = np.tile(process.start, (count, 1)), np.ones(count)
@@ -176,7 +176,7 @@ def run(model: PomdpModel, rule: Rule, draws: Draws, draw: Draw) -> Outcome:
         rewritten = next_state(state, process.rewriting, draws.rewrite[active, t])
         kept = np.where(chosen, rewritten, state)
         rewrites[active] += chosen
-        right[active[last]] = kept[last] == 0
+        right[active[last]] = process.answered(np.asarray(kept[last] == 0, dtype=np.float64))
 
         seen_lowest, replaced = sampler.scores(rewritten, lowest, draws.kept_score[active, t])
         after = believe(rule.filter, belief @ process.rewriting, seen_lowest, replaced)
