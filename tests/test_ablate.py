@@ -253,7 +253,7 @@ def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     assert min(drafts) <= thresholds[0] < np.quantile(drafts, 0.01)
     assert len(thresholds) >= 16
     runs = [json.loads((tmp_path / f"sigma-{s}" / "run.json").read_text()) for s in (0, 3)]
-    assert [run["scorer"] for run in runs] == ["trim-scorer", "trim-scorer+noise:3"]
+    assert [run["scorer"] for run in runs] == ["joint", "joint+noise:3"]
     assert any("agg is left out" in note for note in page.notes)
     other = Bank(bank.identity, bank.problems[:-1])
     with pytest.raises(InvalidInput, match="another bank"):
@@ -323,6 +323,7 @@ def test_a_bank_of_other_models_is_refused(tmp_path, bank):
     models.mkdir()
     for name in ("weak", "strong", "scorer"):
         (models / f"{name}.gguf").write_bytes((FOLDER / f"{name}.gguf").read_bytes())
+    (models / "joint.json").write_bytes((FOLDER / "joint.json").read_bytes())
     (models / "weak.gguf").write_bytes(b"other")
     folder = tmp_path / "bank"
     collect("chain", 1, 3, folder, FOLDER, rollouts=3)

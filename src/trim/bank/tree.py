@@ -20,15 +20,15 @@ class Node:
     Attributes:
         step: number of the step under decision, from 1.
         draft, draft_score, draft_tokens: the weak model's step; its score is in [0, 1].
-        draft_log_probability: mean over its tokens, in nats; None where it is not known.
         draft_right: whether the suite's checker accepts it; None where there is no checker.
         draft_ends: whether the solution ends with this draft, kept or rewritten.
         strong: the strong model's step; None where it was not asked, or had no room.
         strong_score: its score in [0, 1] after the same prefix; None where it has none.
-        strong_log_probability: as for the draft; None without a strong step.
         strong_tokens, strong_right: as for the draft; 0 and None without a strong step.
         continue_to, regenerate_to: index of the node that the action leads to, or
             LEAF_RIGHT, LEAF_WRONG or UNKNOWN (`trim.learning.forest`).
+        draft_log_probability, strong_log_probability: mean over the tokens of each, in nats;
+            None where it is not known.
     """
 
     step: int
@@ -36,15 +36,15 @@ class Node:
     draft_score: float
     draft_tokens: int
     draft_right: bool | None = None
-    draft_log_probability: float | None = None
     draft_ends: bool = False
     strong: str | None = None
     strong_score: float | None = None
     strong_tokens: int = 0
     strong_right: bool | None = None
-    strong_log_probability: float | None = None
     continue_to: int = UNKNOWN
     regenerate_to: int = UNKNOWN
+    draft_log_probability: float | None = None
+    strong_log_probability: float | None = None
 
 
 @dataclass(frozen=True)
