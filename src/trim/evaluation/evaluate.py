@@ -126,7 +126,7 @@ def evaluate(
         store.close()
     solved = group_by_policy(store.read(), [problem.id for problem in problems])
     # What is predicted knows of no limit.
-    predicted = predictions_for(specs, scorer) if max_strong_tokens is None else []
+    predicted = predictions_for(specs, kind) if max_strong_tokens is None else []
     summary = summarise(suite.name, seed, solved, prices, predicted)
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
