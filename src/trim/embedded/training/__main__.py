@@ -2,7 +2,8 @@
 
 Tokenizer, weak model, strong model, rollouts, scorer, weights of joint scores, in this order;
 what exists in the folder already is kept, so an interrupted run continues. Ends with the
-files in `build/models`, to be measured with `python -m trim.embedded.measure --models build/models`.
+files in `build/models`, to be measured with `python -m trim.embedded.measure
+--models build/models`.
 """
 
 from __future__ import annotations
