@@ -47,6 +47,9 @@ RULES = [
         (r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])", ""),
         (r"\\(ge|le)(?:q|qslant)?(?![A-Za-z])", r"\\\1q"),
         (r"\\operatorname\s*\{([A-Za-z]+)\}", r"\\\1 "),
+        (r"\\a(sin|cos|tan)(?![A-Za-z])", r"\\arc\1"),
+        # `9i` is a variable to math-verify, and `9 i` is not.
+        (r"(?<=\d)i(?![A-Za-z])", " i"),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
         (r"(\\frac\{[^{}]*\})\s*(\d)", r"\1{\2}"),

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from functools import lru_cache
 from typing import Any
+
+MISREAD = (
+    (re.compile(r"\\gamma(?![A-Za-z])"), r"\\kappa_9 "),
+    (re.compile(r"(?<![A-Za-z])E(?=_)"), r"\\Xi "),
+)
+"""Variables that math-verify takes for constants or cannot read, and other letters for them."""
 
 
 def same_formula(answer: str, reference: str) -> bool:
@@ -29,6 +36,8 @@ def parse(formula: str) -> list[Any]:
     normal = NormalizationConfig(units=False, malformed_operators=True, nits=True)
     extraction = math_verify.LatexExtractionConfig(normalization_config=normal)
     latex = formula.replace("⦃", r"\{").replace("⦄", r"\}")
+    for pattern, letter in MISREAD:
+        latex = pattern.sub(letter, latex)
     found = math_verify.parse(f"${latex}$", [extraction], parsing_timeout=None)
     # Its last entry is the text, which counts where the formula could not be read; texts have
     # been compared before.
