@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from trim.evaluation.grading.latex import clean
-from trim.evaluation.grading.mathematics import PRECISION
 from trim.evaluation.grading.number import Number, read_number
 from trim.evaluation.grading.parts import split_name
 
@@ -25,7 +24,7 @@ class Amount:
     def grade(self, answer: str | None, reference: str) -> bool:
         mine = None if answer is None else read_amount(answer)
         right = read_amount(reference.rpartition("####")[2])
-        return bool(mine and right and mine.equals(right, PRECISION, Fraction(0)))
+        return bool(mine and right and mine.equals(right, Fraction(0), Fraction(0)))
 
 
 def read_amount(text: str) -> Number | None:

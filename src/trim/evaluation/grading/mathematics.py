@@ -39,7 +39,7 @@ class Mathematics:
         relative: part of the reference by which a number may differ from it where one of the
             two is rounded.
         absolute: by how much any number may differ.
-        letters: whether single letters after a number are units.
+        letters: whether single letters after a number are units, in answers.
         formulas: whether an answer is the reference, for what is left.
     """
 
@@ -61,20 +61,12 @@ class Mathematics:
             return read_letter(answer) == read_letter(reference)
         if WORD.fullmatch(reference):
             return word(answer) == word(reference)
-        right = self.number(reference)
-        if right and (mine := self.number(answer)):
+        right = number_of(reference)
+        if right and (mine := number_of(answer, self.letters)):
             return mine.equals(right, self.relative, self.absolute)
         if (digits := BASED.fullmatch(answer)) and (based := BASED.fullmatch(reference)):
             return digits.groups() == based.groups()
         return self.same_parts(split_list(answer), split_list(reference))
-
-    def number(self, text: str) -> Number | None:
-        value = split_name(text)[1]
-        return (
-            read_number(text)
-            or read_number(value)
-            or read_number(without_unit(value, self.letters))
-        )
 
     def same_parts(self, answers: Sequence[str], references: Sequence[str]) -> bool:
         """Compare lists, of which one may be a single answer in brackets."""
@@ -132,6 +124,12 @@ class Mathematics:
                 return False
             left.remove(found)
         return True
+
+
+def number_of(text: str, letters: bool = False) -> Number | None:
+    """The number that a text is, without its name and its unit (`without_unit`)."""
+    value = split_name(text)[1]
+    return read_number(text) or read_number(value) or read_number(without_unit(value, letters))
 
 
 def word(text: str) -> str:

@@ -9,13 +9,15 @@ from fractions import Fraction
 PLAIN = r"(?:\d+(?:\.\d*)?|\.\d+)"
 SIGNED = rf"[+-]?{PLAIN}"
 EXPONENT = r"\{?([+-]?\d{1,3})\}?"
-INTEGRAL = re.compile(r"[+-]?\d+")
 SCIENTIFIC = re.compile(
     rf"(?:({SIGNED})(?:\\times|\\cdot|\*|x)|([+-]?))10\^{EXPONENT}|({SIGNED})[eE]([+-]?\d{{1,3}})"
 )
 FRACTION = re.compile(rf"([+-]?)(?:\\frac\{{({SIGNED})\}}\{{({SIGNED})\}}|({PLAIN})/({PLAIN}))")
 MIXED = re.compile(r"([+-]?)(\d+) ?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<= )(\d+)/(\d+))")
 THOUSANDS = re.compile(r"([+-]?)([1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?)")
+SPACES = re.compile(r"\s+(?!\d)|(?<![\d,])\s+")
+"""Those that part no two numbers: `5, 100` is a list."""
+
 LONGEST = 300
 """Characters; what is longer is no number that an answer needs."""
 
@@ -26,8 +28,8 @@ class Number:
 
     Attributes:
         value: exactly what is written.
-        rounded: whether it is written with a decimal point or a power of ten, so that it may
-            stand for a number near it.
+        rounded: whether it is written with decimals or a power of ten, so that it may stand for
+            a number near it.
         percent: whether a percent sign follows; `value` is then what stands before it.
     """
 
@@ -67,7 +69,7 @@ def read_number(text: str) -> Number | None:
     text = text.strip()
     percent = text.endswith("%")
     text = text.removesuffix("%").strip()
-    found = read_mixed(text) or read_compact(re.sub(r"\s+(?!\d)|(?<!\d)\s+", "", text))
+    found = read_mixed(text) or read_compact(SPACES.sub("", text))
     return Number(found.value, found.rounded, percent) if found else None
 
 
@@ -86,7 +88,8 @@ def read_compact(text: str) -> Number | None:
     if match := THOUSANDS.fullmatch(text):
         text = match.group(0).replace(",", "")
     if re.fullmatch(SIGNED, text):
-        return Number(Fraction(text.rstrip(".")), rounded=not INTEGRAL.fullmatch(text.rstrip(".")))
+        value = Fraction(text.rstrip("."))
+        return Number(value, rounded=value.denominator != 1)
     if match := SCIENTIFIC.fullmatch(text):
         mantissa, sign, power, other_mantissa, other_power = match.groups()
         if power is None:
