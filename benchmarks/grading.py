@@ -77,7 +77,8 @@ def solution_answer(name: str, record: Record, problem: Problem) -> str:
 
 
 def spaced(answer: str) -> str:
-    return re.sub(r"([-+=,])", r" \1 ", answer)
+    """With spaces around signs, but for commas of thousands: `5 , 100` is a list."""
+    return re.sub(r"([-+=]|,(?!\d{3}(?!\d)))", r" \1 ", answer)
 
 
 def display_fractions(answer: str) -> str:
