@@ -169,7 +169,7 @@ def evaluate(
         grading.close()
     solved = group_by_policy(store.read(), [problem.id for problem in problems])
     # What is predicted knows of no limit.
-    predicted = predictions_for(specs, scorer) if max_strong_tokens is None else []
+    predicted = predictions_for(specs, kind) if max_strong_tokens is None else []
     summary = summarise(problem_set.name, seed, solved, prices, predicted)
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
