@@ -41,7 +41,7 @@ from trim.terminal import (
     show_warnings,
 )
 
-DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.1,0.5,0.7,0.8,0.85,0.9,0.95")
+DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
 
 
 class TrimGroup(click.Group):
@@ -255,9 +255,9 @@ def demo(out: Path, models: Path) -> None:
     """Solve one hard problem live, then run a small evaluation."""
     console = Console(highlight=False)
     embedded = load_embedded(models, slots=1)
-    (policy,) = parse_policies("thr:0.85")
+    (policy,) = parse_policies("thr:0.5")
     router = Router(embedded.weak, embedded.strong, embedded.scorer, policy, SAMPLING)
-    problem = next(generate_problems(find_suite("chain-hard"), 1, seed=2026))
+    problem = next(generate_problems(find_suite("chain-hard"), 1, seed=1))
     console.print(f"[bold]{problem.question}[/bold]\n")
     show_events(console, router.events(problem.question), Prices())
     console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")

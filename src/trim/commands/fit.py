@@ -8,6 +8,7 @@ import click
 
 from trim.bank.bank import read_bank
 from trim.errors import InvalidInput
+from trim.learning.belief import best_belief
 from trim.pomdp.belief import Belief
 from trim.pomdp.evidence import evidence_of_bank
 from trim.pomdp.fit import fit_evidence
@@ -25,8 +26,7 @@ file_type = click.Path(path_type=Path)
 @click.option(
     "--belief",
     type=click.Choice([str(kind) for kind in Belief]),
-    default=str(Belief.NEWEST),
-    show_default=True,
+    show_default="the one that does best on the bank; newest where it has no rewritten steps",
     help="How the router comes to its belief: the method's, or a filter over the whole trace.",
 )
 @click.option("--weak-accuracy", type=float, help="With a CSV: p_w, right steps of the weak.")
@@ -36,7 +36,7 @@ file_type = click.Path(path_type=Path)
 def fit(
     examples: Path,
     out: Path,
-    belief: str,
+    belief: str | None,
     weak_accuracy: float | None,
     strong_accuracy: float | None,
     hazard: Path | None,
@@ -48,6 +48,7 @@ def fit(
     (state,min_previous_score,current_score), which needs the four figures that only a bank
     can tell.
     """
+    kind = Belief(belief) if belief else Belief.NEWEST
     if examples.suffix == ".csv":
         if weak_accuracy is None or strong_accuracy is None or hazard is None or tokens is None:
             raise InvalidInput(
@@ -55,16 +56,19 @@ def fit(
                 " --tokens as well"
             )
         process = method_process(weak_accuracy, strong_accuracy, read_hazard(hazard), tokens)
-        model = PomdpModel(process, fit_observations(read_examples(examples)), Belief(belief))
+        model = PomdpModel(process, fit_observations(read_examples(examples)), kind)
     else:
         if any(value is not None for value in (weak_accuracy, strong_accuracy, hazard, tokens)):
             raise InvalidInput(f"{examples}: a bank tells accuracies, hazard and tokens by itself")
         bank = read_bank(examples)
         of = {**bank.identity.models, "kind": bank.identity.scorer}
-        model = fit_evidence(evidence_of_bank(bank), of, Belief(belief))
+        if belief is None:
+            kind = best_belief(bank)
+        model = fit_evidence(evidence_of_bank(bank), of, kind)
     write_model(out, model)
     fitted = model.process
     click.echo(
         f"{out}: next-step accuracy {fitted.drafting[0, 0]:.4f} weak,"
-        f" {fitted.rewriting[0, 0]:.4f} strong, {fitted.tokens:.1f} tokens a rewrite"
+        f" {fitted.rewriting[0, 0]:.4f} strong, {fitted.tokens:.1f} tokens a rewrite,"
+        f" belief {model.belief}"
     )

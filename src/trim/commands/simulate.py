@@ -62,7 +62,9 @@ def curves_of(found: Mapping[str, Any]) -> Table:
         budgeted = curve["budgeted_accuracy"]
         cells += [shown(budgeted[str(budget)]["accuracy"], ".1%") for budget in SHOWN_BUDGETS]
         table.add_row(family, *cells)
-    table.add_row("limit", *(shown(found["limit"][str(gain)], ".1%") for gain in GAINS))
+    limit = found["limit"]
+    cells = [shown(limit[str(gain)], ".1%") for gain in GAINS]
+    table.add_row("limit", *cells, shown(limit["delta_ibc"], ".2f"))
     return table
 
 

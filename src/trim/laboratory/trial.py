@@ -30,10 +30,10 @@ from trim.scorers.choice import needs_entropy
 from trim.scorers.noisy import NoisyScorer
 
 THRESHOLDS = (
-    *(0.0002, 0.0003, 0.0005, 0.001, 0.01, 0.05, 0.1, 0.3, 0.5, 0.6),
-    *(0.7, 0.75, 0.8, 0.83, 0.85, 0.88, 0.9, 0.92, 0.95),
+    *(1e-6, 1e-5, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4),
+    *(0.5, 0.6, 0.7, 0.75, 0.8, 0.83, 0.85, 0.88, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99),
 )
-"""Of TRIM-Thr where none are asked for: dense where the scores of the shipped scorer are, as
+"""Of TRIM-Thr where none are asked for: dense where the scores of the shipped models are, as
 too coarse a sweep weakens what the others are measured against."""
 
 ALONE = ("weak", "strong")

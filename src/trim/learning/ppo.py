@@ -27,9 +27,9 @@ from trim.policies.learned import PriceRange, Weights
 
 LEAST_PROBLEMS = 20
 """Fewer cannot be split into problems to learn from and problems to choose by."""
-GRID = 24
+GRID = 12
 """Prices at which checkpoints are compared."""
-SWEEP = 12
+SWEEP = 20
 """Prices of the usual sweep."""
 
 
@@ -80,7 +80,7 @@ class Arguments:
     environments: int = 1024
     horizon: int = 16
     prices: int = 4
-    problems: int = 400
+    problems: int = 100
     epochs: int = 3
     batch: int = 512
     learning_rate: float = 2e-3

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-COPIES = 256
+COPIES = 64
 """Nodes that a problem may have after taking apart, unless it had more before."""
 
 

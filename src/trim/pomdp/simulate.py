@@ -6,7 +6,7 @@ random numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
 from trim.evaluation.curve import GAINS, Curve
+from trim.evaluation.metrics import PERFORMANCE_REGIONS
 from trim.pomdp.belief import DOUBT, Belief, Filter
 from trim.pomdp.model import PomdpModel
 from trim.pomdp.plan import make_plan
@@ -276,8 +277,9 @@ def simulate(
         `weak_accuracy`, `strong_accuracy`, `strong_tokens_mean`; `points`, each with policy,
         setting, accuracy, strong_share and interventions_mean; `curves`, for each family the
         metrics of `trim.evaluation.curve.Curve`; and `limit`, for each gain of CPT what
-        `least_share` says (0 without the belief that knows all that the draws tell). The
-        strong model alone is the router that rewrites every draft.
+        `least_share` says (0 without the belief that knows all that the draws tell), and the
+        `delta_ibc` that no router exceeds (None likewise). The strong model alone is the
+        router that rewrites every draft.
 
     Raises:
         InvalidInput: no problem is asked for, or neither model has an advantage.
@@ -310,7 +312,7 @@ def simulate(
         "strong_tokens_mean": whole * model.process.tokens,
     }
     curves = {family: Curve(**ends, points=tuple(line)).summary() for family, line in lines.items()}
-    limit = {str(gain): least_share(plans, gain / 100, **ends) for gain in GAINS}
+    limit = limit_of(plans, process_ends(model))
     return {
         "n": count,
         "seed": seed,
@@ -320,6 +322,37 @@ def simulate(
         "curves": curves,
         "limit": limit,
     }
+
+
+def process_ends(model: PomdpModel) -> dict[str, float]:
+    """What `simulate` calls the ends of the curve, exactly: both models alone."""
+    process = model.process
+    keep, rewrite = process.finishing
+    weak, strong = process.start, process.start
+    accuracies = np.zeros(2)
+    for length in process.lengths[1:]:
+        accuracies += length * np.array([weak @ keep, strong @ rewrite])
+        weak, strong = (
+            state @ table for state, table in zip((weak, strong), process.transitions, strict=True)
+        )
+    steps = float(process.lengths @ np.arange(STEPS + 1))
+    return {
+        "weak_accuracy": float(accuracies[0]),
+        "strong_accuracy": float(accuracies[1]),
+        "strong_tokens_mean": steps * process.tokens,
+    }
+
+
+def limit_of(plans: Sequence[Plan], ends: Mapping[str, float]) -> dict[str, float | None]:
+    """`least_share` for each gain of CPT, and with it the Delta-IBC that no router exceeds."""
+    limit: dict[str, float | None] = {
+        str(gain): least_share(plans, gain / 100, **ends) for gain in GAINS
+    }
+    middles = (np.arange(PERFORMANCE_REGIONS) + 0.5) / PERFORMANCE_REGIONS
+    shares = np.array([least_share(plans, gain, **ends) for gain in middles])
+    bounded = bool(np.all(shares > 0))
+    limit["delta_ibc"] = float(np.mean(middles / shares - 1)) if bounded else None
+    return limit
 
 
 def least_share(

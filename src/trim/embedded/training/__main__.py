@@ -1,20 +1,26 @@
 """Make the shipped models from nothing: `make train`, or `python -m trim.embedded.training`.
 
-Tokenizer, weak model, strong model, rollouts, scorer, in this order; what exists in the
-folder already is kept, so an interrupted run continues. Ends with the GGUF files in
-`build/models`, to be measured with `python -m trim.embedded.measure --models build/models`.
+Tokenizer, weak model, strong model, rollouts, scorer, weights of joint scores, in this order;
+what exists in the folder already is kept, so an interrupted run continues. Ends with the
+files in `build/models`, to be measured with `python -m trim.embedded.measure --models build/models`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from trim.bank.collect import collect
+from trim.bank.signals import groups_of
 from trim.embedded.training.export import export
 from trim.embedded.training.tokenizer import load_tokenizer
 from trim.embedded.training.train import PRESETS, train
 from trim.embedded.training.train_scorer import ScorerArguments, train_scorer
+from trim.learning.joint import fit_joint
+from trim.scorers.joint import NAME, write_weights
 
 FOLDER = Path("build/models")
+JOINT = {"chain": 1100, "words": 400, "program": 400}
+"""Problems of each suite, seed 1, that the weights of joint scores are fitted to."""
 
 
 def main() -> None:
@@ -25,6 +31,12 @@ def main() -> None:
             export(weights, load_tokenizer(FOLDER / "tokenizer.json"), gguf, f"trim {name}")
     if not (FOLDER / "scorer.gguf").exists():
         train_scorer(ScorerArguments())
+    if not (FOLDER / NAME).exists():
+        banks = [
+            collect(suite, count, 1, FOLDER.parent / f"joint-{suite}", FOLDER, "prm")
+            for suite, count in JOINT.items()
+        ]
+        write_weights(FOLDER / NAME, fit_joint(groups_of(banks), banks[0].identity.models))
 
 
 if __name__ == "__main__":
