@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trim.commands.ablate import ablate
 from trim.commands.audit import audit_command
+from trim.commands.benchmark import choose_problems, selection_options
 from trim.commands.calibrate import calibrate_command
 from trim.commands.collect import collect, import_command
 from trim.commands.fit import fit
@@ -23,8 +24,10 @@ from trim.commands.simulate import simulate
 from trim.commands.train import train
 from trim.embedded import FOLDER, SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput, TrimError
-from trim.evaluation.evaluate import evaluate, find_suite
+from trim.evaluation.benchmarks.selection import Selection
+from trim.evaluation.evaluate import UNGRADED, draw, evaluate, find_suite
 from trim.evaluation.origin import require_same_models
+from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.suites import generate as generate_problems
 from trim.policies.registry import parse_policies
 from trim.prices import Prices, read_prices
@@ -176,7 +179,13 @@ def generate(suite: str, count: int, seed: int) -> None:
 
 @main.command("eval")
 @click.argument("suite")
-@click.option("-n", "count", type=int, default=500, show_default=True, help="How many problems.")
+@click.option(
+    "-n",
+    "count",
+    type=int,
+    show_default="500; of a benchmark or file all",
+    help="How many problems.",
+)
 @click.option(
     "--policy",
     "specs",
@@ -185,6 +194,7 @@ def generate(suite: str, count: int, seed: int) -> None:
     show_default=True,
     help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
 )
+@selection_options
 @scorer_option
 @click.option(
     "--exact",
@@ -199,7 +209,8 @@ def generate(suite: str, count: int, seed: int) -> None:
 @models_option
 def evaluate_command(
     suite: str,
-    count: int,
+    count: int | None,
+    selection: Selection,
     specs: tuple[str, ...],
     scorer: str | None,
     exact: bool,
@@ -212,11 +223,13 @@ def evaluate_command(
 ) -> None:
     """Solve problems of a SUITE with several policies and compare them.
 
+    SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
+    gsm8k, gpqa), or a .jsonl, .parquet or .csv file with --question and --answer.
+
     Interrupted, the same command continues where it stopped.
     """
     run_evaluation(
-        suite,
-        count,
+        choose_problems(suite, count, seed, selection),
         specs,
         seed,
         out,
@@ -248,12 +261,11 @@ def demo(out: Path, models: Path) -> None:
     console.print(f"[bold]{problem.question}[/bold]\n")
     show_events(console, router.events(problem.question), Prices())
     console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")
-    run_evaluation("chain", 100, DEMO_POLICIES, 0, out, None, models)
+    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, 0, out, None, models)
 
 
 def run_evaluation(
-    suite: str,
-    count: int,
+    problem_set: ProblemSet,
     specs: tuple[str, ...],
     seed: int,
     out: Path,
@@ -267,7 +279,7 @@ def run_evaluation(
     prices = read_prices(prices_file) if prices_file else Prices()
     console = Console(highlight=False)
     bar = Progress(
-        TextColumn(f"solving {suite}"),
+        TextColumn(f"solving {problem_set.name}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -275,10 +287,9 @@ def run_evaluation(
     )
     try:
         with bar:
-            task = bar.add_task("", total=count)
+            task = bar.add_task("", total=len(problem_set.problems))
             summary = evaluate(
-                suite,
-                count,
+                problem_set,
                 specs,
                 seed,
                 out,
@@ -299,4 +310,7 @@ def run_evaluation(
     if any(pair["b"] == "thr" for pair in summary["comparisons"]):
         console.print(comparisons_table(summary, "thr"))
     show_warnings(console, summary)
+    if (out / UNGRADED).exists():
+        lines = (out / UNGRADED).read_text(encoding="utf-8").count("\n")
+        console.print(f"{lines} answers could not be graded and count as wrong: {out / UNGRADED}")
     console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)

@@ -1,20 +1,25 @@
-"""An evaluation from suite to report: what `trim eval` does."""
+"""An evaluation from problems to report: what `trim eval` does."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import platform
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trim.bank.identity import identify_models
 from trim.embedded import SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput
+from trim.evaluation.grading.workers import SECONDS, Ungraded, Workers
 from trim.evaluation.origin import require_same_models
 from trim.evaluation.plot import plot_curves
+from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.report import write_report
-from trim.evaluation.run import Evaluation
+from trim.evaluation.run import MAX_STEPS, Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
 from trim.evaluation.summary import group_by_policy, split_name, summarise
@@ -27,6 +32,9 @@ from trim.pomdp.prediction import predict
 from trim.prices import Prices
 from trim.scorers.choice import needs_entropy
 
+UNGRADED = "ungraded.jsonl"
+"""In a run's folder: answers that could not be graded, where there were any."""
+
 
 def find_suite(name: str) -> Suite:
     if name not in SUITES:
@@ -34,14 +42,47 @@ def find_suite(name: str) -> Suite:
     return SUITES[name]
 
 
+def draw(suite_name: str, count: int, seed: int) -> ProblemSet:
+    """The first `count` evaluation problems that a suite has for a seed.
+
+    Raises:
+        InvalidInput: an unknown suite, or no problem at all.
+    """
+    suite = find_suite(suite_name)
+    if count < 1:
+        raise InvalidInput(f"-n {count}: at least one problem is needed")
+    return suite_set(suite, list(generate(suite, count, seed)))
+
+
 def policies_for(specs: Sequence[str], suite: Suite, problems: Sequence[Problem]) -> list[Policy]:
     """The policies of a command line, each once; here the oracles have their references."""
+    return policies_on(specs, suite_set(suite, problems))
+
+
+def suite_set(suite: Suite, problems: Sequence[Problem]) -> ProblemSet:
+    """Problems of a suite, whose steps can be checked."""
     by_question = {problem.question: problem for problem in problems}
 
     def is_right(question: str, earlier: Sequence[str], step: str) -> bool:
         return is_step_right(suite, by_question[question], earlier, step)
 
-    oracles = {"oracle": Oracle(is_right), "oracle-query": OracleQuery()}
+    return ProblemSet(suite.name, problems, is_right)
+
+
+def policies_on(specs: Sequence[str], problem_set: ProblemSet) -> list[Policy]:
+    """The policies of a command line, each once, with what the oracles may know.
+
+    Raises:
+        InvalidInput: an unknown policy, or one that needs steps where there are none.
+    """
+    oracles: dict[str, Policy] = {"oracle-query": OracleQuery()}
+    if problem_set.is_right:
+        oracles["oracle"] = Oracle(problem_set.is_right)
+    elif "oracle" in specs:
+        raise InvalidInput(
+            f"policy 'oracle': {problem_set.name} has no reference steps; use oracle-query, which"
+            " needs none"
+        )
     return parse_all(specs, oracles)
 
 
@@ -55,8 +96,7 @@ def predictions_for(specs: Sequence[str], scorer: str) -> list[dict[str, Any]]:
 
 
 def evaluate(
-    suite_name: str,
-    count: int,
+    problem_set: ProblemSet,
     specs: Sequence[str],
     seed: int,
     out: Path,
@@ -79,25 +119,22 @@ def evaluate(
         other_models: use fitted policies also with models that they were not fitted to.
 
     Raises:
-        InvalidInput: an unknown suite or policy, a negative limit of tokens, a policy that was
-            fitted to other models, or a folder that cannot be written.
+        InvalidInput: an unknown policy, a negative limit of tokens, a policy that was fitted to
+            other models, or a folder that cannot be written.
     """
-    suite = find_suite(suite_name)
     kind = scorer or usual_kind(models)
-    if count < 1:
-        raise InvalidInput(f"-n {count}: at least one problem is needed")
     if max_strong_tokens is not None and max_strong_tokens < 0:
         raise InvalidInput(
             f"--max-strong-tokens {max_strong_tokens}: must be a number of tokens from 0 up"
         )
-    problems = list(generate(suite, count, seed))
-    policies = policies_for(specs, suite, problems)
+    problems = problem_set.problems
+    policies = policies_on(specs, problem_set)
     if not other_models:
         require_same_models(policies, models)
     profiles = profiles_of(policies)
     run = {
-        "suite": suite.name,
-        "n": count,
+        "suite": problem_set.name,
+        "n": len(problems),
         "seed": seed,
         "policies": [policy.name for policy in policies],
         "scorer": kind,
@@ -106,8 +143,11 @@ def evaluate(
     }
     if max_strong_tokens is not None:
         run["max_strong_tokens"] = max_strong_tokens
+    if problem_set.described:
+        run |= {**problem_set.described, **conditions(models, kind)}
     embedded = load_embedded(models, exact=exact, entropy=needs_entropy(policies, kind))
     store = TraceStore(out, run)
+    grading = Workers(report=lambda ungraded: note(ungraded, out / UNGRADED))
     try:
         progress(len(store.finished))
         evaluation = Evaluation(
@@ -120,18 +160,42 @@ def evaluate(
             SAMPLING,
             scorers=embedded.scorers,
             max_strong_tokens=max_strong_tokens,
+            grading=grading,
+            keep_too_long=problem_set.is_right is None,
         )
         asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))
     finally:
         store.close()
+        grading.close()
     solved = group_by_policy(store.read(), [problem.id for problem in problems])
     # What is predicted knows of no limit.
     predicted = predictions_for(specs, kind) if max_strong_tokens is None else []
-    summary = summarise(suite.name, seed, solved, prices, predicted)
+    summary = summarise(problem_set.name, seed, solved, prices, predicted)
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
     write_results(summary, solved, out)
     return summary
+
+
+def conditions(models: Path, scorer: str) -> dict[str, Any]:
+    """What a run of a published data set depends on besides its command, for `run.json`."""
+    packages = ("xllamacpp", "math-verify", "latex2sympy2-extended", "sympy")
+    return {
+        "models": identify_models(models, scorer),
+        "sampling": asdict(SAMPLING),
+        "max_steps": MAX_STEPS,
+        "grading_seconds": SECONDS,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }
+
+
+def note(ungraded: Ungraded, path: Path) -> None:
+    """Append an answer that could not be graded to a file of the run."""
+    with path.open("a", encoding="utf-8") as file:
+        print(json.dumps(asdict(ungraded)), file=file)
 
 
 def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) -> None:

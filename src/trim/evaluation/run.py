@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from trim.errors import ContextExceeded
+from trim.evaluation.grading.workers import Workers
+from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import Problem
 from trim.models.model import Model, Sampling
@@ -16,7 +19,10 @@ from trim.policies.policy import Policy
 from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
-from trim.trace import Trace
+from trim.trace import Finish, Trace
+
+MAX_STEPS = 30
+"""As in the paper."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +37,25 @@ class Evaluation:
         share_prefixes: compute a step once for all policies that reach the same prefix.
         scorers: by kind, for the policies that are made for one.
         max_strong_tokens: of each policy and problem (`trim.router.Router`).
+        grading: says which answers are right.
+        keep_too_long: keep a question that does not fit a model's context as an unfinished
+            trace without steps, instead of ending the run.
     """
 
-    problems: Sequence[Problem]
+    problems: Sequence[Gradable]
     policies: Sequence[Policy]
     weak: Model
     strong: Model
     scorer: Scorer | None
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = 30
+    max_steps: int = MAX_STEPS
     concurrency: int = 16
     share_prefixes: bool = True
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     max_strong_tokens: int | None = None
+    grading: Workers = field(default_factory=Workers)
+    keep_too_long: bool = False
 
     def __post_init__(self) -> None:
         for policy in self.policies:
@@ -64,13 +75,13 @@ class Evaluation:
             raise failures.exceptions[0] from failures
 
     async def _solve_each(
-        self, problems: Iterator[Problem], store: TraceStore, progress: Callable[[], None]
+        self, problems: Iterator[Gradable], store: TraceStore, progress: Callable[[], None]
     ) -> None:
         for problem in problems:
             store.add(problem.id, await self.solve(problem))
             progress()
 
-    async def solve(self, problem: Problem) -> list[Trace]:
+    async def solve(self, problem: Gradable) -> list[Trace]:
         """One problem by every policy, in the order of `policies`."""
         router = Router(
             self.weak, self.strong, self.scorer, WeakAlone(), self.sampling, self.max_steps
@@ -90,22 +101,31 @@ class Evaluation:
                 await self._inform(policy, problem, router)
         limited = replace(router, max_strong_tokens=self.max_strong_tokens)
         solved = (
-            replace(limited, policy=policy, scorer=scorer_of(policy)).asolve(
-                problem.question, self.seed
-            )
+            self._solve(replace(limited, policy=policy, scorer=scorer_of(policy)), problem)
             for policy in self.policies
         )
-        return [grade(trace, problem) for trace in await asyncio.gather(*solved)]
+        return list(await asyncio.gather(*solved))
 
-    async def _inform(self, oracle: OracleQuery, problem: Problem, router: Router) -> None:
+    async def _solve(self, router: Router, problem: Gradable) -> Trace:
+        try:
+            trace = await router.asolve(problem.question, self.seed)
+        except ContextExceeded:
+            if not self.keep_too_long:
+                raise
+            question = problem.question.strip()
+            trace = Trace(question, router.policy.name, self.seed, finish=Finish.CONTEXT)
+        correct = await self.grading.agrade(problem.grader, trace.answer, problem.answer)
+        return replace(trace, problem_id=problem.id, correct=correct)
+
+    async def _inform(self, oracle: OracleQuery, problem: Gradable, router: Router) -> None:
         weak, strong = [
-            grade(await replace(router, policy=p).asolve(problem.question, self.seed), problem)
-            for p in (WeakAlone(), StrongAlone())
+            await self._solve(replace(router, policy=policy), problem)
+            for policy in (WeakAlone(), StrongAlone())
         ]
         if strong.correct and not weak.correct:
-            oracle.strong_only.add(problem.question)
+            oracle.strong_only.add(weak.question)
 
 
 def grade(trace: Trace, problem: Problem) -> Trace:
-    """The trace with its problem, and whether the answer is right (as text)."""
+    """The trace with its problem of a suite, and whether the answer is right."""
     return replace(trace, problem_id=problem.id, correct=trace.answer == problem.answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 EVALUATION_SHARE = 8
 """One question in this many belongs to evaluation; training never draws it."""
@@ -21,6 +21,7 @@ class Problem:
         steps: reference steps, in order; joined by blank lines they are the solution.
         answer: what stands in the last step's `\\boxed{}`.
         operations: the suite's own description of each step, for its checker.
+        grader: answers of suites can be written in one way only.
     """
 
     id: str
@@ -29,6 +30,8 @@ class Problem:
     steps: tuple[str, ...]
     answer: str
     operations: tuple[Any, ...] = ()
+
+    grader: ClassVar[str] = "exact"
 
 
 def is_for_evaluation(question: str) -> bool:

@@ -1,0 +1,72 @@
+"""Options of `trim eval` for benchmarks and files of problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trim.errors import InvalidInput
+from trim.evaluation.benchmarks.registry import BENCHMARKS
+from trim.evaluation.benchmarks.selection import Selection, is_file_name
+from trim.evaluation.evaluate import draw
+from trim.evaluation.problem_set import ProblemSet
+from trim.evaluation.suites import SUITES
+
+USUAL_COUNT = 500
+OPTIONS = (
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        envvar="TRIM_DATA",
+        show_envvar=True,
+        help="Folder with the files of benchmarks; without one they come from the hub.",
+    ),
+    click.option("--split", help="Split of a benchmark; the usual one without."),
+    click.option("--question", help="Field of a file that holds the question."),
+    click.option("--answer", help="Field of a file that holds the right answer."),
+    click.option("--id", "id", help="Field of a file that names a problem."),
+    click.option(
+        "--grader", help="How answers of a file are compared: math, exact, letter and others."
+    ),
+    click.option(
+        "--instruction",
+        help="Text after each question of a benchmark or file, instead of the usual one.",
+    ),
+)
+FIELDS = ("data", "split", "question", "answer", "id", "grader", "instruction")
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of `Selection`, and the selection as `selection`."""
+
+    @wraps(command)
+    def with_selection(**options: Any) -> Any:
+        chosen = {name: options.pop(name) for name in FIELDS}
+        return command(selection=Selection(**chosen), **options)
+
+    for option in reversed(OPTIONS):
+        with_selection = option(with_selection)
+    return with_selection
+
+
+def choose_problems(name: str, count: int | None, seed: int, selection: Selection) -> ProblemSet:
+    """The problems that a word on the command line means: a suite, a benchmark or a file.
+
+    Raises:
+        InvalidInput: it means none of them, or an option does not go with it.
+    """
+    if name in BENCHMARKS or is_file_name(name):
+        return selection.open(name, count)
+    if name not in SUITES:
+        raise InvalidInput(
+            f"unknown suite or benchmark {name!r}; known: {', '.join((*SUITES, *BENCHMARKS))}, or"
+            " a .jsonl, .parquet or .csv file"
+        )
+    for option in FIELDS[1:]:
+        if getattr(selection, option) is not None:
+            raise InvalidInput(f"--{option}: {name} is a suite; the option is for other problems")
+    return draw(name, USUAL_COUNT if count is None else count, seed)

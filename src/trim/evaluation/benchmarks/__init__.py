@@ -1,0 +1,1 @@
+"""Published data sets, and any file of problems with answers."""

@@ -1,0 +1,97 @@
+"""Data files: JSON lines, Parquet, CSV."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trim.errors import InvalidInput
+from trim.evaluation.benchmarks.record import Record
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of records, read once.
+
+    Attributes:
+        sha256: of its bytes.
+    """
+
+    path: Path
+    records: tuple[Record, ...]
+    sha256: str
+
+    @staticmethod
+    def read(path: Path) -> DataFile:
+        """Read a `.jsonl`, `.parquet` or `.csv` file.
+
+        Raises:
+            InvalidInput: it is of another kind, cannot be read, is damaged or is empty.
+        """
+        if path.suffix not in READERS:
+            raise InvalidInput(f"{path}: is no data file; it must end in {', '.join(READERS)}")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
+        records = tuple(READERS[path.suffix](path, content))
+        if not records:
+            raise InvalidInput(f"{path}: is empty; it needs at least one problem")
+        return DataFile(path, records, hashlib.sha256(content).hexdigest())
+
+
+def read_lines(path: Path, content: bytes) -> Iterator[Record]:
+    for index, line in enumerate(decode(path, content).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            reason = getattr(error, "msg", "too large a number")
+            raise InvalidInput(f"{path}, line {index}: is no JSON ({reason})") from error
+        if not isinstance(values, dict):
+            raise InvalidInput(f"{path}, line {index}: is no JSON object with fields")
+        yield Record(values, f"{path}, line {index}", index - 1)
+
+
+def read_parquet(path: Path, content: bytes) -> Iterator[Record]:
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(content)).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InvalidInput(f"{path}: is no Parquet file, or a damaged one") from error
+    for index, row in enumerate(rows):
+        yield Record(row, f"{path}, row {index + 1}", index)
+
+
+def read_csv(path: Path, content: bytes) -> Iterator[Record]:
+    text = decode(path, content).removeprefix("\ufeff")
+    try:
+        for index, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True)):
+            named = {name: value for name, value in row.items() if name is not None}
+            yield Record(named, f"{path}, row {index + 1}", index)
+    except csv.Error as error:
+        raise InvalidInput(f"{path}: is no CSV file ({error})") from error
+
+
+def decode(path: Path, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: is no text in UTF-8") from error
+
+
+READERS: dict[str, Callable[[Path, bytes], Iterator[Record]]] = {
+    ".jsonl": read_lines,
+    ".parquet": read_parquet,
+    ".csv": read_csv,
+}
+"""By the end of a file's name."""

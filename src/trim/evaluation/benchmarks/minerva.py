@@ -1,0 +1,22 @@
+r"""Minerva: science courses of MIT (arXiv 2206.14858).
+
+The answer is what stands in the `\boxed{}` of the solution; its unit stands behind the box.
+"""
+
+from __future__ import annotations
+
+from trim.errors import InvalidInput
+from trim.evaluation.benchmarks.benchmark import Benchmark
+from trim.evaluation.benchmarks.problem import Problem
+from trim.evaluation.benchmarks.record import Record
+from trim.steps import boxed_answer
+
+
+def read(record: Record) -> Problem:
+    answer = boxed_answer(record.text("solution"))
+    if not answer:
+        raise InvalidInput(rf"{record.place}: field 'solution' has no \boxed{{}} with the answer")
+    return Problem(f"minerva-{record.number}", record.text("problem"), answer, grader="quantity")
+
+
+MINERVA = Benchmark("minerva", {"test": "minerva_math"}, read)

@@ -1,0 +1,127 @@
+"""Which problems of which file, and what is done with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trim.errors import InvalidInput
+from trim.evaluation.benchmarks.benchmark import BOXED, Benchmark
+from trim.evaluation.benchmarks.data_file import READERS, DataFile
+from trim.evaluation.benchmarks.problem import Problem
+from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.registry import BENCHMARKS
+from trim.evaluation.benchmarks.source import locate
+from trim.evaluation.grading.registry import find_grader
+from trim.evaluation.problem_set import ProblemSet
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line says of a benchmark or a file.
+
+    Attributes:
+        data: folder with the files of benchmarks; the hub without one.
+        split: of a benchmark; its usual one if None.
+        question, answer: fields of a file; needed for one that is no benchmark.
+        id: field that names a problem; its line without one.
+        grader: name of the grader of a file; `math` if None.
+        instruction: appended to each question instead of the usual one; "" for none.
+    """
+
+    data: Path | None = None
+    split: str | None = None
+    question: str | None = None
+    answer: str | None = None
+    id: str | None = None
+    grader: str | None = None
+    instruction: str | None = None
+
+    def open(self, name: str, count: int | None) -> ProblemSet:
+        """The first `count` problems of a benchmark or a file, or all of them.
+
+        Raises:
+            InvalidInput: there is none of that name, its file is missing or damaged, or an
+                option does not go with it.
+        """
+        if name in BENCHMARKS:
+            return self._open_benchmark(BENCHMARKS[name], count)
+        return self._open_file(Path(name), count)
+
+    def _open_benchmark(self, benchmark: Benchmark, count: int | None) -> ProblemSet:
+        for option in ("question", "answer", "id", "grader"):
+            if getattr(self, option) is not None:
+                raise InvalidInput(
+                    f"--{option}: {benchmark.name} has its own; the option is for other files"
+                )
+        split = self.split or next(iter(benchmark.files))
+        if split not in benchmark.files:
+            raise InvalidInput(
+                f"--split {split}: {benchmark.name} has {', '.join(benchmark.files)}"
+            )
+        file = DataFile.read(locate(benchmark, split, self.data))
+        problems = [benchmark.read(record) for record in file.records]
+        described = {"benchmark": benchmark.name, "split": split}
+        return self._describe(benchmark.name, file, problems, count, described, benchmark)
+
+    def _open_file(self, path: Path, count: int | None) -> ProblemSet:
+        if self.split is not None:
+            raise InvalidInput("--split: only a benchmark has splits; name another file instead")
+        if self.question is None or self.answer is None:
+            raise InvalidInput(
+                f"{path}: say which fields it has, as in --question problem --answer answer"
+            )
+        grader = self.grader or "math"
+        find_grader(grader)
+
+        def read(record: Record) -> Problem:
+            assert self.question and self.answer
+            identifier = record.text(self.id) if self.id else f"{path.stem}-{record.number}"
+            return Problem(identifier, record.text(self.question), record.text(self.answer), grader)
+
+        file = DataFile.read(path)
+        fields = {"question": self.question, "answer": self.answer, "id": self.id}
+        described = {"fields": fields, "grader": grader}
+        problems = [read(record) for record in file.records]
+        return self._describe(path.stem, file, problems, count, described)
+
+    def _describe(
+        self,
+        name: str,
+        file: DataFile,
+        problems: list[Problem],
+        count: int | None,
+        described: dict[str, Any],
+        benchmark: Benchmark | None = None,
+    ) -> ProblemSet:
+        require_different(file, problems)
+        usual = benchmark.instruction if benchmark else BOXED
+        instruction = usual if self.instruction is None else self.instruction.strip()
+        if count is not None and not 1 <= count <= len(problems):
+            raise InvalidInput(f"-n {count}: {file.path} has from 1 to {len(problems)} problems")
+        chosen = problems[:count]
+        described |= {
+            "file": file.path.name,
+            "sha256": file.sha256,
+            "instruction": instruction,
+        }
+        ending = f"\n\n{instruction}" if instruction else ""
+        asked = tuple(replace(problem, question=problem.question + ending) for problem in chosen)
+        return ProblemSet(name, asked, described=described)
+
+
+def require_different(file: DataFile, problems: list[Problem]) -> None:
+    """Raises InvalidInput where two problems have one id."""
+    places: dict[str, str] = {}
+    for record, problem in zip(file.records, problems, strict=True):
+        if problem.id in places:
+            raise InvalidInput(
+                f"{record.place}: id {problem.id!r} is that of another problem; ids must differ"
+            )
+        places[problem.id] = record.place
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a word on the command line means a data file."""
+    return Path(name).suffix in READERS

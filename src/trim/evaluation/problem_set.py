@@ -1,0 +1,46 @@
+"""The problems of an evaluation, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from trim.policies.oracle import StepCheck
+
+
+class Gradable(Protocol):
+    """What an evaluation needs to know of a problem."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def question(self) -> str: ...
+
+    @property
+    def answer(self) -> str:
+        """The right one, as its source writes it."""
+        ...
+
+    @property
+    def grader(self) -> str:
+        """Name of who compares answers with it (`trim.evaluation.grading.registry`)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """Problems, and what is known about them.
+
+    Attributes:
+        name: of the suite, the benchmark or the file.
+        problems: in the order in which they are solved; ids differ.
+        is_right: whether a step is right; None where there are no reference steps.
+        described: what says which problems these are, for `run.json`.
+    """
+
+    name: str
+    problems: Sequence[Gradable]
+    is_right: StepCheck | None = None
+    described: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,328 @@
+"""Benchmarks and files of problems: how they are read, run and refused."""
+
+import asyncio
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trim.cli import main
+from trim.errors import ContextExceeded, InvalidInput
+from trim.evaluation.benchmarks.data_file import DataFile
+from trim.evaluation.benchmarks.gpqa import LETTERS
+from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.registry import BENCHMARKS
+from trim.evaluation.benchmarks.selection import Selection
+from trim.evaluation.evaluate import policies_on
+from trim.evaluation.grading.registry import find_grader
+from trim.evaluation.grading.workers import Workers
+from trim.evaluation.run import Evaluation
+from trim.evaluation.store import TraceStore
+from trim.models.scripted import ScriptedModel
+from trim.trace import Finish
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "benchmarks"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/benchmarks")
+
+SIZES = {
+    ("math500", "test"): 500,
+    ("aime", "test"): 482,
+    ("aime", "train"): 451,
+    ("olympiadbench", "test"): 675,
+    ("minerva", "test"): 272,
+    ("gsm8k", "test"): 1319,
+}
+CHOICES = {
+    "Question": "Which gas do plants take in?",
+    "Correct Answer": "carbon dioxide",
+    "Incorrect Answer 1": "oxygen",
+    "Incorrect Answer 2": "nitrogen",
+    "Incorrect Answer 3": "argon",
+}
+
+
+def write_lines(path, *records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def write_csv(path, *records):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, records[0])
+        writer.writeheader()
+        writer.writerows(records)
+    return path
+
+
+def trim(*words):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def refused(result):
+    """The one line that names the mistake."""
+    assert result.exit_code == 2, result.output
+    return result.stderr.strip().splitlines()[-1]
+
+
+@needs_data
+@pytest.mark.parametrize("name, split", SIZES)
+def test_published_files_are_read_whole(name, split):
+    problem_set = Selection(data=DATA, split=split).open(name, None)
+    assert len(problem_set.problems) == SIZES[name, split]
+    assert len({problem.id for problem in problem_set.problems}) == SIZES[name, split]
+    instruction = problem_set.described["instruction"]
+    assert all(problem.question.endswith(instruction) for problem in problem_set.problems)
+    assert all(problem.answer and find_grader(problem.grader) for problem in problem_set.problems)
+
+
+@needs_data
+def test_published_answers_are_right_by_their_own_graders():
+    for name, split in SIZES:
+        for problem in Selection(data=DATA, split=split).open(name, None).problems:
+            answer = problem.answer.partition(" or ")[0]
+            grader = find_grader(problem.grader)
+            assert grader.grade(rf" \boxed{{{answer}}} ", problem.answer), problem
+
+
+def test_each_benchmark_reads_the_fields_that_its_authors_use(tmp_path):
+    write_lines(tmp_path / "math500.jsonl", {"unique_id": "a", "problem": "1+1?", "answer": "2"})
+    write_lines(tmp_path / "aime_test.jsonl", {"ID": "x-1", "problem": "n?", "solution": "073"})
+    write_lines(tmp_path / "gsm8k.jsonl", {"question": "How much?", "answer": "so\n#### 1,450"})
+    write_lines(
+        tmp_path / "minerva_math.jsonl", {"problem": "L?", "solution": r"$L=\boxed{4.5e33}$ erg"}
+    )
+    write_lines(
+        tmp_path / "olympiadbench.jsonl",
+        {
+            "id": 7,
+            "question": "r?",
+            "context": "Towns grow.",
+            "final_answer": ["4.2"],
+            "error": "1e-1",
+        },
+    )
+    write_csv(tmp_path / "gpqa_diamond.csv", CHOICES)
+    found = {
+        name: Selection(data=tmp_path, instruction="").open(name, None).problems[0]
+        for name in BENCHMARKS
+    }
+    read = {name: (problem.id, problem.question) for name, problem in found.items()}
+    assert read["math500"] == ("a", "1+1?")
+    assert read["aime"] == ("x-1", "n?")
+    assert read["olympiadbench"] == ("olympiadbench-7", "Towns grow.\n\nr?")
+    right = {
+        "math500": r"\text{2}",
+        "aime": "73",
+        "gsm8k": "$1450",
+        "minerva": r"4.5 \times 10^{33} \text{ erg}",
+        "olympiadbench": "4.3",
+        "gpqa": f"({found['gpqa'].answer})",
+    }
+    for name, problem in found.items():
+        grader = find_grader(problem.grader)
+        assert grader.grade(right[name], problem.answer), name
+        assert not grader.grade("5", problem.answer), name
+
+
+@given(st.text("abcdefgh", min_size=1))
+def test_the_letter_of_a_shuffled_choice_is_where_the_right_answer_stands(question):
+    record = Record({**CHOICES, "Question": question}, "row 1", 0)
+    problem = BENCHMARKS["gpqa"].read(record)
+    assert problem == BENCHMARKS["gpqa"].read(record)
+    assert f"({problem.answer}) carbon dioxide" in problem.question
+    choices = [line[4:] for line in problem.question.splitlines() if line.startswith("(")]
+    assert sorted(choices) == sorted(value for name, value in CHOICES.items() if name[0] != "Q")
+
+
+def test_the_right_choice_stands_everywhere():
+    letters = {
+        BENCHMARKS["gpqa"].read(Record({**CHOICES, "Question": f"q{n}"}, "row", n)).answer
+        for n in range(40)
+    }
+    assert letters == set(LETTERS)
+
+
+def test_files_of_three_kinds_hold_the_same_problems(tmp_path):
+    records = [{"q": f"what, is\n{n}?", "a": n, "name": f"n{n}"} for n in range(3)]
+    table = pa.Table.from_pylist(records)
+    pq.write_table(table, tmp_path / "set.parquet")
+    write_lines(tmp_path / "set.jsonl", *records)
+    write_csv(tmp_path / "set.csv", *records)
+    selection = Selection(question="q", answer="a", id="name", grader="exact", instruction="")
+    read = [selection.open(str(tmp_path / f"set.{end}"), 2) for end in ("jsonl", "parquet", "csv")]
+    assert read[0].problems == read[1].problems == read[2].problems
+    assert [problem.id for problem in read[0].problems] == ["n0", "n1"]
+    assert read[0].problems[1].question == "what, is\n1?"
+    assert len({one.described["sha256"] for one in read}) == 3
+
+
+GOOD = {"q": "1+1?", "a": "2"}
+FIELDS = ("--question", "q", "--answer", "a")
+
+
+@pytest.mark.parametrize(
+    "content, words, said",
+    [
+        ('{"q": "1+1?", "a": "2"}\n{"q": \n', FIELDS, "line 2: is no JSON"),
+        ("[1]\n", FIELDS, "line 1: is no JSON object"),
+        ('{"q": "1+1?"}\n', FIELDS, "line 1: has no field 'a'; it has q"),
+        ('{"q": "1+1?", "a": null}\n', FIELDS, "line 1: field 'a' holds no text"),
+        ('\n{"q": " ", "a": "2"}\n', FIELDS, "line 2: field 'q' is empty"),
+        ("\n", FIELDS, "is empty"),
+        (json.dumps(GOOD), (), "--question problem --answer answer"),
+        (json.dumps(GOOD), (*FIELDS, "--grader", "nonsense"), "unknown grader"),
+        (json.dumps(GOOD), (*FIELDS, "--split", "test"), "only a benchmark has splits"),
+        (json.dumps(GOOD), (*FIELDS, "-n", "2"), "from 1 to 1 problems"),
+        (json.dumps(GOOD), (*FIELDS, "-n", "0"), "from 1 to 1 problems"),
+        (json.dumps(GOOD), (*FIELDS, "--policy", "oracle"), "oracle-query"),
+        (f"{json.dumps(GOOD)}\n" * 2, (*FIELDS, "--id", "q"), "line 2: id '1+1?' is that of"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path, content, words, said):
+    path = tmp_path / "set.jsonl"
+    path.write_text(content)
+    out = tmp_path / "run"
+    assert said in refused(trim("eval", path, *words, "--out", out))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["nonsense"], "unknown suite or benchmark 'nonsense'; known: chain"),
+        (["none.jsonl", *FIELDS], "cannot be read"),
+        (["chain", "--grader", "math"], "chain is a suite"),
+        (["gsm8k", "--data", "."], "gsm8k.jsonl or gsm8k.parquet or gsm8k.csv"),
+        (["aime"], "--data FOLDER with aime_test.jsonl"),
+        (["aime", "--split", "dev"], "aime has test, train"),
+        (["math500", "--grader", "exact"], "math500 has its own"),
+    ],
+)
+def test_what_is_no_source_of_problems_is_refused(tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRIM_DATA", raising=False)
+    assert said in refused(trim("eval", *words, "--out", "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_parquet_file_is_refused(tmp_path):
+    (tmp_path / "set.parquet").write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(InvalidInput, match="damaged"):
+        DataFile.read(tmp_path / "set.parquet")
+
+
+def test_without_the_hub_a_folder_is_asked_for(monkeypatch):
+    selection = Selection()
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InvalidInput, match=r"--data FOLDER .* or install trim\[hub\]"):
+        selection.open("math500", None)
+
+
+def test_a_hub_that_cannot_be_reached_is_an_error_of_one_line(monkeypatch):
+    class Hub:
+        @staticmethod
+        def hf_hub_download(*words, **options):
+            raise ConnectionError("no network\nat all")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+    with pytest.raises(InvalidInput, match=r"ConnectionError.*--data FOLDER") as error:
+        Selection().open("gsm8k", None)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_from_the_hub_is_read_as_one_from_a_folder(monkeypatch, tmp_path):
+    path = write_lines(tmp_path / "test.jsonl", {"unique_id": "a", "problem": "?", "answer": "2"})
+    asked = []
+
+    class Hub:
+        @staticmethod
+        def hf_hub_download(repository, file, repo_type):
+            asked.append((repository, file, repo_type))
+            return str(path)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+    assert Selection().open("math500", None).problems[0].answer == "2"
+    assert asked == [("HuggingFaceH4/MATH-500", "test.jsonl", "dataset")]
+
+
+# Runs.
+
+
+def solve_all(tmp_path, problem_set, weak, strong, specs=("weak", "strong", "oracle-query")):
+    policies = policies_on(specs, problem_set)
+    store = TraceStore(tmp_path, {"policies": [policy.name for policy in policies]})
+    with Workers(1) as grading:
+        evaluation = Evaluation(
+            problem_set.problems,
+            policies,
+            ScriptedModel(weak),
+            ScriptedModel(strong),
+            None,
+            grading=grading,
+            keep_too_long=True,
+        )
+        asyncio.run(evaluation.run(store))
+    store.close()
+    return {(trace.problem_id, trace.policy): trace for trace in store.read()}
+
+
+def test_scripted_models_are_graded_by_the_rules_of_the_data_set(tmp_path):
+    records = [{"unique_id": name, "problem": f"{name}?", "answer": "1,-2"} for name in "ab"]
+    write_lines(tmp_path / "math500.jsonl", *records)
+    problem_set = Selection(data=tmp_path).open("math500", None)
+    traces = solve_all(
+        tmp_path / "run",
+        problem_set,
+        weak=lambda prefix: r"\boxed{1, -3}" if "a?" in prefix.question else r"\boxed{-2, 1}",
+        strong=lambda prefix: r"$x = \boxed{\{-2, 1\}}$",
+    )
+    correct = {key: trace.correct for key, trace in traces.items()}
+    assert correct["a", "weak"] is False and correct["b", "weak"] is True
+    assert correct["a", "strong"] and correct["b", "strong"]
+    # The query oracle knows by the same grades where only the strong model is right.
+    assert (
+        traces["a", "oracle-query"].strong_tokens and not traces["b", "oracle-query"].strong_tokens
+    )
+
+
+def test_a_question_that_fits_no_context_is_kept_unfinished(tmp_path):
+    write_lines(tmp_path / "set.jsonl", GOOD, {"q": "long?", "a": "5"})
+    selection = Selection(question="q", answer="a")
+    traces = solve_all(
+        tmp_path / "run",
+        selection.open(str(tmp_path / "set.jsonl"), None),
+        weak=lambda prefix: ContextExceeded("long") if "long" in prefix.question else r"\boxed{2}",
+        strong=lambda prefix: r"\boxed{5}",
+    )
+    lost = traces["set-1", "weak"]
+    assert lost.finish is Finish.CONTEXT and lost.unfinished and lost.correct is False
+    assert traces["set-1", "strong"].correct and traces["set-0", "weak"].correct
+
+
+def test_the_folder_of_a_run_says_on_what_it_depends(tmp_path):
+    data = write_lines(tmp_path / "set.jsonl", GOOD)
+    out = tmp_path / "run"
+    words = ["eval", data, *FIELDS, "--policy", "weak", "--seed", "4", "--out", out]
+    assert trim(*words).exit_code == 0
+    described = json.loads((out / "run.json").read_text())
+    assert described["instruction"].startswith("Please reason step by step")
+    assert described["fields"] == {"question": "q", "answer": "a", "id": None}
+    assert described["sha256"] == DataFile.read(data).sha256
+    assert set(described["models"]) == {"weak", "strong", "scorer", "joint"}
+    assert {"python", "xllamacpp", "math-verify"} <= set(described["versions"])
+    (line,) = (out / "traces.jsonl").read_text().splitlines()
+    trace = json.loads(line)
+    assert trace["question"] == f"1+1?\n\n{described['instruction']}"
+    assert trace["problem_id"] == "set-0" and trace["correct"] in (True, False)
+    # The same command finds the run finished; another file of that name is another run.
+    assert trim(*words).exit_code == 0
+    assert (out / "traces.jsonl").read_text().splitlines() == [line]
+    write_lines(data, {**GOOD, "a": "3"})
+    assert "holds another run" in refused(trim(*words))
