@@ -23,6 +23,9 @@ from trim.steps import SEPARATOR, split_steps
 from trim.trace import Author
 
 GREEDY = Sampling(0.0, 1.0, 0, 96)
+CONCURRENT = 2
+"""llama.cpp has a thread for each connection that is kept; more of them than threads would wait
+for each other to be closed."""
 MODES = (Continuation.COMPLETIONS, Continuation.PREFILL)
 
 
@@ -39,7 +42,8 @@ def embedded():
 
 
 def model(servers, name="weak", mode=Continuation.COMPLETIONS, **settings):
-    return OpenAIModel(HttpServer(servers[name].url), name, mode, LLAMA_CPP, **settings)
+    server = HttpServer(servers[name].url, concurrency=CONCURRENT)
+    return OpenAIModel(server, name, mode, LLAMA_CPP, **settings)
 
 
 def problems(count=4):

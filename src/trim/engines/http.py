@@ -160,7 +160,7 @@ class HttpServer:
             if left <= max(wait, 0.0):
                 tried = f"{attempts} attempts" if attempts != 1 else "1 attempt"
                 raise self._unavailable(f"the problem's time is up after {tried}", fault)
-            if wait > self.patience.seconds:
+            if self._busy_until - now > self.patience.longest_wish:
                 raise self._unavailable(f"wishes to be left alone for {wait:.0f} s", fault)
             if wait <= 0:
                 return

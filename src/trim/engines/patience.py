@@ -20,12 +20,15 @@ class Patience:
         attempts: times that a request is sent in all.
         pause: seconds before the second attempt, half of it by chance.
         longest: seconds that a pause may grow to.
+        longest_wish: seconds that a server may wish to be left alone; a longer wish ends the
+            request.
     """
 
     seconds: float = 300.0
     attempts: int = 8
     pause: float = 0.25
     longest: float = 20.0
+    longest_wish: float = 300.0
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
