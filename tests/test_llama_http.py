@@ -46,7 +46,7 @@ def model(servers, name="weak", mode=Continuation.COMPLETIONS, **settings):
     return OpenAIModel(server, name, mode, LLAMA_CPP, **settings)
 
 
-def problems(count=4):
+def problems(count=3):
     return [*generate(CHAIN, count, seed=21), *generate(CHAIN_HARD, count, seed=21)]
 
 
@@ -68,7 +68,7 @@ def test_a_solution_in_steps_is_the_solution_at_one_go(servers, mode, token_ids)
         whole = asyncio.run(at_one_go(writer, problem.question))
         assert [step.text for step in trace.steps] == split_steps(whole)
         several += len(trace.steps) > 3
-    assert several > 4
+    assert several > 3
 
 
 def test_tokens_are_sent_where_the_model_goes_on_by_itself(servers):
@@ -133,9 +133,7 @@ def test_a_problem_that_does_not_fit_says_so(servers):
 
 
 def test_a_path_that_is_not_there_is_refused_at_once(servers):
-    writer = OpenAIModel(
-        HttpServer(servers["weak"].url + "/nowhere"), "weak", MODES[1], LLAMA_CPP
-    )
+    writer = OpenAIModel(HttpServer(servers["weak"].url + "/nowhere"), "weak", MODES[1], LLAMA_CPP)
     with pytest.raises(ModelUnavailable, match="404"):
         asyncio.run(writer.write_step(Prefix("1 + 1?"), GREEDY, 0))
     assert writer.server.requests == 1
@@ -168,14 +166,14 @@ def test_a_router_works_with_all_parts_over_http(servers, embedded):
     label = HttpLabelScorer(model(servers, "scorer"))
     local = Router(embedded.weak, embedded.strong, embedded.prm, policy, SAMPLING)
     rewritten = 0
-    for problem in problems(3):
+    for problem in problems(2):
         trace = Router(weak, strong, label, policy, SAMPLING).solve(problem.question)
         same = local.solve(problem.question)
         assert trace.solution == same.solution
         assert trace.usage["strong"].tokens == same.usage["strong"].tokens
         assert trace.usage["weak"].tokens == same.usage["weak"].tokens
         rewritten += sum(step.author is Author.STRONG for step in trace.steps)
-    assert rewritten > 3
+    assert rewritten > 2
 
 
 @pytest.mark.parametrize("kind", ["grade", "logprob"])
@@ -193,7 +191,7 @@ async def test_many_problems_at_a_time_share_connections(servers):
     weak, strong = model(servers), model(servers, "strong")
     (policy,) = parse_policies("random:0.5")
     router = Router(weak, strong, None, policy, SAMPLING)
-    traces = await asyncio.gather(*(router.asolve(p.question) for p in problems(6)))
+    traces = await asyncio.gather(*(router.asolve(p.question) for p in problems()))
     assert all(trace.steps for trace in traces)
     assert not weak.server.faults
 

@@ -13,7 +13,7 @@ class Breaker:
 
     Attributes:
         failures: failures in a row after which it opens.
-        pause: seconds before the first trial; twice as long after each trial that fails.
+        pause: seconds before the first trial; twice as long after each trial.
         longest: seconds that a pause may grow to.
         outage: seconds of failures after which requests fail at once instead of waiting for
             the next trial.
@@ -24,6 +24,7 @@ class Breaker:
     longest: float = 30.0
     outage: float = 60.0
     _count: int = field(default=0, init=False)
+    _trials: int = field(default=0, init=False)
     _failing_since: float | None = field(default=None, init=False)
     _closed_until: float = field(default=0.0, init=False)
 
@@ -41,6 +42,7 @@ class Breaker:
             return 0.0
         if now < self._closed_until:
             return self._closed_until - now
+        self._trials += 1
         self._closed_until = now + self._pause()
         return 0.0
 
@@ -50,14 +52,16 @@ class Breaker:
         return self.is_open and since is not None and now - since > self.outage
 
     def succeeded(self) -> None:
-        self._count, self._failing_since = 0, None
+        self._count, self._trials, self._failing_since = 0, 0, None
 
     def failed(self, now: float) -> None:
         self._count += 1
         if self._failing_since is None:
             self._failing_since = now
-        if self.is_open:
+        # Later failures are those of a trial, whose pause has begun, or of requests that were
+        # under way already and say nothing new.
+        if self._count == self.failures:
             self._closed_until = now + self._pause()
 
     def _pause(self) -> float:
-        return min(self.pause * 2.0 ** min(self._count - self.failures, 60), self.longest)
+        return min(self.pause * 2.0 ** min(self._trials, 60), self.longest)

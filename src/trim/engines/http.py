@@ -183,8 +183,9 @@ class HttpServer:
                     content = await answer.read()
                     status, headers = answer.status, answer.headers
             except TimeoutError as error:
-                in_time = seconds < self.patience.seconds
-                raise Fault("time-out", f"{seconds:.3g} s", down=not in_time) from error
+                # Cut short by the problem's deadline, it says nothing about the server.
+                whole = seconds == self.patience.seconds
+                raise Fault("time-out", f"{seconds:.3g} s", down=whole) from error
             except (aiohttp.ClientError, OSError) as error:
                 raise Fault("connection", self._hidden(str(error))) from error
         if status == 200:

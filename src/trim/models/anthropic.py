@@ -92,13 +92,9 @@ class AnthropicModel:
         started = time.perf_counter()
         said = "".join(f"{BEGIN}{step}{END}{SEPARATOR}" for step in prefix.steps)
         answer = await self._ask(prefix.question, said, BEGIN, sampling)
-        step = inner_step(without_repeated(said, answer.text))
-        ending = answer.ending or Ending.SOLUTION
-        if ending is Ending.STEP and not step and not prefix.steps:
-            ending = Ending.SOLUTION
         return Completion(
-            text=step,
-            ending=ending,
+            text=inner_step(without_repeated(said, answer.text)),
+            ending=answer.ending or Ending.SOLUTION,
             tokens=answer.usage.tokens,
             prompt_tokens=answer.usage.prompt_tokens,
             cached_tokens=answer.usage.cached_tokens,

@@ -35,6 +35,7 @@ class Dialect:
         limit: field for the tokens that a step may have.
         seed: field for the seed; None where it takes none.
         top_k: whether it takes top-k sampling.
+        all_tokens: the top-k that keeps all tokens; None for leaving the field out.
         log_probabilities: whether it tells them without being much slower.
         adds_begin: whether it puts the token that begins a text before a text of its own accord.
         echoes: whether an answer begins with the assistant's message that it continues.
@@ -48,6 +49,7 @@ class Dialect:
     limit: str = "max_tokens"
     seed: str | None = "seed"
     top_k: bool = True
+    all_tokens: int | None = None
     log_probabilities: bool = False
     adds_begin: bool = True
     echoes: bool = False
@@ -58,6 +60,7 @@ class Dialect:
 VLLM = Dialect(
     "vllm",
     (Continuation.COMPLETIONS, Continuation.CONTINUE_FINAL, Continuation.USER_TURN),
+    all_tokens=-1,
     log_probabilities=True,
     adds_begin=False,  # since `add_special_tokens: false` is sent
     returned_ids="return_token_ids",
@@ -65,6 +68,7 @@ VLLM = Dialect(
 SGLANG = Dialect(
     "sglang",
     (Continuation.COMPLETIONS, Continuation.CONTINUE_FINAL, Continuation.USER_TURN),
+    all_tokens=-1,
     log_probabilities=True,
 )
 LLAMA_CPP = Dialect(
@@ -72,6 +76,7 @@ LLAMA_CPP = Dialect(
     (Continuation.COMPLETIONS, Continuation.PREFILL, Continuation.USER_TURN),
     # Only the verbose record tells a stop string from an end token.
     fields={"verbose": True, "return_tokens": True, "cache_prompt": True, "min_p": 0.0},
+    all_tokens=0,
     log_probabilities=True,
     echoes=True,
     tokenizes=True,

@@ -234,13 +234,13 @@ class OpenAIModel:
         return [*system, {"role": "user", "content": request}]
 
     def _sampled(self, sampling: Sampling, seed: int) -> dict[str, Any]:
-        fields = {
+        fields: dict[str, Any] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             self.dialect.limit: sampling.max_tokens,
         }
-        if self.dialect.top_k and sampling.top_k:
-            fields["top_k"] = sampling.top_k
+        if self.dialect.top_k:
+            fields["top_k"] = sampling.top_k or self.dialect.all_tokens
         if self.dialect.seed:
             fields[self.dialect.seed] = seed
         return fields
