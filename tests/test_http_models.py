@@ -218,6 +218,23 @@ async def test_log_probabilities_that_are_none_are_a_fault(value):
     assert (step.text, step.log_probability) == ("b", None)
 
 
+async def test_what_is_repeated_has_no_part_in_the_confidence():
+    """Nor has the separator, nor the end."""
+    spelled = {"They are": -9, " added.": -9, "\n\n": -9, "So": -0.1, " it": -0.3, "\n\n\n": -9}
+    content = [
+        {"token": token, "logprob": value, "top_logprobs": [{"token": token, "logprob": value}]}
+        for token, value in spelled.items()
+    ]
+    said = chat("They are added.\n\nSo it", logprobs={"content": content})
+    async with staged(script(said)) as server:
+        model = openai(server, Continuation.USER_TURN, OPENAI, entropy=True)
+        step = await model.write_step(HALF, SAMPLING, 0)
+    assert step.text == "So it"
+    assert step.log_probability == pytest.approx(-0.2)
+    expected = -sum(p * math.log(p) for p in (math.exp(-0.1), 1 - math.exp(-0.1)))
+    assert step.first_entropy == pytest.approx(expected)
+
+
 # Chat modes
 
 

@@ -137,24 +137,34 @@ def finite(value: float) -> float:
     return min(value, 0.0)
 
 
+def spelling(tokens: Sequence[Token], text: str) -> Sequence[Token]:
+    """The tokens that spell `text`, without what comes before it, the separator and an end."""
+    start = max("".join(token.text for token in tokens).find(text), 0)
+    own, position = [], 0
+    for token in tokens:
+        if position + len(token.text) > start and position < start + len(text):
+            own.append(token)
+        position += len(token.text)
+    return own
+
+
 def mean_log_probability(tokens: Sequence[Token], text: str) -> float | None:
     """Mean in nats over the tokens that spell `text`; None where none are told.
 
-    Neither the separator nor an end token counts, as in `trim.models.confidence`.
+    A text of no tokens is certain: 0, as in `trim.models.confidence`.
     """
-    own, length = [], 0
-    for token in tokens:
-        if length >= len(text):
-            break
-        own.append(token.log_probability)
-        length += len(token.text)
     if not tokens:
         return None
+    own = [token.log_probability for token in spelling(tokens, text)]
     return max(math.fsum(own) / len(own), -1e6) if own else 0.0
 
 
-def first_entropy(tokens: Sequence[Token]) -> float | None:
-    """Entropy in nats of the first token's distribution; None where it is not told."""
-    if not tokens or not tokens[0].likeliest:
+def first_entropy(tokens: Sequence[Token], text: str) -> float | None:
+    """Entropy in nats of the distribution of `text`'s first token; None where it is not told.
+
+    Of a text of no tokens it is that of the end.
+    """
+    first = next(iter((*spelling(tokens, text), *tokens)), None)
+    if first is None or not first.likeliest:
         return None
-    return entropy([{"logprob": value} for _, value in tokens[0].likeliest])
+    return entropy([{"logprob": value} for _, value in first.likeliest])

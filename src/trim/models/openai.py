@@ -136,7 +136,7 @@ class OpenAIModel:
             cached_tokens=spent.cached_tokens,
             seconds=time.perf_counter() - started,
             log_probability=mean_log_probability(answer.tokens, step),
-            first_entropy=first_entropy(answer.tokens) if self.entropy else None,
+            first_entropy=first_entropy(answer.tokens, step) if self.entropy else None,
         )
 
     async def go_on(self, question: str, said: str, tokens: int) -> Answer:
