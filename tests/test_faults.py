@@ -35,7 +35,6 @@ FAULTS = {
     "429": Reply({"error": {"message": "slow down"}}, 429, {"Retry-After": "0.002"}),
     "500": Reply({"error": "oops"}, 500),
     "503": Reply(b"<html>busy</html>", 503),
-    "529": Reply({"type": "error", "error": {"type": "overloaded_error"}}, 529),
     "time-out": SILENCE,
     "connection": Reply({"choices": []}, missing=100),
     "garbled answer": Reply(b'{"choices": [{"te'),
