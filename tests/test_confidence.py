@@ -13,7 +13,8 @@ from trim.cli import main
 from trim.embedded import SAMPLING, load_embedded
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
-from trim.models.llama_cpp import LIKELIEST, confidence_in, entropy, written_tokens
+from trim.models.confidence import LIKELIEST, confidence_in, entropy
+from trim.models.llama_cpp import written_tokens
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.policies.registry import parse_policies
 from trim.prices import Price, Prices

@@ -13,5 +13,18 @@ class ModelUnavailable(TrimError):
     """A model cannot be loaded or does not answer."""
 
 
+class Refused(ModelUnavailable):
+    """A server does not take a request as it is; asking again would not help."""
+
+
 class ContextExceeded(TrimError):
-    """A prefix does not fit a model's context."""
+    """A prefix does not fit a model's context.
+
+    Attributes:
+        room: tokens that would be left for an answer, where a server told; a request that asks
+            for no more than that fits after all.
+    """
+
+    def __init__(self, message: str, room: int | None = None) -> None:
+        super().__init__(message)
+        self.room = room

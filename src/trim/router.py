@@ -31,6 +31,8 @@ class Router:
         max_strong_tokens: as soon as the strong model has decoded so many for a problem, it is
             not asked again and the weak one drafts on; None for no limit. What it decodes is
             then less than this and one more step. A policy may bring a limit of its own.
+        max_seconds: after so many for a problem, models and scorers over HTTP are asked no
+            more, and the problem ends with ModelUnavailable; None for no limit.
     """
 
     weak: Model
@@ -40,6 +42,7 @@ class Router:
     sampling: Sampling = field(default_factory=Sampling)
     max_steps: int = 30
     max_strong_tokens: int | None = None
+    max_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -48,6 +51,8 @@ class Router:
             raise InvalidInput(
                 f"max_strong_tokens {self.max_strong_tokens}: must be a number of tokens from 0 up"
             )
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise InvalidInput(f"max_seconds {self.max_seconds:g}: must be above 0, as in 600")
         if self.policy.needs_scores and self.scorer is None:
             raise InvalidInput(f"policy {self.policy.name!r} needs a scorer")
 
@@ -87,7 +92,7 @@ class Router:
         """
         if not question.strip():
             raise InvalidInput("the problem is empty; give its text")
-        solution = Solution(question.strip(), seed, self.sampling, self.max_steps)
+        solution = Solution(question.strip(), seed, self.sampling, self.max_steps, self.max_seconds)
         wish = self.policy.begin(solution.question)
         try:
             while solution.finish is None:

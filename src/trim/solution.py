@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 
+from trim.deadline import until
 from trim.models.model import Completion, Ending, Model, Prefix, Sampling
 from trim.policies.policy import Action, Observation
 from trim.scorers.scorer import Scorer
@@ -18,16 +21,25 @@ DEGENERATE_TRIES = 3
 class Solution:
     """Grows by one kept step at a time; `finish` is None until it has ended."""
 
-    def __init__(self, question: str, seed: int, sampling: Sampling, max_steps: int) -> None:
+    def __init__(
+        self,
+        question: str,
+        seed: int,
+        sampling: Sampling,
+        max_steps: int,
+        max_seconds: float | None = None,
+    ) -> None:
         self.question = question
         self.seed = seed
         self.sampling = sampling
         self.max_steps = max_steps
+        self.deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
         self.finish: Finish | None = None
         self._steps: list[Step] = []
         self._scores: list[float] = []
         self._unscored: list[Completion] = []
         self._draft_score: float | None = None
+        self._unread = 0
         self._scorer: str | None = None
         self._abandoned: tuple[Step, ...] = ()
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
@@ -55,7 +67,8 @@ class Solution:
         prefix, tokens = self.prefix, 0
         for _ in range(DEGENERATE_TRIES):
             seed = derive_seed(self.seed, self.question, len(prefix.steps))
-            completion = await model.write_step(prefix, self.sampling, seed)
+            with until(self.deadline):
+                completion = await model.write_step(prefix, self.sampling, seed)
             self._count(
                 author, completion.prompt_tokens, completion.cached_tokens, completion.tokens
             )
@@ -69,10 +82,12 @@ class Solution:
     async def score(self, scorer: Scorer, draft: Completion) -> float:
         """Score the draft, together with steps that were regenerated since the last score."""
         written = (*self._unscored, draft)
-        scores = await scorer.score(self.prefix.then(draft.text), written)
+        with until(self.deadline):
+            scores = await scorer.score(self.prefix.then(draft.text), written)
         self._scorer = scorer.name
         self._count("scorer", scores.prompt_tokens, scores.cached_tokens, scores.tokens)
         self._seconds += scores.seconds
+        self._unread = scores.unread_steps
         *missing, self._draft_score = scores.values
         self._scores += missing
         self._unscored = []
@@ -123,13 +138,14 @@ class Solution:
             strong_tokens=0 if by_weak else written.tokens,
             truncated=written.ending is Ending.LENGTH,
             denied=denied,
+            unread=self._unread,
         )
         self._steps.append(step)
         if by_weak and self._draft_score is not None:
             self._scores.append(self._draft_score)
         else:
             self._unscored.append(written)
-        self._draft_score = None
+        self._draft_score, self._unread = None, 0
         if boxed_answer(step.text) is not None:
             self.finish = Finish.ANSWER
         elif ends_solution(written) or (discarded and ends_solution(discarded)):

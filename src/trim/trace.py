@@ -60,6 +60,7 @@ class Step:
         truncated: whether the kept text was cut by a token limit.
         denied: whether the policy wished for the strong model and had spent the problem's
             strong tokens, so that the draft was kept.
+        unread: earliest steps that the scorer did not read, for the trace was too long for it.
     """
 
     text: str
@@ -71,6 +72,7 @@ class Step:
     strong_tokens: int = 0
     truncated: bool = False
     denied: bool = False
+    unread: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trim.errors import InvalidInput
@@ -74,9 +74,7 @@ class JointScorer:
             self.weights.of(value, told(step.log_probability, self.name))
             for value, step in zip(read.values, written, strict=True)
         )
-        return Scores(
-            tuple(values), read.prompt_tokens, read.cached_tokens, read.tokens, read.seconds
-        )
+        return replace(read, values=tuple(values))
 
 
 def write_weights(path: Path, weights: JointWeights) -> None:

@@ -19,6 +19,8 @@ class Scores:
         cached_tokens: how many of those the engine had in its cache.
         tokens: tokens decoded, for scorers that answer by writing.
         seconds: from request to answer, waiting included.
+        unread_steps: earliest steps of the trace that the scorer has not read, for it was too
+            long.
     """
 
     values: tuple[float, ...]
@@ -26,6 +28,7 @@ class Scores:
     cached_tokens: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    unread_steps: int = 0
 
 
 class Scorer(Protocol):

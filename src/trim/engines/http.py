@@ -1,0 +1,259 @@
+"""A server over HTTP: connections kept, requests limited, faults retried, a dead one left alone.
+
+The client is aiohttp: 6 times the requests a second of the next one and a sixth of its
+processor time (`benchmarks/http_clients.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+import aiohttp
+
+from trim.deadline import seconds_left
+from trim.engines.breaker import Breaker
+from trim.engines.key import Key
+from trim.engines.patience import Patience, retry_after
+from trim.engines.refusal import message_in, refusal
+from trim.errors import InvalidInput, ModelUnavailable, TrimError
+
+Read = TypeVar("Read")
+
+BEARER = ("Authorization", "Bearer ")
+"""Header that carries the key, and what stands before it: OpenAI's way."""
+BUSY = (408, 409, 425, 429)
+"""Statuses of a server that is alive and wishes to be asked again."""
+
+
+class Fault(Exception):
+    """A failure that asking again may mend.
+
+    Attributes:
+        kind: one word or two, under which it is counted.
+        down: whether it speaks for a dead server.
+        pause: seconds that the server wishes to be left alone.
+    """
+
+    def __init__(self, kind: str, message: str = "", down: bool = True, pause: float = 0.0) -> None:
+        super().__init__(f"{kind}: {message}" if message else kind)
+        self.kind = kind
+        self.down = down
+        self.pause = pause
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The connections of one event loop, and the turns of its requests."""
+
+    session: aiohttp.ClientSession
+    turns: asyncio.Semaphore
+    keeper: AsyncIterator[None]
+
+
+class HttpServer:
+    """Sends JSON to one server and reads JSON from it.
+
+    May be used from several event loops, one after the other: each has its own connections,
+    which are closed when it ends.
+
+    Args:
+        url: where the paths begin, as in `http://127.0.0.1:8000/v1`; `/v1` is added to an
+            address without any path.
+        key: sent in the header `key_header`, and never shown.
+        concurrency: requests that are under way at a time; the others wait for their turn.
+        headers: more headers, which must not be secret.
+
+    Attributes:
+        faults: how often each kind of failure was met, those included that a retry has mended.
+        requests: requests that were sent.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: Key | None = None,
+        concurrency: int = 64,
+        patience: Patience = Patience(),  # noqa: B008 (frozen)
+        breaker: Breaker | None = None,
+        key_header: tuple[str, str] = BEARER,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.url = checked_url(url)
+        self.root = self.url.removesuffix("/v1")
+        self.name = urlsplit(self.url).netloc
+        if concurrency < 1:
+            raise InvalidInput(f"{self.name}: concurrency {concurrency} must be at least 1")
+        self.concurrency = concurrency
+        self.patience = patience
+        self.breaker = breaker or Breaker()
+        self.faults: Counter[str] = Counter()
+        self.requests = 0
+        self._key = key
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        if key:
+            self._headers[key_header[0]] = key_header[1] + key.secret
+        self._proxy = proxy_for(self.url)
+        self._busy_until = 0.0
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"HttpServer({self.url!r})"
+
+    async def ask(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
+        """Post `body` and hand the answer to `read`, again after a fault while there is time.
+
+        Args:
+            path: below the server's URL, or below its root with a leading `//`.
+            read: makes sense of the answer; a LookupError, TypeError, ValueError or
+                AttributeError of it counts as a garbled answer, which is a fault.
+
+        Raises:
+            Refused: the server does not take this request.
+            ContextExceeded: it says that the prompt is too long.
+            ModelUnavailable: no answer after all attempts, within the problem's deadline, or
+                from a server that has been dead for a while.
+        """
+        url = self.root + path[1:] if path.startswith("//") else self.url + path
+        fault: Fault | None = None
+        for attempt in range(self.patience.attempts):
+            await self._wait(self.patience.before(attempt), fault, attempt)
+            try:
+                raw = await self._send(url, body)
+                answer = self._read(raw, read)
+            except Fault as met:
+                fault = met
+                self.faults[fault.kind] += 1
+                if fault.down:
+                    self.breaker.failed(time.monotonic())
+                else:
+                    self.breaker.succeeded()
+                self._busy_until = max(self._busy_until, time.monotonic() + fault.pause)
+            except TrimError:
+                self.breaker.succeeded()
+                raise
+            else:
+                self.breaker.succeeded()
+                return answer
+        raise self._unavailable(f"no answer in {self.patience.attempts} attempts", fault)
+
+    async def _wait(self, pause: float, fault: Fault | None, attempts: int) -> None:
+        """Until the next attempt may be made, if that is before the problem's deadline."""
+        resume = time.monotonic() + pause
+        while True:
+            now = time.monotonic()
+            wait = max(resume, self._busy_until) - now
+            if wait <= 0:
+                wait = self.breaker.wait(now)
+                if wait > 0 and self.breaker.is_dead(now):
+                    raise self._unavailable("has not answered for a while and is left alone", fault)
+            left = seconds_left()
+            if left <= max(wait, 0.0):
+                tried = f"{attempts} attempts" if attempts != 1 else "1 attempt"
+                raise self._unavailable(f"the problem's time is up after {tried}", fault)
+            if self._busy_until - now > self.patience.longest_wish:
+                raise self._unavailable(f"wishes to be left alone for {wait:.0f} s", fault)
+            if wait <= 0:
+                return
+            # A little by chance, so that those who wait together do not come back together.
+            await asyncio.sleep(min(wait * random.uniform(1.0, 1.1) + 0.001, left))
+
+    async def _send(self, url: str, body: Mapping[str, Any]) -> Any:
+        pool = await self._pool()
+        async with pool.turns:
+            seconds = min(self.patience.seconds, max(seconds_left(), 0.001))
+            self.requests += 1
+            try:
+                async with pool.session.post(
+                    url,
+                    data=json.dumps(body).encode(),
+                    timeout=aiohttp.ClientTimeout(total=seconds),
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                ) as answer:
+                    content = await answer.read()
+                    status, headers = answer.status, answer.headers
+            except TimeoutError as error:
+                # Cut short by the problem's deadline, it says nothing about the server.
+                whole = seconds == self.patience.seconds
+                raise Fault("time-out", f"{seconds:.3g} s", down=whole) from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise Fault("connection", self._hidden(str(error))) from error
+        if status == 200:
+            try:
+                return json.loads(content)
+            except ValueError as error:
+                raise Fault("garbled answer", "no JSON") from error
+        text = self._hidden(content.decode("utf-8", "replace"))
+        if status in BUSY:
+            raise Fault(str(status), message_in(text), down=False, pause=retry_after(headers))
+        if status >= 500 or status < 300:
+            raise Fault(str(status), message_in(text), pause=retry_after(headers))
+        raise refusal(self.name, status, text, self._key.source if self._key else None)
+
+    def _read(self, raw: Any, read: Callable[[Any], Read]) -> Read:
+        if isinstance(raw, dict) and raw.get("error"):
+            raise Fault("error", self._hidden(message_in(json.dumps(raw))))
+        try:
+            return read(raw)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = self._hidden(f"{type(error).__name__} {error}")
+            raise Fault("garbled answer", reason) from error
+
+    def _unavailable(self, why: str, fault: Fault | None) -> ModelUnavailable:
+        last = f"; the last failure: {fault}" if fault else ""
+        return ModelUnavailable(f"{self.name}: {why}{last}")
+
+    def _hidden(self, text: str) -> str:
+        return self._key.hide(text) if self._key else text
+
+    async def _pool(self) -> Pool:
+        loop = asyncio.get_running_loop()
+        if loop not in self._pools:
+            connector = aiohttp.TCPConnector(limit=self.concurrency)
+            session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+            keeper = self._keep(loop, session)
+            self._pools[loop] = Pool(session, asyncio.Semaphore(self.concurrency), keeper)
+            await anext(keeper)
+        return self._pools[loop]
+
+    async def _keep(
+        self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession
+    ) -> AsyncIterator[None]:
+        """Closes the connections when the loop ends, which finishes its open generators."""
+        try:
+            yield
+        finally:
+            self._pools.pop(loop, None)
+            await session.close()
+
+
+def checked_url(url: str) -> str:
+    """Raises InvalidInput for what is no address of a server, or holds a key."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidInput(f"{url!r}: no address of a server, such as http://127.0.0.1:8000/v1")
+    if parts.username or parts.password or parts.query:
+        raise InvalidInput(
+            f"{parts.hostname}: an address holds no key; name an environment variable or a key file"
+        )
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for this address, as for other programs."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

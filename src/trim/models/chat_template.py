@@ -1,0 +1,159 @@
+"""A model's chat template, rendered here from its tokenizer's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template, TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from trim.errors import InvalidInput
+
+CONFIGURATION = "tokenizer_config.json"
+TEMPLATE = "chat_template.jinja"
+"""Holds the template where the configuration does not."""
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """Turns messages into the text that the model reads, as Hugging Face's tokenizers do.
+
+    Attributes:
+        source: the template, in Jinja.
+        special_tokens: those that a template may name, as `bos_token`.
+        origin: folder or name of the model, for errors.
+    """
+
+    source: str
+    special_tokens: Mapping[str, str]
+    origin: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_template", compiled(self.source, self.origin))
+
+    @property
+    def begin(self) -> str:
+        """The token that begins a text, which some servers add by themselves; may be empty."""
+        return self.special_tokens.get("bos_token", "")
+
+    def render(
+        self, messages: Sequence[Message], add_generation_prompt: bool = True, **settings: Any
+    ) -> str:
+        """The text of `messages`; `settings` are the template's own, as `enable_thinking`.
+
+        Raises:
+            InvalidInput: the template does not take these messages.
+        """
+        template: Template = vars(self)["_template"]
+        try:
+            return template.render(
+                messages=messages,
+                add_generation_prompt=add_generation_prompt,
+                **self.special_tokens,
+                **settings,
+            )
+        except (TemplateError, TypeError, ValueError, LookupError) as error:
+            raise InvalidInput(
+                f"{self.origin}: the chat template does not take these messages ({error})"
+            ) from error
+
+
+def compiled(source: str, origin: str) -> Template:
+    """Raises InvalidInput where the template is not one."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    try:
+        return environment.from_string(source)
+    except TemplateError as error:
+        raise InvalidInput(f"{origin}: the chat template is damaged ({error})") from error
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def refuse(message: str) -> None:
+    raise TemplateError(message)
+
+
+def read_chat_template(source: str | Path) -> ChatTemplate:
+    """The template of a local folder of tokenizer files, or of a model on the hub, `owner/name`.
+
+    Raises:
+        InvalidInput: no such folder, no readable files, or none with a chat template.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return template_from(str(source), lambda name: folder / name)
+    if folder.is_absolute() or str(source).count("/") != 1:
+        raise InvalidInput(
+            f"{source}: no folder of tokenizer files, and no model on the hub such as owner/name"
+        )
+    return template_from(str(source), lambda name: fetch(str(source), name))
+
+
+def template_from(origin: str, find: Callable[[str], Path]) -> ChatTemplate:
+    configuration = read_configuration(origin, find)
+    source = configuration.get("chat_template")
+    if isinstance(source, list):  # several templates, by name
+        named = {entry["name"]: entry["template"] for entry in source if isinstance(entry, dict)}
+        source = named.get("default")
+    if not isinstance(source, str):
+        try:
+            source = find(TEMPLATE).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                f"{origin}: no chat template in {CONFIGURATION} and no {TEMPLATE}; name the"
+                " files of an instruction-tuned model, or use none for a plain text model"
+            ) from error
+    tokens = {
+        name: value["content"] if isinstance(value, dict) else value
+        for name, value in configuration.items()
+        if name.endswith("_token") and isinstance(value, str | dict)
+    }
+    return ChatTemplate(source, tokens, origin)
+
+
+def read_configuration(origin: str, find: Callable[[str], Path]) -> dict[str, Any]:
+    try:
+        configuration = json.loads(find(CONFIGURATION).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"{origin}: no readable {CONFIGURATION} ({error})") from error
+    except ValueError as error:
+        raise InvalidInput(f"{origin}: {CONFIGURATION} is damaged ({error})") from error
+    if not isinstance(configuration, dict):
+        raise InvalidInput(f"{origin}: {CONFIGURATION} is damaged; it should hold an object")
+    return configuration
+
+
+def fetch(model: str, name: str) -> Path:
+    """A file of a model on the hub, from the local cache where it is there.
+
+    Raises:
+        InvalidInput: the client of the hub is not installed.
+        OSError: the hub cannot be reached or has no such file.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError as error:
+        raise InvalidInput(
+            f"{model}: a chat template from the hub needs its client: pip install 'trim[hub]';"
+            " a local folder of tokenizer files needs none"
+        ) from error
+    try:
+        return Path(hf_hub_download(model, name))
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise FileNotFoundError(f"the hub has no {name} of {model}") from error

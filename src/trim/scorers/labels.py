@@ -1,0 +1,101 @@
+"""A label model on a server: each step is graded by one token, "+" right or "-" wrong."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from trim.errors import Refused
+from trim.models.answer import Answer
+from trim.models.chat_template import ChatTemplate
+from trim.models.model import Completion, Prefix
+from trim.models.openai import OpenAIModel
+from trim.scorers.checked import checked
+from trim.scorers.label import RIGHT, WRONG
+from trim.scorers.scorer import Scores
+from trim.steps import join_steps
+from trim.trace import Usage
+
+LIKELIEST = 20
+"""Tokens that the two labels are looked for among; most servers tell no more."""
+
+
+class HttpLabelScorer:
+    """Compares the probabilities of the two labels as the next token: p(+) / (p(+) + p(-)).
+
+    With a chat template the steps are turns, the first together with the question, and each is
+    answered by a label, as in RLHFlow's reward models (arXiv 2405.07863); all earlier answers
+    are `right`. Without one, question and steps are read as plain text, as by the shipped
+    scorer.
+
+    Args:
+        model: how the label model is reached; only its `/completions` is used.
+    """
+
+    reads_confidence = False
+
+    def __init__(
+        self,
+        model: OpenAIModel,
+        template: ChatTemplate | None = None,
+        right: str = RIGHT,
+        wrong: str = WRONG,
+    ) -> None:
+        self.model = model
+        self.name = model.name
+        self.template = template
+        self.right = right
+        self.wrong = wrong
+
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
+        """Score the newest steps, one request for each.
+
+        Raises:
+            Refused: neither label is among the likeliest tokens, so it is no such model.
+            ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
+        """
+        started = time.perf_counter()
+        values, spent = [], Usage()
+        for end in range(len(trace.steps) - len(written) + 1, len(trace.steps) + 1):
+            text = self.rendered(trace.question, trace.steps[:end])
+            answer = await self.model.read_on(text, LIKELIEST)
+            values.append(self._share(answer))
+            spent += answer.usage
+        return Scores(
+            checked(values),
+            prompt_tokens=spent.prompt_tokens,
+            cached_tokens=spent.cached_tokens,
+            tokens=spent.tokens,
+            seconds=time.perf_counter() - started,
+        )
+
+    def rendered(self, question: str, steps: Sequence[str]) -> str:
+        """The text whose next token is the label of the newest step."""
+        if self.template is None:
+            return join_steps(question, steps)
+        messages = []
+        for index, step in enumerate(steps):
+            said = f"{question} {step}" if index == 0 else step
+            messages += [
+                {"role": "user", "content": said},
+                {"role": "assistant", "content": self.right},
+            ]
+        text = self.template.render(messages[:-1])
+        if self.model.dialect.adds_begin or self.model.dialect.name == "vllm":
+            return text.removeprefix(self.template.begin)
+        return text
+
+    def _share(self, answer: Answer) -> float:
+        likeliest = answer.tokens[0].likeliest if answer.tokens else ()
+        chances = dict.fromkeys((self.right, self.wrong), 0.0)
+        for token, value in likeliest:
+            if token.strip() in chances:
+                chances[token.strip()] += math.exp(value)
+        total = sum(chances.values())
+        if not total:
+            raise Refused(
+                f"{self.name}: neither {self.right!r} nor {self.wrong!r} is among the next"
+                " token's likeliest; name a label model, and its own labels"
+            )
+        return min(chances[self.right] / total, 1.0)

@@ -1,0 +1,206 @@
+"""Models and scorers over HTTP, against llama.cpp's real server with the shipped models."""
+
+import asyncio
+
+import pytest
+from llama_server import PLAIN_CHAT, start
+
+from trim.embedded import SAMPLING, load_embedded
+from trim.engines.http import HttpServer
+from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
+from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
+from trim.models.continuation import Continuation
+from trim.models.dialect import LLAMA_CPP
+from trim.models.model import Ending, Prefix, Sampling
+from trim.models.openai import OpenAIModel
+from trim.models.probe import probe
+from trim.policies.registry import parse_policies
+from trim.router import Router
+from trim.scorers.confidence import LogProbabilityScorer
+from trim.scorers.grades import HttpGradeScorer
+from trim.scorers.labels import HttpLabelScorer
+from trim.steps import SEPARATOR, split_steps
+from trim.trace import Author
+
+GREEDY = Sampling(0.0, 1.0, 0, 96)
+CONCURRENT = 2
+"""llama.cpp has a thread for each connection that is kept; more of them than threads would wait
+for each other to be closed."""
+MODES = (Continuation.COMPLETIONS, Continuation.PREFILL)
+
+
+@pytest.fixture(scope="module")
+def servers():
+    return {
+        name: start(name, slots=1, template=PLAIN_CHAT) for name in ("weak", "strong", "scorer")
+    }
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return load_embedded(slots=1, exact=True, entropy=True)
+
+
+def model(servers, name="weak", mode=Continuation.COMPLETIONS, **settings):
+    server = HttpServer(servers[name].url, concurrency=CONCURRENT)
+    return OpenAIModel(server, name, mode, LLAMA_CPP, **settings)
+
+
+def problems(count=3):
+    return [*generate(CHAIN, count, seed=21), *generate(CHAIN_HARD, count, seed=21)]
+
+
+async def at_one_go(model, question):
+    """The whole solution by one request, without a stop."""
+    answer = await model.go_on(question, "", 900)
+    return answer.text
+
+
+@pytest.mark.parametrize("token_ids", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_solution_in_steps_is_the_solution_at_one_go(servers, mode, token_ids):
+    writer = model(servers, "strong", mode, token_ids=token_ids)
+    (policy,) = parse_policies("weak")
+    router = Router(writer, writer, None, policy, GREEDY)
+    several = 0
+    for problem in problems():
+        trace = router.solve(problem.question)
+        whole = asyncio.run(at_one_go(writer, problem.question))
+        assert [step.text for step in trace.steps] == split_steps(whole)
+        several += len(trace.steps) > 3
+    assert several > 3
+
+
+def test_tokens_are_sent_where_the_model_goes_on_by_itself(servers):
+    writer = model(servers)
+    sent = []
+    ask = writer.server.ask
+
+    async def listening(path, body, read):
+        sent.append((path, body))
+        return await ask(path, body, read)
+
+    writer.server.ask = listening
+    prefix = Prefix(problems()[0].question)
+    first = asyncio.run(writer.write_step(prefix, GREEDY, 0))
+    asyncio.run(writer.write_step(prefix.then(first.text), GREEDY, 0))
+    foreign = prefix.then("1) add 3: 4 + 3 = 7.")
+    asyncio.run(writer.write_step(foreign, GREEDY, 0))
+    paths = [path for path, _ in sent]
+    assert paths == ["//tokenize", "/completions", "/completions", "//tokenize", "/completions"]
+    prompts = [body["prompt"] for path, body in sent if path == "/completions"]
+    assert prompts[1][: len(prompts[0])] == prompts[0]
+    assert len(prompts[1]) == len(prompts[0]) + first.tokens
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_steps_and_figures_are_those_of_the_engine_in_this_process(servers, embedded, mode):
+    writer = model(servers, "weak", mode, entropy=True)
+    for problem in problems(2):
+        prefix = Prefix(problem.question)
+        for step in (*problem.steps[:2], None):
+            there = asyncio.run(writer.write_step(prefix, SAMPLING, 3))
+            here = asyncio.run(embedded.weak.write_step(prefix, SAMPLING, 3))
+            assert (there.text, there.ending) == (here.text, here.ending)
+            assert (there.tokens, there.prompt_tokens) == (here.tokens, here.prompt_tokens)
+            assert there.log_probability == pytest.approx(here.log_probability, abs=1e-3)
+            assert there.first_entropy == pytest.approx(here.first_entropy, abs=1e-3)
+            assert 0 <= there.cached_tokens <= there.prompt_tokens
+            if step:
+                prefix = prefix.then(step)
+
+
+def test_cached_tokens_are_told(servers):
+    writer = model(servers)
+    prefix = Prefix(problems()[0].question)
+    asyncio.run(writer.write_step(prefix, GREEDY, 0))
+    assert asyncio.run(writer.write_step(prefix, GREEDY, 0)).cached_tokens > 5
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_step_is_cut_by_its_limit(servers, mode):
+    step = asyncio.run(
+        model(servers, "weak", mode).write_step(
+            Prefix(problems()[0].question), Sampling(0.0, 1.0, 0, 4), 0
+        )
+    )
+    assert (step.ending, step.tokens) == (Ending.LENGTH, 4)
+
+
+def test_a_problem_that_does_not_fit_says_so(servers):
+    with pytest.raises(ContextExceeded, match="context"):
+        asyncio.run(model(servers).write_step(Prefix("a " * 3000), GREEDY, 0))
+
+
+def test_a_path_that_is_not_there_is_refused_at_once(servers):
+    writer = OpenAIModel(HttpServer(servers["weak"].url + "/nowhere"), "weak", MODES[1], LLAMA_CPP)
+    with pytest.raises(ModelUnavailable, match="404"):
+        asyncio.run(writer.write_step(Prefix("1 + 1?"), GREEDY, 0))
+    assert writer.server.requests == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_probe_takes_the_modes_that_the_server_has(servers, mode):
+    assert asyncio.run(probe(model(servers, "weak", mode))).continuation is mode
+
+
+def test_a_mode_that_the_kind_of_server_lacks_is_refused(servers):
+    with pytest.raises(InvalidInput, match="they take completions, prefill, user_turn"):
+        model(servers, "weak", Continuation.PREFIX)
+
+
+def test_label_scores_are_those_of_the_engine_in_this_process(servers, embedded):
+    scorer = HttpLabelScorer(model(servers, "scorer"))
+    for problem in problems(2):
+        prefix = Prefix(problem.question, problem.steps[:3])
+        written = [object()] * 2
+        there = asyncio.run(scorer.score(prefix, written))
+        here = asyncio.run(embedded.prm.score(prefix, written))
+        assert there.values == pytest.approx(here.values, abs=1e-3)
+        assert (there.prompt_tokens, there.tokens) == (here.prompt_tokens, here.tokens)
+
+
+def test_a_router_works_with_all_parts_over_http(servers, embedded):
+    (policy,) = parse_policies("thr:0.8")
+    weak, strong = model(servers), model(servers, "strong")
+    label = HttpLabelScorer(model(servers, "scorer"))
+    local = Router(embedded.weak, embedded.strong, embedded.prm, policy, SAMPLING)
+    rewritten = 0
+    for problem in problems(2):
+        trace = Router(weak, strong, label, policy, SAMPLING).solve(problem.question)
+        same = local.solve(problem.question)
+        assert trace.solution == same.solution
+        assert trace.usage["strong"].tokens == same.usage["strong"].tokens
+        assert trace.usage["weak"].tokens == same.usage["weak"].tokens
+        rewritten += sum(step.author is Author.STRONG for step in trace.steps)
+    assert rewritten > 2
+
+
+@pytest.mark.parametrize("kind", ["grade", "logprob"])
+def test_other_scores_are_shares(servers, kind):
+    (policy,) = parse_policies("thr:0.9")
+    strong = model(servers, "strong")
+    scorer = HttpGradeScorer(strong) if kind == "grade" else LogProbabilityScorer()
+    trace = Router(model(servers), strong, scorer, policy, SAMPLING).solve(problems()[0].question)
+    assert trace.scorer == kind
+    assert all(0 <= step.score <= 1 for step in trace.steps)
+    assert (trace.scorer_tokens > 0) == (kind == "grade")
+
+
+async def test_many_problems_at_a_time_share_connections(servers):
+    weak, strong = model(servers), model(servers, "strong")
+    (policy,) = parse_policies("random:0.5")
+    router = Router(weak, strong, None, policy, SAMPLING)
+    traces = await asyncio.gather(*(router.asolve(p.question) for p in problems()))
+    assert all(trace.steps for trace in traces)
+    assert not weak.server.faults
+
+
+def test_a_text_is_continued_in_the_middle_of_a_step(servers):
+    """The whole of what is said is read: nothing is put between it and what follows."""
+    for mode in MODES:
+        writer = model(servers, "strong", mode)
+        question = problems()[0].question
+        whole = asyncio.run(writer.go_on(question, "", 60)).text.partition(SEPARATOR)[0]
+        half = whole[: len(whole) // 2].rpartition(" ")[0]
+        assert asyncio.run(writer.go_on(question, half, 60)).text.startswith(whole[len(half) :])
