@@ -1,6 +1,7 @@
 """The POMDP router: what is fitted, what is believed, what is decided."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from trim.bank.store import BankStore
 from trim.bank.tree import Node
 from trim.cli import main
 from trim.errors import InvalidInput
+from trim.learning.belief import areas_by_belief, best_belief
 from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG
 from trim.policies.policy import Action, Observation
 from trim.policies.pomdp import Pomdp, read_pomdp
@@ -426,3 +428,26 @@ def test_labelled_scores_are_fitted_with_the_figures_beside_them(tmp_path):
     )
     assert result.exit_code == 0, result.output
     assert read_model(out).process.tokens == 50
+
+
+def test_the_belief_that_serves_best_is_found_by_replay(tmp_path):
+    bank = make_bank(tmp_path / "bank", [labelled_problem(index) for index in range(60)])
+    areas = areas_by_belief(bank)
+    assert set(areas) == set(Belief) and all(0 <= area <= 1 for area in areas.values())
+    assert areas[best_belief(bank)] == max(areas.values())
+
+
+def test_a_bank_that_cannot_tell_has_the_filter_on_the_newest_score(tmp_path):
+    few = make_bank(tmp_path / "few", [labelled_problem(index) for index in range(4)])
+    assert best_belief(few) is Belief.NEWEST
+
+
+def test_errors_that_did_no_harm_are_counted(tmp_path):
+    """Of each problem one rollout has a wrong step, here with the right answer in a third."""
+    problems = []
+    for index in range(60):
+        plain = labelled_problem(index)
+        kept = replace(plain.rollouts[0], correct=index % 3 == 0)
+        problems.append(replace(plain, rollouts=(kept, plain.rollouts[1])))
+    model = fit_evidence(evidence_of_bank(make_bank(tmp_path / "bank", problems)))
+    assert model.process.recovery == pytest.approx(20 / 61)

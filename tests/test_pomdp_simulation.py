@@ -1,6 +1,7 @@
 """Simulation: what it predicts is what the model says, and what the policy does."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from trim.pomdp.simulate import (
     PlanRule,
     RandomRule,
     Sampler,
+    process_ends,
     run,
     simulate,
 )
@@ -176,3 +178,27 @@ def test_the_fitted_densities_are_the_published_ones():
     coarse = fitted.reshape(20, 2, 20, 2, 3).sum(axis=(1, 3))
     difference = np.abs(coarse - read_bins(BINS).pairs).sum(axis=(0, 1)) / 2
     assert np.all(difference <= 0.01)
+
+
+def test_the_ends_of_the_limit_are_those_that_simulation_finds():
+    """Also where errors may do no harm, and then both models are right more often."""
+    plain_model = model()
+    lucky = replace(plain_model, process=replace(plain_model.process, recovery=0.3))
+    for one in (plain_model, lucky):
+        found, exact = simulate(one, 20_000), process_ends(one)
+        for name in ("weak_accuracy", "strong_accuracy"):
+            assert found[name] == pytest.approx(exact[name], abs=0.012)
+        assert found["strong_tokens_mean"] == pytest.approx(exact["strong_tokens_mean"], rel=0.02)
+    plain, risen = process_ends(plain_model)["weak_accuracy"], process_ends(lucky)["weak_accuracy"]
+    assert risen == pytest.approx(0.3 + 0.7 * plain)
+
+
+@pytest.mark.parametrize("price", [0.0005, 0.004])
+def test_harmless_errors_scale_what_a_plan_is_worth(price):
+    """P(right) = q + (1 - q) P(no error): the plan is that of a dearer token."""
+    plain_model = model()
+    lucky = replace(plain_model, process=replace(plain_model.process, recovery=0.25))
+    plain = make_plan(plain_model.problem(price / 0.75), 1e-3)
+    risen = make_plan(lucky.problem(price), 1e-3)
+    assert risen.lower == pytest.approx(0.25 + 0.75 * plain.lower, abs=2e-3)
+    assert risen.upper == pytest.approx(0.25 + 0.75 * plain.upper, abs=2e-3)
