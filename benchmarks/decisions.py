@@ -11,10 +11,11 @@ import time
 
 import numpy as np
 
-from trim.policies.policy import Observation
+from trim.policies.policy import Action, Observation
 from trim.policies.registry import parse_policies
 
 DECISIONS = 20_000
+ACTIONS = (Action.CONTINUE, Action.REGENERATE)
 
 
 def main(words: list[str]) -> None:
@@ -24,7 +25,8 @@ def main(words: list[str]) -> None:
         for steps in (1, 10, 30):
             scores = tuple(drawn.random() for _ in range(steps))
             tokens = tuple(drawn.randint(5, 200) for _ in range(steps))
-            observation = Observation("", ("",) * steps, scores, tokens, (), 0)
+            actions = tuple(drawn.choices(ACTIONS, k=steps - 1))
+            observation = Observation("", ("",) * steps, scores, tokens, actions, 0)
             taken = []
             for _ in range(DECISIONS):
                 start = time.perf_counter_ns()
