@@ -84,6 +84,9 @@ def train(
         advantage=Advantage(advantage),
         seed=seed,
     )
+    if family == "seq":
+        # A transformer reads whole traces: fewer problems a round, and fewer checkpoints.
+        arguments = replace(arguments, problems=30, checks=10)
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
     trained = train_router(forest, arguments)

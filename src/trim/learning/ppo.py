@@ -29,6 +29,8 @@ LEAST_PROBLEMS = 20
 """Fewer cannot be split into problems to learn from and problems to choose by."""
 GRID = 12
 """Prices at which checkpoints are compared."""
+PART = 4096
+"""Rows that a network judges together."""
 SWEEP = 20
 """Prices of the usual sweep."""
 
@@ -55,6 +57,7 @@ class Arguments:
         advantage: see `Advantage`.
         iterations: rounds of acting and learning, at most.
         patience: rounds without a better checkpoint after which training ends.
+        checks: rounds from one checkpoint to the next.
         environments, horizon: episodes side by side and their steps a round (`episodes`).
         prices: lambdas a round, of which every node sees each (`branches`).
         problems: problems a round, at most (`branches`).
@@ -77,6 +80,7 @@ class Arguments:
     advantage: Advantage = Advantage.BRANCHES
     iterations: int = 300
     patience: int = 100
+    checks: int = 1
     environments: int = 1024
     horizon: int = 16
     prices: int = 4
@@ -192,6 +196,8 @@ def train(forest: Forest, arguments: Arguments) -> Trained:
                 optimizer.step()
 
         # Keep the checkpoint that does best on problems that it has not learned from.
+        if iteration % arguments.checks and iteration < arguments.iterations:
+            continue
         gain = objective(choosing, decisions(choosing, actor, prices, grid), grid)
         if gain > best_gain:
             best_gain, best_iteration = gain, iteration
@@ -313,8 +319,7 @@ def branch(
     places = 2 * (np.arange(arguments.prices) + random.random(arguments.prices)) / arguments.prices
     places = places - 1 if prices.lowest < prices.highest else np.zeros(1)
     observations = priced(table, places)
-    with torch.no_grad():
-        logits = actor(torch.from_numpy(observations)).numpy()
+    logits = judge(actor, observations)
     share = (1 / (1 + np.exp(-logits.astype(np.float64)))).reshape(len(forest), len(places))
     reach, gain = exact.counterfactuals(forest, share, prices.at(places))
     reach = reach * forest.free[:, None]
@@ -351,6 +356,16 @@ def both_logs(logits: Tensor) -> Tensor:
     return nn.functional.logsigmoid(torch.stack([-logits, logits], dim=-1))
 
 
+def judge(actor: AggNetwork | SeqNetwork, rows: Table) -> Table:
+    """(B,) log-odds of regenerating, in parts that stay in the cache of the processor."""
+    with torch.no_grad():
+        parts = [
+            actor(torch.from_numpy(rows[start : start + PART])).numpy()
+            for start in range(0, len(rows), PART)
+        ]
+    return np.concatenate(parts)
+
+
 def priced(table: Table, places: Floats) -> Table:
     """(N * L, F + 1) every row with each of L prices, given as positions."""
     rows = np.repeat(table, len(places), axis=0)
@@ -363,8 +378,7 @@ def decisions(
 ) -> Floats:
     """(N, L) greedy decisions at the prices `at`, 0 or 1: what the policy does."""
     rows = priced(actor.table(forest), prices.position(at))
-    with torch.no_grad():
-        logits = actor(torch.from_numpy(rows)).numpy()
+    logits = judge(actor, rows)
     regenerate: Floats = (logits > 0).astype(np.float64).reshape(len(forest), len(at))
     return regenerate
 
