@@ -119,14 +119,10 @@ def evaluate(
         other_models: use fitted policies also with models that they were not fitted to.
 
     Raises:
-        InvalidInput: an unknown policy, a negative limit of tokens, a policy that was fitted to
-            other models, or a folder that cannot be written.
+        InvalidInput: an unknown policy, a policy that was fitted to other models, or a folder that
+            cannot be written.
     """
     kind = scorer or usual_kind(models)
-    if max_strong_tokens is not None and max_strong_tokens < 0:
-        raise InvalidInput(
-            f"--max-strong-tokens {max_strong_tokens}: must be a number of tokens from 0 up"
-        )
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)
     if not other_models:

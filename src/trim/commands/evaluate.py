@@ -1,0 +1,129 @@
+"""`trim eval`: problems solved with several policies, and the report about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.options import (
+    exact_option,
+    limit_option,
+    models_option,
+    other_models_option,
+    out_option,
+    prices_option,
+    scorer_option,
+    seed_option,
+)
+from trim.commands.progress import progress_bar
+from trim.evaluation.benchmarks.selection import Selection
+from trim.evaluation.evaluate import UNGRADED, evaluate
+from trim.evaluation.problem_set import ProblemSet
+from trim.prices import Prices, read_prices
+from trim.terminal import comparisons_table, curves_table, points_table, show_warnings
+
+DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
+
+
+@click.command("eval")
+@click.argument("suite")
+@click.option(
+    "-n",
+    "count",
+    type=int,
+    show_default="500; of a benchmark or file all",
+    help="How many problems.",
+)
+@click.option(
+    "--policy",
+    "specs",
+    multiple=True,
+    default=DEMO_POLICIES,
+    show_default=True,
+    help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
+)
+@selection_options
+@scorer_option
+@exact_option
+@limit_option
+@other_models_option
+@seed_option
+@out_option
+@prices_option
+@models_option
+def evaluate_command(
+    suite: str,
+    count: int | None,
+    selection: Selection,
+    specs: tuple[str, ...],
+    scorer: str | None,
+    exact: bool,
+    max_strong_tokens: int | None,
+    other_models: bool,
+    seed: int,
+    out: Path,
+    prices_file: Path | None,
+    models: Path,
+) -> None:
+    """Solve problems of a SUITE with several policies and compare them.
+
+    SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
+    gsm8k, gpqa), or a .jsonl, .parquet or .csv file with --question and --answer.
+
+    Interrupted, the same command continues where it stopped.
+    """
+    run_evaluation(
+        choose_problems(suite, count, seed, selection),
+        specs,
+        seed,
+        out,
+        prices_file,
+        models,
+        scorer,
+        exact,
+        max_strong_tokens,
+        other_models,
+    )
+
+
+def run_evaluation(
+    problem_set: ProblemSet,
+    specs: tuple[str, ...],
+    seed: int,
+    out: Path,
+    prices_file: Path | None,
+    models: Path,
+    scorer: str | None = None,
+    exact: bool = False,
+    max_strong_tokens: int | None = None,
+    other_models: bool = False,
+) -> None:
+    prices = read_prices(prices_file) if prices_file else Prices()
+    console = Console(highlight=False)
+    with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
+        summary = evaluate(
+            problem_set,
+            specs,
+            seed,
+            out,
+            prices,
+            models,
+            progress,
+            scorer,
+            exact,
+            max_strong_tokens,
+            other_models,
+        )
+    console.print(points_table(summary))
+    if summary["curves"]:
+        console.print(curves_table(summary))
+    if any(pair["b"] == "thr" for pair in summary["comparisons"]):
+        console.print(comparisons_table(summary, "thr"))
+    show_warnings(console, summary)
+    if (out / UNGRADED).exists():
+        lines = (out / UNGRADED).read_text(encoding="utf-8").count("\n")
+        console.print(f"{lines} answers could not be graded and count as wrong: {out / UNGRADED}")
+    console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)
