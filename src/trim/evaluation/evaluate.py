@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import platform
 from collections.abc import Callable, Sequence
@@ -14,15 +13,15 @@ from typing import Any
 from trim.bank.identity import identify_models
 from trim.embedded import SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput
+from trim.evaluation.folder import solve_in
 from trim.evaluation.grading.workers import SECONDS, Ungraded, Workers
 from trim.evaluation.origin import require_same_models
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.report import write_report
 from trim.evaluation.run import MAX_STEPS, Evaluation
-from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
-from trim.evaluation.summary import group_by_policy, split_name, summarise
+from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
 from trim.files import write_atomically
 from trim.policies.oracle import Oracle, OracleQuery
@@ -52,11 +51,6 @@ def draw(suite_name: str, count: int, seed: int) -> ProblemSet:
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
     return suite_set(suite, list(generate(suite, count, seed)))
-
-
-def policies_for(specs: Sequence[str], suite: Suite, problems: Sequence[Problem]) -> list[Policy]:
-    """The policies of a command line, each once; here the oracles have their references."""
-    return policies_on(specs, suite_set(suite, problems))
 
 
 def suite_set(suite: Suite, problems: Sequence[Problem]) -> ProblemSet:
@@ -132,7 +126,6 @@ def evaluate(
         "suite": problem_set.name,
         "n": len(problems),
         "seed": seed,
-        "policies": [policy.name for policy in policies],
         "scorer": kind,
         "exact": exact,
         "version": version("trim"),
@@ -142,10 +135,7 @@ def evaluate(
     if problem_set.described:
         run |= {**problem_set.described, **conditions(models, kind)}
     embedded = load_embedded(models, exact=exact, entropy=needs_entropy(policies, kind))
-    store = TraceStore(out, run)
-    grading = Workers(report=lambda ungraded: note(ungraded, out / UNGRADED))
-    try:
-        progress(len(store.finished))
+    with Workers(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
         evaluation = Evaluation(
             problems,
             policies,
@@ -159,11 +149,7 @@ def evaluate(
             grading=grading,
             keep_too_long=problem_set.is_right is None,
         )
-        asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))
-    finally:
-        store.close()
-        grading.close()
-    solved = group_by_policy(store.read(), [problem.id for problem in problems])
+        solved = solve_in(out, run, evaluation, progress)
     # What is predicted knows of no limit.
     predicted = predictions_for(specs, kind) if max_strong_tokens is None else []
     summary = summarise(problem_set.name, seed, solved, prices, predicted)
