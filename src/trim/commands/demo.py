@@ -9,12 +9,12 @@ from rich.console import Console
 
 from trim.commands.evaluate import DEMO_POLICIES, run_evaluation
 from trim.commands.options import models_option, path_type
-from trim.embedded import SAMPLING, load_embedded
+from trim.embedded.lineup import EmbeddedLineup
 from trim.evaluation.evaluate import draw, find_suite
 from trim.evaluation.suites import generate as generate_problems
+from trim.lineup import router_of
 from trim.policies.registry import parse_policies
 from trim.prices import Prices
-from trim.router import Router
 from trim.terminal import show_events
 
 
@@ -30,11 +30,12 @@ from trim.terminal import show_events
 def demo(out: Path, models: Path) -> None:
     """Solve one hard problem live, then run a small evaluation."""
     console = Console(highlight=False)
-    embedded = load_embedded(models, slots=1)
+    lineup = EmbeddedLineup(models)
+    embedded = lineup.load(slots=1)
     (policy,) = parse_policies("thr:0.5")
-    router = Router(embedded.weak, embedded.strong, embedded.scorer, policy, SAMPLING)
+    router = router_of(embedded, lineup.settings, embedded.scorer, policy)
     problem = next(generate_problems(find_suite("chain-hard"), 1, seed=1))
     console.print(f"[bold]{problem.question}[/bold]\n")
     show_events(console, router.events(problem.question), Prices())
     console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")
-    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, 0, out, None, models)
+    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, 0, out, None, lineup)

@@ -8,7 +8,9 @@ import click
 from rich.console import Console
 
 from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.lineup import choose_lineup
 from trim.commands.options import (
+    configuration_argument,
     exact_option,
     limit_option,
     models_option,
@@ -17,12 +19,14 @@ from trim.commands.options import (
     prices_option,
     scorer_option,
     seed_option,
+    set_option,
 )
 from trim.commands.progress import progress_bar
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.evaluate import UNGRADED, evaluate
 from trim.evaluation.problem_set import ProblemSet
-from trim.prices import Prices, read_prices
+from trim.lineup import Lineup
+from trim.prices import read_prices
 from trim.terminal import comparisons_table, curves_table, points_table, show_warnings
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
@@ -30,6 +34,7 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 
 @click.command("eval")
 @click.argument("suite")
+@configuration_argument
 @click.option(
     "-n",
     "count",
@@ -41,8 +46,7 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
     "--policy",
     "specs",
     multiple=True,
-    default=DEMO_POLICIES,
-    show_default=True,
+    show_default="weak, strong and the configuration's; without one a sweep of thr",
     help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
 )
 @selection_options
@@ -54,8 +58,10 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 @out_option
 @prices_option
 @models_option
+@set_option
 def evaluate_command(
     suite: str,
+    configuration: Path | None,
     count: int | None,
     selection: Selection,
     specs: tuple[str, ...],
@@ -67,21 +73,26 @@ def evaluate_command(
     out: Path,
     prices_file: Path | None,
     models: Path,
+    assignments: tuple[str, ...],
 ) -> None:
     """Solve problems of a SUITE with several policies and compare them.
 
     SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
     gsm8k, gpqa), or a .jsonl, .parquet or .csv file with --question and --answer.
 
+    CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
+
     Interrupted, the same command continues where it stopped.
     """
+    lineup = choose_lineup(configuration, assignments, models)
+    own = ("weak", "strong", *([lineup.policy] if lineup.policy else []))
     run_evaluation(
         choose_problems(suite, count, seed, selection),
-        specs,
+        specs or (own if configuration else DEMO_POLICIES),
         seed,
         out,
         prices_file,
-        models,
+        lineup,
         scorer,
         exact,
         max_strong_tokens,
@@ -95,13 +106,13 @@ def run_evaluation(
     seed: int,
     out: Path,
     prices_file: Path | None,
-    models: Path,
+    lineup: Lineup,
     scorer: str | None = None,
     exact: bool = False,
     max_strong_tokens: int | None = None,
     other_models: bool = False,
 ) -> None:
-    prices = read_prices(prices_file) if prices_file else Prices()
+    prices = read_prices(prices_file) if prices_file else lineup.prices
     console = Console(highlight=False)
     with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
         summary = evaluate(
@@ -110,7 +121,7 @@ def run_evaluation(
             seed,
             out,
             prices,
-            models,
+            lineup,
             progress,
             scorer,
             exact,

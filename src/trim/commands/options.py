@@ -13,6 +13,19 @@ from trim.scorers.choice import KINDS
 path_type = click.Path(path_type=Path)
 
 
+configuration_argument = click.argument(
+    "configuration", metavar="[CONFIG]", type=path_type, required=False
+)
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A value of the configuration, as strong.url=http://host:8000; may be given several"
+    " times.",
+)
+
+
 def check_limit(context: click.Context, option: click.Parameter, limit: int | None) -> int | None:
     """Raises InvalidInput for a negative number of tokens."""
     if limit is not None and limit < 0:

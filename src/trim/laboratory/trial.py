@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from trim.embedded import FOLDER, SAMPLING, load_embedded, usual_kind
+from trim.embedded import FOLDER
+from trim.embedded.lineup import EmbeddedLineup
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import Figures
 from trim.evaluation.evaluate import draw, policies_on
 from trim.evaluation.folder import solve_in
 from trim.evaluation.metrics import Array
 from trim.evaluation.origin import require_same_models
-from trim.evaluation.run import Evaluation
+from trim.evaluation.run import evaluation_of
 from trim.evaluation.summary import outcomes, resample_families, summarise
 from trim.files import write_atomically
 from trim.laboratory.cells import percent
@@ -106,9 +107,10 @@ class Trial:
         """
         problem_set = draw(self.suite, self.count, self.seed)
         policies = policies_on([*ALONE, *specs], problem_set)
-        require_same_models(policies, self.models)
-        kind = self.scorer or usual_kind(self.models)
-        embedded = load_embedded(self.models, entropy=needs_entropy(policies, kind))
+        lineup = EmbeddedLineup(self.models)
+        require_same_models(policies, lineup)
+        kind = self.scorer or lineup.usual_kind
+        embedded = lineup.load(entropy=needs_entropy(policies, kind))
         scorers = {**embedded.scorers, kind: embedded.scorer_of(kind)}
         if self.sigma:
             scorers[kind] = NoisyScorer(scorers[kind], self.sigma)
@@ -119,14 +121,13 @@ class Trial:
             "scorer": scorers[kind].name,
             "version": version("trim"),
         }
-        evaluation = Evaluation(
+        evaluation = evaluation_of(
+            embedded,
+            lineup.settings,
             problem_set.problems,
             policies,
-            embedded.weak,
-            embedded.strong,
             scorers[kind],
             self.seed,
-            SAMPLING,
             scorers=scorers,
         )
         solved = solve_in(folder, run, evaluation, progress)
