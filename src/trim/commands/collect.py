@@ -11,13 +11,31 @@ from trim.bank.collect import ROLLOUTS
 from trim.bank.collect import collect as collect_bank
 from trim.bank.explorer import FEWEST_ROLLOUTS
 from trim.bank.traces import import_traces
-from trim.commands.options import exact_option, models_option, out_option, path_type, scorer_option
+from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.lineup import choose_lineup
+from trim.commands.options import (
+    configuration_argument,
+    exact_option,
+    models_option,
+    out_option,
+    path_type,
+    scorer_option,
+    set_option,
+)
 from trim.commands.progress import progress_bar
+from trim.evaluation.benchmarks.selection import Selection
 
 
 @click.command()
 @click.argument("suite")
-@click.option("-n", "count", type=int, default=500, show_default=True, help="How many problems.")
+@configuration_argument
+@click.option(
+    "-n",
+    "count",
+    type=int,
+    show_default="500; of a benchmark or file all",
+    help="How many problems.",
+)
 @click.option(
     "--seed",
     type=int,
@@ -36,23 +54,35 @@ from trim.commands.progress import progress_bar
 @exact_option
 @out_option
 @models_option
+@set_option
+@selection_options
 def collect(
     suite: str,
-    count: int,
+    configuration: Path | None,
+    count: int | None,
     seed: int,
     rollouts: int,
     scorer: str | None,
     exact: bool,
     out: Path,
     models: Path,
+    assignments: tuple[str, ...],
+    selection: Selection,
 ) -> None:
     """Record what both models do with problems of a SUITE, and where each decision leads.
+
+    SUITE is a suite, a benchmark or a file, as for `trim eval`; only the steps of suites can be
+    checked, and others have no step labels. CONFIG is a configuration file
+    (docs/configuration.md); without one the shipped models are recorded.
 
     Interrupted, the same command continues where it stopped; with a larger -n it adds
     problems.
     """
-    with progress_bar(f"recording {suite}", count, out) as progress:
-        bank = collect_bank(suite, count, seed, out, models, scorer, rollouts, exact, progress)
+    problem_set = choose_problems(suite, count, seed, selection)
+    lineup = choose_lineup(configuration, assignments, models)
+    title = f"recording {problem_set.name}"
+    with progress_bar(title, len(problem_set.problems), out) as progress:
+        bank = collect_bank(problem_set, seed, out, lineup, scorer, rollouts, exact, progress)
     click.echo(described(bank))
 
 

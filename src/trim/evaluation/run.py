@@ -11,7 +11,6 @@ from trim.errors import ContextExceeded, InvalidInput
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
-from trim.evaluation.suites import Problem
 from trim.lineup import Team
 from trim.models.model import Model, Sampling
 from trim.models.shared import SharedModel, SharedScorer
@@ -162,8 +161,3 @@ def evaluation_of(
         max_seconds=settings.max_seconds,
         **{"scorers": team.scorers, **others},
     )
-
-
-def grade(trace: Trace, problem: Problem) -> Trace:
-    """The trace with its problem of a suite, and whether the answer is right."""
-    return replace(trace, problem_id=problem.id, correct=trace.answer == problem.answer)
