@@ -10,6 +10,7 @@ import click
 from trim.commands.ablate import ablate
 from trim.commands.audit import audit_command
 from trim.commands.calibrate import calibrate_command
+from trim.commands.check import check_command
 from trim.commands.collect import collect, import_command
 from trim.commands.demo import demo
 from trim.commands.evaluate import evaluate_command
@@ -43,6 +44,7 @@ def main() -> None:
 
 main.add_command(solve)
 main.add_command(evaluate_command)
+main.add_command(check_command)
 main.add_command(demo)
 main.add_command(generate)
 main.add_command(plan)

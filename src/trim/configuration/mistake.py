@@ -13,7 +13,7 @@ WORDS = (
     ("Input should be", "must be"),
     ("Input should have", "must have"),
     ("Input should", "must"),
-    ("valid string", "text"),
+    ("a valid string", "text"),
     ("valid integer", "whole number"),
     ("valid number", "number"),
     ("valid boolean", "true or false"),

@@ -42,17 +42,15 @@ class LabelFile(GgufFile):
 
 
 class GradeSection(Section):
-    """The strong model's own grade.
+    """The strong model's own grade: a GGUF file without a chat template goes on with a digit
+    (`trim.scorers.grade`), others are asked (`trim.scorers.grades`).
 
     Attributes:
         likeliest: tokens to ask probabilities of; 0 for a server that tells none.
-        plain: the strong model was made to go on with a digit after the words `Grade: `, as
-            the shipped one (a GGUF file only).
     """
 
     kind: Literal["grade"]
     likeliest: Annotated[int, Field(ge=0)] = 20
-    plain: bool = False
 
 
 class ConfidenceSection(Section):

@@ -119,8 +119,6 @@ def make_reader(
 
 
 def make_grade(section: GradeSection, strong: Writer) -> GradeScorer | HttpGradeScorer:
-    if section.plain:
-        if not isinstance(strong, LlamaCppModel):
-            raise InvalidInput("scorer.plain: only a strong model from a GGUF file grades plainly")
+    if isinstance(strong, LlamaCppModel) and strong.template is None:
         return GradeScorer(strong.engine)
     return HttpGradeScorer(strong, section.likeliest)
