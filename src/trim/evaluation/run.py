@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from trim.errors import ContextExceeded, ModelUnavailable
+from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
-from trim.evaluation.suites import Problem
 from trim.fallbacks import Fallbacks
+from trim.lineup import Team
 from trim.models.model import Model, Sampling
 from trim.models.shared import SharedScorer, share
 from trim.policies.fixed import StrongAlone, WeakAlone
@@ -20,6 +21,7 @@ from trim.policies.policy import Policy
 from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
+from trim.settings import Settings
 from trim.trace import Finish, Trace
 from trim.warming import Warming
 
@@ -40,11 +42,11 @@ class Evaluation:
         seed: of the sampling.
         share_prefixes: compute a step once for all policies that reach the same prefix.
         scorers: by kind, for the policies that are made for one.
-        max_strong_tokens: of each policy and problem (`trim.router.Router`).
+        max_strong_tokens, max_seconds: of each policy and problem (`trim.router.Router`).
         grading: says which answers are right.
         keep_too_long: keep a question that does not fit a model's context as an unfinished
             trace without steps, instead of ending the run.
-        between, fallbacks, overlap, warming, max_seconds: of each router (`trim.router.Router`).
+        between, fallbacks, overlap, warming: of each router (`trim.router.Router`).
     """
 
     problems: Sequence[Gradable]
@@ -69,7 +71,9 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         for policy in self.policies:
-            choose_scorer(policy, self.scorer, self.scorers)
+            scorer = choose_scorer(policy, self.scorer, self.scorers)
+            if scorer is None and policy.needs_scores:
+                raise InvalidInput(f"policy {policy.name!r} needs a scorer; name one")
 
     async def run(self, store: TraceStore, progress: Callable[[], None] = lambda: None) -> None:
         """Solve what `store` does not hold yet; `progress` is called after each problem.
@@ -182,6 +186,27 @@ class Evaluation:
             oracle.strong_only.add(weak.question)
 
 
-def grade(trace: Trace, problem: Problem) -> Trace:
-    """The trace with its problem of a suite, and whether the answer is right."""
-    return replace(trace, problem_id=problem.id, correct=trace.answer == problem.answer)
+def evaluation_of(
+    team: Team,
+    settings: Settings,
+    problems: Sequence[Gradable],
+    policies: Sequence[Policy],
+    scorer: Scorer | None,
+    seed: int,
+    **others: Any,
+) -> Evaluation:
+    """The evaluation of policies on a team; `others` are further fields of it."""
+    return Evaluation(
+        problems,
+        policies,
+        team.weak,
+        team.strong,
+        scorer,
+        seed,
+        settings.sampling,
+        settings.max_steps,
+        settings.concurrency,
+        max_strong_tokens=settings.max_strong_tokens,
+        max_seconds=settings.max_seconds,
+        **{"scorers": team.scorers, **others},
+    )

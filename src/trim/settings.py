@@ -1,0 +1,22 @@
+"""How problems are solved, whoever solves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trim.models.model import Sampling
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a router is told besides models, scorer and policy (`trim.router.Router`).
+
+    Attributes:
+        concurrency: problems under way together.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    max_steps: int = 30
+    max_seconds: float | None = None
+    max_strong_tokens: int | None = None
+    concurrency: int = 16
