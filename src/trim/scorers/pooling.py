@@ -106,14 +106,8 @@ class PoolingScorer:
                 )
             unread = max(unread + 1, self._estimate(trace))
         values = checked([self._value(row) for row in pooled.rows])
-        return Scores(
-            values[-len(written) :],
-            prompt_tokens=spent.prompt_tokens,
-            cached_tokens=spent.cached_tokens,
-            tokens=spent.tokens,
-            seconds=time.perf_counter() - started,
-            unread_steps=unread,
-        )
+        seconds = time.perf_counter() - started
+        return Scores.of(values[-len(written) :], spent, seconds, unread)
 
     def rendered(self, question: str, steps: Sequence[str]) -> str:
         """The text that the reward model reads: every step is followed by the tag.
