@@ -13,7 +13,7 @@ from trim.calibration.outcomes import Alone, Arena
 from trim.calibration.promise import Accuracy, Money, Promise, StrongShare
 from trim.calibration.sweep import Sweep, sweep_of
 from trim.errors import InvalidInput
-from trim.files import write_atomically
+from trim.files import write_atomically, writing
 from trim.monitor.profile import Profile, Walk
 from trim.policies.policy import Action
 from trim.policies.router_file import RouterFile
@@ -83,10 +83,8 @@ def calibrate_command(
     sweep = sweep_of(spec, recorded)
     found = calibrate(arena, sweep, promise)
     file = router_file(arena, sweep, promise, found)
-    try:
+    with writing(out):
         write_atomically(out, json.dumps(file.to_json(out), indent=2) + "\n")
-    except OSError as error:
-        raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
     for line in report(out, sweep, promise, found, file):
         click.echo(line)
     if not found.helps:
