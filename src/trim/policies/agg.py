@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trim.odds import log_odds, log_odds_of_all
 from trim.policies.fitted import FittedPolicy
 from trim.policies.learned import Weights, read_router
-from trim.policies.odds import log_odds, log_odds_of_all
 from trim.policies.policy import Action, Observation
 
 PAPER = ("score", "lowest", "tokens", "step")

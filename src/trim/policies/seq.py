@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trim.odds import log_odds_of_all
 from trim.policies.agg import STEPS_SCALE, TOKENS_SCALE
 from trim.policies.fitted import FittedPolicy
 from trim.policies.learned import Weights, read_router
-from trim.policies.odds import log_odds_of_all
 from trim.policies.policy import Action, Observation
 
 FEATURES = ("score", "tokens", "step")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.models.model import Completion, Prefix
+from trim.odds import logistic
 from trim.scorers.each import score_each
 from trim.scorers.scorer import Scores
 from trim.steps import join_steps
@@ -46,4 +47,4 @@ def label_probability(log_probabilities: dict[str, float]) -> float:
     wrong = log_probabilities.get(WRONG, -math.inf)
     if right == wrong == -math.inf:
         return 0.5
-    return 1 / (1 + math.exp(min(wrong - right, 700.0)))
+    return logistic(right - wrong)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
 from trim.models.chat_template import ChatTemplate
 from trim.models.model import Completion, Prefix
+from trim.odds import logistic
 from trim.scorers.checked import checked
 from trim.scorers.scorer import Scores
 from trim.trace import Usage
@@ -155,7 +155,7 @@ class PoolingScorer:
         if not self.logits:
             return row[-1]
         odds = row[-1] - row[0] if len(row) == 2 else row[-1]
-        return 1 / (1 + math.exp(-max(-700.0, min(odds, 700.0)))) if odds == odds else odds
+        return logistic(odds)
 
 
 def read_pooled(raw: Mapping[str, Any]) -> Pooled:
