@@ -15,7 +15,6 @@ from trim.calibration.sweep import Sweep, sweep_of
 from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.monitor.profile import Profile, Walk
-from trim.policies.policy import Action
 from trim.policies.router_file import RouterFile
 from trim.prices import Prices, read_prices
 
@@ -150,14 +149,7 @@ def figures(found: Calibration, alone: Alone) -> dict[str, float]:
 
 def profile(found: Calibration) -> dict[str, object]:
     """What the scores and the rewrites of the chosen setting look like."""
-    walks = (
-        Walk(
-            walk.scores,
-            tuple(action is not Action.CONTINUE for action in walk.actions),
-            walk.denied,
-        )
-        for walk in found.walks
-    )
+    walks = (Walk.of(walk.scores, walk.actions, walk.denied) for walk in found.walks)
     return Profile.of(walks).to_json()
 
 
