@@ -19,7 +19,7 @@ from trim.evaluation.origin import require_same_models
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.report import write_report
-from trim.evaluation.run import MAX_STEPS, Evaluation
+from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
 from trim.evaluation.summary import group_by_policy, split_name, summarise
@@ -31,6 +31,7 @@ from trim.policies.registry import label_files, parse_all
 from trim.pomdp.prediction import predict
 from trim.prices import Prices
 from trim.scorers.choice import needs_entropy
+from trim.steps import MAX_STEPS
 
 UNGRADED = "ungraded.jsonl"
 """In a run's folder: answers that could not be graded, where there were any."""

@@ -19,10 +19,8 @@ from trim.policies.policy import Policy
 from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
+from trim.steps import MAX_STEPS
 from trim.trace import Finish, Trace
-
-MAX_STEPS = 30
-"""As in the paper."""
 
 
 @dataclass(frozen=True)

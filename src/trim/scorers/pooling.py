@@ -9,6 +9,7 @@ from typing import Any
 
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
+from trim.models.answer import usage_of
 from trim.models.chat_template import ChatTemplate
 from trim.models.model import Completion, Prefix
 from trim.odds import logistic
@@ -135,8 +136,7 @@ class PoolingScorer:
         return len(trace.steps) - 1
 
     async def _ask(self, text: str, steps: int) -> Pooled:
-        whole = {"model": self.model, "input": text, **self.extra_body}
-        sent = {name: value for name, value in whole.items() if value is not None}
+        body = {"model": self.model, "input": text, **self.extra_body}
 
         def read(raw: Any) -> Pooled:
             pooled = read_pooled(raw)
@@ -148,7 +148,7 @@ class PoolingScorer:
             checked([self._value(row) for row in pooled.rows])
             return pooled
 
-        return await self.server.ask("//pooling", sent, read)
+        return await self.server.ask("//pooling", body, read)
 
     def _value(self, row: Sequence[float]) -> float:
         """The probability of the last class, that the step is right."""
@@ -174,6 +174,4 @@ def read_pooled(raw: Mapping[str, Any]) -> Pooled:
     listed = tuple(tuple(row) if isinstance(row, list) else (row,) for row in rows)
     if not all(listed):
         raise ValueError("a row is empty")
-    usage = raw.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    return Pooled(listed, Usage(usage["prompt_tokens"], details.get("cached_tokens") or 0))
+    return Pooled(listed, usage_of(raw.get("usage") or {}))
