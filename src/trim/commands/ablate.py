@@ -67,7 +67,7 @@ def ablate() -> None:
     "--thresholds",
     "thresholds",
     callback=parse_thresholds,
-    show_default="19 that span the curve",
+    show_default=f"{len(THRESHOLDS)} that span the curve",
     help="Thresholds k of both, as 0.1,0.5,0.9.",
 )
 @common_options
