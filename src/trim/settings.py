@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trim.models.model import Sampling
+from trim.steps import MAX_STEPS
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Settings:
     """
 
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = 30
+    max_steps: int = MAX_STEPS
     max_seconds: float | None = None
     max_strong_tokens: int | None = None
     concurrency: int = 16
