@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trim.fallbacks import Fallbacks
 from trim.models.model import Sampling
+from trim.warming import Warming
 
 
 @dataclass(frozen=True)
@@ -19,4 +21,7 @@ class Settings:
     max_steps: int = 30
     max_seconds: float | None = None
     max_strong_tokens: int | None = None
+    fallbacks: Fallbacks = field(default_factory=Fallbacks)
+    overlap: bool = False
+    warming: Warming = Warming.NEVER
     concurrency: int = 16

@@ -10,7 +10,7 @@ from trim.configuration.configuration import Configuration
 from trim.configuration.model import AnthropicServed, GgufFile, GgufModel
 from trim.configuration.scorer import JointSection, LabelSection, PoolingSection
 from trim.configuration.scoring import ReadingSection, reading_of
-from trim.configuration.writer import WriterSection, template_of
+from trim.configuration.writing import WritingSection, template_of
 from trim.engines.gguf import read_chat
 from trim.models.chat_template import read_chat_template
 
@@ -26,7 +26,7 @@ def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
     Raises:
         InvalidInput: a file or a chat template cannot be read.
     """
-    writers: dict[str, WriterSection] = {
+    writers: dict[str, WritingSection] = {
         "weak": configuration.weak,
         **{f"between-{place}": each for place, each in enumerate(configuration.between, 1)},
         "strong": configuration.strong,
@@ -40,7 +40,7 @@ def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
     return named
 
 
-def name_of(section: WriterSection) -> str:
+def name_of(section: WritingSection) -> str:
     if isinstance(section, AnthropicServed):
         return joined(
             "anthropic", section.model, section.continuation.value, digest(section.system)

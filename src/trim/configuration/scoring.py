@@ -12,7 +12,7 @@ from trim.configuration.scorer import (
     LabelSection,
     PoolingSection,
 )
-from trim.configuration.writer import Writer, make_server
+from trim.configuration.writing import WritingModel, make_server
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import InvalidInput
 from trim.models.chat_template import read_chat_template
@@ -48,7 +48,7 @@ def reading_of(sections: Iterable[ScorerSection]) -> ReadingSection | None:
 
 def make_scorers(
     sections: Iterable[ScorerSection],
-    strong: Writer,
+    strong: WritingModel,
     confident: bool,
     slots: int | None = None,
     exact: bool = False,
@@ -118,7 +118,7 @@ def make_reader(
     return HttpLabelScorer(model, template, section.right, section.wrong)
 
 
-def make_grade(section: GradeSection, strong: Writer) -> GradeScorer | HttpGradeScorer:
+def make_grade(section: GradeSection, strong: WritingModel) -> GradeScorer | HttpGradeScorer:
     if isinstance(strong, LlamaCppModel) and strong.template is None:
         return GradeScorer(strong.engine)
     return HttpGradeScorer(strong, section.likeliest)

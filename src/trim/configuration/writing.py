@@ -17,17 +17,17 @@ from trim.models.dialect import find_dialect
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.openai import OpenAIModel
 
-Writer = LlamaCppModel | OpenAIModel | AnthropicModel
-WriterSection = GgufModel | OpenAIServed | AnthropicServed
+WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
+WritingSection = GgufModel | OpenAIServed | AnthropicServed
 
 
-def make_writer(
-    section: WriterSection,
+def make_model(
+    section: WritingSection,
     role: str,
     slots: int | None = None,
     exact: bool = False,
     entropy: bool = False,
-) -> Writer:
+) -> WritingModel:
     """The model of a section.
 
     Args:
@@ -91,7 +91,7 @@ def make_writer(
     )
 
 
-def template_of(section: WriterSection) -> ChatTemplate | None:
+def template_of(section: WritingSection) -> ChatTemplate | None:
     """The chat template that a model's question is rendered with; None for plain text."""
     if isinstance(section, AnthropicServed):
         return None
