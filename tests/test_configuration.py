@@ -31,7 +31,7 @@ from trim.fallbacks import Fallback, Fallbacks
 from trim.lineup import router_of
 from trim.models.chat_template import ChatTemplate
 from trim.models.llama_cpp import LlamaCppModel
-from trim.models.model import Prefix, Sampling
+from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
 from trim.prices import Price, Prices
@@ -582,6 +582,36 @@ def test_a_damaged_header_is_one_line(tmp_path):
     whole.write_bytes(b"GGUF" + b"\xff" * 60)
     with pytest.raises(InvalidInput, match="damaged"):
         read_chat(whole)
+
+
+async def test_a_label_file_with_a_template_reads_what_the_template_makes(tmp_path):
+    """A template that spells plain text gives the scores of plain text."""
+    spelt = r"{{ messages[0].content.replace('| ', '\n\n') }}{{ '\n\n' }}"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": spelt}))
+    section = {"kind": "label", "gguf": str(FOLDER / "scorer.gguf"), "context": 1024}
+    plain, turns = (
+        lineup_of(tmp_path, {**LEAST, "scorer": {**section, **more}})
+        for more in ({}, {"template": "."})
+    )
+    for step in next(generate(CHAIN, 1, seed=9)).steps[:1] + ("1) add 4: 1 + 1 = 77.",):
+        written = [Completion(step, Ending.STEP, 1, 1)]
+        one, other = [
+            await each.assemble().scorer_of("prm").score(Prefix(asked, (step,)), written)
+            for each, asked in ((plain, QUESTION), (turns, QUESTION + "|"))
+        ]
+        assert other.values[0] == pytest.approx(one.values[0], abs=1e-4)
+        assert other.prompt_tokens == one.prompt_tokens
+    assert turns.identify("prm")["scorer"].startswith(plain.identify("prm")["scorer"] + ", ")
+
+
+async def test_a_file_reads_in_advance():
+    model = LlamaCppModel(LlamaCppEngine(FOLDER / "strong.gguf", slots=1), "a")
+    prefix = Prefix(QUESTION, ("1) add 4: 13 + 4 = 17.",))
+    read = await model.prefill(prefix)
+    step = await model.write_step(prefix, SAMPLING, 0)
+    assert (read.text, read.tokens) == ("", 1)
+    assert step.prompt_tokens == read.prompt_tokens
+    assert step.cached_tokens >= read.prompt_tokens - 1
 
 
 async def test_a_chat_template_stands_before_the_steps():

@@ -1,16 +1,16 @@
-"""A label model on a server: each step is graded by one token, "+" right or "-" wrong."""
+"""A label model on a server or with a chat template: one token grades a step, "+" or "-"."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from trim.errors import Refused
 from trim.models.answer import Answer
 from trim.models.chat_template import ChatTemplate
 from trim.models.model import Completion, Prefix
-from trim.models.openai import OpenAIModel
 from trim.scorers.checked import checked
 from trim.scorers.label import RIGHT, WRONG
 from trim.scorers.scorer import Scores
@@ -19,6 +19,19 @@ from trim.trace import Usage
 
 LIKELIEST = 20
 """Tokens that the two labels are looked for among; most servers tell no more."""
+
+
+class Reading(Protocol):
+    """A model that tells what may come next after a text."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def adds_begin(self) -> bool:
+        """Whether the token that begins a text is put before it without being asked for."""
+        ...
+
+    async def read_on(self, text: str, likeliest: int) -> Answer: ...
 
 
 class HttpLabelScorer:
@@ -30,14 +43,14 @@ class HttpLabelScorer:
     scorer.
 
     Args:
-        model: how the label model is reached; only its `/completions` is used.
+        model: the label model; of a server only its `/completions` is used.
     """
 
     reads_confidence = False
 
     def __init__(
         self,
-        model: OpenAIModel,
+        model: Reading,
         template: ChatTemplate | None = None,
         right: str = RIGHT,
         wrong: str = WRONG,
@@ -82,9 +95,7 @@ class HttpLabelScorer:
                 {"role": "assistant", "content": self.right},
             ]
         text = self.template.render(messages[:-1])
-        if self.model.dialect.adds_begin or self.model.dialect.name == "vllm":
-            return text.removeprefix(self.template.begin)
-        return text
+        return text.removeprefix(self.template.begin) if self.model.adds_begin else text
 
     def _share(self, answer: Answer) -> float:
         likeliest = answer.tokens[0].likeliest if answer.tokens else ()
