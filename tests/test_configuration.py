@@ -593,7 +593,7 @@ async def test_a_label_file_with_a_template_reads_what_the_template_makes(tmp_pa
         lineup_of(tmp_path, {**LEAST, "scorer": {**section, **more}})
         for more in ({}, {"template": "."})
     )
-    for step in next(generate(CHAIN, 1, seed=9)).steps[:1] + ("1) add 4: 1 + 1 = 77.",):
+    for step in (*next(generate(CHAIN, 1, seed=9)).steps[:1], "1) add 4: 1 + 1 = 77."):
         written = [Completion(step, Ending.STEP, 1, 1)]
         one, other = [
             await each.assemble().scorer_of("prm").score(Prefix(asked, (step,)), written)
