@@ -25,11 +25,18 @@ from trim.engines.gguf import read_chat
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import InvalidInput
 from trim.evaluation.origin import require_same_models
+from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import CHAIN, generate
+from trim.fallbacks import Fallback, Fallbacks
+from trim.lineup import router_of
 from trim.models.chat_template import ChatTemplate
 from trim.models.llama_cpp import LlamaCppModel
-from trim.models.model import Prefix
+from trim.models.model import Completion, Ending, Prefix, Sampling
+from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
+from trim.prices import Price, Prices
+from trim.settings import Settings
+from trim.warming import Warming
 
 ROOT = Path(__file__).parents[1]
 READY = sorted((ROOT / "configurations").glob("*.yaml"))
@@ -87,10 +94,11 @@ documents = with_fields(
     routing=some(policy=st.just("thr:0.5"), max_steps=counts, max_seconds=st.floats(0.1, 1e4),
                  max_strong_tokens=st.integers(0, 999), overlap=st.booleans(), concurrency=counts,
                  warming=st.sampled_from(["never", "always", "likely"]),
-                 fallbacks=some(strong=st.just("keep"), scorer=st.just("escalate"))),
+                 fallbacks=some(strong=st.just("keep"), between=st.just("keep"))),
     sampling=some(temperature=amounts, top_p=st.floats(0.01, 1), top_k=st.integers(0, 99),
                   max_tokens=counts),
-    prices=some(strong=some(prompt=amounts, output=amounts)),
+    prices=some(strong=some(prompt=amounts, output=amounts),
+                between=st.lists(some(cached=amounts), max_size=2)),
 )  # fmt: skip
 
 
@@ -484,7 +492,10 @@ class Fitted(Threshold):
 
 
 def lineup(folder, **changes):
-    document = {"weak": {**SERVED, **changes}, "strong": SERVED}
+    return lineup_of(folder, {"weak": {**SERVED, **changes}, "strong": SERVED})
+
+
+def lineup_of(folder, document):
     return ConfiguredLineup(read(folder, document), folder)
 
 
@@ -573,6 +584,36 @@ def test_a_damaged_header_is_one_line(tmp_path):
         read_chat(whole)
 
 
+async def test_a_label_file_with_a_template_reads_what_the_template_makes(tmp_path):
+    """A template that spells plain text gives the scores of plain text."""
+    spelt = r"{{ messages[0].content.replace('| ', '\n\n') }}{{ '\n\n' }}"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": spelt}))
+    section = {"kind": "label", "gguf": str(FOLDER / "scorer.gguf"), "context": 1024}
+    plain, turns = (
+        lineup_of(tmp_path, {**LEAST, "scorer": {**section, **more}})
+        for more in ({}, {"template": "."})
+    )
+    for step in (*next(generate(CHAIN, 1, seed=9)).steps[:1], "1) add 4: 1 + 1 = 77."):
+        written = [Completion(step, Ending.STEP, 1, 1)]
+        one, other = [
+            await each.assemble().scorer_of("prm").score(Prefix(asked, (step,)), written)
+            for each, asked in ((plain, QUESTION), (turns, QUESTION + "|"))
+        ]
+        assert other.values[0] == pytest.approx(one.values[0], abs=1e-4)
+        assert other.prompt_tokens == one.prompt_tokens
+    assert turns.identify("prm")["scorer"].startswith(plain.identify("prm")["scorer"] + ", ")
+
+
+async def test_a_file_reads_in_advance():
+    model = LlamaCppModel(LlamaCppEngine(FOLDER / "strong.gguf", slots=1), "a")
+    prefix = Prefix(QUESTION, ("1) add 4: 13 + 4 = 17.",))
+    read = await model.prefill(prefix)
+    step = await model.write_step(prefix, SAMPLING, 0)
+    assert (read.text, read.tokens) == ("", 1)
+    assert step.prompt_tokens == read.prompt_tokens
+    assert step.cached_tokens >= read.prompt_tokens - 1
+
+
 async def test_a_chat_template_stands_before_the_steps():
     engine = LlamaCppEngine(FOLDER / "weak.gguf", slots=1, exact=True)
     source = "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}"
@@ -586,3 +627,51 @@ async def test_a_chat_template_stands_before_the_steps():
     rendered = await LlamaCppModel(engine, "a", template=same).write_step(prefix, greedy, 4)
     assert rendered.text == plain.text
     assert rendered.prompt_tokens == plain.prompt_tokens
+
+
+def test_every_value_of_routing_reaches_the_router(tmp_path):
+    document = {
+        **LEAST,
+        "between": [{**SERVED, "name": "middle"}],
+        "scorer": {"kind": "grade"},
+        "routing": {
+            "max_steps": 7, "max_seconds": 8.5, "max_strong_tokens": 9, "overlap": True,
+            "warming": "likely", "concurrency": 10,
+            "fallbacks": {"weak": "escalate", "between": "keep", "strong": "keep",
+                          "scorer": "escalate"},
+        },
+        "sampling": {"temperature": 0.1, "top_p": 0.2, "top_k": 3, "max_tokens": 4},
+        "prices": {"between": [{"prompt": 1}], "strong": {"output": 2}},
+    }  # fmt: skip
+    found = lineup_of(tmp_path, document)
+    team = found.assemble()
+    router = router_of(team, found.settings, team.scorer_of("grade"), Threshold(0.5))
+    assert (router.max_steps, router.max_seconds, router.max_strong_tokens) == (7, 8.5, 9)
+    assert (router.overlap, router.warming) == (True, Warming.LIKELY)
+    assert router.fallbacks == Fallbacks(
+        Fallback.ESCALATE, Fallback.KEEP, Fallback.KEEP, Fallback.ESCALATE
+    )
+    assert router.sampling == Sampling(0.1, 0.2, 3, 4)
+    assert [model.name for model in router.between] == ["middle"]
+    assert found.settings.concurrency == 10
+    assert found.prices == Prices(strong=Price(output=2), middle=(Price(prompt=1),))
+    evaluation = evaluation_of(team, found.settings, [], [Threshold(0.5)], router.scorer, 0)
+    for name in ("max_steps", "max_seconds", "max_strong_tokens", "overlap", "warming",
+                 "fallbacks", "sampling", "between"):  # fmt: skip
+        assert getattr(evaluation, name) == getattr(router, name)
+    assert evaluation.concurrency == 10
+
+
+def test_without_a_word_everything_is_as_usual(tmp_path):
+    found = lineup_of(tmp_path, LEAST)
+    assert found.settings == Settings()
+    assert found.prices == Prices()
+    assert found.usual_kind is None
+
+
+def test_warming_needs_a_model_that_can_read_in_advance(tmp_path):
+    document = {"weak": SERVED, "strong": {"api": "anthropic", "model": "m"},
+                "routing": {"warming": "always"}}  # fmt: skip
+    found = lineup_of(tmp_path, document)
+    with pytest.raises(InvalidInput, match="cannot read in advance"):
+        evaluation_of(found.assemble(), found.settings, [], [StrongAlone()], None, 0)

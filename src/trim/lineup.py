@@ -105,4 +105,8 @@ def router_of(team: Team, settings: Settings, scorer: Scorer | None, policy: Pol
         settings.max_steps,
         settings.max_strong_tokens,
         settings.max_seconds,
+        team.between,
+        settings.fallbacks,
+        settings.overlap,
+        settings.warming,
     )

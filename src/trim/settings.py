@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trim.fallbacks import Fallbacks
 from trim.models.model import Sampling
 from trim.steps import MAX_STEPS
+from trim.warming import Warming
 
 
 @dataclass(frozen=True)
@@ -20,4 +22,7 @@ class Settings:
     max_steps: int = MAX_STEPS
     max_seconds: float | None = None
     max_strong_tokens: int | None = None
+    fallbacks: Fallbacks = field(default_factory=Fallbacks)
+    overlap: bool = False
+    warming: Warming = Warming.NEVER
     concurrency: int = 16

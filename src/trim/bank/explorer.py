@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from trim.bank.growth import Growth, StepCheck
 from trim.bank.record import Origin, RecordedProblem, Rollout, Solved, SolvedStep
 from trim.bank.step_scorer import StepScorer
-from trim.errors import InvalidInput
+from trim.errors import InvalidInput, ModelUnavailable
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
 from trim.models.model import Model, Sampling
@@ -17,7 +17,7 @@ from trim.router import Router
 from trim.scorers.scorer import Scorer
 from trim.solution import Solution
 from trim.steps import MAX_STEPS, boxed_answer
-from trim.trace import Trace
+from trim.trace import Finish, Trace
 
 FEWEST_ROLLOUTS = 2
 """The solution by each model alone."""
@@ -58,6 +58,8 @@ class Explorer:
         weak, strong = SharedModel(self.weak), SharedModel(self.strong)
         router = Router(weak, strong, None, StrongAlone(), self.sampling, self.max_steps)
         alone = await router.asolve(problem.question, self.seed)
+        if alone.finish is Finish.FAILED:
+            raise ModelUnavailable(alone.failure or f"{self.strong.name} does not answer")
         right = await self.grading.agrade(problem.grader, alone.answer, problem.answer)
         growth = Growth(problem, weak, strong, StepScorer(self.scorer), self.check, self.grading)
         question = problem.question.strip()

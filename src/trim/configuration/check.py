@@ -12,7 +12,7 @@ from trim.configuration.configuration import Configuration
 from trim.configuration.model import Served
 from trim.configuration.scorer import ConfidenceSection, GradeSection, JointSection
 from trim.configuration.scoring import ReadingSection, make_grade, make_reader
-from trim.configuration.writer import Writer, WriterSection, make_writer
+from trim.configuration.writing import WritingModel, WritingSection, make_model
 from trim.errors import InvalidInput, ModelUnavailable, Refused, TrimError
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.probe import Verdict, probe
@@ -44,10 +44,10 @@ TOKENS = 64
 ATTEMPTS = 2
 """Whoever looks whether a server is there does not wait for it to come back."""
 
-Writers = dict[str, Writer]
+Working = dict[str, WritingModel]
 """Models that work, by part."""
 Result = TypeVar("Result")
-Part = TypeVar("Part", bound=WriterSection | ReadingSection)
+Part = TypeVar("Part", bound=WritingSection | ReadingSection)
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,19 @@ class Finding:
 
 async def check(configuration: Configuration, sampling: Sampling) -> list[Finding]:
     """Try every model and every scorer that a configuration names."""
-    roles: dict[str, WriterSection] = {
+    roles: dict[str, WritingSection] = {
         "weak": configuration.weak,
         **{f"between.{place}": each for place, each in enumerate(configuration.between)},
         "strong": configuration.strong,
     }
     findings: list[Finding] = []
     # A server that is forgotten before the event loop ends would leave its connections open.
-    made: list[Writer | Scorer] = []
-    writers: Writers = {}
+    made: list[WritingModel | Scorer] = []
+    writers: Working = {}
     for role, section in roles.items():
         finding = Finding(role)
         try:
-            model = make_writer(hasty(section), role, slots=1, entropy=True)
+            model = make_model(hasty(section), role, slots=1, entropy=True)
             made.append(model)
             finding = await check_writer(finding, model, sampling)
             writers[role] = model
@@ -114,7 +114,7 @@ async def check(configuration: Configuration, sampling: Sampling) -> list[Findin
     return findings
 
 
-async def check_writer(finding: Finding, model: Writer, sampling: Sampling) -> Finding:
+async def check_writer(finding: Finding, model: WritingModel, sampling: Sampling) -> Finding:
     """Raises InvalidInput or ModelUnavailable where the model does not work."""
     found = await probe(model)
     finding = replace(
@@ -148,7 +148,7 @@ def miscounted(step: Completion) -> str | None:
     return None
 
 
-def scorer_of(section: ReadingSection | JointSection | GradeSection, writers: Writers) -> Scorer:
+def scorer_of(section: ReadingSection | JointSection | GradeSection, writers: Working) -> Scorer:
     """Raises InvalidInput or ModelUnavailable where it cannot be made."""
     if isinstance(section, GradeSection):
         if "strong" not in writers:
@@ -194,7 +194,7 @@ async def scored(scorer: Scorer, trace: Prefix) -> tuple[float, ...]:
 async def check_confidence(
     finding: Finding,
     section: ConfidenceSection,
-    writers: Writers,
+    writers: Working,
     sampling: Sampling,
 ) -> Finding:
     """Confidence is the models' own: each tells it of a step that it writes."""

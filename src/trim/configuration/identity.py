@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 from trim.bank.identity import fingerprint
 from trim.configuration.configuration import Configuration
-from trim.configuration.model import AnthropicServed, GgufFile, GgufModel
-from trim.configuration.scorer import JointSection, LabelSection, PoolingSection
+from trim.configuration.model import AnthropicServed, GgufModel
+from trim.configuration.scorer import JointSection, LabelFile, LabelSection, PoolingSection
 from trim.configuration.scoring import ReadingSection, reading_of
-from trim.configuration.writer import WriterSection, template_of
+from trim.configuration.writing import WritingSection, template_of
 from trim.engines.gguf import read_chat
 from trim.models.chat_template import read_chat_template
+from trim.scorers.label import RIGHT, WRONG
 
 
 def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
@@ -26,7 +26,7 @@ def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
     Raises:
         InvalidInput: a file or a chat template cannot be read.
     """
-    writers: dict[str, WriterSection] = {
+    writers: dict[str, WritingSection] = {
         "weak": configuration.weak,
         **{f"between-{place}": each for place, each in enumerate(configuration.between, 1)},
         "strong": configuration.strong,
@@ -40,36 +40,50 @@ def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
     return named
 
 
-def name_of(section: WriterSection) -> str:
+def name_of(section: WritingSection) -> str:
     if isinstance(section, AnthropicServed):
         return joined(
             "anthropic", section.model, section.continuation.value, digest(section.system)
         )
-    template = template_of(section)
-    source = template.source if template else None
-    read = [f"template {digest(source)}"]
+    read = []
     if section.system:
         read.append(f"system {digest(section.system)}")
     if section.thinking_off:
         read.append(f"thinking off by {section.thinking_off.value}")
     if isinstance(section, GgufModel):
-        own = read_chat(section.gguf).template
-        # As it comes, a file is named as a folder of models names it.
-        as_it_comes = len(read) == 1 and source == (own.source if own else None)
-        return joined(fingerprint(section.gguf), *([] if as_it_comes else read))
-    return joined("openai", section.server, section.model, section.continuation.value, *read)
+        return joined(*name_of_file(section), *read)
+    template = f"template {digest(source_of(section))}"
+    return joined(
+        "openai", section.server, section.model, section.continuation.value, template, *read
+    )
 
 
 def name_of_reader(section: ReadingSection) -> str:
-    if isinstance(section, GgufFile):
-        return fingerprint(section.gguf)
+    if isinstance(section, LabelFile):
+        return joined(*name_of_file(section), *labels_of(section))
     template = read_chat_template(section.template).source if section.template else None
-    read: list[Any] = [section.kind, section.model, f"template {digest(template)}"]
+    read = [section.kind, section.model, f"template {digest(template)}"]
     if isinstance(section, PoolingSection):
-        read += [f"tag {section.tag}", f"system {digest(section.system)}"]
-    if isinstance(section, LabelSection):
-        read += [f"labels {section.right} {section.wrong}"]
-    return joined(*read)
+        return joined(*read, f"tag {section.tag}", f"system {digest(section.system)}")
+    return joined(*read, *labels_of(section))
+
+
+def name_of_file(section: GgufModel | LabelFile) -> list[str]:
+    """A file with its own template is named as in a folder of models, by its sha256 alone."""
+    named, source = fingerprint(section.gguf), source_of(section)
+    own = read_chat(section.gguf).template
+    as_it_comes = source == (own.source if own else None)
+    return [named] if as_it_comes else [named, f"template {digest(source)}"]
+
+
+def source_of(section: WritingSection | LabelFile) -> str | None:
+    template = template_of(section)
+    return template.source if template else None
+
+
+def labels_of(section: LabelSection | LabelFile) -> list[str]:
+    usual = (section.right, section.wrong) == (RIGHT, WRONG)
+    return [] if usual else [f"labels {section.right} {section.wrong}"]
 
 
 def digest(text: str | None) -> str:

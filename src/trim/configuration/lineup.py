@@ -15,7 +15,8 @@ from trim.configuration.identity import identify
 from trim.configuration.paths import relative
 from trim.configuration.scoring import kind_of, make_scorers
 from trim.configuration.team import ConfiguredTeam
-from trim.configuration.writer import Writer, make_writer, template_of
+from trim.configuration.writing import WritingModel, make_model, template_of
+from trim.fallbacks import Fallbacks
 from trim.models.anthropic import AnthropicModel
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Sampling
@@ -56,18 +57,23 @@ class ConfiguredLineup:
     @property
     def settings(self) -> Settings:
         routing, sampling = self.configuration.routing, self.configuration.sampling
+        given = routing.fallbacks
         return Settings(
             Sampling(sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens),
             routing.max_steps,
             routing.max_seconds,
             routing.max_strong_tokens,
+            Fallbacks(given.weak, given.between, given.strong, given.scorer),
+            routing.overlap,
+            routing.warming,
             routing.concurrency,
         )
 
     @property
     def prices(self) -> Prices:
         given = self.configuration.prices.model_dump(exclude_none=True)
-        return Prices(**{role: Price(**kinds) for role, kinds in given.items()})
+        between = tuple(Price(**kinds) for kinds in given.pop("between"))
+        return Prices(**{role: Price(**kinds) for role, kinds in given.items()}, middle=between)
 
     def identify(self, kind: str | None) -> dict[str, str]:
         return identify(self.configuration, kind)
@@ -115,12 +121,12 @@ class ConfiguredLineup:
     ) -> ConfiguredTeam:
         """As `load`, without asking any server."""
         configuration = self.configuration
-        weak = make_writer(configuration.weak, "weak", slots, exact, entropy)
+        weak = make_model(configuration.weak, "weak", slots, exact, entropy)
         between = tuple(
-            make_writer(section, f"between.{place}", slots, exact, entropy)
+            make_model(section, f"between.{place}", slots, exact, entropy)
             for place, section in enumerate(configuration.between)
         )
-        strong = make_writer(configuration.strong, "strong", slots, exact, entropy)
+        strong = make_model(configuration.strong, "strong", slots, exact, entropy)
         confident = all(map(tells_confidence, (weak, *between, strong)))
         scorers = make_scorers(configuration.scorer, strong, confident, slots, exact)
         return ConfiguredTeam(weak, between, strong, scorers)
@@ -131,7 +137,7 @@ def open_lineup(path: Path, assignments: Sequence[str] = ()) -> ConfiguredLineup
     return ConfiguredLineup(read_configuration(path, assignments), path.parent)
 
 
-def tells_confidence(model: Writer) -> bool:
+def tells_confidence(model: WritingModel) -> bool:
     """Whether each step comes with its log-probability."""
     match model:
         case AnthropicModel():

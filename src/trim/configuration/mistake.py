@@ -40,7 +40,8 @@ def told(mistake: Any) -> str:
         return "is missing"
     shown = repr(given) if isinstance(given, str | int | float) else ""
     if kind in ("enum", "literal_error"):
-        known = mistake["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        known = re.sub(r"<\w+\.\w+: '?(\w+)'?>", r"\1", mistake["ctx"]["expected"])
+        known = known.replace("'", "").replace(" or ", ", ")
         return f"{shown} is none of {known}" if shown else f"must be one of {known}"
     message = str(mistake["msg"])
     for theirs, ours in WORDS:

@@ -8,19 +8,22 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trim.configuration.section import Positive, Seconds, Section, said
+from trim.fallbacks import Fallback
 from trim.models.model import Sampling
 from trim.steps import MAX_STEPS
+from trim.warming import Warming
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 USUAL = Sampling()
 
 
 class FallbacksSection(Section):
-    """What is done where a part does not answer: fail the problem, keep the draft or escalate."""
+    """What is done where a part does not answer (`trim.fallbacks.Fallbacks`)."""
 
-    weak: Literal["fail", "escalate"] = "fail"
-    strong: Literal["fail", "keep"] = "fail"
-    scorer: Literal["fail", "keep", "escalate"] = "fail"
+    weak: Literal[Fallback.FAIL, Fallback.ESCALATE] = Fallback.FAIL
+    between: Fallback = Fallback.FAIL
+    strong: Literal[Fallback.FAIL, Fallback.KEEP] = Fallback.FAIL
+    scorer: Fallback = Fallback.FAIL
 
 
 class RoutingSection(Section):
@@ -41,7 +44,7 @@ class RoutingSection(Section):
     max_seconds: Seconds | None = None
     max_strong_tokens: Annotated[int, Field(ge=0)] | None = None
     overlap: bool = False
-    warming: Literal["never", "always", "likely"] = "never"
+    warming: Warming = Warming.NEVER
     fallbacks: FallbacksSection = FallbacksSection()
     concurrency: Positive = 16
 
@@ -75,8 +78,9 @@ class PriceSection(Section):
 
 
 class PricesSection(Section):
-    """A price list; a role without prices keeps the usual ones (`trim.prices.Prices`)."""
+    """A price list; a part without prices keeps the usual ones (`trim.prices.Prices`)."""
 
     weak: PriceSection | None = None
+    between: tuple[PriceSection, ...] = ()
     strong: PriceSection | None = None
     scorer: PriceSection | None = None

@@ -36,9 +36,16 @@ class LabelSection(Served):
 
 
 class LabelFile(GgufFile):
-    """A label model in a GGUF file, which reads plain text (`trim.scorers.label.LabelScorer`)."""
+    """A label model in a GGUF file.
+
+    Attributes:
+        template: as of a model (`GgufModel`): with one, steps are turns.
+    """
 
     kind: Literal["label"]
+    template: bool | str = True
+    right: str = RIGHT
+    wrong: str = WRONG
 
 
 class GradeSection(Section):

@@ -12,8 +12,8 @@ from trim.configuration.scorer import (
     LabelSection,
     PoolingSection,
 )
-from trim.configuration.writer import Writer, make_server
-from trim.engines.llama_cpp import LlamaCppEngine
+from trim.configuration.writing import WritingModel, make_engine, make_server, template_of
+from trim.engines.gguf import read_chat
 from trim.errors import InvalidInput
 from trim.models.chat_template import read_chat_template
 from trim.models.continuation import Continuation
@@ -24,7 +24,7 @@ from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.grade import GradeScorer
 from trim.scorers.grades import HttpGradeScorer
 from trim.scorers.joint import JointScorer, read_weights
-from trim.scorers.label import LabelScorer
+from trim.scorers.label import RIGHT, WRONG, LabelScorer
 from trim.scorers.labels import HttpLabelScorer
 from trim.scorers.pooling import PoolingScorer
 from trim.scorers.scorer import Scorer
@@ -48,7 +48,7 @@ def reading_of(sections: Iterable[ScorerSection]) -> ReadingSection | None:
 
 def make_scorers(
     sections: Iterable[ScorerSection],
-    strong: Writer,
+    strong: WritingModel,
     confident: bool,
     slots: int | None = None,
     exact: bool = False,
@@ -89,10 +89,13 @@ def make_reader(
 ) -> PoolingScorer | HttpLabelScorer | LabelScorer:
     """A reward model. Raises InvalidInput where a file or a key is missing or damaged."""
     if isinstance(section, LabelFile):
-        engine = LlamaCppEngine(
-            section.gguf, slots or section.slots, section.context, section.threads, exact
-        )
-        return LabelScorer(engine, section.name or "scorer")
+        engine, name = make_engine(section, slots, exact), section.name or "scorer"
+        template = template_of(section)
+        if template is None and (section.right, section.wrong) == (RIGHT, WRONG):
+            return LabelScorer(engine, name)
+        begins = read_chat(section.gguf).adds_begin
+        reader = LlamaCppModel(engine, name, adds_begin=begins)
+        return HttpLabelScorer(reader, template, section.right, section.wrong)
     server = make_server(section, "scorer")
     if isinstance(section, PoolingSection):
         return PoolingScorer(
@@ -118,7 +121,7 @@ def make_reader(
     return HttpLabelScorer(model, template, section.right, section.wrong)
 
 
-def make_grade(section: GradeSection, strong: Writer) -> GradeScorer | HttpGradeScorer:
+def make_grade(section: GradeSection, strong: WritingModel) -> GradeScorer | HttpGradeScorer:
     if isinstance(strong, LlamaCppModel) and strong.template is None:
         return GradeScorer(strong.engine)
     return HttpGradeScorer(strong, section.likeliest)

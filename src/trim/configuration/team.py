@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trim.configuration.writer import Writer
+from trim.configuration.writing import WritingModel
 from trim.errors import InvalidInput
 from trim.scorers.scorer import Scorer
 
@@ -18,13 +18,13 @@ class ConfiguredTeam:
         scorers: by kind; those that the configuration names, and those that need nothing else.
     """
 
-    weak: Writer
-    between: tuple[Writer, ...]
-    strong: Writer
+    weak: WritingModel
+    between: tuple[WritingModel, ...]
+    strong: WritingModel
     scorers: Mapping[str, Scorer]
 
     @property
-    def writers(self) -> dict[str, Writer]:
+    def writers(self) -> dict[str, WritingModel]:
         """Every model by its place in the configuration, the weakest first."""
         middle = {f"between.{index}": model for index, model in enumerate(self.between)}
         return {"weak": self.weak, **middle, "strong": self.strong}

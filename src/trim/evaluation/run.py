@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
+from trim.errors import ContextExceeded, ModelUnavailable
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
 from trim.fallbacks import Fallbacks
-from trim.lineup import Team
+from trim.lineup import Team, router_of
 from trim.models.model import Model, Sampling
 from trim.models.shared import SharedScorer, share
 from trim.policies.fixed import StrongAlone, WeakAlone
@@ -41,11 +41,11 @@ class Evaluation:
         seed: of the sampling.
         share_prefixes: compute a step once for all policies that reach the same prefix.
         scorers: by kind, for the policies that are made for one.
-        max_strong_tokens, max_seconds: of each policy and problem (`trim.router.Router`).
+        max_strong_tokens: of each policy and problem (`trim.router.Router`).
         grading: says which answers are right.
         keep_too_long: keep a question that does not fit a model's context as an unfinished
             trace without steps, instead of ending the run.
-        between, fallbacks, overlap, warming: of each router (`trim.router.Router`).
+        between, fallbacks, overlap, warming, max_seconds: of each router (`Router`).
     """
 
     problems: Sequence[Gradable]
@@ -70,9 +70,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         for policy in self.policies:
-            scorer = choose_scorer(policy, self.scorer, self.scorers)
-            if scorer is None and policy.needs_scores:
-                raise InvalidInput(f"policy {policy.name!r} needs a scorer; name one")
+            choose_scorer(policy, self.scorer, self.scorers)
 
     async def run(self, store: TraceStore, progress: Callable[[], None] = lambda: None) -> None:
         """Solve what `store` does not hold yet; `progress` is called after each problem.
@@ -194,8 +192,12 @@ def evaluation_of(
     seed: int,
     **others: Any,
 ) -> Evaluation:
-    """The evaluation of policies on a team; `others` are further fields of it."""
-    return Evaluation(
+    """The evaluation of policies on a team; `others` are further fields of it.
+
+    Raises:
+        InvalidInput: a policy, the scorers and the settings do not go together.
+    """
+    evaluation = Evaluation(
         problems,
         policies,
         team.weak,
@@ -207,5 +209,12 @@ def evaluation_of(
         settings.concurrency,
         max_strong_tokens=settings.max_strong_tokens,
         max_seconds=settings.max_seconds,
+        between=team.between,
+        fallbacks=settings.fallbacks,
+        overlap=settings.overlap,
+        warming=settings.warming,
         **{"scorers": team.scorers, **others},
     )
+    for policy in policies:
+        router_of(team, settings, choose_scorer(policy, scorer, evaluation.scorers), policy)
+    return evaluation

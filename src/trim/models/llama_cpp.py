@@ -11,7 +11,7 @@ from trim.models.chat_template import ChatTemplate
 from trim.models.confidence import LIKELIEST, confidence_in
 from trim.models.continuation import Continuation
 from trim.models.dialect import ThinkingOff
-from trim.models.model import Completion, Prefix, Sampling
+from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.steps import SEPARATOR
 
 
@@ -80,6 +80,13 @@ class LlamaCppModel:
             first_entropy=confidence.first_entropy if self.entropy else None,
         )
 
+    async def prefill(self, prefix: Prefix) -> Completion:
+        """Read a prefix, so that it is in the engine's cache; one token is written."""
+        said = "".join(step + SEPARATOR for step in prefix.steps)
+        spent = (await self._complete(self.rendered(prefix.question) + said, 1, 0)).usage
+        counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
+        return Completion("", Ending.LENGTH, *counts)
+
     async def go_on(self, question: str, said: str, tokens: int) -> Answer:
         """Continue any text, greedily."""
         return await self._complete(self.rendered(question) + said, tokens, 0)
@@ -87,6 +94,10 @@ class LlamaCppModel:
     async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Answer:
         """Answer to a single message, greedily."""
         return await self._complete(self.rendered(request), tokens, likeliest)
+
+    async def read_on(self, text: str, likeliest: int) -> Answer:
+        """The next token after a plain text, without any template, and its rivals."""
+        return await self._complete(text, 1, likeliest)
 
     def rendered(self, question: str) -> str:
         """What the model reads before the steps."""

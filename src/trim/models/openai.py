@@ -87,6 +87,11 @@ class OpenAIModel:
         lacking = {Continuation.COMPLETIONS} if plain else set()
         return tuple(mode for mode in self.dialect.modes if mode not in lacking)
 
+    @property
+    def adds_begin(self) -> bool:
+        """Whether the server puts the token that begins a text before a plain text."""
+        return self.dialect.adds_begin or self.dialect.name == "vllm"
+
     def with_mode(self, continuation: Continuation) -> OpenAIModel:
         """The same model in another mode."""
         return OpenAIModel(

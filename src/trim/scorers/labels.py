@@ -1,4 +1,4 @@
-"""A label model on a server: each step is graded by one token, "+" right or "-" wrong."""
+"""A label model on a server or with a chat template: one token grades a step, "+" or "-"."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from trim.errors import Refused
 from trim.models.answer import Answer
 from trim.models.chat_template import ChatTemplate
 from trim.models.model import Completion, Prefix
-from trim.models.openai import OpenAIModel
 from trim.scorers.checked import checked
 from trim.scorers.each import score_each
 from trim.scorers.label import RIGHT, WRONG
@@ -20,6 +20,19 @@ from trim.steps import join_steps
 
 LIKELIEST = 20
 """Tokens that the two labels are looked for among; most servers tell no more."""
+
+
+class Reading(Protocol):
+    """A model that tells what may come next after a text."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def adds_begin(self) -> bool:
+        """Whether the token that begins a text is put before it without being asked for."""
+        ...
+
+    async def read_on(self, text: str, likeliest: int) -> Answer: ...
 
 
 class HttpLabelScorer:
@@ -31,14 +44,14 @@ class HttpLabelScorer:
     scorer.
 
     Args:
-        model: how the label model is reached; only its `/completions` is used.
+        model: the label model; of a server only its `/completions` is used.
     """
 
     reads_confidence = False
 
     def __init__(
         self,
-        model: OpenAIModel,
+        model: Reading,
         template: ChatTemplate | None = None,
         right: str = RIGHT,
         wrong: str = WRONG,
@@ -71,9 +84,7 @@ class HttpLabelScorer:
                 {"role": "assistant", "content": self.right},
             ]
         text = self.template.render(messages[:-1])
-        if self.model.dialect.adds_begin or self.model.dialect.name == "vllm":
-            return text.removeprefix(self.template.begin)
-        return text
+        return text.removeprefix(self.template.begin) if self.model.adds_begin else text
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         started = time.perf_counter()

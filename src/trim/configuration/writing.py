@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trim.configuration.model import AnthropicServed, GgufModel, OpenAIServed, Served
+from trim.configuration.model import AnthropicServed, GgufFile, GgufModel, OpenAIServed, Served
+from trim.configuration.scorer import LabelFile
 from trim.engines.gguf import read_chat
 from trim.engines.http import HttpServer
 from trim.engines.key import Key, read_key
@@ -17,17 +18,17 @@ from trim.models.dialect import find_dialect
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.openai import OpenAIModel
 
-Writer = LlamaCppModel | OpenAIModel | AnthropicModel
-WriterSection = GgufModel | OpenAIServed | AnthropicServed
+WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
+WritingSection = GgufModel | OpenAIServed | AnthropicServed
 
 
-def make_writer(
-    section: WriterSection,
+def make_model(
+    section: WritingSection,
     role: str,
     slots: int | None = None,
     exact: bool = False,
     entropy: bool = False,
-) -> Writer:
+) -> WritingModel:
     """The model of a section.
 
     Args:
@@ -49,9 +50,7 @@ def make_writer(
             )
         begins = template is not None and read_chat(section.gguf).adds_begin
         return LlamaCppModel(
-            LlamaCppEngine(
-                section.gguf, slots or section.slots, section.context, section.threads, exact
-            ),
+            make_engine(section, slots, exact),
             section.name or role,
             entropy,
             template,
@@ -91,15 +90,21 @@ def make_writer(
     )
 
 
-def template_of(section: WriterSection) -> ChatTemplate | None:
-    """The chat template that a model's question is rendered with; None for plain text."""
+def template_of(section: WritingSection | LabelFile) -> ChatTemplate | None:
+    """The chat template that a model reads its question by; None for plain text."""
     if isinstance(section, AnthropicServed):
         return None
-    if isinstance(section, GgufModel):
+    if isinstance(section, GgufFile):
         check_file(section.gguf)
         if section.template is True:
             return read_chat(section.gguf).template
     return read_chat_template(section.template) if isinstance(section.template, str) else None
+
+
+def make_engine(section: GgufFile, slots: int | None = None, exact: bool = False) -> LlamaCppEngine:
+    return LlamaCppEngine(
+        section.gguf, slots or section.slots, section.context, section.threads, exact
+    )
 
 
 def make_server(section: Served, role: str) -> HttpServer:
