@@ -267,6 +267,7 @@ def test_a_step_that_scores_otherwise_by_its_author_is_merged_and_taken_apart():
         (0.75, 0.25),
         (0.75, 0.75),
     ]
+    assert plant([recorded.tree], copies=1).step.tolist() == [1, 2, 3]
 
 
 def test_a_question_that_does_not_fit_is_said():

@@ -302,6 +302,17 @@ def test_only_the_models_that_a_policy_depends_on_count(tmp_path):
             require_same_models(policies, EmbeddedLineup())
 
 
+def test_a_folder_without_weights_of_joint_scores_is_told_what_makes_them(tmp_path):
+    for role in OTHER:
+        (tmp_path / f"{role}.gguf").write_bytes(b"a model")
+    table = VerifierTable(Verdict.LOWEST, (0.5,), (0.5, 0.1), (100.0, 100.0))
+    file = tmp_path / "automix-prm.json"
+    record = automix_record("automix-prm", table) | {"models": OTHER, "scorer": "joint"}
+    file.write_text(json.dumps(record))
+    with pytest.raises(InvalidInput, match=r"joint\.json: .*trim fit-scorer BANK --out"):
+        require_same_models(parse_policies(f"automix-prm:{file}"), tmp_path)
+
+
 def test_files_that_name_no_models_and_policies_without_a_file_pass(tmp_path):
     older = write_classifier(tmp_path / "older.json")
     policies = [Threshold(0.5), *parse_policies(f"classifier:{older}")]

@@ -16,7 +16,7 @@ from trim.policies.fixed import StrongAlone
 from trim.router import Router
 from trim.scorers.scorer import Scorer
 from trim.solution import Solution
-from trim.steps import boxed_answer
+from trim.steps import MAX_STEPS, boxed_answer
 from trim.trace import Finish, Trace
 
 FEWEST_ROLLOUTS = 2
@@ -43,7 +43,7 @@ class Explorer:
     check: StepCheck | None = None
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = 30
+    max_steps: int = MAX_STEPS
     grading: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:

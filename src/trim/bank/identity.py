@@ -65,6 +65,11 @@ def identify_models(folder: Path, scorer: str = "prm") -> dict[str, str]:
     files = {role: folder / f"{role}.gguf" for role in ("weak", "strong", "scorer")}
     if scorer == "joint":
         files["joint"] = folder / NAME_OF_WEIGHTS
+        if not files["joint"].exists():
+            raise InvalidInput(
+                f"{files['joint']}: no weights of a joint score; fit them with"
+                f" `trim fit-scorer BANK --out {files['joint']}`"
+            )
     return {role: fingerprint(path) for role, path in files.items()}
 
 

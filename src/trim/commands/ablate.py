@@ -57,7 +57,7 @@ def ablate() -> None:
     "--thresholds",
     "thresholds",
     callback=parse_thresholds,
-    show_default="19 that span the curve",
+    show_default=f"{len(THRESHOLDS)} that span the curve",
     help="Thresholds k of both, as 0.1,0.5,0.9.",
 )
 @common_options
@@ -180,26 +180,17 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
 def find_trainer(iterations: int | None) -> Trainer | None:
     """What trains agg; None where the packages for it are missing."""
     try:
-        from trim.learning.ppo import Arguments
+        from trim.learning.ppo import USUAL
         from trim.learning.ppo import train as train_router
     except ImportError:
         return None
-    arguments = Arguments(family="agg")
+    arguments = USUAL["agg"]
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
 
     def trainer(bank: Bank) -> LearnedRouter:
         trained = train_router(bank.forest(), arguments)
-        return LearnedRouter(
-            "agg",
-            trained.features,
-            trained.odds,
-            trained.range,
-            trained.prices,
-            trained.tensors,
-            bank.identity.scorer,
-            bank.identity.models,
-        )
+        return trained.router(bank.identity.scorer, bank.identity.models)
 
     return trainer
 

@@ -14,9 +14,8 @@ from trim.calibration.promise import Accuracy, Money, Promise, StrongShare
 from trim.calibration.sweep import Sweep, sweep_of
 from trim.commands.options import limit_option, path_type, prices_option
 from trim.errors import InvalidInput
-from trim.files import write_atomically
+from trim.files import write_atomically, writing
 from trim.monitor.profile import Profile, Walk
-from trim.policies.policy import Action
 from trim.policies.router_file import RouterFile
 from trim.prices import Prices, read_prices
 
@@ -74,10 +73,8 @@ def calibrate_command(
     sweep = sweep_of(spec, recorded)
     found = calibrate(arena, sweep, promise)
     file = router_file(arena, sweep, promise, found)
-    try:
+    with writing(out):
         write_atomically(out, json.dumps(file.to_json(out), indent=2) + "\n")
-    except OSError as error:
-        raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
     for line in report(out, sweep, promise, found, file):
         click.echo(line)
     if not found.helps:
@@ -143,14 +140,7 @@ def figures(found: Calibration, alone: Alone) -> dict[str, float]:
 
 def profile(found: Calibration) -> dict[str, object]:
     """What the scores and the rewrites of the chosen setting look like."""
-    walks = (
-        Walk(
-            walk.scores,
-            tuple(action is not Action.CONTINUE for action in walk.actions),
-            walk.denied,
-        )
-        for walk in found.walks
-    )
+    walks = (Walk.of(walk.scores, walk.actions, walk.denied) for walk in found.walks)
     return Profile.of(walks).to_json()
 
 

@@ -97,7 +97,7 @@ def import_command(file: Path, out: Path) -> None:
 def described(bank: Bank) -> str:
     """What a bank holds, in a few lines."""
     problems = bank.problems
-    forest = bank.forest()
+    forest = bank.forest(copies=1)
     solutions = sum(len(problem.rollouts) + 1 for problem in problems)
     weak, strong = (
         sum(getattr(problem, model).correct for problem in problems) / len(problems)

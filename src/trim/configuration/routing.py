@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trim.configuration.section import Positive, Seconds, Section, said
-from trim.evaluation.run import MAX_STEPS
 from trim.fallbacks import Fallback
 from trim.models.model import Sampling
+from trim.steps import MAX_STEPS
 from trim.warming import Warming
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -22,11 +22,10 @@ from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
 from trim.settings import Settings
+from trim.steps import MAX_STEPS
 from trim.trace import Finish, Trace
 from trim.warming import Warming
 
-MAX_STEPS = 30
-"""As in the paper."""
 FAILED_IN_A_ROW = 8
 """Problems that every policy failed, one after the other, before a run stops."""
 
@@ -46,7 +45,7 @@ class Evaluation:
         grading: says which answers are right.
         keep_too_long: keep a question that does not fit a model's context as an unfinished
             trace without steps, instead of ending the run.
-        between, fallbacks, overlap, warming, max_seconds: of each router (`trim.router.Router`).
+        between, fallbacks, overlap, warming: of each router (`trim.router.Router`).
     """
 
     problems: Sequence[Gradable]

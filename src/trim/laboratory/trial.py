@@ -36,6 +36,8 @@ THRESHOLDS = (
 too coarse a sweep weakens what the others are measured against."""
 
 ALONE = ("weak", "strong")
+RIVAL = "thr"
+"""What studies compare routers with: nothing in it was trained."""
 
 Progress = Callable[[int], None]
 """Called with the number of finished problems."""
@@ -145,6 +147,17 @@ class Trial:
             {name: found.correct[0] for name, found in each.items()},
             {name: found.tokens[0] for name, found in each.items()},
         )
+
+
+def with_rival(specs: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> list[str]:
+    """The policies, and `RIVAL` with `thresholds` where it is not among them."""
+    if any(map(is_rival, specs)):
+        return list(specs)
+    return [*specs, with_settings(RIVAL, thresholds)]
+
+
+def is_rival(spec: str) -> bool:
+    return spec.startswith(f"{RIVAL}:")
 
 
 def with_settings(family: str, settings: Sequence[float]) -> str:

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trim.engines.llama_cpp import LlamaCppEngine
-from trim.models.answer import Answer, read_answer
+from trim.models.answer import LLAMA_CPP_ENDINGS, Answer, read_answer
 from trim.models.chat_template import ChatTemplate
 from trim.models.confidence import LIKELIEST, confidence_in
 from trim.models.continuation import Continuation
 from trim.models.dialect import ThinkingOff
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.steps import SEPARATOR
-
-ENDINGS = {"word": Ending.STEP, "eos": Ending.SOLUTION, "limit": Ending.LENGTH}
 
 
 class LlamaCppModel:
@@ -69,7 +67,7 @@ class LlamaCppModel:
             verbose=True,  # only the verbose record tells a stop string from an end token
             logprobs=LIKELIEST if self.entropy else 1,
         )
-        ending = ENDINGS[answer.raw["__verbose"]["stop_type"]]
+        ending = LLAMA_CPP_ENDINGS[answer.raw["__verbose"]["stop_type"]]
         confidence = confidence_in(written_tokens(answer.raw), ending)
         return Completion(
             text=answer.text,

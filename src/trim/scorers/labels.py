@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from trim.errors import Refused
@@ -12,10 +13,10 @@ from trim.models.answer import Answer
 from trim.models.chat_template import ChatTemplate
 from trim.models.model import Completion, Prefix
 from trim.scorers.checked import checked
+from trim.scorers.each import score_each
 from trim.scorers.label import RIGHT, WRONG
 from trim.scorers.scorer import Scores
 from trim.steps import join_steps
-from trim.trace import Usage
 
 LIKELIEST = 20
 """Tokens that the two labels are looked for among; most servers tell no more."""
@@ -68,20 +69,8 @@ class HttpLabelScorer:
             Refused: neither label is among the likeliest tokens, so it is no such model.
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
-        started = time.perf_counter()
-        values, spent = [], Usage()
-        for end in range(len(trace.steps) - len(written) + 1, len(trace.steps) + 1):
-            text = self.rendered(trace.question, trace.steps[:end])
-            answer = await self.model.read_on(text, LIKELIEST)
-            values.append(self._share(answer))
-            spent += answer.usage
-        return Scores(
-            checked(values),
-            prompt_tokens=spent.prompt_tokens,
-            cached_tokens=spent.cached_tokens,
-            tokens=spent.tokens,
-            seconds=time.perf_counter() - started,
-        )
+        scores = await score_each(trace, written, self._score_newest)
+        return replace(scores, values=checked(scores.values))
 
     def rendered(self, question: str, steps: Sequence[str]) -> str:
         """The text whose next token is the label of the newest step."""
@@ -96,6 +85,13 @@ class HttpLabelScorer:
             ]
         text = self.template.render(messages[:-1])
         return text.removeprefix(self.template.begin) if self.model.adds_begin else text
+
+    async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
+        started = time.perf_counter()
+        text = self.rendered(trace.question, trace.steps)
+        answer = await self.model.read_on(text, LIKELIEST)
+        seconds = time.perf_counter() - started
+        return Scores.of([self._share(answer)], answer.usage, seconds)
 
     def _share(self, answer: Answer) -> float:
         likeliest = answer.tokens[0].likeliest if answer.tokens else ()
