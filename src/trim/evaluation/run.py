@@ -45,7 +45,7 @@ class Evaluation:
         grading: says which answers are right.
         keep_too_long: keep a question that does not fit a model's context as an unfinished
             trace without steps, instead of ending the run.
-        between, fallbacks, overlap, warming: of each router (`trim.router.Router`).
+        between, fallbacks, overlap, warming, max_seconds: of each router (`Router`).
     """
 
     problems: Sequence[Gradable]
