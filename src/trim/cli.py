@@ -19,6 +19,7 @@ from trim.commands.generate import generate
 from trim.commands.joint import fit_scorer, rescore_command
 from trim.commands.plan import plan
 from trim.commands.rival import fit_rival_command
+from trim.commands.serve import serve_command
 from trim.commands.simulate import simulate
 from trim.commands.solve import solve
 from trim.commands.train import train
@@ -59,3 +60,4 @@ main.add_command(train)
 main.add_command(calibrate_command)
 main.add_command(audit_command)
 main.add_command(ablate)
+main.add_command(serve_command)

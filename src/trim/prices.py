@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -47,11 +48,15 @@ class Prices:
         Grades are written by the strong model, and what is read in advance is read by it, so
         they have its price.
         """
+        return self.of_usage(trace.usage, trace.scorer)
+
+    def of_usage(self, usage: Mapping[str, Usage], scorer: str | None = None) -> float:
+        """What tokens cost, by role (`Trace.usage`)."""
         price = {"weak": self.weak, "scorer": self.scorer}
         price |= {f"middle-{level}": price for level, price in enumerate(self.middle, 1)}
-        if trace.scorer == GradeScorer.name:
+        if scorer == GradeScorer.name:
             price["scorer"] = self.strong
-        return sum(price.get(role, self.strong).of(used) for role, used in trace.usage.items())
+        return sum(price.get(role, self.strong).of(used) for role, used in usage.items())
 
 
 def read_prices(path: Path) -> Prices:

@@ -13,6 +13,7 @@ from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Sc
 from trim.fallbacks import Fallback, Fallbacks
 from trim.models.model import Model, Prefilling, Sampling, Turn
 from trim.policies.policy import Action, Policy
+from trim.prices import Prices
 from trim.scorers.scorer import Scorer
 from trim.solution import Solution
 from trim.steps import MAX_STEPS
@@ -47,6 +48,10 @@ class Router:
             same; a draft that is begun in vain costs its tokens (`Trace.dropped_tokens`).
         warming: when the strong model reads what has been kept before it is asked.
         max_tokens: that the kept steps of a solution may have together; None for no limit.
+        max_money: as soon as a problem has cost so much, all parts together, the strong model
+            is not asked again; None for no limit.
+        prices: what money is counted by.
+        stops: texts after which a solution is at its end, when the step that holds one is kept.
     """
 
     weak: Model
@@ -62,6 +67,9 @@ class Router:
     overlap: bool = False
     warming: Warming = Warming.NEVER
     max_tokens: int | None = None
+    max_money: float | None = None
+    prices: Prices = field(default_factory=Prices)
+    stops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -72,6 +80,8 @@ class Router:
             raise InvalidInput(
                 f"max_strong_tokens {self.max_strong_tokens}: must be a number of tokens from 0 up"
             )
+        if self.max_money is not None and not self.max_money >= 0:
+            raise InvalidInput(f"max_money {self.max_money:g}: must be an amount from 0 up")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise InvalidInput(f"max_seconds {self.max_seconds:g}: must be above 0, as in 600")
         if self.policy.needs_scores and self.scorer is None:
@@ -87,10 +97,14 @@ class Router:
         between = (Writer(Author.MIDDLE, model, n) for n, model in enumerate(self.between, 1))
         return (Writer(Author.WEAK, self.weak), *between, Writer(Author.STRONG, self.strong))
 
-    def affords(self, strong_tokens: int) -> bool:
-        """Whether the strong model may be asked after it has decoded so many tokens."""
+    def affords(self, solution: Solution) -> bool:
+        """Whether the strong model may be asked again, by what has been spent."""
         limits = (self.max_strong_tokens, self.policy.max_strong_tokens)
-        return all(limit is None or strong_tokens < limit for limit in limits)
+        if any(limit is not None and solution.strong_tokens >= limit for limit in limits):
+            return False
+        if self.max_money is None:
+            return True
+        return self.prices.of_usage(solution.usage, solution.scorer) < self.max_money
 
     def solve(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Trace:
         """Solve a problem; `asolve` is the same for use inside an event loop.
@@ -140,6 +154,7 @@ class Router:
             self.max_seconds,
             self.max_tokens,
             tuple(history),
+            self.stops,
         )
         wish = self.policy.begin(solution.question)
         async with self._ahead(solution) as ahead:
@@ -212,7 +227,7 @@ class Router:
         asked = self.writers[-1 if wish in FOR_GOOD else solution.level + 1]
         if asked.author is not Author.STRONG:
             return True
-        return self.affords(solution.strong_tokens) and solution.fallback != Author.STRONG
+        return self.affords(solution) and solution.fallback != Author.STRONG
 
     def _pass_over(
         self, writer: Writer, solution: Solution, failure: ModelUnavailable

@@ -11,7 +11,7 @@ from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
 from trim.policies.policy import Action, Observation
 from trim.scorers.scorer import Scorer
 from trim.seeds import derive_seed
-from trim.steps import boxed_answer, is_degenerate
+from trim.steps import SEPARATOR, boxed_answer, is_degenerate
 from trim.trace import Author, Finish, Rejected, Step, Trace, Usage
 from trim.writer import Writer
 
@@ -53,10 +53,12 @@ class Solution:
         max_seconds: float | None = None,
         max_tokens: int | None = None,
         history: tuple[Turn, ...] = (),
+        stops: tuple[str, ...] = (),
     ) -> None:
         self.question = question
         self.history = history
         self.max_tokens = max_tokens
+        self.stops = stops
         self.seed = seed
         self.sampling = sampling
         self.max_steps = max_steps
@@ -94,6 +96,21 @@ class Solution:
     def strong_tokens(self) -> int:
         """Tokens that the strong model has decoded so far."""
         return self._usage["strong"].tokens
+
+    @property
+    def usage(self) -> dict[str, Usage]:
+        """Tokens so far, by role (`Trace.usage`)."""
+        return dict(self._usage)
+
+    @property
+    def scorer(self) -> str | None:
+        """Name of the scorer that was asked, None if none was."""
+        return self._scorer
+
+    @property
+    def text(self) -> str:
+        """The steps that have been kept."""
+        return SEPARATOR.join(step.text for step in self._steps)
 
     @property
     def prefix(self) -> Prefix:
@@ -211,15 +228,19 @@ class Solution:
         else:
             self._scores.append(newest.score)
         self.versions, self.level, self.fallback, self._unread = [], 0, None, 0
-        if boxed_answer(step.text) is not None:
-            self.finish = Finish.ANSWER
-        elif ends_solution(written) or (draft and ends_solution(draft)):
-            self.finish = Finish.STOP
-        elif self.room() <= 0:
-            self.finish = Finish.TOKENS
-        elif self.length == self.max_steps:
-            self.finish = Finish.STEPS
+        draft_ended = draft is not None and ends_solution(draft)
+        self.finish = self._end(written, draft_ended)
         return step
+
+    def _end(self, written: Completion, draft_ended: bool) -> Finish | None:
+        """Why the step that was kept last is the last one; None where it is not."""
+        if boxed_answer(written.text) is not None:
+            return Finish.ANSWER
+        if draft_ended or ends_solution(written) or any(stop in self.text for stop in self.stops):
+            return Finish.STOP
+        if self.room() <= 0:
+            return Finish.TOKENS
+        return Finish.STEPS if self.length == self.max_steps else None
 
     def trace(self, policy: str) -> Trace:
         trace = Trace(
@@ -228,7 +249,7 @@ class Solution:
             seed=self.seed,
             steps=tuple(self._steps),
             finish=self.finish or Finish.STOP,
-            usage=dict(self._usage),
+            usage=self.usage,
             seconds=self.seconds,
             scorer=self._scorer,
             abandoned=self._abandoned,

@@ -24,7 +24,7 @@ class Finish(StrEnum):
     ANSWER = "answer"
     """A kept step holds the boxed answer."""
     STOP = "stop"
-    """The model ended the solution by itself, without an answer."""
+    """The model ended the solution by itself, without an answer, or wrote a text to stop at."""
     STEPS = "steps"
     """The limit on the number of steps was reached: unfinished."""
     TOKENS = "tokens"

@@ -1,0 +1,63 @@
+"""`trim serve`: the router behind OpenAI's API."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from trim.commands.lineup import choose_lineup
+from trim.commands.options import configuration_argument, models_option, set_option
+from trim.server.limits import Limits
+from trim.server.run import open_service, serve
+
+USUAL = Limits()
+
+
+@click.command("serve")
+@configuration_argument
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8400, show_default=True)
+@click.option(
+    "--policy", "spec", show_default="the configuration's, or thr:0.5", help="The model `trim`."
+)
+@click.option(
+    "--curve",
+    type=click.Path(path_type=Path),
+    help="summary.json of `trim eval`, from which routers are chosen by what they cost.",
+)
+@click.option(
+    "--running",
+    type=click.IntRange(min=1),
+    default=USUAL.running,
+    show_default=True,
+    help="Solutions under way together.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(min=0),
+    default=USUAL.queue,
+    show_default=True,
+    help="Solutions that may wait.",
+)
+@models_option
+@set_option
+def serve_command(
+    configuration: Path | None,
+    host: str,
+    port: int,
+    spec: str | None,
+    curve: Path | None,
+    running: int,
+    queue: int,
+    models: Path,
+    assignments: tuple[str, ...],
+) -> None:
+    """Answer OpenAI's API at http://HOST:PORT/v1.
+
+    CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
+    """
+    lineup = choose_lineup(configuration, assignments, models)
+    limits = replace(USUAL, running=running, queue=queue)
+    serve(open_service(lineup, limits, spec, curve), host, port)

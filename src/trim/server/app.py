@@ -1,0 +1,70 @@
+"""The application: routes, and what every request goes through."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+
+from trim.server.body import BodyLimit
+from trim.server.failure import Failure
+from trim.server.routes import Gone, routes
+from trim.server.service import Service
+
+CLIENT_GONE = 499
+"""Nobody reads this answer."""
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application of one process."""
+    app = FastAPI(title="trim", description="Step-level hybrid inference behind OpenAI's API.")
+    app.add_middleware(BodyLimit, limit=service.limits.body)
+    app.include_router(routes(service, fingerprint(service)))
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Whether the process answers."""
+        return {"status": "ok"}
+
+    @app.exception_handler(Failure)
+    async def tell(http: HttpRequest, failure: Failure) -> Response:
+        return JSONResponse(failure.body, failure.status, failure.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def tell_invalid(http: HttpRequest, error: RequestValidationError) -> Response:
+        return await tell(http, first_mistake(error))
+
+    @app.exception_handler(HTTPException)
+    async def tell_http(http: HttpRequest, error: HTTPException) -> Response:
+        failure = Failure(error.status_code, f"{http.method} {http.url.path}: {error.detail}")
+        return JSONResponse(failure.body, failure.status, error.headers)
+
+    @app.exception_handler(Gone)
+    async def tell_nobody(http: HttpRequest, error: Gone) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
+    @app.exception_handler(Exception)
+    async def tell_unexpected(http: HttpRequest, error: Exception) -> Response:
+        failure = Failure(500, "the server made a mistake; its log says more", "server_error")
+        return JSONResponse(failure.body, failure.status)
+
+    return app
+
+
+def first_mistake(error: RequestValidationError) -> Failure:
+    """What is wrong with a request, without the value, which may be private."""
+    mistake = error.errors()[0]
+    names = [str(name) for name in mistake["loc"] if name != "body"]
+    where = ".".join(names) or "the body"
+    return Failure(400, f"{where}: {mistake['msg']}", param=".".join(names) or None)
+
+
+def fingerprint(service: Service) -> str:
+    """Tells answers of other models apart."""
+    models = json.dumps(service.lineup.identify(service.lineup.usual_kind), sort_keys=True)
+    return f"fp_{hashlib.sha256(models.encode()).hexdigest()[:10]}"

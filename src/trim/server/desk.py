@@ -1,0 +1,47 @@
+"""Who is served now, who waits, and who is sent away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from trim.server.failure import Failure
+from trim.server.limits import Limits
+
+OVERLOADED = "the server has as many requests as it can take; ask again later"
+
+
+class Desk:
+    """Lets so many solutions run together, and others wait in the order in which they came.
+
+    Attributes:
+        running, waiting: solutions, now.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.running = 0
+        self.waiting = 0
+        self._turns = asyncio.Semaphore(limits.running)
+
+    def admit(self, count: int) -> None:
+        """Raises Failure where so many more do not fit in."""
+        held = self.running + self.waiting
+        if held + count > self.limits.running + self.limits.queue:
+            raise Failure(503, OVERLOADED, "server_error", "overloaded", retry_after=1)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Within it, one solution runs."""
+        self.waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self.waiting -= 1
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._turns.release()

@@ -1,0 +1,59 @@
+"""What goes wrong with a request, in OpenAI's form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Failure(Exception):
+    """An answer that is an error.
+
+    Attributes:
+        status: of HTTP.
+        kind: OpenAI's type, as `invalid_request_error`.
+        code: what a program can tell it by.
+        param: the field of the request that is to blame.
+        retry_after: seconds after which asking again makes sense; None where it does not.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        kind: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.kind,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def invalid(message: str, param: str | None = None, code: str | None = None) -> Failure:
+    """The request is at fault."""
+    return Failure(400, message, code=code, param=param)
+
+
+def unavailable(message: str) -> Failure:
+    """A model does not answer."""
+    return Failure(503, message, "server_error", "model_unavailable", retry_after=5)

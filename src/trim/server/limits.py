@@ -1,0 +1,26 @@
+"""What a server takes at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Each with the status that answers what is beyond.
+
+    Attributes:
+        body: bytes of a request (413).
+        prompt: characters of all messages together (400).
+        running: solutions under way together; the others wait in the queue.
+        queue: solutions that wait (503 beyond, with Retry-After).
+        seconds: for one answer, waiting included; a request may ask for less.
+        shutdown: seconds in which answers under way may be finished when the server stops.
+    """
+
+    body: int = 1_000_000
+    prompt: int = 100_000
+    running: int = 64
+    queue: int = 512
+    seconds: float = 600.0
+    shutdown: float = 30.0

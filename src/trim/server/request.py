@@ -1,0 +1,116 @@
+"""Requests as OpenAI's clients send them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Stop = Annotated[str, Field(min_length=1)]
+
+
+class TextPart(BaseModel):
+    """A piece of a message's text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class StreamOptions(BaseModel):
+    """What a stream holds besides text."""
+
+    include_usage: bool = False
+
+
+class Wishes(BaseModel):
+    """The field `trim` of a request: how it is to be routed.
+
+    Attributes:
+        policy: a router by name, as after `trim:` in the model's name.
+        strong_share: the router that spends most of what is allowed, of those measured: strong
+            tokens as a share of the strong model's alone.
+        accuracy: the cheapest router that was measured to be right so often.
+        strong_tokens: that the request may cost; one step may pass it.
+        money: that the request may cost before the strong model is asked no more.
+        fallback: what is done where a part does not answer.
+        deadline: seconds for the whole answer.
+        steps: whether the answer lists who wrote each step, and why.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: str | None = None
+    strong_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    strong_tokens: Annotated[int, Field(ge=0)] | None = None
+    money: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    fallback: Literal["keep", "escalate", "fail"] | None = None
+    deadline: Annotated[float, Field(gt=0, le=3600)] | None = None
+    steps: bool = False
+
+
+class Request(BaseModel):
+    """What both kinds of request have; fields that are not named here are looked at by
+    `trim.server.features`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=8)] = 1
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    user: str | None = None
+    trim: Wishes = Wishes()
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def with_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """Fields that are not named here."""
+        return self.model_extra or {}
+
+
+class ChatRequest(Request):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+
+class CompletionRequest(Request):
+    """`POST /v1/completions`: the prompt is the question."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def text(self) -> str:
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]

@@ -1,0 +1,157 @@
+"""A request as solutions under way: what the server does between two forms of JSON."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from trim.errors import ContextExceeded, InvalidInput
+from trim.events import Event, Finished
+from trim.fallbacks import Fallback, Fallbacks
+from trim.lineup import Lineup, Team, router_of
+from trim.models.model import Role, Turn
+from trim.router import Router
+from trim.scorers.choice import choose_scorer
+from trim.server.desk import Desk
+from trim.server.failure import Failure, invalid, unavailable
+from trim.server.limits import Limits
+from trim.server.menu import Menu
+from trim.server.request import ChatRequest, CompletionRequest
+from trim.trace import Finish
+
+FALLBACKS: Mapping[str, Fallbacks] = {
+    "fail": Fallbacks(),
+    "keep": Fallbacks(Fallback.ESCALATE, Fallback.KEEP, Fallback.KEEP, Fallback.KEEP),
+    "escalate": Fallbacks(Fallback.ESCALATE, Fallback.ESCALATE, Fallback.KEEP, Fallback.ESCALATE),
+}
+"""By the fallback that a request wishes for; a part that has no such fallback has its next best."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that has been understood.
+
+    Attributes:
+        seeds: one for each solution that is asked for.
+        moment: of `time.monotonic` at which the answer is due.
+    """
+
+    question: str
+    history: tuple[Turn, ...]
+    router: Router
+    seeds: tuple[int, ...]
+    moment: float
+
+
+class Service:
+    """Solves what is asked for.
+
+    Args:
+        lineup: who solves, and how.
+        team: the same, loaded or reached.
+    """
+
+    def __init__(self, lineup: Lineup, team: Team, menu: Menu, limits: Limits) -> None:
+        self.lineup = lineup
+        self.team = team
+        self.menu = menu
+        self.limits = limits
+        self.prices = lineup.prices
+        self.desk = Desk(limits)
+        self._usual = team.scorer_of(lineup.usual_kind) if lineup.usual_kind else None
+
+    def understand(self, request: ChatRequest | CompletionRequest) -> Job:
+        """Raises Failure for what cannot be done."""
+        history, question = asked(request)
+        characters = len(question) + sum(len(turn.text) for turn in history)
+        if characters > self.limits.prompt:
+            raise invalid(
+                f"the messages have {characters} characters; at most {self.limits.prompt} may be",
+                code="context_length_exceeded",
+            )
+        if not question.strip():
+            raise invalid("the last message is empty; it should hold the question", "messages")
+        first = request.seed if request.seed is not None else secrets.randbits(31)
+        seconds = min(request.trim.deadline or self.limits.seconds, self.limits.seconds)
+        return Job(
+            question,
+            history,
+            self.router(request),
+            tuple(range(first, first + request.n)),
+            time.monotonic() + seconds,
+        )
+
+    def router(self, request: ChatRequest | CompletionRequest) -> Router:
+        """The router of a request: the server's settings, and what the request wishes."""
+        wishes = request.trim
+        policy = self.menu.choose(request.model, wishes)
+        try:
+            scorer = choose_scorer(policy, self._usual, self.team.scorers)
+            router = router_of(self.team, self.lineup.settings, scorer, policy)
+        except InvalidInput as error:
+            raise invalid(str(error), "model") from error
+        sampling = router.sampling
+        if request.temperature is not None:
+            sampling = replace(sampling, temperature=request.temperature)
+        if request.top_p is not None:
+            sampling = replace(sampling, top_p=request.top_p)
+        limits = (router.max_strong_tokens, wishes.strong_tokens)
+        return replace(
+            router,
+            sampling=sampling,
+            max_tokens=limit_of(request),
+            max_strong_tokens=min((limit for limit in limits if limit is not None), default=None),
+            max_money=wishes.money,
+            prices=self.prices,
+            stops=request.stops,
+            fallbacks=FALLBACKS[wishes.fallback] if wishes.fallback else router.fallbacks,
+        )
+
+    async def events(self, job: Job, seed: int) -> AsyncGenerator[Event, None]:
+        """Solve a job once it is its turn. Closing the iterator stops all work for it.
+
+        Raises:
+            Failure: the question does not fit, or a part does not answer and the fallback is to
+                fail; where something had been kept, after that.
+        """
+        async with self.desk.turn():
+            left = job.moment - time.monotonic()
+            if left <= 0:
+                raise Failure(504, "the answer was due before it began", "server_error", "deadline")
+            router = replace(job.router, max_seconds=left)
+            try:
+                async with aclosing(router.aevents(job.question, seed, job.history)) as events:
+                    async for event in events:
+                        yield event
+            except ContextExceeded as error:
+                raise invalid(str(error), "messages", "context_length_exceeded") from error
+
+
+def failed(event: Finished) -> Failure | None:
+    """The failure that a solution ended with, if it did."""
+    if event.trace.finish is not Finish.FAILED:
+        return None
+    return unavailable(event.trace.failure or "a model does not answer")
+
+
+def asked(request: ChatRequest | CompletionRequest) -> tuple[tuple[Turn, ...], str]:
+    """What was said before, and the question: the last message, which is the user's.
+
+    Raises:
+        Failure: the last message is somebody else's.
+    """
+    if isinstance(request, CompletionRequest):
+        return (), request.text
+    *earlier, last = request.messages
+    if last.role != "user":
+        raise invalid("the last message must be the user's", "messages")
+    roles = {"developer": Role.SYSTEM}
+    turns = (Turn(roles.get(said.role) or Role(said.role), said.text) for said in earlier)
+    return tuple(turns), last.text
+
+
+def limit_of(request: ChatRequest | CompletionRequest) -> int | None:
+    return request.limit if isinstance(request, ChatRequest) else request.max_tokens
