@@ -16,21 +16,23 @@ import asyncio
 import gc
 import json
 import math
-import time
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from lockstep import Lockstep, LockstepModel, LockstepScorer
 from simulated.clock import SimulatedLoop
 from simulated.engine import Engine
+from simulated.processor import Processor
 from simulated.protocol import TEMPLATE, Direct
-from simulated.script import WORDS
+from simulated.script import SPREAD, WORDS
 from simulated.server import Servers, serving
 from simulated.speeds import ENGINES
+from trim.warming import Warming
+
 from trim.engines.http import HttpServer
 from trim.files import write_atomically
 from trim.models.chat_template import ChatTemplate
@@ -45,11 +47,12 @@ from trim.router import Router
 from trim.scorers.pooling import SYSTEM, PoolingScorer
 from trim.seeds import derive_seed
 from trim.trace import Trace
-from trim.warming import Warming
 
 THRESHOLDS = [round(0.1 * step, 1) for step in range(1, 10)]
 OUT = Path("build/serving.json")
 SEED = 3
+SPREADS = (0.0, 0.3, 0.6, SPREAD)
+"""From steps that are all of one length to those of real traces."""
 SAMPLES = 2000
 """Of the bootstrap."""
 
@@ -71,12 +74,13 @@ class Level:
 
 
 LEVELS = (
-    Level(1, 16, 0.05, (0.1, 0.5, 0.9)),
+    Level(1, 32, 0.05, (0.1, 0.5, 0.9)),
     Level(16, 64, 0.1, (0.1, 0.5, 0.9)),
     Level(64, 192, 0.2, (0.1, 0.5, 0.9)),
 )
-REAL = Level(64, 192, 1.0, (0.5,))
-"""For what a step costs the router."""
+REAL = Level(64, 128, 1.0, (0.5,))
+"""At real speed, for what a step costs the router."""
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,16 @@ class Arm:
     whole: bool = False
 
 
-ROUTED = (
-    Arm("lockstep", lockstep=True),
-    Arm("concurrent"),
-    Arm("overlap", settings={"overlap": True}),
-    Arm("overlap, warming likely", settings={"overlap": True, "warming": Warming.LIKELY}),
-    Arm("overlap, warming always", settings={"overlap": True, "warming": Warming.ALWAYS}),
-)
-ALONE = (
-    Arm("strong", StrongAlone()),
-    Arm("strong, one request", whole=True),
-    Arm("weak", WeakAlone()),
-)
+LOCKSTEP = Arm("lockstep", lockstep=True)
+CONCURRENT = Arm("concurrent")
+OVERLAP = Arm("overlap", settings={"overlap": True})
+WARMING = Arm("warming likely", settings={"overlap": True, "warming": Warming.LIKELY})
+ALWAYS = Arm("warming always", settings={"overlap": True, "warming": Warming.ALWAYS})
+ROUTED = (LOCKSTEP, CONCURRENT, OVERLAP, WARMING, ALWAYS)
+STRONG = Arm("strong", StrongAlone())
+STRONG_WHOLE = Arm("strong, one request", whole=True)
+WEAK = Arm("weak", WeakAlone())
+ALONE = (STRONG, STRONG_WHOLE, WEAK)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ class Run:
 
     Attributes:
         seconds: simulated, of all problems together.
-        cpu_seconds: processor time of the router's process.
+        processor: what the router's process took.
+        engine: figures of the engines' process, where there is one.
     """
 
     arm: str
@@ -141,7 +144,7 @@ class Run:
     concurrent: int
     solved: list[Solved]
     seconds: float
-    cpu_seconds: float
+    processor: Processor
     engine: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -182,9 +185,15 @@ class Run:
             "weak_tokens_discarded": sum(trace.discarded_tokens for trace in traces),
             "weak_tokens_dropped": sum(trace.dropped_tokens for trace in traces),
             "scorer_tokens": sum(trace.scorer_tokens for trace in traces),
-            "router_cpu_ms_per_step": round(1000 * self.cpu_seconds / max(self.steps, 1), 3),
+            "router_cpu_ms_per_step": per(self.processor.used, self.steps),
+            "router_waited_ms_per_step": per(self.processor.waited, self.steps),
             **self.engine,
         }
+
+
+def per(seconds: float, count: int) -> float | None:
+    """Milliseconds for each of `count`."""
+    return round(1000 * seconds / count, 3) if count and not math.isnan(seconds) else None
 
 
 def interval(statistic: Callable[..., Any], *values: np.ndarray) -> list[float]:
@@ -201,7 +210,7 @@ def questions(count: int) -> list[str]:
     return [f"{n}: " + " ".join(WORDS[start : start + 44]) for n, start in enumerate(starts)]
 
 
-def routing(server_of: Callable[[str], Any], log_probabilities: bool = False) -> Router:
+def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = False) -> Router:
     """A router whose models and scorer are reached by these servers."""
     template = ChatTemplate(TEMPLATE, {}, "simulated")
     weak, strong = (
@@ -280,14 +289,19 @@ async def solve_all(
 
 
 def run(
-    arm: Arm, threshold: float | None, level: Level, urls: Servers | None, **settings: Any
+    arm: Arm,
+    threshold: float | None,
+    level: Level,
+    urls: Servers | None,
+    spread: float = SPREAD,
+    **settings: Any,
 ) -> Run:
     """Over HTTP where there are servers, else in simulated time."""
 
     def server_of(name: str) -> Any:
         if urls:
             return HttpServer(urls.urls[name], concurrency=4 * level.concurrent)
-        return Direct(name, Engine(ENGINES[name]))
+        return Direct(name, Engine(ENGINES[name]), spread)
 
     router = replace(
         routing(server_of, **settings),
@@ -299,29 +313,30 @@ def run(
         urls.report()
     gc.collect()
     with asyncio.Runner(loop_factory=None if urls else SimulatedLoop) as runner:
-        cpu = time.process_time()
+        begun = Processor.now()
         scale = level.scale if urls else 1.0
         solved, seconds = runner.run(solve_all(arm, router, listed, level.concurrent, scale))
-        cpu = time.process_time() - cpu
+        spent = Processor.now() - begun
     engine = engine_figures(urls) if urls else {}
-    return Run(arm.name, threshold, level.concurrent, solved, seconds, cpu, engine)
+    return Run(arm.name, threshold, level.concurrent, solved, seconds, spent, engine)
 
 
 def engine_figures(urls: Servers) -> dict[str, Any]:
-    """What the engines' process itself has cost, in real milliseconds."""
+    """What the engines' process itself took, and how late its answers were, in real time."""
     report = urls.report()
     late = np.array([second for books in report.books.values() for second in books.late])
     requests = sum(books.requests for books in report.books.values())
     return {
         "requests": requests,
-        "engine_cpu_ms_per_request": round(1000 * report.cpu_seconds / requests, 3),
-        "engine_late_ms_mean": round(1000 * float(late.mean()), 3),
-        "engine_late_ms_p99": round(1000 * float(np.quantile(late, 0.99)), 3),
+        "engine_cpu_ms_per_request": per(report.processor.used, requests),
+        "engine_waited_ms_per_request": per(report.processor.waited, requests),
+        "engine_late_ms_median": per(float(np.median(late)), 1),
+        "engine_late_ms_p99": per(float(np.quantile(late, 0.99)), 1),
     }
 
 
 def runs(
-    level: Level, thresholds: Sequence[float], urls: Servers | None, arms: Sequence[Arm] = ROUTED
+    level: Level, thresholds: Sequence[float], urls: Servers | None, arms: Sequence[Arm]
 ) -> Iterator[Run]:
     """All arms in turn at each threshold, with equal decisions; the models alone between them."""
     for number, threshold in enumerate(thresholds):
@@ -335,47 +350,116 @@ def runs(
         yield from routed
 
 
+def evenness() -> Iterator[dict[str, Any]]:
+    """How much of what lockstep loses is due to steps of different lengths."""
+    for level in LEVELS[1:]:
+        for spread in SPREADS:
+            lockstep, overlap = (run(arm, 0.5, level, None, spread) for arm in (LOCKSTEP, OVERLAP))
+            yield {
+                "spread": spread,
+                "concurrent": level.concurrent,
+                "lockstep_over_overlap": ratio(lockstep, overlap),
+            }
+
+
+def overhead(urls: Servers) -> Iterator[dict[str, Any]]:
+    """What a step costs at real speed, with the client's usual settings; arms in turn."""
+    simulated = {
+        arm.name: run(arm, 0.5, REAL, None, log_probabilities=None) for arm in (CONCURRENT, WARMING)
+    }
+    for _ in range(ROUNDS):
+        for arm in (CONCURRENT, WARMING):
+            real = run(arm, 0.5, REAL, urls, log_probabilities=None)
+            ideal = simulated[arm.name]
+            if real.decisions != ideal.decisions:
+                raise AssertionError(f"{arm.name} decides otherwise over HTTP")
+            added = real.latencies.sum() - ideal.latencies.sum()
+            yield {"wall_ms_per_step": per(float(added), real.steps), **real.figures()}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(description="Latency and throughput on simulated engines.")
     parser.add_argument("--simulated-only", action="store_true", help="Nothing over HTTP.")
     chosen = parser.parse_args()
-    figures: dict[str, Any] = {"engines": {n: asdict(s) for n, s in ENGINES.items()}, "runs": []}
+    figures: dict[str, Any] = {
+        "engines": {name: asdict(speeds) for name, speeds in ENGINES.items()},
+        "load_before": os.getloadavg()[0],
+        "runs": [],
+        "overhead": [],
+    }
     for level in LEVELS:
-        simulated = list(runs(level, THRESHOLDS, None))
+        simulated = list(runs(level, THRESHOLDS, None, ROUTED))
         show(simulated, f"{level.concurrent} at a time, in simulated time")
         figures["runs"] += [{"clock": "simulated", **one.figures()} for one in simulated]
         if chosen.simulated_only:
             continue
         with serving(ENGINES, level.scale) as urls:
-            measured = list(runs(level, level.thresholds, urls))
+            measured = list(runs(level, level.thresholds, urls, ROUTED[:-1]))
         show(measured, f"{level.concurrent} at a time, over HTTP at {level.scale:g} s a second")
         figures["runs"] += [
             {"clock": "http", "scale": level.scale, **one.figures()} for one in measured
         ]
+    figures["evenness"] = list(evenness())
+    print("\n## Steps of more even lengths, k = 0.5, in simulated time\n")
+    for one in figures["evenness"]:
+        print("{concurrent} at a time, spread {spread}: {lockstep_over_overlap}".format_map(one))
+    if not chosen.simulated_only:
+        with serving(ENGINES, REAL.scale) as urls:
+            figures["overhead"] = list(overhead(urls))
+        show_overhead(figures["overhead"])
+    figures["load_after"] = os.getloadavg()[0]
     OUT.parent.mkdir(exist_ok=True)
     write_atomically(OUT, json.dumps(figures, indent=2) + "\n")
-    print(f"written to {OUT}")
+    print(f"\nload {figures['load_before']:.1f} to {figures['load_after']:.1f}; written to {OUT}")
 
 
 def show(listed: Sequence[Run], title: str) -> None:
+    """Seconds a problem, median and 90th percentile, and how they compare."""
     alone = {one.arm: one for one in listed if one.threshold is None}
-    strong = alone["strong"]
-    share = sum(one.strong_tokens for one in strong.solved)
+    share = sum(one.strong_tokens for one in alone["strong"].solved)
     print(f"\n## {title}\n")
-    print("| arm | k | median s (95 %) | mean s | p90 s | problems/s | lockstep / this | c |")
-    print("|---|---|---|---|---|---|---|---|")
-    batches = {one.threshold: one for one in listed if one.arm == "lockstep"}
-    for one in listed:
-        f = one.figures()
-        low, high = f["seconds_median_interval"]
-        ratio = math.nan
-        if one.threshold in batches:
-            ratio = batches[one.threshold].latencies.mean() / one.latencies.mean()
+    print("alone: " + ", ".join(f"{name} {seconds(one)}" for name, one in alone.items()) + "\n")
+    found = {(one.threshold, one.arm): one for one in listed}
+    names = [arm.name for arm in ROUTED if any(one.arm == arm.name for one in listed)]
+    heads = ["k", *names, "lockstep / overlap", "strong / overlap", "problems/s", "c", "dropped"]
+    print(f"| {' | '.join(heads)} |")
+    print("|---" * len(heads) + "|")
+    for threshold in sorted({one.threshold for one in listed if one.threshold is not None}):
+        arms = {name: found[threshold, name] for name in names}
+        overlap, lockstep = arms["overlap"].figures(), arms["lockstep"].figures()
         print(
-            f"| {one.arm} | {one.threshold or ''} | {f['seconds_median']:.2f} ({low:.2f}–{high:.2f})"
-            f" | {f['seconds_mean']:.2f} | {f['seconds_p90']:.2f} | {f['problems_per_second']:.2f}"
-            f" | {ratio:.2f} | {f['strong_tokens'] / share:.2f} |"
+            f"| {threshold} | {' | '.join(map(seconds, arms.values()))}"
+            f" | {ratio(arms['lockstep'], arms['overlap'])}"
+            f" | {ratio(alone['strong'], arms['overlap'])}"
+            f" | {lockstep['problems_per_second']:.2f} → {overlap['problems_per_second']:.2f}"
+            f" | {overlap['strong_tokens'] / share:.2f}"
+            f" | {overlap['weak_tokens_dropped'] / len(arms['overlap'].solved):.0f} |"
         )
+
+
+def seconds(one: Run) -> str:
+    f = one.figures()
+    return f"{f['seconds_median']:.2f} / {f['seconds_p90']:.2f}"
+
+
+def ratio(slower: Run, faster: Run) -> str:
+    """Of the mean seconds a problem; resampled over problems."""
+    one, other = slower.latencies, faster.latencies
+    low, high = interval(lambda a, b: a.mean() / b.mean(), one, other)
+    return f"{one.mean() / other.mean():.2f} ({low:.2f}–{high:.2f})"
+
+
+def show_overhead(rounds: Sequence[dict[str, Any]]) -> None:
+    print("\n## What a step costs, milliseconds, 64 at a time at real speed\n")
+    names = [
+        *("arm", "wall_ms_per_step", "router_cpu_ms_per_step", "router_waited_ms_per_step"),
+        *("engine_cpu_ms_per_request", "engine_waited_ms_per_request", "engine_late_ms_median"),
+        "engine_late_ms_p99",
+    ]
+    print(f"| {' | '.join(name.replace('_', ' ') for name in names)} |")
+    print("|---" * len(names) + "|")
+    for figures in rounds:
+        print(f"| {' | '.join(str(figures[name]) for name in names)} |")
 
 
 if __name__ == "__main__":

@@ -121,7 +121,8 @@ class Engine:
                 self._end_pass(moment)
             else:
                 self._finish(heapq.heappop(self._decoding)[2], moment)
-            if not self._pass:
+            # What comes at the same moment is read in the same pass.
+            if not self._pass and self._next() > moment:
                 self._begin_pass(moment)
         if self._timer:
             self._timer.cancel()

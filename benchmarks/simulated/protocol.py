@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from simulated.engine import Engine, Request
-from simulated.script import score, write_all, write_step
+from simulated.script import SPREAD, score, write_all, write_step
 from trim.scorers.pooling import TAG
 from trim.steps import SEPARATOR
 
@@ -21,12 +21,17 @@ TEMPLATE = (
 """The chat template of Qwen2.5, without its tools."""
 
 
-async def complete(engine: Engine, body: Mapping[str, Any]) -> dict[str, Any]:
+async def complete(
+    engine: Engine, body: Mapping[str, Any], spread: float = SPREAD
+) -> dict[str, Any]:
     """`/v1/completions`: one step where the separator stops, else a whole solution."""
     prompt, limit = body["prompt"], body["max_tokens"]
     request = (body["model"], prompt, body.get("seed") or 0)
     stops = SEPARATOR in (body.get("stop") or ())
-    written = (write_step(*request) if stops else write_all(*request, limit)).within(limit)
+    if stops:
+        written = write_step(*request, spread).within(limit)
+    else:
+        written = write_all(*request, limit, spread).within(limit)
     served = await engine.serve(prompt.split(), written.words, written.tokens)
     choice = {
         "index": 0,
@@ -65,12 +70,18 @@ def usage(request: Request) -> dict[str, Any]:
 
 
 class Direct:
-    """Stands where a client has its server, and asks an engine without any HTTP."""
+    """Stands where a client has its server, and asks an engine without any HTTP.
 
-    def __init__(self, name: str, engine: Engine) -> None:
+    Args:
+        spread: of the tokens of a step (`simulated.script.SPREAD`).
+    """
+
+    def __init__(self, name: str, engine: Engine, spread: float = SPREAD) -> None:
         self.name = name
         self.engine = engine
+        self.spread = spread
 
     async def ask(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
-        answer = pool if path == "//pooling" else complete
-        return read(await answer(self.engine, body))
+        if path == "//pooling":
+            return read(await pool(self.engine, body))
+        return read(await complete(self.engine, body, self.spread))

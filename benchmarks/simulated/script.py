@@ -63,11 +63,11 @@ def steps_of(prompt: str) -> int:
     return prompt.count(SEPARATOR)
 
 
-def write_step(model: str, prompt: str, seed: int) -> Written:
+def write_step(model: str, prompt: str, seed: int, spread: float = SPREAD) -> Written:
     """The next step: a function of its arguments. The last one has a boxed answer."""
     said = steps_of(prompt)
     chance = uniform(model, prompt, seed, "tokens")
-    length = math.log(TOKENS) - SPREAD**2 / 2 + SPREAD * NormalDist().inv_cdf(max(chance, 1e-12))
+    length = math.log(TOKENS) - spread**2 / 2 + spread * NormalDist().inv_cdf(max(chance, 1e-12))
     tokens = min(max(round(math.exp(length)), 3), LONGEST)
     drawn = derive_seed(model, prompt, seed, "words")
     words = [f"s{drawn:x}", *(WORDS[(drawn + index) % len(WORDS)] for index in range(tokens - 2))]
@@ -77,11 +77,11 @@ def write_step(model: str, prompt: str, seed: int) -> Written:
     return Written(" ".join(words), tuple(words), not last, tokens)
 
 
-def write_all(model: str, prompt: str, seed: int, limit: int) -> Written:
+def write_all(model: str, prompt: str, seed: int, limit: int, spread: float = SPREAD) -> Written:
     """A whole solution at one go, or at least `limit` tokens of it."""
     text, words, tokens = "", [], 0
     while tokens < limit:
-        step = write_step(model, prompt + text, seed)
+        step = write_step(model, prompt + text, seed, spread)
         text += step.text + SEPARATOR
         words += step.words
         tokens += step.tokens

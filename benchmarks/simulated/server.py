@@ -6,26 +6,26 @@ import asyncio
 import gc
 import json
 import multiprocessing
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 from aiohttp import web
 
 from simulated.engine import Books, Engine
+from simulated.processor import Processor
 from simulated.protocol import complete, pool
 from simulated.speeds import Speeds
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the process has done: the books of each engine, and its seconds of processor time."""
+    """What the process has done: the books of each engine, and what it took."""
 
     books: Mapping[str, Books]
-    cpu_seconds: float
+    processor: Processor
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,8 @@ class Servers:
 
     def report(self) -> Report:
         """Since the start or the last report; the prefix caches are emptied."""
-        self.wire.send("report")
-        books, cpu_seconds = self.wire.recv()
-        return Report({name: Books(**kept) for name, kept in books.items()}, cpu_seconds)
+        self.wire.send(None)
+        return self.wire.recv()
 
 
 @contextmanager
@@ -63,13 +62,13 @@ def serve(wire: Connection, speeds: Mapping[str, Speeds], scale: float) -> None:
 
 async def listen(wire: Connection, engines: Mapping[str, Engine]) -> None:
     urls = {name: await open_port(engine) for name, engine in engines.items()}
-    started = time.process_time()
+    started = Processor.now()
 
     def report() -> None:
         nonlocal started
         wire.recv()
-        now = time.process_time()
-        wire.send(({name: asdict(engine.books) for name, engine in engines.items()}, now - started))
+        now = Processor.now()
+        wire.send(Report({name: engine.books for name, engine in engines.items()}, now - started))
         started = now
         for engine in engines.values():
             engine.forget()

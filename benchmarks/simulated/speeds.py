@@ -96,9 +96,7 @@ WEAK = on_h100(1.54e9, layers=28, key_value_heads=2)
 """Qwen2.5-1.5B-Instruct on one H100."""
 STRONG = on_h100(32.5e9, layers=64, key_value_heads=8, gpus=2)
 """Qwen2.5-32B-Instruct on two."""
-SCORER = on_h100(
-    7.61e9, layers=28, key_value_heads=4, request_seconds=0.010, prefix_cache=False
-)
+SCORER = on_h100(7.61e9, layers=28, key_value_heads=4, request_seconds=0.010, prefix_cache=False)
 """Qwen2.5-Math-PRM-7B on one; vLLM's pooling reads the whole trace at every call."""
 
 ENGINES = {"weak": WEAK, "strong": STRONG, "scorer": SCORER}
