@@ -49,6 +49,10 @@ def point(policy: str, setting: float | None, accuracy: float, share: float) -> 
         },
         "truncated_steps_mean": 0.0,
         "unfinished": 0,
+        "failed": 0,
+        "fallbacks_mean": 0.0,
+        "middle_tokens_mean": 0.0,
+        "dropped_tokens_mean": 0.0,
         "rescued": None if policy == "weak" else {"1": 8, "2": 3, "3": 1, "more": 0},
     }
 
@@ -123,6 +127,8 @@ def make_trace(policy: str, setting: float | None, index: int = 0) -> dict[str, 
                 "draft_tokens": 9,
                 "strong_tokens": 11,
                 "truncated": False,
+                "rejected": [],
+                "fallback": None,
             },
             {
                 "text": "kept as it was",
@@ -133,6 +139,8 @@ def make_trace(policy: str, setting: float | None, index: int = 0) -> dict[str, 
                 "draft_tokens": 8,
                 "strong_tokens": 0,
                 "truncated": True,
+                "rejected": [],
+                "fallback": None,
             },
         ],
     }

@@ -50,6 +50,7 @@ class ScriptedScorer:
     async def score(self, trace, written):
         first = len(trace.steps) - len(written)
         self.calls.append((trace, first))
+        await asyncio.sleep(0)
         values = tuple(self.judge(step) for step in trace.steps[first:])
         return Scores(values, prompt_tokens=10, cached_tokens=4, tokens=1, seconds=0.5)
 
@@ -392,9 +393,10 @@ def test_a_draft_lost_to_the_context_is_discarded():
     assert (trace.weak_tokens, trace.discarded_tokens) == (1, 2)
 
 
-def test_a_model_that_does_not_answer_is_an_error():
-    with pytest.raises(ModelUnavailable):
-        solve(says("one", ModelUnavailable("gone")), says(), WeakAlone())
+def test_a_model_that_does_not_answer_ends_the_solution():
+    trace = solve(says("one", ModelUnavailable("weak: gone")), says(), WeakAlone())
+    assert (texts(trace), trace.finish, trace.failure) == (["one"], Finish.FAILED, "weak: gone")
+    assert trace.unfinished and trace.answer is None and trace.usage["weak"].tokens == 1
 
 
 @pytest.mark.parametrize("question", ["", "  ", "\n\n\t"])

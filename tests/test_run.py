@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trim.errors import ContextExceeded, InvalidInput
+from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.run import Evaluation, grade
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import CHAIN, Problem, generate, is_step_right, right_step
@@ -455,3 +455,62 @@ def test_a_trace_without_a_part_is_none(name):
 def test_a_trace_with_another_part_is_none(part):
     with pytest.raises((KeyError, TypeError, ValueError)):
         Trace.from_json({**ONE_STEP, **part})
+
+
+class Offline:
+    """A model that does not answer while `down`, and is the strong one's otherwise."""
+
+    name = "offline"
+
+    def __init__(self, model, questions=None, times=None):
+        self.model, self.questions, self.times = model, questions, times
+
+    async def write_step(self, prefix, sampling, seed):
+        down = self.questions is None or prefix.question in self.questions
+        if down and self.times != 0:
+            if self.times is not None:
+                self.times -= 1
+            raise ModelUnavailable("server: no answer")
+        return await self.model.write_step(prefix, sampling, seed)
+
+
+def many(count):
+    return [problem(str(number)) for number in range(count)]
+
+
+def finishes(traces):
+    return {trace.problem_id: trace.finish for trace in traces}
+
+
+def test_what_fails_is_tried_again_at_the_end_and_then_counts(tmp_path):
+    for down, times, expected in (
+        ("question 1", 1, Finish.ANSWER),
+        ("question 1", None, Finish.FAILED),
+    ):
+        weak = Offline(writer("weak"), {down}, times)
+        folder = tmp_path / str(times)
+        traces = run(evaluation(many(12), (WeakAlone(),), weak=weak, concurrency=1), folder)
+        assert finishes(traces) == {
+            f"hand-{n}": expected if n == 1 else Finish.ANSWER for n in range(12)
+        }
+        (again,) = [trace for trace in traces if trace.problem_id == "hand-1"]
+        assert again.failure == ("server: no answer" if times is None else None)
+
+
+def test_a_run_stops_when_nobody_answers_and_continues_later(tmp_path):
+    down = {f"question {number}" for number in range(5, 40)}
+    weak = Offline(writer("weak"), down)
+    with pytest.raises(ModelUnavailable, match="8 problems in a row failed: server: no answer"):
+        run(evaluation(many(40), (WeakAlone(),), weak=weak, concurrency=2), tmp_path)
+    healthy = evaluation(many(40), (WeakAlone(),))
+    traces = run(healthy, tmp_path)
+    assert in_order(traces) == in_order(run(evaluation(many(40), (WeakAlone(),)), tmp_path / "b"))
+    assert len({prefix.question for prefix in healthy.weak.calls}) == 35
+
+
+def test_a_problem_that_one_policy_can_solve_is_kept(tmp_path):
+    weak = Offline(writer("weak"))
+    traces = run(evaluation(many(20), (WeakAlone(), StrongAlone()), weak=weak), tmp_path)
+    by_policy = {policy: [t.finish for t in traces if t.policy == policy] for policy in
+                 ("weak", "strong")}  # fmt: skip
+    assert by_policy == {"weak": [Finish.FAILED] * 20, "strong": [Finish.ANSWER] * 20}

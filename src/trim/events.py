@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trim.policies.policy import Action
-from trim.trace import Step, Trace
+from trim.trace import Author, Step, Trace
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Drafted:
 
 @dataclass(frozen=True)
 class Scored:
-    """The draft has its score, in [0, 1]."""
+    """What was written last has its score, in [0, 1]."""
 
     index: int
     score: float
@@ -27,7 +27,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Decided:
-    """The policy has decided about the draft. After RESTART steps count from 1 again."""
+    """The policy has decided about what was written last; after RESTART steps count from 1 anew."""
 
     index: int
     action: Action
@@ -35,11 +35,12 @@ class Decided:
 
 @dataclass(frozen=True)
 class Regenerated:
-    """The strong model has written the step."""
+    """A model above has written the step: the strong one, unless there are more than two."""
 
     index: int
     text: str
     tokens: int
+    author: Author = Author.STRONG
 
 
 @dataclass(frozen=True)

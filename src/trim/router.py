@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from trim.errors import ContextExceeded, InvalidInput
+from trim.ahead import Ahead
+from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
-from trim.models.model import Model, Sampling
+from trim.fallbacks import Fallback, Fallbacks
+from trim.models.model import Model, Prefilling, Sampling
 from trim.policies.policy import Action, Policy
 from trim.scorers.scorer import Scorer
 from trim.solution import Solution
-from trim.trace import Author, Finish, Trace
+from trim.trace import Author, Finish, Step, Trace
+from trim.warming import Warming
+from trim.writer import Writer
 
 FOR_GOOD = (Action.TAKE_OVER, Action.RESTART)
 """Actions after which the strong model writes on by itself."""
@@ -26,13 +31,20 @@ class Router:
         weak, strong: the models that draft and rewrite.
         scorer: grades drafts; may be None for policies that need no scores.
         policy: decides about each draft.
-        sampling: settings of both models.
+        sampling: settings of all models.
         max_steps: steps a solution may have.
         max_strong_tokens: as soon as the strong model has decoded so many for a problem, it is
             not asked again and the weak one drafts on; None for no limit. What it decodes is
             then less than this and one more step. A policy may bring a limit of its own.
         max_seconds: after so many for a problem, models and scorers over HTTP are asked no
-            more, and the problem ends with ModelUnavailable; None for no limit.
+            more, as if they did not answer; None for no limit.
+        between: models between weak and strong, the weaker first. A step is then regenerated
+            by the next one above, and what that wrote is scored and decided about like a draft.
+            Taking over and restarting are left to the strong model.
+        fallbacks: what is done where one of them does not answer.
+        overlap: draft on from a draft while it is being scored. Texts and decisions stay the
+            same; a draft that is begun in vain costs its tokens (`Trace.dropped_tokens`).
+        warming: when the strong model reads what has been kept before it is asked.
     """
 
     weak: Model
@@ -43,6 +55,10 @@ class Router:
     max_steps: int = 30
     max_strong_tokens: int | None = None
     max_seconds: float | None = None
+    between: tuple[Model, ...] = ()
+    fallbacks: Fallbacks = field(default_factory=Fallbacks)
+    overlap: bool = False
+    warming: Warming = Warming.NEVER
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -55,6 +71,16 @@ class Router:
             raise InvalidInput(f"max_seconds {self.max_seconds:g}: must be above 0, as in 600")
         if self.policy.needs_scores and self.scorer is None:
             raise InvalidInput(f"policy {self.policy.name!r} needs a scorer")
+        if self.warming is not Warming.NEVER and not isinstance(self.strong, Prefilling):
+            raise InvalidInput(
+                f"warming {self.warming!s}: {self.strong.name} cannot read in advance; choose never"
+            )
+
+    @cached_property
+    def writers(self) -> tuple[Writer, ...]:
+        """All models, the weakest first."""
+        between = (Writer(Author.MIDDLE, model, n) for n, model in enumerate(self.between, 1))
+        return (Writer(Author.WEAK, self.weak), *between, Writer(Author.STRONG, self.strong))
 
     def affords(self, strong_tokens: int) -> bool:
         """Whether the strong model may be asked after it has decoded so many tokens."""
@@ -85,42 +111,111 @@ class Router:
     async def aevents(self, question: str, seed: int = 0) -> AsyncIterator[Event]:
         """The method, step by step (arXiv 2601.10245).
 
+        Each round is one version of a step: the draft, then what the models above make of it,
+        until one is kept. A part that does not answer is passed over as `fallbacks` says, or
+        ends the solution, and the trace says why.
+
         Raises:
             InvalidInput: the question is empty.
             ContextExceeded: the question alone does not fit a model's context.
-            ModelUnavailable: a model or the scorer does not answer.
         """
         if not question.strip():
             raise InvalidInput("the problem is empty; give its text")
         solution = Solution(question.strip(), seed, self.sampling, self.max_steps, self.max_seconds)
         wish = self.policy.begin(solution.question)
-        try:
-            while solution.finish is None:
-                index = solution.length + 1
-                if wish in FOR_GOOD and self.affords(solution.strong_tokens):
-                    step = await solution.write(self.strong, Author.STRONG)
-                    yield Regenerated(index, step.text, step.tokens)
-                    yield Kept(index, solution.keep(step, Author.STRONG, wish))
-                    continue
-                draft = await solution.write(self.weak, Author.WEAK)
-                yield Drafted(index, draft.text, draft.tokens)
-                if self.policy.needs_scores and self.scorer:
-                    yield Scored(index, await solution.score(self.scorer, draft))
-                if wish not in FOR_GOOD:
-                    wish = self.policy.decide(solution.observe(draft))
-                action = wish if self.affords(solution.strong_tokens) else Action.CONTINUE
-                yield Decided(index, action)
-                if action is Action.RESTART:
-                    solution.restart(draft)
-                elif action is Action.CONTINUE:
-                    denied = wish is not action
-                    yield Kept(index, solution.keep(draft, Author.WEAK, action, denied=denied))
-                else:
-                    step = await solution.write(self.strong, Author.STRONG)
-                    yield Regenerated(index, step.text, step.tokens)
-                    yield Kept(index, solution.keep(step, Author.STRONG, action, draft))
-        except ContextExceeded:
-            if not solution.length:
-                raise
-            solution.finish = Finish.CONTEXT
+        async with self._ahead(solution) as ahead:
+            try:
+                while solution.finish is None:
+                    index = solution.length + 1
+                    writer = self._next_writer(wish, solution)
+                    try:
+                        written = await ahead.write(writer)
+                    except ModelUnavailable as failure:
+                        if step := self._pass_over(writer, solution, failure):
+                            yield Kept(index, step)
+                        continue
+                    if writer.author is Author.WEAK:
+                        yield Drafted(index, written.text, written.tokens)
+                    else:
+                        yield Regenerated(index, written.text, written.tokens, writer.author)
+                    if writer.author is Author.STRONG:
+                        made = wish if wish in FOR_GOOD else Action.REGENERATE
+                        yield Kept(index, solution.keep(made))
+                        continue
+                    ahead.draft()
+                    try:
+                        if self.policy.needs_scores and self.scorer:
+                            yield Scored(index, await solution.score(self.scorer))
+                        if wish not in FOR_GOOD:
+                            wish = self.policy.decide(solution.observe())
+                    except ModelUnavailable as failure:
+                        wish = self._without_score(wish, solution, failure)
+                    action = wish if self._allows(wish, solution) else Action.CONTINUE
+                    yield Decided(index, action)
+                    if action is Action.RESTART:
+                        solution.restart()
+                    elif action is Action.CONTINUE:
+                        warms = self._warms(solution)
+                        denied = wish is not action and not solution.fallback
+                        yield Kept(index, solution.keep(action, denied))
+                        if warms:
+                            ahead.prefill()
+                    else:
+                        solution.level += 1
+            except ContextExceeded:
+                if not solution.length:
+                    raise
+                solution.finish = Finish.CONTEXT
+            except ModelUnavailable as failure:
+                solution.finish, solution.failure = Finish.FAILED, str(failure)
         yield Finished(solution.trace(self.policy.name))
+
+    def _ahead(self, solution: Solution) -> Ahead:
+        drafts = self.overlap and self.policy.needs_scores
+        prefiller = self.strong if isinstance(self.strong, Prefilling) else None
+        return Ahead(solution, self.writers[0] if drafts else None, prefiller)
+
+    def _warms(self, solution: Solution) -> bool:
+        """Whether the strong model is to read what is about to be kept."""
+        if self.warming is Warming.LIKELY:
+            return self.policy.is_doubtful(solution.observe())
+        return self.warming is Warming.ALWAYS
+
+    def _next_writer(self, wish: Action, solution: Solution) -> Writer:
+        if wish in FOR_GOOD and self._allows(wish, solution):
+            return self.writers[-1]
+        return self.writers[solution.level]
+
+    def _allows(self, wish: Action, solution: Solution) -> bool:
+        """Whether the model that a wish is for may be asked."""
+        if wish is Action.CONTINUE:
+            return True
+        asked = self.writers[-1 if wish in FOR_GOOD else solution.level + 1]
+        if asked.author is not Author.STRONG:
+            return True
+        return self.affords(solution.strong_tokens) and solution.fallback != Author.STRONG
+
+    def _pass_over(
+        self, writer: Writer, solution: Solution, failure: ModelUnavailable
+    ) -> Step | None:
+        """Take the fallback of a model: the step that is kept for it, or None where another model
+        is to write. Raises `failure` where there is none, or the problem is to end."""
+        fallback = self.fallbacks.after(writer.author, failure)
+        before, solution.fallback = solution.fallback, str(writer.author)
+        if fallback is Fallback.ESCALATE:
+            if not self._allows(Action.REGENERATE, solution):
+                raise failure
+            solution.level += 1
+        elif solution.versions:
+            return solution.keep(Action.CONTINUE)
+        elif before:
+            raise failure
+        return None
+
+    def _without_score(self, wish: Action, solution: Solution, failure: ModelUnavailable) -> Action:
+        """What is wished for where a draft has no score. Raises `failure` for none."""
+        fallback = self.fallbacks.after("scorer", failure)
+        solution.fallback = solution.fallback or "scorer"
+        if wish in FOR_GOOD:
+            return wish
+        return Action.REGENERATE if fallback is Fallback.ESCALATE else Action.CONTINUE

@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from trim.deadline import until
-from trim.models.model import Completion, Ending, Model, Prefix, Sampling
+from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.policies.policy import Action, Observation
 from trim.scorers.scorer import Scorer
 from trim.seeds import derive_seed
 from trim.steps import boxed_answer, is_degenerate
-from trim.trace import Author, Finish, Step, Trace, Usage
+from trim.trace import Author, Finish, Rejected, Step, Trace, Usage
+from trim.writer import Writer
 
 DEGENERATE_TRIES = 3
 """Steps without content in a row after which one is kept, so that a loop ends."""
 
 
+@dataclass(frozen=True)
+class Version:
+    """What one model wrote for the step that is being decided.
+
+    Attributes:
+        score: None until it is scored.
+    """
+
+    writer: Writer
+    written: Completion
+    score: float | None = None
+
+
 class Solution:
-    """Grows by one kept step at a time; `finish` is None until it has ended."""
+    """Grows by one kept step at a time; `finish` is None until it has ended.
+
+    Attributes:
+        versions: of the step that is being decided, in the order in which they were written.
+        level: how many models have been passed over for that step.
+        fallback: the part that did not answer for that step, None where all did.
+        seconds: spent waiting so far.
+        dropped_tokens: of drafts that were begun ahead of a decision and never used.
+        failure: why the solution failed.
+    """
 
     def __init__(
         self,
@@ -35,19 +58,33 @@ class Solution:
         self.max_steps = max_steps
         self.deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
         self.finish: Finish | None = None
+        self.versions: list[Version] = []
+        self.level = 0
+        self.fallback: str | None = None
+        self.seconds = 0.0
+        self.dropped_tokens = 0
+        self.failure: str | None = None
         self._steps: list[Step] = []
         self._scores: list[float] = []
         self._unscored: list[Completion] = []
-        self._draft_score: float | None = None
         self._unread = 0
         self._scorer: str | None = None
         self._abandoned: tuple[Step, ...] = ()
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
-        self._seconds = 0.0
 
     @property
     def length(self) -> int:
         return len(self._steps)
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether there may be no step after the one that is being decided."""
+        return self.length + 1 == self.max_steps
+
+    @property
+    def newest(self) -> Completion:
+        """The version that was written last."""
+        return self.versions[-1].written
 
     @property
     def strong_tokens(self) -> int:
@@ -58,97 +95,112 @@ class Solution:
     def prefix(self) -> Prefix:
         return Prefix(self.question, tuple(step.text for step in self._steps))
 
-    async def write(self, model: Model, author: Author) -> Completion:
-        """Have `model` write the next step.
+    async def write(self, writer: Writer) -> Completion:
+        """Have a model write a version of the next step."""
+        started = self.seconds
+        written, seconds = await self.compose(writer, self.prefix)
+        self.take(writer, written, started + seconds)
+        return written
+
+    def take(self, writer: Writer, written: Completion, ready: float) -> None:
+        """Add a version that was ready so many seconds after the solution had begun."""
+        self.seconds = max(self.seconds, ready)
+        self.versions.append(Version(writer, written))
+
+    async def compose(self, writer: Writer, prefix: Prefix) -> tuple[Completion, float]:
+        """What a model writes after a prefix, and the seconds that it takes.
 
         After a degenerate step it is asked again with that step in the prefix, and only
-        the continuation is kept; all tokens count.
+        the continuation is returned; all tokens count.
         """
-        prefix, tokens = self.prefix, 0
+        tokens, seconds = 0, 0.0
         for _ in range(DEGENERATE_TRIES):
             seed = derive_seed(self.seed, self.question, len(prefix.steps))
             with until(self.deadline):
-                completion = await model.write_step(prefix, self.sampling, seed)
-            self._count(
-                author, completion.prompt_tokens, completion.cached_tokens, completion.tokens
-            )
-            self._seconds += completion.seconds
-            tokens += completion.tokens
-            if completion.ending is not Ending.STEP or not is_degenerate(completion.text):
+                written = await writer.model.write_step(prefix, self.sampling, seed)
+            self.count(writer.role, written.prompt_tokens, written.cached_tokens, written.tokens)
+            seconds += written.seconds
+            tokens += written.tokens
+            if written.ending is not Ending.STEP or not is_degenerate(written.text):
                 break
-            prefix = prefix.then(completion.text)
-        return replace(completion, text=completion.text.strip(), tokens=tokens)
+            prefix = prefix.then(written.text)
+        return replace(written, text=written.text.strip(), tokens=tokens), seconds
 
-    async def score(self, scorer: Scorer, draft: Completion) -> float:
-        """Score the draft, together with steps that were regenerated since the last score."""
-        written = (*self._unscored, draft)
+    async def score(self, scorer: Scorer) -> float:
+        """Score the newest version, together with kept steps that have no score yet."""
+        written = (*self._unscored, self.newest)
         with until(self.deadline):
-            scores = await scorer.score(self.prefix.then(draft.text), written)
+            scores = await scorer.score(self.prefix.then(self.newest.text), written)
         self._scorer = scorer.name
-        self._count("scorer", scores.prompt_tokens, scores.cached_tokens, scores.tokens)
-        self._seconds += scores.seconds
+        self.count("scorer", scores.prompt_tokens, scores.cached_tokens, scores.tokens)
+        self.seconds += scores.seconds
         self._unread = scores.unread_steps
-        *missing, self._draft_score = scores.values
+        *missing, score = scores.values
         self._scores += missing
         self._unscored = []
-        return self._draft_score
+        self.versions[-1] = replace(self.versions[-1], score=score)
+        return score
 
-    def observe(self, draft: Completion) -> Observation:
-        """What a policy sees of the draft and of all before it."""
-        scored = () if self._draft_score is None else (*self._scores, self._draft_score)
-        kept_tokens = (
-            step.strong_tokens if step.author is Author.STRONG else step.draft_tokens
-            for step in self._steps
-        )
+    def observe(self) -> Observation:
+        """What a policy sees of the newest version and of all before it."""
+        newest = self.versions[-1]
         return Observation(
             question=self.question,
-            steps=(*self.prefix.steps, draft.text),
-            scores=scored,
-            tokens=(*kept_tokens, draft.tokens),
+            steps=(*self.prefix.steps, newest.written.text),
+            scores=() if newest.score is None else (*self._scores, newest.score),
+            tokens=(*(step.tokens for step in self._steps), newest.written.tokens),
             actions=tuple(step.action for step in self._steps),
             seed=self.seed,
-            last=ends_solution(draft) or self.length + 1 == self.max_steps,
+            last=ends_solution(newest.written) or self.is_last_step,
         )
 
-    def restart(self, draft: Completion) -> None:
+    def restart(self) -> None:
         """Throw away the draft and everything before it; the books remember."""
-        self.keep(draft, Author.WEAK, Action.RESTART)
+        self.keep(Action.RESTART)
         self._abandoned = tuple(self._steps)
         self.finish = None
         self._steps, self._scores, self._unscored = [], [], []
 
-    def keep(
-        self,
-        written: Completion,
-        author: Author,
-        action: Action,
-        discarded: Completion | None = None,
-        denied: bool = False,
-    ) -> Step:
-        """Append a step, by the weak model or by the strong one instead of a draft."""
-        by_weak = author is Author.WEAK
-        draft_tokens = discarded.tokens if discarded else 0
+    def keep(self, action: Action, denied: bool = False) -> Step:
+        """Append the newest version; those before it are discarded.
+
+        Args:
+            action: the decision about it. One by a model in the middle is kept by CONTINUE and
+                recorded as REGENERATE, which is what was done about the draft.
+        """
+        *others, newest = self.versions
+        written, writer = newest.written, newest.writer
+        draft = next((v.written for v in others if v.writer.author is Author.WEAK), None)
+        decided = [v.score for v in self.versions if v.writer.author is not Author.STRONG]
         step = Step(
             text=written.text,
-            author=author,
-            action=action,
-            score=self._draft_score,
-            draft=discarded.text if discarded else None,
-            draft_tokens=written.tokens if by_weak else draft_tokens,
-            strong_tokens=0 if by_weak else written.tokens,
+            author=writer.author,
+            action=Action.REGENERATE if writer.level else action,
+            score=decided[-1] if decided else None,
+            draft=draft.text if draft else None,
+            draft_tokens=self._decoded(Author.WEAK),
+            strong_tokens=self._decoded(Author.STRONG),
             truncated=written.ending is Ending.LENGTH,
             denied=denied,
             unread=self._unread,
+            level=writer.level,
+            middle_tokens=self._decoded(Author.MIDDLE),
+            rejected=tuple(
+                Rejected(v.written.text, v.written.tokens, v.writer.level, v.score)
+                for v in others
+                if v.writer.author is Author.MIDDLE
+            ),
+            fallback=self.fallback,
         )
         self._steps.append(step)
-        if by_weak and self._draft_score is not None:
-            self._scores.append(self._draft_score)
-        else:
+        if newest.score is None:
             self._unscored.append(written)
-        self._draft_score, self._unread = None, 0
+        else:
+            self._scores.append(newest.score)
+        self.versions, self.level, self.fallback, self._unread = [], 0, None, 0
         if boxed_answer(step.text) is not None:
             self.finish = Finish.ANSWER
-        elif ends_solution(written) or (discarded and ends_solution(discarded)):
+        elif ends_solution(written) or (draft and ends_solution(draft)):
             self.finish = Finish.STOP
         elif self.length == self.max_steps:
             self.finish = Finish.STEPS
@@ -162,14 +214,21 @@ class Solution:
             steps=tuple(self._steps),
             finish=self.finish or Finish.STOP,
             usage=dict(self._usage),
-            seconds=self._seconds,
+            seconds=self.seconds,
             scorer=self._scorer,
             abandoned=self._abandoned,
+            dropped_tokens=self.dropped_tokens,
+            failure=self.failure,
         )
         return replace(trace, answer=boxed_answer(self._steps[-1].text) if self._steps else None)
 
-    def _count(self, role: str, prompt_tokens: int, cached_tokens: int, tokens: int) -> None:
-        self._usage[role] += Usage(prompt_tokens, cached_tokens, tokens)
+    def count(self, role: str, prompt_tokens: int, cached_tokens: int, tokens: int) -> None:
+        """Add to the books of a role."""
+        spent = Usage(prompt_tokens, cached_tokens, tokens)
+        self._usage[role] = self._usage.get(role, Usage()) + spent
+
+    def _decoded(self, author: Author) -> int:
+        return sum(v.written.tokens for v in self.versions if v.writer.author is author)
 
 
 def ends_solution(written: Completion) -> bool:

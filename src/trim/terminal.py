@@ -16,7 +16,7 @@ from trim.policies.policy import Action
 from trim.prices import Prices
 from trim.trace import Author, Trace
 
-COLOURS = {Author.WEAK: "cyan", Author.STRONG: "magenta"}
+COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
 
 
 def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Trace:
@@ -37,17 +37,20 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Tr
                 )
                 if action is Action.RESTART:
                     discarded = weak
-            case Regenerated(tokens=tokens):
-                strong += tokens
+            case Regenerated(_, draft, tokens, author):
+                score = None
+                if author is Author.STRONG:
+                    strong += tokens
             case Kept(index, step):
                 if step.draft is not None:
                     discarded += step.draft_tokens
                 colour = COLOURS[step.author]
                 console.print(Text(f"{index:>3}  ", "dim").append(step.text, colour))
-                kept = f"score {shown_score(score)} → keep · " if step.author is Author.WEAK else ""
+                kept = f"score {shown_score(score)} → keep · " if score is not None else ""
                 cost = f"{weak} weak tokens ({discarded} discarded), {strong} strong"
                 cut = " · cut at its token limit" if step.truncated else ""
-                console.print(Text(f"     {step.author} · {kept}so far {cost}{cut}", "dim"))
+                down = f" · the {step.fallback} does not answer" if step.fallback else ""
+                console.print(Text(f"     {step.author} · {kept}so far {cost}{cut}{down}", "dim"))
             case Finished(trace):
                 console.print(
                     f"Answer [bold]{escape(str(trace.answer))}[/bold] ({trace.finish}):"
@@ -58,6 +61,8 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Tr
                 )
                 if denied := sum(step.denied for step in trace.steps):
                     console.print(f"Rewrites denied, as the limit of tokens was spent: {denied}")
+                if trace.failure:
+                    console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
                 return trace
     raise AssertionError("events always end with Finished")
 

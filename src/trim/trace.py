@@ -13,6 +13,8 @@ class Author(StrEnum):
     """Which model wrote a step."""
 
     WEAK = "weak"
+    MIDDLE = "middle"
+    """One of the models between, where there are more than two."""
     STRONG = "strong"
 
 
@@ -27,6 +29,8 @@ class Finish(StrEnum):
     """The limit on the number of steps was reached: unfinished."""
     CONTEXT = "context"
     """The next step no longer fits a model's context: unfinished."""
+    FAILED = "failed"
+    """A model or the scorer did not answer, and the fallback was to fail: unfinished."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,21 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """What a model between weak and strong wrote for a step, and was discarded as well.
+
+    Attributes:
+        level: the model's place among those between, from 1.
+        score: in [0, 1]; None where it has none.
+    """
+
+    text: str
+    tokens: int
+    level: int
+    score: float | None = None
+
+
+@dataclass(frozen=True)
 class Step:
     """One kept step.
 
@@ -53,7 +72,8 @@ class Step:
         text: as kept, without its separator.
         author: which model wrote it.
         action: what was done about the draft: the policy's decision, unless that was denied.
-        score: the draft's score in [0, 1]; None where the policy needs no scores.
+        score: in [0, 1], of the version that was decided about last: the draft's, with two
+            models; None where the policy needs no scores or the scorer did not answer.
         draft: the weak model's draft where it was discarded, else None.
         draft_tokens: tokens that the weak model decoded for this step.
         strong_tokens: tokens that the strong model decoded for this step.
@@ -61,6 +81,11 @@ class Step:
         denied: whether the policy wished for the strong model and had spent the problem's
             strong tokens, so that the draft was kept.
         unread: earliest steps that the scorer did not read, for the trace was too long for it.
+        level: place of an author in the middle, from 1; 0 for weak and strong.
+        middle_tokens: tokens that the models between decoded for this step.
+        rejected: what they wrote that was discarded, in order.
+        fallback: the part that did not answer (`weak`, `middle`, `strong`, `scorer`), so that
+            the action is `trim.fallbacks`' and not the policy's; None where all answered.
     """
 
     text: str
@@ -73,6 +98,21 @@ class Step:
     truncated: bool = False
     denied: bool = False
     unread: int = 0
+    level: int = 0
+    middle_tokens: int = 0
+    rejected: tuple[Rejected, ...] = ()
+    fallback: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the kept text, as its author decoded them."""
+        match self.author:
+            case Author.WEAK:
+                return self.draft_tokens
+            case Author.MIDDLE:
+                return self.middle_tokens - sum(rejected.tokens for rejected in self.rejected)
+            case Author.STRONG:
+                return self.strong_tokens
 
 
 @dataclass(frozen=True)
@@ -82,12 +122,17 @@ class Trace:
     Attributes:
         steps: kept steps in order.
         answer: content of the last boxed answer, None without one.
-        usage: tokens of `weak`, `strong` and `scorer`, discarded drafts included.
-        seconds: time spent waiting for models and scorer, one after the other.
+        usage: tokens of `weak`, `strong` and `scorer`, discarded drafts included; of
+            `middle-1` and on, where there are models between, and of `warming`, what the strong
+            model read in advance (`trim.warming`).
+        seconds: time spent waiting for models and scorer; what was done meanwhile takes none.
         scorer: name of the scorer that was asked, None without one.
         abandoned: where the policy chose to restart, the solution that was thrown away,
             its last draft included, and `steps` are the strong model's from the start, as far
             as its tokens may go.
+        dropped_tokens: tokens of drafts that were begun ahead of a decision, which then was
+            against them; part of the discarded ones.
+        failure: why a failed solution failed.
         problem_id, correct: filled in by an evaluation.
     """
 
@@ -105,6 +150,8 @@ class Trace:
     correct: bool | None = None
     scorer: str | None = None
     abandoned: tuple[Step, ...] = ()
+    dropped_tokens: int = 0
+    failure: str | None = None
 
     @property
     def solution(self) -> str:
@@ -114,6 +161,11 @@ class Trace:
     def strong_tokens(self) -> int:
         """C(q; pi): tokens that the strong model decoded."""
         return self.usage["strong"].tokens
+
+    @property
+    def middle_tokens(self) -> int:
+        """Tokens that the models between weak and strong decoded."""
+        return sum(used.tokens for role, used in self.usage.items() if role.startswith("middle"))
 
     @property
     def weak_tokens(self) -> int:
@@ -146,8 +198,13 @@ class Trace:
         return sum(step.truncated for step in self.steps)
 
     @property
+    def fallbacks(self) -> int:
+        """Steps at which a part did not answer."""
+        return sum(step.fallback is not None for step in (*self.abandoned, *self.steps))
+
+    @property
     def unfinished(self) -> bool:
-        return self.finish in (Finish.STEPS, Finish.CONTEXT)
+        return self.finish in (Finish.STEPS, Finish.CONTEXT, Finish.FAILED)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -156,14 +213,18 @@ class Trace:
     def from_json(record: dict[str, Any]) -> Trace:
         """The inverse of `to_json`; KeyError, TypeError or ValueError on another shape."""
         steps, abandoned = (
-            tuple(
-                Step(**{**step, "author": Author(step["author"]), "action": Action(step["action"])})
-                for step in listed
-            )
+            tuple(step_from_json(step) for step in listed)
             for listed in (record["steps"], record.get("abandoned", ()))
         )
         usage = {role: Usage(**record["usage"][role]) for role in ("weak", "strong", "scorer")}
+        usage |= {role: Usage(**spent) for role, spent in record["usage"].items()}
         return replace(
             Trace(**{**record, "steps": steps, "abandoned": abandoned, "usage": usage}),
             finish=Finish(record["finish"]),
         )
+
+
+def step_from_json(record: dict[str, Any]) -> Step:
+    author, action = Author(record["author"]), Action(record["action"])
+    rejected = tuple(Rejected(**version) for version in record.get("rejected", ()))
+    return Step(**{**record, "author": author, "action": action, "rejected": rejected})

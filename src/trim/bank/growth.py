@@ -18,6 +18,7 @@ from trim.scorers.scorer import Scorer
 from trim.seeds import uniform
 from trim.solution import Solution
 from trim.trace import Author
+from trim.writer import Writer
 
 StepCheck = Callable[[Problem, Sequence[str], str], bool]
 """Whether a step after earlier ones is right: `trim.evaluation.suites.is_step_right`."""
@@ -126,18 +127,18 @@ class Growth:
     async def _expand(self, solution: Solution, way: tuple[bool, ...]) -> int:
         """Add the node of the next draft, and what each action makes of it."""
         earlier = solution.prefix
-        draft = await solution.write(self.weak, Author.WEAK)
+        draft = await solution.write(Writer(Author.WEAK, self.weak))
         node = Node(
             step=solution.length + 1,
             draft=draft.text,
-            draft_score=await solution.score(self.scorer, draft),
+            draft_score=await solution.score(self.scorer),
             draft_tokens=draft.tokens,
             draft_right=self._is_right(earlier, draft.text),
             draft_log_probability=draft.log_probability,
-            draft_ends=solution.observe(draft).last,
+            draft_ends=solution.observe().last,
         )
         kept = fork(solution)
-        kept.keep(draft, Author.WEAK, Action.CONTINUE)
+        kept.keep(Action.CONTINUE)
         node = replace(node, continue_to=self._leaf(kept))
         strong = await self._rewrite(solution)
         if strong is None:
@@ -145,7 +146,7 @@ class Growth:
             node = replace(node, regenerate_to=LEAF_WRONG)
         else:
             rewritten = fork(solution)
-            rewritten.keep(strong, Author.STRONG, Action.REGENERATE, draft)
+            rewritten.keep(Action.REGENERATE)
             node = replace(
                 node,
                 strong=strong.text,
@@ -170,7 +171,7 @@ class Growth:
     async def _rewrite(self, solution: Solution) -> Completion | None:
         """The strong model's step; None where there is no room for it, which ends a solution."""
         try:
-            return await solution.write(self.strong, Author.STRONG)
+            return await solution.write(Writer(Author.STRONG, self.strong))
         except ContextExceeded:
             if not solution.length:
                 raise

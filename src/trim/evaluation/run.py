@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trim.errors import ContextExceeded
+from trim.errors import ContextExceeded, ModelUnavailable
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import Problem
+from trim.fallbacks import Fallbacks
 from trim.models.model import Model, Sampling
-from trim.models.shared import SharedModel, SharedScorer
+from trim.models.shared import SharedScorer, share
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.oracle import OracleQuery
 from trim.policies.policy import Policy
@@ -20,9 +21,12 @@ from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
 from trim.trace import Finish, Trace
+from trim.warming import Warming
 
 MAX_STEPS = 30
 """As in the paper."""
+FAILED_IN_A_ROW = 8
+"""Problems that every policy failed, one after the other, before a run stops."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Evaluation:
         grading: says which answers are right.
         keep_too_long: keep a question that does not fit a model's context as an unfinished
             trace without steps, instead of ending the run.
+        between, fallbacks, overlap, warming, max_seconds: of each router (`trim.router.Router`).
     """
 
     problems: Sequence[Gradable]
@@ -56,6 +61,11 @@ class Evaluation:
     max_strong_tokens: int | None = None
     grading: Workers = field(default_factory=Workers)
     keep_too_long: bool = False
+    between: Sequence[Model] = ()
+    fallbacks: Fallbacks = field(default_factory=Fallbacks)
+    overlap: bool = False
+    warming: Warming = Warming.NEVER
+    max_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for policy in self.policies:
@@ -64,30 +74,76 @@ class Evaluation:
     async def run(self, store: TraceStore, progress: Callable[[], None] = lambda: None) -> None:
         """Solve what `store` does not hold yet; `progress` is called after each problem.
 
-        Interrupted at any moment, the store holds every problem finished so far.
+        Interrupted at any moment, the store holds every problem finished so far. A problem that
+        every policy failed is tried once more when all others are done.
+
+        Raises:
+            ModelUnavailable: a model or the scorer does not answer any more.
         """
-        missing = iter([p for p in self.problems if p.id not in store.finished])
+        missing = [p for p in self.problems if p.id not in store.finished]
+        failed = await self._solve_all(missing, store, progress)
+        # What failed at first may have been a server's bad moment; now it counts.
+        await self._solve_all(failed, store, progress, last_try=True)
+
+    async def _solve_all(
+        self,
+        problems: Sequence[Gradable],
+        store: TraceStore,
+        progress: Callable[[], None],
+        last_try: bool = False,
+    ) -> list[Gradable]:
+        """Solve problems and return those that every policy failed, unless it is the last try.
+
+        Raises:
+            ModelUnavailable: so many in a row that the others would fail as well.
+        """
+        failed: list[Gradable] = []
+        in_a_row = 0
+        left = iter(problems)
+
+        async def solve_each() -> None:
+            nonlocal in_a_row
+            for problem in left:
+                traces = await self.solve(problem)
+                if not all(trace.finish is Finish.FAILED for trace in traces):
+                    in_a_row = 0
+                else:
+                    in_a_row += 1
+                    if in_a_row == FAILED_IN_A_ROW:
+                        raise ModelUnavailable(
+                            f"{in_a_row} problems in a row failed: {traces[-1].failure}; the same"
+                            " command goes on"
+                        )
+                    if not last_try:
+                        failed.append(problem)
+                        continue
+                store.add(problem.id, traces)
+                progress()
+
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency):
-                    group.create_task(self._solve_each(missing, store, progress))
+                    group.create_task(solve_each())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
-
-    async def _solve_each(
-        self, problems: Iterator[Gradable], store: TraceStore, progress: Callable[[], None]
-    ) -> None:
-        for problem in problems:
-            store.add(problem.id, await self.solve(problem))
-            progress()
+        return failed
 
     async def solve(self, problem: Gradable) -> list[Trace]:
         """One problem by every policy, in the order of `policies`."""
+        among = share if self.share_prefixes else lambda model: model
         router = Router(
-            self.weak, self.strong, self.scorer, WeakAlone(), self.sampling, self.max_steps
+            among(self.weak),
+            among(self.strong),
+            self.scorer,
+            WeakAlone(),
+            self.sampling,
+            self.max_steps,
+            max_seconds=self.max_seconds,
+            between=tuple(among(model) for model in self.between),
+            fallbacks=self.fallbacks,
+            overlap=self.overlap,
+            warming=self.warming,
         )
-        if self.share_prefixes:
-            router = replace(router, weak=SharedModel(self.weak), strong=SharedModel(self.strong))
         shared: dict[int, Scorer] = {}
 
         def scorer_of(policy: Policy) -> Scorer | None:

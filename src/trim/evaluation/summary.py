@@ -19,7 +19,7 @@ from trim.evaluation.comparison import (
 from trim.evaluation.curve import Curve
 from trim.evaluation.intervals import bootstrap_interval, paired_interval
 from trim.prices import Prices
-from trim.trace import Trace
+from trim.trace import Finish, Trace, Usage
 
 Solved = Mapping[str, Sequence[Trace]]
 """Traces by policy name, each list in the order of the problems."""
@@ -79,15 +79,19 @@ def describe_point(
         "accuracy_ci": list(bootstrap_interval(correct)),
         "strong_share": strong_tokens / strong_mean if strong_mean else None,
         "strong_tokens_mean": strong_tokens,
+        "middle_tokens_mean": mean_of(traces, "middle_tokens"),
         "weak_tokens_mean": mean_of(traces, "weak_tokens"),
         "discarded_tokens_mean": mean_of(traces, "discarded_tokens"),
+        "dropped_tokens_mean": mean_of(traces, "dropped_tokens"),
         "scorer_tokens_mean": mean_of(traces, "scorer_tokens"),
         "interventions_mean": mean_of(traces, "interventions"),
         "seconds_mean": mean_of(traces, "seconds"),
         "money_mean": float(np.mean([prices.of(trace) for trace in traces])),
-        "prompt_tokens_mean": {role: prompt_tokens(traces, role) for role in traces[0].usage},
+        "fallbacks_mean": mean_of(traces, "fallbacks"),
+        "prompt_tokens_mean": {role: prompt_tokens(traces, role) for role in roles_of(traces)},
         "truncated_steps_mean": mean_of(traces, "truncated_steps"),
         "unfinished": sum(trace.unfinished for trace in traces),
+        "failed": sum(trace.finish is Finish.FAILED for trace in traces),
         "rescued": rescued(traces, solved.get("weak")) if name != "weak" else None,
     }
 
@@ -110,8 +114,12 @@ def mean_of(traces: Sequence[Trace], attribute: str) -> float:
     return float(np.mean([getattr(trace, attribute) for trace in traces]))
 
 
+def roles_of(traces: Sequence[Trace]) -> list[str]:
+    return list(dict.fromkeys(role for trace in traces for role in trace.usage))
+
+
 def prompt_tokens(traces: Sequence[Trace], role: str) -> dict[str, float]:
-    usages = [trace.usage[role] for trace in traces]
+    usages = [trace.usage.get(role, Usage()) for trace in traces]
     cached = float(np.mean([usage.cached_tokens for usage in usages]))
     total = float(np.mean([usage.prompt_tokens for usage in usages]))
     return {"cached": cached, "uncached": total - cached}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -83,5 +83,18 @@ class Model(Protocol):
         Raises:
             ContextExceeded: the prefix does not fit.
             ModelUnavailable: the model does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Prefilling(Protocol):
+    """A model that can read a prefix in advance, so that its server has it in its cache."""
+
+    async def prefill(self, prefix: Prefix) -> Completion:
+        """Read; what little is written for it is of no use.
+
+        Raises:
+            ContextExceeded, ModelUnavailable: as `write_step`.
         """
         ...

@@ -139,6 +139,18 @@ class OpenAIModel:
             first_entropy=first_entropy(answer.tokens, step) if self.entropy else None,
         )
 
+    async def prefill(self, prefix: Prefix) -> Completion:
+        """Have the server read a prefix, so that it is in its cache; one token is written.
+
+        Raises:
+            ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
+        """
+        said = join_steps("", prefix.steps).removeprefix(SEPARATOR)
+        body = self._sampled(Sampling(0.0, 1.0, 0, 1), 0)
+        spent = (await self._ask({**body, **await self._prompt(prefix, said)})).usage
+        counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
+        return Completion("", Ending.LENGTH, *counts)
+
     async def go_on(self, question: str, said: str, tokens: int) -> Answer:
         """Continue any text, greedily and without a stop; without what is repeated of it."""
         body = self._sampled(Sampling(0.0, 1.0, 0, tokens), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from trim.models.model import Completion, Ending, Prefix, Sampling
@@ -23,6 +24,7 @@ class ScriptedModel:
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         self.calls.append(prefix)
+        await asyncio.sleep(0)  # Others have their turn, as with a real model.
         said = self.script(prefix)
         if isinstance(said, Exception):
             raise said

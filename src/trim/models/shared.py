@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from trim.models.model import Completion, Model, Prefix, Sampling
+from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
 from trim.scorers.scorer import Scorer, Scores
 
 
@@ -28,6 +28,27 @@ class SharedModel:
         if key not in self._steps:
             self._steps[key] = asyncio.ensure_future(self.model.write_step(*key))
         return await asyncio.shield(self._steps[key])
+
+
+class SharedPrefillingModel(SharedModel):
+    """The same for a model that can read in advance: each prefix is read once."""
+
+    def __init__(self, model: Model, prefilling: Prefilling) -> None:
+        super().__init__(model)
+        self.prefilling = prefilling
+        self._read: dict[Prefix, asyncio.Task[Completion]] = {}
+
+    async def prefill(self, prefix: Prefix) -> Completion:
+        if prefix not in self._read:
+            self._read[prefix] = asyncio.ensure_future(self.prefilling.prefill(prefix))
+        return await asyncio.shield(self._read[prefix])
+
+
+def share(model: Model) -> SharedModel:
+    """A model whose steps are computed once."""
+    return (
+        SharedPrefillingModel(model, model) if isinstance(model, Prefilling) else SharedModel(model)
+    )
 
 
 class SharedScorer:

@@ -46,6 +46,10 @@ class Observation:
     last: bool = False
 
 
+DOUBTFUL = 0.9
+"""A newest score below this is taken for a doubt about what comes next."""
+
+
 def named(family: str, setting: float) -> str:
     """`thr:0.5`: family and setting in as few digits as say exactly which it is."""
     short = f"{setting:g}"
@@ -78,6 +82,14 @@ class Policy(ABC):
     def begin(self, question: str) -> Action:
         """Decide before anything is drafted: CONTINUE with a draft, or TAKE_OVER at once."""
         return Action.CONTINUE
+
+    def is_doubtful(self, observation: Observation) -> bool:
+        """Whether an intervention at the step after the newest is likely, should that be kept.
+
+        Nothing is decided by it, only whether the strong model reads in advance
+        (`trim.warming`). Here: where the newest score is below `DOUBTFUL`.
+        """
+        return bool(observation.scores) and observation.scores[-1] < DOUBTFUL
 
     @abstractmethod
     def decide(self, observation: Observation) -> Action:

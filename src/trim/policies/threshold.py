@@ -24,6 +24,10 @@ class Threshold(Policy):
         low = observation.scores[-1] < self.threshold or self.threshold == 1
         return Action.REGENERATE if low else Action.CONTINUE
 
+    def is_doubtful(self, observation: Observation) -> bool:
+        """Whether the newest score is nearer to the threshold than to 1, or below it."""
+        return bool(observation.scores) and observation.scores[-1] < (1 + self.threshold) / 2
+
 
 @dataclass(frozen=True)
 class Takeover(Policy):
