@@ -23,7 +23,9 @@ import json
 import multiprocessing
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from multiprocessing.connection import Connection
+from typing import Any
 
 import aiohttp
 import httpx
@@ -92,19 +94,10 @@ async def with_aiohttp(url: str) -> tuple[float, float]:
         return await ask_all(ask)
 
 
-async def with_httpx(url: str) -> tuple[float, float]:
-    limits = httpx.Limits(max_connections=CONCURRENT, max_keepalive_connections=CONCURRENT)
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
-
-        async def ask() -> object:
-            return (await client.post(url, json=QUESTION)).json()
-
-        return await ask_all(ask)
-
-
-async def with_httpx2(url: str) -> tuple[float, float]:
-    limits = httpx2.Limits(max_connections=CONCURRENT, max_keepalive_connections=CONCURRENT)
-    async with httpx2.AsyncClient(limits=limits, trust_env=False) as client:
+async def with_httpx(package: Any, url: str) -> tuple[float, float]:
+    """By httpx, or by httpx2, which has the same interface."""
+    limits = package.Limits(max_connections=CONCURRENT, max_keepalive_connections=CONCURRENT)
+    async with package.AsyncClient(limits=limits, trust_env=False) as client:
 
         async def ask() -> object:
             return (await client.post(url, json=QUESTION)).json()
@@ -119,8 +112,8 @@ def main() -> None:
     url = f"http://127.0.0.1:{here.recv()}/v1/completions"
     clients = {
         "aiohttp": (with_aiohttp, aiohttp.__version__),
-        "httpx": (with_httpx, httpx.__version__),
-        "httpx2": (with_httpx2, httpx2.__version__),
+        "httpx": (partial(with_httpx, httpx), httpx.__version__),
+        "httpx2": (partial(with_httpx, httpx2), httpx2.__version__),
     }
     print("| client | requests a second | milliseconds of processor time a request |")
     print("| --- | --- | --- |")

@@ -18,8 +18,10 @@ from trim.bank.degraded import degraded
 from trim.cli import main
 from trim.commands.ablate import find_trainer
 from trim.embedded import FOLDER
+from trim.embedded.lineup import EmbeddedLineup
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import Figures
+from trim.evaluation.evaluate import draw
 from trim.laboratory import cells, low_budget
 from trim.laboratory.low_budget import densely, study_low_budget
 from trim.laboratory.noise import areas, study_noise, thresholds_for
@@ -236,7 +238,9 @@ def test_a_router_is_at_least_equal_only_where_no_less_was_measured(draws, said,
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    return collect("chain", 20, 3, tmp_path_factory.mktemp("bank"), FOLDER, rollouts=3)
+    return collect(
+        draw("chain", 20, 3), 3, tmp_path_factory.mktemp("bank"), EmbeddedLineup(), rollouts=3
+    )
 
 
 def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
@@ -326,7 +330,7 @@ def test_a_bank_of_other_models_is_refused(tmp_path, bank):
     (models / "joint.json").write_bytes((FOLDER / "joint.json").read_bytes())
     (models / "weak.gguf").write_bytes(b"other")
     folder = tmp_path / "bank"
-    collect("chain", 1, 3, folder, FOLDER, rollouts=3)
+    collect(draw("chain", 1, 3), 3, folder, EmbeddedLineup(), rollouts=3)
     result = ablate("noise", folder, "chain", "--models", models, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "other models" in result.output

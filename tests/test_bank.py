@@ -1,6 +1,7 @@
 """Trees of recorded decisions: the same as the step loop, complete, and honestly counted."""
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,6 @@ from trim.bank.explorer import Explorer
 from trim.bank.record import Origin
 from trim.bank.step_scorer import StepScorer
 from trim.errors import ContextExceeded, InvalidInput
-from trim.evaluation.run import grade
 from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
 from trim.models.model import Completion, Ending, Prefix
 from trim.models.scripted import ScriptedModel
@@ -62,7 +62,8 @@ class Decisions(Policy):
 
 def route(name, policy):
     router = Router(writer("weak"), writer("strong"), ChanceScorer(), policy, SETTINGS, MAX_STEPS)
-    return grade(router.solve(problem(name).question, seed=3), problem(name))
+    trace = router.solve(problem(name).question, seed=3)
+    return replace(trace, correct=trace.answer == problem(name).answer)
 
 
 def child(node, regenerate):
@@ -266,6 +267,7 @@ def test_a_step_that_scores_otherwise_by_its_author_is_merged_and_taken_apart():
         (0.75, 0.25),
         (0.75, 0.75),
     ]
+    assert plant([recorded.tree], copies=1).step.tolist() == [1, 2, 3]
 
 
 def test_a_question_that_does_not_fit_is_said():

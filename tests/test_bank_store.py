@@ -226,6 +226,7 @@ def test_the_command_records_adds_and_refuses(tmp_path):
     assert said.exit_code == 0
     assert "chain: 3 problems" in said.stdout
     bank = read_bank(tmp_path / "bank", FOLDER)
+    assert f" {sum(len(problem.nodes) for problem in bank.problems)} drafts" in said.stdout
     assert [p.problem_id for p in bank.problems] == [f"chain-5-{index}" for index in range(3)]
     assert len(bank.forest().roots) == 3
     assert all(

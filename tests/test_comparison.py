@@ -16,6 +16,7 @@ from test_report import SCHEMA, Page, make_summary, make_trace, report
 from trim.bank.identity import identify_models
 from trim.cli import main
 from trim.embedded import FOLDER
+from trim.embedded.lineup import EmbeddedLineup
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import (
     Figures,
@@ -288,7 +289,7 @@ def test_only_the_models_that_a_policy_depends_on_count(tmp_path):
     scorer_replaced = here | {"scorer": OTHER["scorer"]}
     table = VerifierTable(Verdict.LOWEST, (0.5,), (0.5, 0.1), (100.0, 100.0))
     file = write_classifier(tmp_path / "fit.json", models=scorer_replaced)
-    require_same_models(parse_policies(f"classifier:{file}"), FOLDER)
+    require_same_models(parse_policies(f"classifier:{file}"), EmbeddedLineup())
     for family, refused in (("automix", False), ("automix-prm", True)):
         path = tmp_path / f"{family}.json"
         record = automix_record(family, table) | {"models": scorer_replaced}
@@ -296,15 +297,26 @@ def test_only_the_models_that_a_policy_depends_on_count(tmp_path):
         policies = parse_policies(f"{family}:{path}")
         if refused:
             with pytest.raises(InvalidInput, match=r"other models \(scorer.gguf differs\)"):
-                require_same_models(policies, FOLDER)
+                require_same_models(policies, EmbeddedLineup())
         else:
-            require_same_models(policies, FOLDER)
+            require_same_models(policies, EmbeddedLineup())
+
+
+def test_a_folder_without_weights_of_joint_scores_is_told_what_makes_them(tmp_path):
+    for role in OTHER:
+        (tmp_path / f"{role}.gguf").write_bytes(b"a model")
+    table = VerifierTable(Verdict.LOWEST, (0.5,), (0.5, 0.1), (100.0, 100.0))
+    file = tmp_path / "automix-prm.json"
+    record = automix_record("automix-prm", table) | {"models": OTHER, "scorer": "joint"}
+    file.write_text(json.dumps(record))
+    with pytest.raises(InvalidInput, match=r"joint\.json: .*trim fit-scorer BANK --out"):
+        require_same_models(parse_policies(f"automix-prm:{file}"), tmp_path)
 
 
 def test_files_that_name_no_models_and_policies_without_a_file_pass(tmp_path):
     older = write_classifier(tmp_path / "older.json")
     policies = [Threshold(0.5), *parse_policies(f"classifier:{older}")]
-    require_same_models(policies, tmp_path / "no such folder")
+    require_same_models(policies, EmbeddedLineup(tmp_path / "no such folder"))
 
 
 def test_models_said_in_another_way_are_refused(tmp_path):

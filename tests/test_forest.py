@@ -9,9 +9,9 @@ from learning_forests import draw_forest, drawn_policy
 from trim.errors import InvalidInput
 from trim.learning import exact
 from trim.learning.forest import LEAF_RIGHT, UNKNOWN
+from trim.odds import log_odds, log_odds_of_all
 from trim.policies.agg import PAPER, SCRIPTS, features, features_of_all
 from trim.policies.learned import PriceRange
-from trim.policies.odds import log_odds, log_odds_of_all
 
 seeds = st.integers(0, 10**6)
 few = settings(max_examples=25, deadline=None)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
-from trim.evaluation.run import Evaluation, grade
+from trim.evaluation.grading.workers import Workers
+from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import CHAIN, Problem, generate, is_step_right, right_step
 from trim.files import write_atomically
@@ -115,11 +115,9 @@ def test_each_problem_is_solved_by_every_policy(tmp_path):
 
 
 def test_an_answer_is_right_as_text():
-    trace = Trace("question a", "weak", 0, answer="7")
-    graded = grade(trace, problem("a"))
-    assert (graded.problem_id, graded.correct) == ("hand-a", True)
-    assert not grade(replace(trace, answer="7.0"), problem("a")).correct
-    assert not grade(replace(trace, answer=None), problem("a")).correct
+    with Workers() as grading:
+        right = [grading.grade(PROBLEMS[0].grader, answer, "7") for answer in ("7", "7.0", None)]
+    assert right == [True, False, False]
 
 
 def test_the_seed_reaches_every_trace(tmp_path):

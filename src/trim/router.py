@@ -15,6 +15,7 @@ from trim.models.model import Model, Prefilling, Sampling
 from trim.policies.policy import Action, Policy
 from trim.scorers.scorer import Scorer
 from trim.solution import Solution
+from trim.steps import MAX_STEPS
 from trim.trace import Author, Finish, Step, Trace
 from trim.warming import Warming
 from trim.writer import Writer
@@ -52,7 +53,7 @@ class Router:
     scorer: Scorer | None
     policy: Policy
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = 30
+    max_steps: int = MAX_STEPS
     max_strong_tokens: int | None = None
     max_seconds: float | None = None
     between: tuple[Model, ...] = ()

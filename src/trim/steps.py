@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 SEPARATOR = "\n\n"
 """A blank line ends a step. It belongs to the step it ends."""
+MAX_STEPS = 30
+"""Steps that a solution may have (arXiv 2601.10245)."""
 
 
 def split_steps(solution: str) -> list[str]:

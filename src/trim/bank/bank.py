@@ -13,6 +13,7 @@ from trim.bank.tree import Tree
 from trim.errors import InvalidInput
 from trim.learning.forest import Forest, plant
 from trim.learning.rivals import SolvedAlone, WeakSolution
+from trim.learning.unrolled import COPIES
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,14 @@ class Bank:
     def trees(self) -> list[Tree]:
         return [problem.tree for problem in self.problems]
 
-    def forest(self) -> Forest:
-        """The trees laid out flat. Raises InvalidInput where no decision was recorded."""
-        return plant(self.trees)
+    def forest(self, copies: int = COPIES) -> Forest:
+        """The trees laid out flat. Raises InvalidInput where no decision was recorded.
+
+        Args:
+            copies: nodes that taking a tree apart may lead to (`unroll`); with 1 it stays as
+                it is, each draft once.
+        """
+        return plant(self.trees, copies)
 
     def trajectories(self) -> list[Trajectory]:
         """The weak model's solutions, in the order of `problems`."""

@@ -1,69 +1,98 @@
-"""Fills a bank from a suite: what `trim collect` does."""
+"""Fills a bank: what `trim collect` does."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from trim.bank.bank import Bank, read_bank
 from trim.bank.explorer import Explorer
 from trim.bank.fill import fill
-from trim.bank.identity import Identity, identify_models
+from trim.bank.growth import StepCheck
+from trim.bank.identity import Identity
 from trim.bank.store import BankStore
-from trim.embedded import SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput
-from trim.evaluation.evaluate import find_suite
-from trim.evaluation.suites import generate, is_step_right
+from trim.evaluation.grading.workers import Workers
+from trim.evaluation.problem_set import ProblemSet
+from trim.lineup import Lineup
 
 ROLLOUTS = 8
 """Solutions a problem: 500 problems are a bank of at most 4,000."""
 
 
 def collect(
-    suite_name: str,
-    count: int,
+    problem_set: ProblemSet,
     seed: int,
     out: Path,
-    models: Path,
+    lineup: Lineup,
     scorer: str | None = None,
     rollouts: int = ROLLOUTS,
     exact: bool = False,
     progress: Callable[[int], None] = lambda finished: None,
 ) -> Bank:
-    """Record the first `count` problems of a seed in the bank `out`, or continue to do so.
+    """Record problems in the bank `out`, or continue to do so.
 
     Args:
-        scorer: the kind of score (`trim.scorers.choice.KINDS`); the models' usual one
-            without any.
+        scorer: the kind of score (`trim.scorers.choice.KINDS`); the usual one without any.
         rollouts: solutions a problem may have (`Explorer`).
-        exact: repeat every character from run to run (`trim.embedded.load_embedded`).
+        exact: repeat every character from run to run.
         progress: called with the number of problems on disk.
 
     Raises:
-        InvalidInput: an unknown suite, a count below its range, or a folder that cannot be
-            written or holds another bank.
+        InvalidInput: no scorer, more models than two, or a folder that cannot be written or
+            holds another bank.
     """
-    suite = find_suite(suite_name)
-    if count < 1:
-        raise InvalidInput(f"-n {count}: at least one problem is needed")
-    kind = scorer or usual_kind(models)
+    kind = scorer or lineup.usual_kind
+    if kind is None:
+        raise InvalidInput("a bank holds the scores of steps; name a scorer in the configuration")
+    settings = lineup.settings
     identity = Identity(
-        suite.name, seed, identify_models(models, kind), kind, SAMPLING, rollouts, exact
-    )
-    embedded = load_embedded(models, exact=exact, entropy=kind == "entropy")
-    explorer = Explorer(
-        embedded.weak,
-        embedded.strong,
-        embedded.scorer_of(kind),
-        rollouts,
-        partial(is_step_right, suite),
+        problem_set.name,
         seed,
-        SAMPLING,
+        lineup.identify(kind),
+        kind,
+        settings.sampling,
+        rollouts,
+        exact,
+        {**problem_set.described, **lineup.record()},
     )
-    store = BankStore(out, identity)
-    progress(len(store.finished))
-    missing = (p for p in generate(suite, count, seed) if p.id not in store.finished)
-    asyncio.run(fill(store, explorer, missing, lambda: progress(len(store.finished))))
+    team = lineup.load(exact=exact, entropy=kind == "entropy")
+    if team.between:
+        raise InvalidInput(
+            "between: a bank is of a weak and a strong model; leave those between out, as with"
+            " --set between=[]"
+        )
+    with Workers() as grading:
+        explorer = Explorer(
+            team.weak,
+            team.strong,
+            team.scorer_of(kind),
+            rollouts,
+            step_check(problem_set),
+            seed,
+            settings.sampling,
+            settings.max_steps,
+            grading,
+        )
+        store = BankStore(out, identity)
+        progress(len(store.finished))
+        missing = (each for each in problem_set.problems if each.id not in store.finished)
+        asyncio.run(
+            fill(
+                store,
+                explorer,
+                missing,
+                lambda: progress(len(store.finished)),
+                settings.concurrency,
+            )
+        )
     return read_bank(out)
+
+
+def step_check(problem_set: ProblemSet) -> StepCheck | None:
+    """What says which steps are right; None where there are no reference steps."""
+    is_right = problem_set.is_right
+    if is_right is None:
+        return None
+    return lambda problem, earlier, step: is_right(problem.question, earlier, step)

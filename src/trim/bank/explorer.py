@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trim.bank.growth import Growth, StepCheck
 from trim.bank.record import Origin, RecordedProblem, Rollout, Solved, SolvedStep
 from trim.bank.step_scorer import StepScorer
-from trim.errors import InvalidInput
-from trim.evaluation.run import grade
-from trim.evaluation.suites import Problem
+from trim.errors import InvalidInput, ModelUnavailable
+from trim.evaluation.grading.workers import Workers
+from trim.evaluation.problem_set import Gradable
 from trim.models.model import Model, Sampling
 from trim.models.shared import SharedModel
 from trim.policies.fixed import StrongAlone
 from trim.router import Router
 from trim.scorers.scorer import Scorer
 from trim.solution import Solution
-from trim.steps import boxed_answer
-from trim.trace import Trace
+from trim.steps import MAX_STEPS, boxed_answer
+from trim.trace import Finish, Trace
 
 FEWEST_ROLLOUTS = 2
 """The solution by each model alone."""
@@ -33,6 +33,7 @@ class Explorer:
             where nothing is left unknown.
         check: says which steps are right; None where nothing can.
         seed: of the sampling and of the random decisions.
+        grading: says which answers are right.
     """
 
     weak: Model
@@ -42,7 +43,8 @@ class Explorer:
     check: StepCheck | None = None
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = 30
+    max_steps: int = MAX_STEPS
+    grading: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
         if self.rollouts < FEWEST_ROLLOUTS:
@@ -51,12 +53,15 @@ class Explorer:
                 " one by each model alone"
             )
 
-    async def explore(self, problem: Problem) -> RecordedProblem:
+    async def explore(self, problem: Gradable) -> RecordedProblem:
         """Raises ContextExceeded or ModelUnavailable as `Router.aevents` does."""
         weak, strong = SharedModel(self.weak), SharedModel(self.strong)
         router = Router(weak, strong, None, StrongAlone(), self.sampling, self.max_steps)
-        alone = grade(await router.asolve(problem.question, self.seed), problem)
-        growth = Growth(problem, weak, strong, StepScorer(self.scorer), self.check)
+        alone = await router.asolve(problem.question, self.seed)
+        if alone.finish is Finish.FAILED:
+            raise ModelUnavailable(alone.failure or f"{self.strong.name} does not answer")
+        right = await self.grading.agrade(problem.grader, alone.answer, problem.answer)
+        growth = Growth(problem, weak, strong, StepScorer(self.scorer), self.check, self.grading)
         question = problem.question.strip()
         await growth.plant(Solution(question, self.seed, self.sampling, self.max_steps))
         rollouts: list[Rollout] = []
@@ -85,12 +90,12 @@ class Explorer:
                 rollouts[0].correct,
                 sum(step.tokens for step in steps),
             ),
-            strong=self._solved(alone, problem),
+            strong=self._solved(replace(alone, correct=right), problem),
             nodes=tuple(growth.nodes),
             rollouts=tuple(rollouts),
         )
 
-    def _solved(self, trace: Trace, problem: Problem) -> Solved:
+    def _solved(self, trace: Trace, problem: Gradable) -> Solved:
         texts = [step.text for step in trace.steps]
         steps = (
             SolvedStep(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from trim.bank.explorer import Explorer
 from trim.bank.store import BankStore
-from trim.evaluation.suites import Problem
+from trim.evaluation.problem_set import Gradable
 
 CONCURRENCY = 16
 """Problems under way together."""
@@ -16,8 +16,9 @@ CONCURRENCY = 16
 async def fill(
     store: BankStore,
     explorer: Explorer,
-    problems: Iterator[Problem],
+    problems: Iterator[Gradable],
     progress: Callable[[], None] = lambda: None,
+    concurrency: int = CONCURRENCY,
 ) -> None:
     """Explore the problems; `progress` is called after each.
 
@@ -31,7 +32,7 @@ async def fill(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(CONCURRENCY):
+            for _ in range(concurrency):
                 group.create_task(explore_each())
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from failures

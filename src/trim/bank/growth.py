@@ -9,8 +9,8 @@ from dataclasses import replace
 from trim.bank.record import Origin, Rollout
 from trim.bank.tree import Node
 from trim.errors import ContextExceeded
-from trim.evaluation.run import grade
-from trim.evaluation.suites import Problem
+from trim.evaluation.grading.workers import Workers
+from trim.evaluation.problem_set import Gradable
 from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG, UNKNOWN
 from trim.models.model import Completion, Model, Prefix
 from trim.policies.policy import Action
@@ -20,8 +20,8 @@ from trim.solution import Solution
 from trim.trace import Author
 from trim.writer import Writer
 
-StepCheck = Callable[[Problem, Sequence[str], str], bool]
-"""Whether a step after earlier ones is right: `trim.evaluation.suites.is_step_right`."""
+StepCheck = Callable[[Gradable, Sequence[str], str], bool]
+"""Whether a step of a problem is right after earlier ones."""
 
 
 class Growth:
@@ -35,6 +35,7 @@ class Growth:
     Args:
         scorer: gives the same step the same score (`StepScorer`).
         check: says which steps are right; None where nothing can.
+        grading: says which answers are right.
 
     Attributes:
         nodes: the tree so far.
@@ -44,17 +45,19 @@ class Growth:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: Gradable,
         weak: Model,
         strong: Model,
         scorer: Scorer,
         check: StepCheck | None,
+        grading: Workers,
     ) -> None:
         self.problem = problem
         self.weak = weak
         self.strong = strong
         self.scorer = scorer
         self.check = check
+        self.grading = grading
         self.nodes: list[Node] = []
         self.open: dict[tuple[int, bool], Solution] = {}
         self._merged: set[int] = set()
@@ -139,7 +142,7 @@ class Growth:
         )
         kept = fork(solution)
         kept.keep(Action.CONTINUE)
-        node = replace(node, continue_to=self._leaf(kept))
+        node = replace(node, continue_to=await self._leaf(kept))
         strong = await self._rewrite(solution)
         if strong is None:
             rewritten = None
@@ -154,7 +157,7 @@ class Growth:
                 strong_tokens=strong.tokens,
                 strong_right=self._is_right(earlier, strong.text),
                 strong_log_probability=strong.log_probability,
-                regenerate_to=self._leaf(rewritten),
+                regenerate_to=await self._leaf(rewritten),
             )
         place = len(self.nodes)
         self.nodes.append(node)
@@ -184,11 +187,12 @@ class Growth:
         except ContextExceeded:
             return None
 
-    def _leaf(self, solution: Solution) -> int:
+    async def _leaf(self, solution: Solution) -> int:
         """UNKNOWN where the solution goes on."""
         if solution.finish is None:
             return UNKNOWN
-        right = grade(solution.trace("bank"), self.problem).correct
+        answer = solution.trace("bank").answer
+        right = await self.grading.agrade(self.problem.grader, answer, self.problem.answer)
         return LEAF_RIGHT if right else LEAF_WRONG
 
     def _is_right(self, earlier: Prefix, step: str) -> bool | None:

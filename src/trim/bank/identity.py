@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ class Identity:
         suite: where the problems come from; of imported traces, their data set.
         seed: of the problems, the sampling and the random decisions; None if imported.
         models: sha256 of each model file by role (`weak`, `strong`, `scorer`, and `joint` of
-            joint scores); of imported traces, that of their file as `source`.
+            joint scores), and what names a model on a server; of imported traces, that of
+            their file as `source`.
         scorer: the kind of score (`trim.scorers.choice.KINDS`).
         sampling: None if imported.
         rollouts: solutions that a problem may have.
         exact: whether the engines repeated every character.
+        described: what else says which problems these are, and what the models were told.
     """
 
     suite: str
@@ -40,6 +42,7 @@ class Identity:
     sampling: Sampling | None
     rollouts: int
     exact: bool = False
+    described: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
@@ -62,6 +65,11 @@ def identify_models(folder: Path, scorer: str = "prm") -> dict[str, str]:
     files = {role: folder / f"{role}.gguf" for role in ("weak", "strong", "scorer")}
     if scorer == "joint":
         files["joint"] = folder / NAME_OF_WEIGHTS
+        if not files["joint"].exists():
+            raise InvalidInput(
+                f"{files['joint']}: no weights of a joint score; fit them with"
+                f" `trim fit-scorer BANK --out {files['joint']}`"
+            )
     return {role: fingerprint(path) for role, path in files.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trim.models.model import Completion, Prefix
 from trim.models.shared import SharedScorer
+from trim.scorers.each import score_each
 from trim.scorers.scorer import Scorer, Scores
 
 
@@ -24,15 +25,4 @@ class StepScorer:
         self._shared = SharedScorer(scorer)
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        first = len(trace.steps) - len(written) + 1
-        scored = [
-            await self._shared.score(Prefix(trace.question, trace.steps[: first + index]), [step])
-            for index, step in enumerate(written)
-        ]
-        return Scores(
-            values=tuple(value for scores in scored for value in scores.values),
-            prompt_tokens=sum(scores.prompt_tokens for scores in scored),
-            cached_tokens=sum(scores.cached_tokens for scores in scored),
-            tokens=sum(scores.tokens for scores in scored),
-            seconds=sum(scores.seconds for scores in scored),
-        )
+        return await score_each(trace, written, lambda upto, step: self._shared.score(upto, [step]))

@@ -15,10 +15,8 @@ from trim.bank.tree import Node
 from trim.errors import InvalidInput
 from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG
 from trim.policies.files import numbers
-from trim.steps import is_degenerate
+from trim.steps import MAX_STEPS, is_degenerate
 
-MAX_STEPS = 30
-"""Steps that a solution may have (arXiv 2601.10245)."""
 PART = 1000
 """Problems that are written together."""
 

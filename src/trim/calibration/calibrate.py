@@ -73,9 +73,10 @@ def calibrate(arena: Arena, sweep: Sweep, promise: Promise) -> Calibration:
         )
     alone, kind = arena.alone, arena.bank.identity.scorer
     tried = (
-        ((setting, walks), outcomes_of(walks, kind, arena.prices))
+        ((setting, walks, outcomes), outcomes)
         for setting, policy in sweep.policies(promise.from_dearest)
         for walks in [arena.walks(policy)]
+        for outcomes in [outcomes_of(walks, kind, arena.prices)]
     )
     found = choose(promise, tried, alone)
     if found is None:
@@ -84,8 +85,7 @@ def calibrate(arena: Arena, sweep: Sweep, promise: Promise) -> Calibration:
             f" {promise.confidence:.0%} confidence on {count} problems: promise less, or collect"
             " a larger bank"
         )
-    setting, walks = found
-    outcomes = outcomes_of(walks, kind, arena.prices)
+    setting, walks, outcomes = found
     return Calibration(
         setting,
         walks,

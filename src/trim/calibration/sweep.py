@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from trim.bank.bank import Bank
 from trim.errors import InvalidInput
-from trim.policies.agg import read_agg
+from trim.policies.agg import priced_agg
 from trim.policies.cascade import Cascade
-from trim.policies.files import numbers, read_record
 from trim.policies.policy import Policy
-from trim.policies.pomdp import read_pomdp
+from trim.policies.pomdp import priced_pomdp
+from trim.policies.priced import Priced
 from trim.policies.random_mix import RandomMix
 from trim.policies.router_file import fitted_to
-from trim.policies.seq import read_seq
+from trim.policies.seq import priced_seq
 from trim.policies.threshold import Threshold
-from trim.pomdp.model import read_model
 
 SETTINGS = 300
 """Of a family: neighbours then differ by some thousandths of the strong tokens."""
 
-Read = Callable[[Path, tuple[float, ...]], Sequence[Policy]]
-PRICED: dict[str, Read] = {"pomdp": read_pomdp, "agg": read_agg, "seq": read_seq}
+PRICED: dict[str, Callable[[Path], Priced[Any]]] = {
+    "pomdp": priced_pomdp,
+    "agg": priced_agg,
+    "seq": priced_seq,
+}
 """Families of which a file holds a router for every price in a range."""
 SCORED: dict[str, Callable[[float], Policy]] = {
     "thr": Threshold,
@@ -41,16 +44,13 @@ class Sweep:
     Attributes:
         file: of the fitted family; None where nothing is fitted.
         settings: from the one with the least strong tokens to that with the most.
+        policy: makes that of a setting.
     """
 
     family: str
     file: Path | None
     settings: tuple[float, ...]
-
-    def policy(self, setting: float) -> Policy:
-        if self.file:
-            return PRICED[self.family](self.file, (setting,))[0]
-        return SCORED[self.family](setting)
+    policy: Callable[[float], Policy]
 
     def policies(self, from_dearest: bool = False) -> Iterator[tuple[float, Policy]]:
         """Settings and policies, one by one; from the dearest if so asked."""
@@ -67,13 +67,15 @@ def sweep_of(spec: str, bank: Bank) -> Sweep:
     """
     family, _, file = spec.partition(":")
     if family in SCORED and not file:
-        return Sweep(family, None, spread(family, bank))
+        return Sweep(family, None, spread(family, bank), SCORED[family])
     if family in PRICED and file:
         path = Path(file)
-        lowest, highest = price_range(family, path)
+        router = PRICED[family](path)
         refuse_other(family, path, bank)
-        prices = np.geomspace(highest, lowest, SETTINGS if lowest < highest else 1)
-        return Sweep(family, path, tuple(float(f"{price:.4g}") for price in prices[1:-1]))
+        count = SETTINGS if router.lowest < router.highest else 1
+        prices = np.geomspace(router.highest, router.lowest, count)
+        settings = tuple(float(f"{price:.4g}") for price in prices[1:-1])
+        return Sweep(family, path, settings, router.at)
     known = [*SCORED, *(f"{name}:FILE" for name in PRICED)]
     raise InvalidInput(
         f"--policy {spec}: no family with a setting to choose; known: {', '.join(known)}"
@@ -91,17 +93,6 @@ def spread(family: str, bank: Bank) -> tuple[float, ...]:
         scores = [node.draft_score for problem in bank.problems for node in problem.nodes]
     inside = {float(f"{score:.6g}") for score in np.quantile(scores, levels)}
     return tuple(sorted({0.0, *inside, 1.0}))
-
-
-def price_range(family: str, path: Path) -> tuple[float, float]:
-    """The lowest and the highest price that a file's router knows."""
-    if family == "pomdp":
-        prices = read_model(path).prices()
-        return min(prices), max(prices)
-    PRICED[family](path, ())
-    known = read_record(path / f"{family}.json", family)["range"]
-    lowest, highest = numbers([known["lowest"], known["highest"]])
-    return lowest, highest
 
 
 def refuse_other(family: str, path: Path, bank: Bank) -> None:

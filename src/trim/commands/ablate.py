@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ import click
 from rich.console import Console
 
 from trim.bank.bank import Bank, read_bank
-from trim.commands.collect import progress_bar
-from trim.embedded import FOLDER
+from trim.commands.options import models_option, out_option, path_type, seed_option
+from trim.commands.progress import progress_bar
 from trim.errors import InvalidInput
 from trim.laboratory.low_budget import study_low_budget
 from trim.laboratory.noise import LEVELS, Trainer, study_noise
@@ -25,8 +23,6 @@ from trim.laboratory.trial import THRESHOLDS, Trial
 from trim.policies.learned import LearnedRouter
 from trim.policies.registry import parse_share
 
-path_type = click.Path(path_type=Path)
-
 
 def parse_thresholds(context: click.Context, option: click.Parameter, text: str | None) -> Any:
     """`0.1,0.5`: numbers from 0 to 1; the usual ones where none are given."""
@@ -36,15 +32,9 @@ def parse_thresholds(context: click.Context, option: click.Parameter, text: str 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What every study is told."""
     for option in (
-        click.option(
-            "--models",
-            type=path_type,
-            default=FOLDER,
-            show_default="the shipped models",
-            help="Folder with weak.gguf, strong.gguf and scorer.gguf.",
-        ),
-        click.option("--out", type=path_type, required=True, help="Folder for the results."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
+        models_option,
+        out_option,
+        seed_option,
         click.option(
             "-n", "count", type=int, default=500, show_default=True, help="How many problems."
         ),
@@ -67,7 +57,7 @@ def ablate() -> None:
     "--thresholds",
     "thresholds",
     callback=parse_thresholds,
-    show_default="19 that span the curve",
+    show_default=f"{len(THRESHOLDS)} that span the curve",
     help="Thresholds k of both, as 0.1,0.5,0.9.",
 )
 @common_options
@@ -76,7 +66,7 @@ def takeover(
 ) -> None:
     """Compare rewriting a step with writing all the rest, on a SUITE."""
     trial = Trial(suite, count, seed, models)
-    with solving(f"solving {suite}", count, out) as progress:
+    with progress_bar(f"solving {suite}", count, out) as progress:
         page = study_takeover(trial, out, thresholds, progress)
     conclude(page, out)
 
@@ -111,7 +101,7 @@ def low_budget(
 ) -> None:
     """Compare routers on a SUITE where hardly any strong tokens are allowed."""
     trial = Trial(suite, count, seed, models)
-    with solving(f"solving {suite}", count, out) as progress:
+    with progress_bar(f"solving {suite}", count, out) as progress:
         page = study_low_budget(trial, specs, out, limit, progress)
     conclude(page, out)
 
@@ -130,7 +120,7 @@ def transfer(
 ) -> None:
     """Compare routers with thr on suites that they were not trained on."""
     trials = [Trial(suite, count, seed, models) for suite in dict.fromkeys(suites.split(","))]
-    with solving("solving", len(trials) * count, out) as progress:
+    with progress_bar("solving", len(trials) * count, out) as progress:
 
         def progress_of(trial: Trial) -> Callable[[int], None]:
             before = trials.index(trial) * count
@@ -169,7 +159,7 @@ def noise(
     levels = parse_sigmas(sigmas)
     recorded = read_bank(bank, models)
     trial = Trial(suite, count, seed, models)
-    with solving(f"solving {suite}", len(levels) * count, out) as progress:
+    with progress_bar(f"solving {suite}", len(levels) * count, out) as progress:
 
         def progress_of(level: int) -> Callable[[int], None]:
             return lambda finished: progress(level * count + finished)
@@ -190,39 +180,19 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
 def find_trainer(iterations: int | None) -> Trainer | None:
     """What trains agg; None where the packages for it are missing."""
     try:
-        from trim.learning.ppo import Arguments
+        from trim.learning.ppo import USUAL
         from trim.learning.ppo import train as train_router
     except ImportError:
         return None
-    arguments = Arguments(family="agg")
+    arguments = USUAL["agg"]
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
 
     def trainer(bank: Bank) -> LearnedRouter:
         trained = train_router(bank.forest(), arguments)
-        return LearnedRouter(
-            "agg",
-            trained.features,
-            trained.odds,
-            trained.range,
-            trained.prices,
-            trained.tensors,
-            bank.identity.scorer,
-            bank.identity.models,
-        )
+        return trained.router(bank.identity.scorer, bank.identity.models)
 
     return trainer
-
-
-@contextmanager
-def solving(title: str, count: int, out: Path) -> Iterator[Callable[[int], None]]:
-    """A progress bar; an interruption ends the command and tells how to go on."""
-    try:
-        with progress_bar(title, count) as progress:
-            yield progress
-    except KeyboardInterrupt:
-        click.echo(f"trim: interrupted; the same command continues from {out}", err=True)
-        sys.exit(130)
 
 
 def conclude(page: Page, out: Path) -> None:

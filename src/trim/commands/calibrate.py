@@ -12,18 +12,16 @@ from trim.calibration.calibrate import Calibration, calibrate
 from trim.calibration.outcomes import Alone, Arena
 from trim.calibration.promise import Accuracy, Money, Promise, StrongShare
 from trim.calibration.sweep import Sweep, sweep_of
+from trim.commands.options import limit_option, path_type, prices_option
 from trim.errors import InvalidInput
-from trim.files import write_atomically
+from trim.files import write_atomically, writing
 from trim.monitor.profile import Profile, Walk
-from trim.policies.policy import Action
 from trim.policies.router_file import RouterFile
 from trim.prices import Prices, read_prices
 
-file_type = click.Path(path_type=Path)
-
 
 @click.command("calibrate")
-@click.argument("bank", type=file_type)
+@click.argument("bank", type=path_type)
 @click.option(
     "--policy",
     "spec",
@@ -45,13 +43,9 @@ file_type = click.Path(path_type=Path)
     type=int,
     help="Promise it for what the next so many problems take, not for the expectation.",
 )
-@click.option(
-    "--max-strong-tokens",
-    type=int,
-    help="Limit of strong tokens a problem, for the router file and as it is calibrated.",
-)
-@click.option("--prices", "prices_file", type=file_type, help="JSON file with prices, for --money.")
-@click.option("--out", type=file_type, required=True, help="The file to write, router.json.")
+@limit_option
+@prices_option
+@click.option("--out", type=path_type, required=True, help="The file to write, router.json.")
 def calibrate_command(
     bank: Path,
     spec: str,
@@ -71,10 +65,6 @@ def calibrate_command(
     --policy router:FILE.
     """
     promise = make_promise(strong_share, money, accuracy, confidence, horizon)
-    if max_strong_tokens is not None and max_strong_tokens < 0:
-        raise InvalidInput(
-            f"--max-strong-tokens {max_strong_tokens}: must be a number of tokens from 0 up"
-        )
     if not out.absolute().parent.is_dir():
         raise InvalidInput(f"{out}: cannot be written (no such folder)")
     recorded = read_bank(bank)
@@ -83,10 +73,8 @@ def calibrate_command(
     sweep = sweep_of(spec, recorded)
     found = calibrate(arena, sweep, promise)
     file = router_file(arena, sweep, promise, found)
-    try:
+    with writing(out):
         write_atomically(out, json.dumps(file.to_json(out), indent=2) + "\n")
-    except OSError as error:
-        raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
     for line in report(out, sweep, promise, found, file):
         click.echo(line)
     if not found.helps:
@@ -152,14 +140,7 @@ def figures(found: Calibration, alone: Alone) -> dict[str, float]:
 
 def profile(found: Calibration) -> dict[str, object]:
     """What the scores and the rewrites of the chosen setting look like."""
-    walks = (
-        Walk(
-            walk.scores,
-            tuple(action is not Action.CONTINUE for action in walk.actions),
-            walk.denied,
-        )
-        for walk in found.walks
-    )
+    walks = (Walk.of(walk.scores, walk.actions, walk.denied) for walk in found.walks)
     return Profile.of(walks).to_json()
 
 

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trim.bank.bank import Bank
 from trim.bank.collect import ROLLOUTS
 from trim.bank.collect import collect as collect_bank
 from trim.bank.explorer import FEWEST_ROLLOUTS
 from trim.bank.traces import import_traces
-from trim.embedded import FOLDER
-from trim.scorers.choice import KINDS
-
-out_option = click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the bank."
+from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.lineup import choose_lineup
+from trim.commands.options import (
+    configuration_argument,
+    exact_option,
+    models_option,
+    out_option,
+    path_type,
+    scorer_option,
+    set_option,
 )
+from trim.commands.progress import progress_bar
+from trim.evaluation.benchmarks.selection import Selection
 
 
 @click.command()
 @click.argument("suite")
-@click.option("-n", "count", type=int, default=500, show_default=True, help="How many problems.")
+@configuration_argument
+@click.option(
+    "-n",
+    "count",
+    type=int,
+    show_default="500; of a benchmark or file all",
+    help="How many problems.",
+)
 @click.option(
     "--seed",
     type=int,
@@ -41,87 +50,54 @@ out_option = click.option(
     show_default=True,
     help="Solutions a problem may have, the one by each model alone included.",
 )
-@click.option(
-    "--scorer",
-    type=click.Choice(KINDS),
-    show_default="joint where the models' folder has joint.json, else prm",
-    help="What scores steps.",
-)
-@click.option(
-    "--exact",
-    is_flag=True,
-    help="Repeat every character from run to run; takes about three times as long.",
-)
+@scorer_option
+@exact_option
 @out_option
-@click.option(
-    "--models",
-    type=click.Path(path_type=Path),
-    default=FOLDER,
-    show_default="the shipped models",
-    help="Folder with weak.gguf, strong.gguf and scorer.gguf.",
-)
+@models_option
+@set_option
+@selection_options
 def collect(
     suite: str,
-    count: int,
+    configuration: Path | None,
+    count: int | None,
     seed: int,
     rollouts: int,
     scorer: str | None,
     exact: bool,
     out: Path,
     models: Path,
+    assignments: tuple[str, ...],
+    selection: Selection,
 ) -> None:
     """Record what both models do with problems of a SUITE, and where each decision leads.
+
+    SUITE is a suite, a benchmark or a file, as for `trim eval`; only the steps of suites can be
+    checked, and others have no step labels. CONFIG is a configuration file
+    (docs/configuration.md); without one the shipped models are recorded.
 
     Interrupted, the same command continues where it stopped; with a larger -n it adds
     problems.
     """
-    try:
-        with progress_bar(f"recording {suite}", count) as progress:
-            bank = collect_bank(suite, count, seed, out, models, scorer, rollouts, exact, progress)
-    except KeyboardInterrupt:
-        click.echo(f"trim: interrupted; the same command continues {out}", err=True)
-        sys.exit(130)
+    problem_set = choose_problems(suite, count, seed, selection)
+    lineup = choose_lineup(configuration, assignments, models)
+    title = f"recording {problem_set.name}"
+    with progress_bar(title, len(problem_set.problems), out) as progress:
+        bank = collect_bank(problem_set, seed, out, lineup, scorer, rollouts, exact, progress)
     click.echo(described(bank))
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=path_type)
 @out_option
 def import_command(file: Path, out: Path) -> None:
     """Make a bank of the traces in FILE, which were made elsewhere (see docs/bank.md)."""
     click.echo(described(import_traces(file, out)))
 
 
-@contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the standard error, moved by the number of what is finished.
-
-    It appears with the first number, so that what is refused at once is told in one line.
-    """
-    bar = Progress(
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    task = bar.add_task("", total=total)
-
-    def move(finished: int) -> None:
-        bar.start()
-        bar.update(task, completed=finished)
-
-    try:
-        yield move
-    finally:
-        if bar.live.is_started:
-            bar.stop()
-
-
 def described(bank: Bank) -> str:
     """What a bank holds, in a few lines."""
     problems = bank.problems
-    forest = bank.forest()
+    forest = bank.forest(copies=1)
     solutions = sum(len(problem.rollouts) + 1 for problem in problems)
     weak, strong = (
         sum(getattr(problem, model).correct for problem in problems) / len(problems)

@@ -9,7 +9,7 @@ import click
 
 from trim.bank.bank import read_bank
 from trim.errors import InvalidInput
-from trim.files import write_atomically
+from trim.files import write_atomically, writing
 from trim.learning.rivals import FAMILIES, SCORES_OF, fit_rival
 
 
@@ -42,8 +42,6 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
         "models": recorded.identity.models,
         "scorer": recorded.identity.scorer,
     }
-    try:
+    with writing(out):
         write_atomically(out, json.dumps(record, indent=2) + "\n")
-    except OSError as error:
-        raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
     click.echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")

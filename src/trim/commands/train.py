@@ -9,7 +9,7 @@ import click
 
 from trim.bank.bank import read_bank
 from trim.errors import InvalidInput, ModelUnavailable
-from trim.policies.learned import LearnedRouter, write_router
+from trim.policies.learned import write_router
 
 FAMILIES = ("agg", "seq")
 ADVANTAGES = ("branches", "episodes")
@@ -70,37 +70,24 @@ def train(
     recorded = read_bank(bank)
     forest = recorded.forest()
     try:
-        from trim.learning.ppo import Advantage, Arguments
+        from trim.learning.ppo import USUAL, Advantage
         from trim.learning.ppo import train as train_router
     except ImportError as error:
         raise ModelUnavailable(
             f"training needs {error.name}: pip install 'trim[training]'"
         ) from error
-    arguments = Arguments(
-        family=family,
+    arguments = replace(
+        USUAL[family],
         product=product,
         odds=not plain_scores,
         price=price,
         advantage=Advantage(advantage),
         seed=seed,
     )
-    if family == "seq":
-        # A transformer reads whole traces: fewer problems a round, and fewer checkpoints.
-        arguments = replace(arguments, problems=30, checks=10)
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
     trained = train_router(forest, arguments)
-    router = LearnedRouter(
-        family,
-        trained.features,
-        trained.odds,
-        trained.range,
-        trained.prices,
-        trained.tensors,
-        recorded.identity.scorer,
-        recorded.identity.models,
-    )
-    write_router(out, router)
+    write_router(out, trained.router(recorded.identity.scorer, recorded.identity.models))
     gain = trained.curve.delta_ibc()
     click.echo(
         f"{out}: {family}, {trained.iterations} rounds on {len(forest.roots)} problems, lambda"

@@ -35,6 +35,10 @@ class EmbeddedModels:
     joint: JointWeights | None = None
 
     @property
+    def between(self) -> tuple[LlamaCppModel, ...]:
+        return ()
+
+    @property
     def scorer(self) -> Scorer:
         """The one that these models are used with: joint scores if they are fitted."""
         return JointScorer(self.prm, self.joint) if self.joint else self.prm

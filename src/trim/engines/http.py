@@ -114,6 +114,7 @@ class HttpServer:
 
         Args:
             path: below the server's URL, or below its root with a leading `//`.
+            body: the fields to send; those that are None are left out.
             read: makes sense of the answer; a LookupError, TypeError, ValueError or
                 AttributeError of it counts as a garbled answer, which is a fault.
 
@@ -124,11 +125,12 @@ class HttpServer:
                 from a server that has been dead for a while.
         """
         url = self.root + path[1:] if path.startswith("//") else self.url + path
+        sent = {name: value for name, value in body.items() if value is not None}
         fault: Fault | None = None
         for attempt in range(self.patience.attempts):
             await self._wait(self.patience.before(attempt), fault, attempt)
             try:
-                raw = await self._send(url, body)
+                raw = await self._send(url, sent)
                 answer = self._read(raw, read)
             except Fault as met:
                 fault = met

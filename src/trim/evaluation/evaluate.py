@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trim.bank.identity import identify_models
-from trim.embedded import SAMPLING, load_embedded, usual_kind
 from trim.errors import InvalidInput
+from trim.evaluation.folder import solve_in
 from trim.evaluation.grading.workers import SECONDS, Ungraded, Workers
 from trim.evaluation.origin import require_same_models
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.report import write_report
-from trim.evaluation.run import MAX_STEPS, Evaluation
-from trim.evaluation.store import TraceStore
+from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
-from trim.evaluation.summary import group_by_policy, split_name, summarise
+from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
 from trim.files import write_atomically
+from trim.lineup import Lineup
 from trim.policies.oracle import Oracle, OracleQuery
 from trim.policies.policy import Policy
 from trim.policies.registry import label_files, parse_all
 from trim.pomdp.prediction import predict
 from trim.prices import Prices
 from trim.scorers.choice import needs_entropy
+from trim.settings import Settings
 
 UNGRADED = "ungraded.jsonl"
 """In a run's folder: answers that could not be graded, where there were any."""
@@ -52,11 +51,6 @@ def draw(suite_name: str, count: int, seed: int) -> ProblemSet:
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
     return suite_set(suite, list(generate(suite, count, seed)))
-
-
-def policies_for(specs: Sequence[str], suite: Suite, problems: Sequence[Problem]) -> list[Policy]:
-    """The policies of a command line, each once; here the oracles have their references."""
-    return policies_on(specs, suite_set(suite, problems))
 
 
 def suite_set(suite: Suite, problems: Sequence[Problem]) -> ProblemSet:
@@ -101,7 +95,7 @@ def evaluate(
     seed: int,
     out: Path,
     prices: Prices,
-    models: Path,
+    lineup: Lineup,
     progress: Callable[[int], None] = lambda finished: None,
     scorer: str | None = None,
     exact: bool = False,
@@ -119,57 +113,48 @@ def evaluate(
         other_models: use fitted policies also with models that they were not fitted to.
 
     Raises:
-        InvalidInput: an unknown policy, a negative limit of tokens, a policy that was fitted to
-            other models, or a folder that cannot be written.
+        InvalidInput: an unknown policy, a policy that was fitted to other models, or a folder that
+            cannot be written.
     """
-    kind = scorer or usual_kind(models)
-    if max_strong_tokens is not None and max_strong_tokens < 0:
-        raise InvalidInput(
-            f"--max-strong-tokens {max_strong_tokens}: must be a number of tokens from 0 up"
-        )
+    kind = scorer or lineup.usual_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)
     if not other_models:
-        require_same_models(policies, models)
+        require_same_models(policies, lineup)
     profiles = profiles_of(policies)
+    settings = lineup.settings
+    if max_strong_tokens is not None:
+        settings = replace(settings, max_strong_tokens=max_strong_tokens)
     run = {
         "suite": problem_set.name,
         "n": len(problems),
         "seed": seed,
-        "policies": [policy.name for policy in policies],
         "scorer": kind,
         "exact": exact,
         "version": version("trim"),
     }
-    if max_strong_tokens is not None:
-        run["max_strong_tokens"] = max_strong_tokens
-    if problem_set.described:
-        run |= {**problem_set.described, **conditions(models, kind)}
-    embedded = load_embedded(models, exact=exact, entropy=needs_entropy(policies, kind))
-    store = TraceStore(out, run)
-    grading = Workers(report=lambda ungraded: note(ungraded, out / UNGRADED))
-    try:
-        progress(len(store.finished))
-        evaluation = Evaluation(
+    if settings.max_strong_tokens is not None:
+        run["max_strong_tokens"] = settings.max_strong_tokens
+    record = lineup.record()
+    if problem_set.described or record:
+        run |= {**problem_set.described, **conditions(lineup, settings, kind), **record}
+    team = lineup.load(exact=exact, entropy=needs_entropy(policies, kind))
+    with Workers(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
+        evaluation = evaluation_of(
+            team,
+            settings,
             problems,
             policies,
-            embedded.weak,
-            embedded.strong,
-            embedded.scorer_of(kind),
+            team.scorer_of(kind) if kind else None,
             seed,
-            SAMPLING,
-            scorers=embedded.scorers,
-            max_strong_tokens=max_strong_tokens,
             grading=grading,
             keep_too_long=problem_set.is_right is None,
         )
-        asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))
-    finally:
-        store.close()
-        grading.close()
-    solved = group_by_policy(store.read(), [problem.id for problem in problems])
+        solved = solve_in(out, run, evaluation, progress, lineup.files(out))
     # What is predicted knows of no limit.
-    predicted = predictions_for(specs, kind) if max_strong_tokens is None else []
+    predicted = []
+    if kind and settings.max_strong_tokens is None:
+        predicted = predictions_for(specs, kind)
     summary = summarise(problem_set.name, seed, solved, prices, predicted)
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
@@ -177,13 +162,13 @@ def evaluate(
     return summary
 
 
-def conditions(models: Path, scorer: str) -> dict[str, Any]:
+def conditions(lineup: Lineup, settings: Settings, kind: str | None) -> dict[str, Any]:
     """What a run of a published data set depends on besides its command, for `run.json`."""
     packages = ("xllamacpp", "math-verify", "latex2sympy2-extended", "sympy")
     return {
-        "models": identify_models(models, scorer),
-        "sampling": asdict(SAMPLING),
-        "max_steps": MAX_STEPS,
+        "models": lineup.identify(kind),
+        "sampling": asdict(settings.sampling),
+        "max_steps": settings.max_steps,
         "grading_seconds": SECONDS,
         "versions": {
             "python": platform.python_version(),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
-from trim.bank.identity import identify_models
 from trim.errors import InvalidInput
+from trim.lineup import Lineup
 from trim.policies.policy import Policy
 
+BETWEEN = "between"
+"""With a number behind it, the role of a model between the weak and the strong one."""
 
-def require_same_models(policies: Iterable[Policy], folder: Path) -> None:
-    """Refuse policies that were fitted to other models than those in `folder`.
 
-    Only what a policy depends on counts: both models, the scorer's where it decides from
+def require_same_models(policies: Iterable[Policy], lineup: Lineup) -> None:
+    """Refuse policies that were fitted to other models than those of `lineup`.
+
+    Only what a policy depends on counts: the models, the scorer's where it decides from
     the scores of a model of its own (the kinds `prm` and `joint`), and the weights of
     joint scores.
 
@@ -24,11 +26,12 @@ def require_same_models(policies: Iterable[Policy], folder: Path) -> None:
     if not fitted:
         return
     for policy in fitted:
-        present = identify_models(folder, policy.scorer or "prm")
+        present = lineup.identify(policy.scorer or "prm")
+        others = sorted(role for role in {*policy.models, *present} if role.startswith(BETWEEN))
         differing = [
-            "joint.json" if role == "joint" else f"{role}.gguf"
-            for role in roles_of(policy)
-            if policy.models.get(role) != present[role]
+            lineup.called(role)
+            for role in (*roles_of(policy), *others)
+            if policy.models.get(role) != present.get(role)
         ]
         if differing:
             verb = "differs" if len(differing) == 1 else "differ"

@@ -27,23 +27,28 @@ def write_report(summary: Mapping[str, Any], traces: Sequence[Trace], svg: str, 
             as it is, so it has to be our own; all other text is escaped.
         path: the HTML file.
     """
+    environment = page_environment(Path(__file__).parent)
+    environment.filters.update(
+        number=_number, percent=_percent, label=_label, interval=_interval, figure=_figure
+    )
+    html = environment.get_template("report.html.jinja").render(
+        summary=summary, traces=spread(traces, SHOWN_TRACES), svg=svg
+    )
+    # A model may emit half a character, which UTF-8 cannot hold.
+    write_atomically(path, html.encode("utf-8", errors="replace"))
+
+
+def page_environment(folder: Path) -> Environment:
+    """What renders the templates in `folder`: text is escaped, but for pictures (`inline`)."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(
-        number=_number, percent=_percent, label=_label, interval=_interval, figure=_figure
-    )
-    html = environment.get_template("report.html.jinja").render(
-        summary=summary,
-        traces=spread(traces, SHOWN_TRACES),
-        svg=Markup(svg[svg.index("<svg") :]),
-    )
-    # A model may emit half a character, which UTF-8 cannot hold.
-    write_atomically(path, html.encode("utf-8", errors="replace"))
+    environment.filters["inline"] = lambda svg: Markup(svg[svg.index("<svg") :])
+    return environment
 
 
 def spread(traces: Sequence[Trace], count: int) -> list[Trace]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from trim.errors import ContextExceeded, ModelUnavailable
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
-from trim.evaluation.suites import Problem
 from trim.fallbacks import Fallbacks
+from trim.lineup import Team, router_of
 from trim.models.model import Model, Sampling
 from trim.models.shared import SharedScorer, share
 from trim.policies.fixed import StrongAlone, WeakAlone
@@ -20,11 +21,11 @@ from trim.policies.policy import Policy
 from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
+from trim.settings import Settings
+from trim.steps import MAX_STEPS
 from trim.trace import Finish, Trace
 from trim.warming import Warming
 
-MAX_STEPS = 30
-"""As in the paper."""
 FAILED_IN_A_ROW = 8
 """Problems that every policy failed, one after the other, before a run stops."""
 
@@ -44,7 +45,7 @@ class Evaluation:
         grading: says which answers are right.
         keep_too_long: keep a question that does not fit a model's context as an unfinished
             trace without steps, instead of ending the run.
-        between, fallbacks, overlap, warming, max_seconds: of each router (`trim.router.Router`).
+        between, fallbacks, overlap, warming, max_seconds: of each router (`Router`).
     """
 
     problems: Sequence[Gradable]
@@ -182,6 +183,38 @@ class Evaluation:
             oracle.strong_only.add(weak.question)
 
 
-def grade(trace: Trace, problem: Problem) -> Trace:
-    """The trace with its problem of a suite, and whether the answer is right."""
-    return replace(trace, problem_id=problem.id, correct=trace.answer == problem.answer)
+def evaluation_of(
+    team: Team,
+    settings: Settings,
+    problems: Sequence[Gradable],
+    policies: Sequence[Policy],
+    scorer: Scorer | None,
+    seed: int,
+    **others: Any,
+) -> Evaluation:
+    """The evaluation of policies on a team; `others` are further fields of it.
+
+    Raises:
+        InvalidInput: a policy, the scorers and the settings do not go together.
+    """
+    evaluation = Evaluation(
+        problems,
+        policies,
+        team.weak,
+        team.strong,
+        scorer,
+        seed,
+        settings.sampling,
+        settings.max_steps,
+        settings.concurrency,
+        max_strong_tokens=settings.max_strong_tokens,
+        max_seconds=settings.max_seconds,
+        between=team.between,
+        fallbacks=settings.fallbacks,
+        overlap=settings.overlap,
+        warming=settings.warming,
+        **{"scorers": team.scorers, **others},
+    )
+    for policy in policies:
+        router_of(team, settings, choose_scorer(policy, scorer, evaluation.scorers), policy)
+    return evaluation

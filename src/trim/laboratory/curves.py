@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 
 from trim.evaluation.curve import GAINS, best_by_cost
 from trim.evaluation.plot import COLOURS, GREY, MARKERS
-from trim.laboratory.cells import number, percent
+from trim.laboratory.cells import difference, number, percent
 from trim.laboratory.page import Table, folder_for
 from trim.laboratory.picture import Picture, new_figure, picture_of, write_figure
-from trim.laboratory.trial import ALONE, Results
+from trim.laboratory.trial import ALONE, RIVAL, Results
 
 COLUMNS = (*(f"CPT {gain} %" for gain in GAINS), "Δ-IBC", "APGR")
+COMPARED = {"Δ-IBC": "delta_ibc", "APGR": "apgr"}
+"""Figures that routers are compared in, as they are shown and as `Figures` calls them."""
 
 Point = tuple[float, float]
 
@@ -31,9 +33,34 @@ def metric_cells(curve: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def curves_table(results: Results) -> Table:
-    rows = ((family, *metric_cells(curve)) for family, curve in results.summary["curves"].items())
-    return Table("Share c at which part of the gap is closed", ("policy", *COLUMNS), tuple(rows))
+def curves_table(found: Iterable[tuple[str, Results]], heading: str = "policy") -> Table:
+    """The figures of every family's curve.
+
+    Args:
+        found: results, each with what comes before its families in the first column.
+        heading: of that column.
+    """
+    rows = (
+        (before + family, *metric_cells(curve))
+        for before, results in found
+        for family, curve in results.summary["curves"].items()
+    )
+    return Table("Share c at which part of the gap is closed", (heading, *COLUMNS), tuple(rows))
+
+
+def differences_table(found: Iterable[tuple[str, Results]], heading: str) -> Table:
+    """What every other family has more than `RIVAL`. Arguments as of `curves_table`."""
+    rows = (
+        (
+            before + family,
+            difference(results.less("delta_ibc", family, RIVAL)),
+            difference(results.less("apgr", family, RIVAL), 3),
+        )
+        for before, results in found
+        for family in results.figures
+        if family != RIVAL
+    )
+    return Table(f"Less {RIVAL}", (heading, *COMPARED), tuple(rows))
 
 
 def points_of(results: Results) -> dict[str, list[Point]]:

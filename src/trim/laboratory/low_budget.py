@@ -16,7 +16,7 @@ from trim.evaluation.summary import split_name
 from trim.laboratory.cells import NOTHING, difference, number, percent, standing
 from trim.laboratory.curves import draw_curves, save_picture
 from trim.laboratory.page import Page, Table
-from trim.laboratory.trial import Progress, Results, Trial, with_settings
+from trim.laboratory.trial import Progress, Results, Trial, is_rival, with_rival
 from trim.policies.registry import parse_policies
 
 PRICED = ("agg", "seq", "pomdp")
@@ -53,9 +53,10 @@ def study_low_budget(
             f"--limit {limit:g}: a share of the strong model's tokens lies above 0 and up to 1,"
             " as in 0.1"
         )
-    if all(spec.startswith("thr:") for spec in specs):
+    if all(map(is_rival, specs)):
         raise InvalidInput("name a router, as in --policy agg:DIR --policy pomdp:FILE")
-    results = trial.run([densely(spec) for spec in with_threshold(specs)], out / "trial", progress)
+    dense = [densely(spec) for spec in with_rival(specs, THRESHOLDS)]
+    results = trial.run(dense, out / "trial", progress)
     families = list(results.figures)
     pairs = list(combinations(families, 2))
     budgets = [limit * place / BUDGETS for place in range(1, BUDGETS + 1)]
@@ -109,13 +110,6 @@ def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
         if at := [percent(c) for c, found in zip(budgets, stands, strict=True) if found == stand]:
             said.append(f"{words} at c = {', '.join(at)}")
     return " and ".join(said) or f"{a} and {b} level at every budget"
-
-
-def with_threshold(specs: Sequence[str]) -> list[str]:
-    """The policies, and `thr` with `THRESHOLDS` where it is not among them."""
-    if any(spec.startswith("thr:") for spec in specs):
-        return list(specs)
-    return [*specs, with_settings("thr", THRESHOLDS)]
 
 
 def densely(spec: str) -> str:

@@ -19,13 +19,19 @@ from trim.evaluation.evaluate import find_suite
 from trim.evaluation.metrics import Array
 from trim.evaluation.plot import COLOURS, MARKERS
 from trim.files import write_atomically
-from trim.laboratory.cells import difference, number, standing
-from trim.laboratory.curves import COLUMNS, draw_curves, metric_cells, save_picture
+from trim.laboratory.cells import number, standing
+from trim.laboratory.curves import (
+    COMPARED,
+    curves_table,
+    differences_table,
+    draw_curves,
+    save_picture,
+)
 from trim.laboratory.page import Page, Table, folder_for
 from trim.laboratory.picture import new_figure
 from trim.laboratory.roc import area_under_curve
 from trim.laboratory.sample import judged_steps, lowest_scores
-from trim.laboratory.trial import Progress, Results, Trial, with_settings
+from trim.laboratory.trial import RIVAL, Progress, Results, Trial, with_settings
 from trim.policies.learned import LearnedRouter, write_router
 from trim.pomdp.evidence import evidence_of_bank
 from trim.pomdp.fit import fit_evidence
@@ -39,7 +45,6 @@ QUANTILES = (
 )
 """Of the drafts' scores: the thresholds of TRIM-Thr at every level, as dense as its rivals'
 settings wherever noise has moved the scores to."""
-RIVAL = "thr"
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,7 @@ def areas(bank: Bank) -> tuple[float, float]:
 def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Page:
     families = [family for family in levels[0].results.figures if family != RIVAL]
     first = levels[0].results
+    by_sigma = [(f"{level.sigma:g}, ", level.results) for level in levels]
     return Page(
         title=f"Noisy scores: {first.title}",
         verdict=" ".join(verdict_of(level, families) for level in levels),
@@ -174,28 +180,8 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
                     for level in levels
                 ),
             ),
-            Table(
-                "Share c at which part of the gap is closed",
-                ("sigma, policy", *COLUMNS),
-                tuple(
-                    (f"{level.sigma:g}, {family}", *metric_cells(curve))
-                    for level in levels
-                    for family, curve in level.results.summary["curves"].items()
-                ),
-            ),
-            Table(
-                f"Less {RIVAL}",
-                ("sigma, policy", "Δ-IBC", "APGR"),
-                tuple(
-                    (
-                        f"{level.sigma:g}, {family}",
-                        difference(level.results.less("delta_ibc", family, RIVAL)),
-                        difference(level.results.less("apgr", family, RIVAL), 3),
-                    )
-                    for level in levels
-                    for family in families
-                ),
-            ),
+            curves_table(by_sigma, "sigma, policy"),
+            differences_table(by_sigma, "sigma, policy"),
         ),
         pictures=(
             *(
@@ -205,7 +191,7 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
                     out,
                     figure.replace("_", "-"),
                 )
-                for figure, label in (("delta_ibc", "Δ-IBC"), ("apgr", "APGR"))
+                for label, figure in COMPARED.items()
             ),
             *(
                 save_picture(

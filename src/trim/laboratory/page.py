@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from trim.errors import InvalidInput
+from trim.evaluation.report import page_environment
 from trim.files import write_atomically
 from trim.laboratory.picture import Picture
 
@@ -58,14 +57,7 @@ def write_page(page: Page, folder: Path) -> Path:
     Raises:
         InvalidInput: the folder or the file cannot be written.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["inline"] = lambda svg: Markup(svg[svg.index("<svg") :])
+    environment = page_environment(Path(__file__).parent)
     html = environment.get_template("page.html.jinja").render(page=page)
     with folder_for(folder):
         # A name may hold half a character, which UTF-8 cannot.

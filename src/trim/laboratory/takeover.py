@@ -45,7 +45,7 @@ def study_takeover(
             " the problems.",
         ),
         tables=(
-            curves_table(results),
+            curves_table([("", results)]),
             differences_table(results),
             budgets_table(results),
             settings_table("Right at the same threshold", results.right, thresholds, 100),

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from trim.errors import InvalidInput
 from trim.evaluation.evaluate import find_suite
-from trim.laboratory.cells import difference, standing
-from trim.laboratory.curves import COLUMNS, draw_curves, metric_cells, save_picture
-from trim.laboratory.page import Page, Table
-from trim.laboratory.trial import THRESHOLDS, Progress, Results, Trial, with_settings
+from trim.laboratory.cells import standing
+from trim.laboratory.curves import (
+    COMPARED,
+    curves_table,
+    differences_table,
+    draw_curves,
+    save_picture,
+)
+from trim.laboratory.page import Page
+from trim.laboratory.trial import RIVAL, Progress, Results, Trial, is_rival, with_rival
 
 SUITES = ("words", "program", "chain-hard")
-RIVAL = "thr"
-"""Nothing in it was trained, so nothing in it can fail to transfer."""
-
-FIGURES = {"Δ-IBC": "delta_ibc", "APGR": "apgr"}
-"""What a router has to be at least equal in, as it is shown and as `Figures` calls it."""
 
 
 def study_transfer(
@@ -35,15 +36,15 @@ def study_transfer(
     Raises:
         InvalidInput: no router, or as `Trial.run`.
     """
-    if all(spec.startswith(f"{RIVAL}:") for spec in specs):
+    if all(map(is_rival, specs)):
         raise InvalidInput(
             "name routers, as in --policy agg:DIR --policy pomdp:FILE --policy classifier:FILE"
         )
     for trial in trials:
         find_suite(trial.suite)
-    if not any(spec.startswith(f"{RIVAL}:") for spec in specs):
-        specs = [*specs, with_settings(RIVAL, THRESHOLDS)]
+    specs = with_rival(specs)
     found = [trial.run(specs, out / trial.suite, progress_of(trial)) for trial in trials]
+    by_suite = [(f"{results.summary['suite']}, ", results) for results in found]
     return Page(
         title="Transfer to " + ", ".join(trial.suite for trial in trials),
         verdict=overall(found),
@@ -54,24 +55,8 @@ def study_transfer(
             " are meant by these.",
         ),
         tables=(
-            Table(
-                "Share c at which part of the gap is closed",
-                ("suite, policy", *COLUMNS),
-                tuple(
-                    (f"{results.summary['suite']}, {family}", *metric_cells(curve))
-                    for results in found
-                    for family, curve in results.summary["curves"].items()
-                ),
-            ),
-            Table(
-                f"Less {RIVAL}",
-                ("suite, policy", "Δ-IBC", "APGR"),
-                tuple(
-                    (f"{results.summary['suite']}, {family}", *difference_cells(results, family))
-                    for results in found
-                    for family in routers(results)
-                ),
-            ),
+            curves_table(by_suite, "suite, policy"),
+            differences_table(by_suite, "suite, policy"),
         ),
         pictures=tuple(
             save_picture(
@@ -89,11 +74,6 @@ def routers(results: Results) -> list[str]:
     return [family for family in results.figures if family != RIVAL]
 
 
-def difference_cells(results: Results, family: str) -> tuple[str, str]:
-    gain, area = (results.less(figure, family, RIVAL) for figure in FIGURES.values())
-    return difference(gain), difference(area, 3)
-
-
 def stands(results: Results, family: str) -> dict[str, str]:
     """Where the family stands against `RIVAL`, by figure.
 
@@ -101,7 +81,7 @@ def stands(results: Results, family: str) -> dict[str, str]:
     or, where less was measured, `below`.
     """
     found = {}
-    for name, figure in FIGURES.items():
+    for name, figure in COMPARED.items():
         less = results.less(figure, family, RIVAL)
         where = standing(less)
         found[name] = where if where != "level" else "below" if less[0] < 0 else "equal"

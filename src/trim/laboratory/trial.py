@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from trim.embedded import FOLDER, SAMPLING, load_embedded, usual_kind
+from trim.embedded import FOLDER
+from trim.embedded.lineup import EmbeddedLineup
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import Figures
-from trim.evaluation.evaluate import find_suite, policies_for
+from trim.evaluation.evaluate import draw, policies_on
+from trim.evaluation.folder import solve_in
 from trim.evaluation.metrics import Array
 from trim.evaluation.origin import require_same_models
-from trim.evaluation.run import Evaluation
-from trim.evaluation.store import TraceStore
-from trim.evaluation.suites import generate
-from trim.evaluation.summary import group_by_policy, outcomes, resample_families, summarise
+from trim.evaluation.run import evaluation_of
+from trim.evaluation.summary import outcomes, resample_families, summarise
 from trim.files import write_atomically
 from trim.laboratory.cells import percent
 from trim.laboratory.page import folder_for
@@ -37,6 +36,8 @@ THRESHOLDS = (
 too coarse a sweep weakens what the others are measured against."""
 
 ALONE = ("weak", "strong")
+RIVAL = "thr"
+"""What studies compare routers with: nothing in it was trained."""
 
 Progress = Callable[[int], None]
 """Called with the number of finished problems."""
@@ -106,44 +107,33 @@ class Trial:
             InvalidInput: an unknown suite or policy, a policy that was fitted to other
                 models, no problem, or a folder that holds another run or cannot be written.
         """
-        suite = find_suite(self.suite)
-        if self.count < 1:
-            raise InvalidInput(f"-n {self.count}: at least one problem is needed")
-        problems = list(generate(suite, self.count, self.seed))
-        policies = policies_for([*ALONE, *specs], suite, problems)
-        require_same_models(policies, self.models)
-        names = [policy.name for policy in policies]
-        kind = self.scorer or usual_kind(self.models)
-        embedded = load_embedded(self.models, entropy=needs_entropy(policies, kind))
+        problem_set = draw(self.suite, self.count, self.seed)
+        policies = policies_on([*ALONE, *specs], problem_set)
+        lineup = EmbeddedLineup(self.models)
+        require_same_models(policies, lineup)
+        kind = self.scorer or lineup.usual_kind
+        embedded = lineup.load(entropy=needs_entropy(policies, kind))
         scorers = {**embedded.scorers, kind: embedded.scorer_of(kind)}
         if self.sigma:
             scorers[kind] = NoisyScorer(scorers[kind], self.sigma)
         run = {
-            "suite": suite.name,
+            "suite": problem_set.name,
             "n": self.count,
             "seed": self.seed,
-            "policies": names,
             "scorer": scorers[kind].name,
             "version": version("trim"),
         }
-        store = TraceStore(folder, run)
-        try:
-            progress(len(store.finished))
-            evaluation = Evaluation(
-                problems,
-                policies,
-                embedded.weak,
-                embedded.strong,
-                scorers[kind],
-                self.seed,
-                SAMPLING,
-                scorers=scorers,
-            )
-            asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))
-        finally:
-            store.close()
-        solved = group_by_policy(store.read(), [problem.id for problem in problems])
-        summary = summarise(suite.name, self.seed, solved, Prices())
+        evaluation = evaluation_of(
+            embedded,
+            lineup.settings,
+            problem_set.problems,
+            policies,
+            scorers[kind],
+            self.seed,
+            scorers=scorers,
+        )
+        solved = solve_in(folder, run, evaluation, progress)
+        summary = summarise(problem_set.name, self.seed, solved, Prices())
         if not summary["curves"]:
             raise InvalidInput(
                 f"{folder}: the strong model wrote nothing, and there is no curve; try other models"
@@ -157,6 +147,17 @@ class Trial:
             {name: found.correct[0] for name, found in each.items()},
             {name: found.tokens[0] for name, found in each.items()},
         )
+
+
+def with_rival(specs: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> list[str]:
+    """The policies, and `RIVAL` with `thresholds` where it is not among them."""
+    if any(map(is_rival, specs)):
+        return list(specs)
+    return [*specs, with_settings(RIVAL, thresholds)]
+
+
+def is_rival(spec: str) -> bool:
+    return spec.startswith(f"{RIVAL}:")
 
 
 def with_settings(family: str, settings: Sequence[float]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
-from trim.learning.unrolled import unroll
+from trim.learning.unrolled import COPIES, unroll
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -119,13 +119,16 @@ class Forest:
         return np.where(self.free.reshape(shape), regenerate, forced)
 
 
-def plant(trees: Sequence[TreeArrays]) -> Forest:
+def plant(trees: Sequence[TreeArrays], copies: int = COPIES) -> Forest:
     """A forest of all trees in which anything was recorded.
+
+    Args:
+        copies: nodes that taking a tree apart may lead to (`unroll`).
 
     Raises:
         InvalidInput: there is none.
     """
-    pruned = [tree for tree in map(_Pruned, trees) if tree.sound]
+    pruned = [tree for tree in (_Pruned(tree, copies) for tree in trees) if tree.sound]
     if not pruned:
         raise InvalidInput("the bank holds no recorded decision; collect more rollouts")
     sizes = np.array([len(tree.step) for tree in pruned])
@@ -161,7 +164,7 @@ def plant(trees: Sequence[TreeArrays]) -> Forest:
 class _Pruned:
     """A tree whose paths into nothing are marked as unknown, up to its root, and unrolled."""
 
-    def __init__(self, tree: TreeArrays) -> None:
+    def __init__(self, tree: TreeArrays, copies: int) -> None:
         self.step = np.asarray(tree.step)
         self.draft_score, self.draft_tokens = tree.draft_score, tree.draft_tokens
         self.strong_score, self.strong_tokens = tree.strong_score, tree.strong_tokens
@@ -178,14 +181,15 @@ class _Pruned:
             self.regenerate_to[lost[1]] = UNKNOWN
         self.sound = len(self.step) > 0 and not dead[0]
         if self.sound:
-            self._unroll()
+            self._unroll(copies)
 
-    def _unroll(self) -> None:
+    def _unroll(self, copies: int) -> None:
         apart = unroll(
             self.continue_to,
             self.regenerate_to,
             (np.asarray(self.draft_score), np.asarray(self.draft_tokens)),
             (np.asarray(self.strong_score, dtype=np.float64), np.asarray(self.strong_tokens)),
+            copies,
         )
         self.continue_to, self.regenerate_to = apart.continue_to, apart.regenerate_to
         for field in ("step", "draft_score", "draft_tokens", "strong_score", "strong_tokens"):

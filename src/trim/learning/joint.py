@@ -11,7 +11,8 @@ from scipy.optimize import minimize
 from scipy.special import log_expit
 
 from trim.errors import InvalidInput
-from trim.scorers.joint import LEAST, JointWeights
+from trim.odds import FINEST, log_odds_of_all
+from trim.scorers.joint import JointWeights
 
 FEWEST = 20
 """Examples of either outcome below which weights would be a guess."""
@@ -45,10 +46,8 @@ def fit_joint(groups: Sequence[tuple[Signals, bool]], models: Mapping[str, str])
             )
     steps = np.array([signal for signals, _ in groups for signal in signals], dtype=np.float64)
     group = np.repeat(np.arange(len(groups)), [len(signals) for signals, _ in groups])
-    bounded = np.clip(steps[:, 0], LEAST, 1 - LEAST)
-    features = np.stack(
-        [np.ones(len(steps)), np.log(bounded / (1 - bounded)), np.minimum(steps[:, 1], 0)], axis=1
-    )
+    odds = log_odds_of_all(steps[:, 0], FINEST)
+    features = np.stack([np.ones(len(steps)), odds, np.minimum(steps[:, 1], 0)], axis=1)
     scale = np.maximum(np.abs(features).mean(axis=0), 1e-9)
 
     def loss(weights: NDArray[Any]) -> float:

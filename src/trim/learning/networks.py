@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trim.learning.forest import Forest
+from trim.odds import log_odds_of_all
 from trim.policies import agg, seq
 from trim.policies.agg import STEPS_SCALE, TOKENS_SCALE, features_of_all
 from trim.policies.learned import Weights
-from trim.policies.odds import log_odds_of_all
 
 Table = NDArray[np.float32]
 

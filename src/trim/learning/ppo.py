@@ -8,6 +8,7 @@ of each action need not be estimated from episodes: one backward pass gives it e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,7 +24,7 @@ from trim.learning.environment import Replay
 from trim.learning.forest import Booleans, Floats, Forest
 from trim.learning.networks import AggNetwork, SeqNetwork, Table
 from trim.policies.agg import PAPER, SCRIPTS
-from trim.policies.learned import PriceRange, Weights
+from trim.policies.learned import LearnedRouter, PriceRange, Weights
 
 LEAST_PROBLEMS = 20
 """Fewer cannot be split into problems to learn from and problems to choose by."""
@@ -99,11 +100,20 @@ class Arguments:
     seed: int = 0
 
 
+USUAL = {
+    "agg": Arguments("agg"),
+    # A transformer reads whole traces: fewer problems a round, and fewer checkpoints.
+    "seq": Arguments("seq", problems=30, checks=10),
+}
+"""Settings by family."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained network.
 
     Attributes:
+        family: `agg` or `seq`.
         features: names of its inputs.
         odds: whether it reads scores as log-odds.
         range: prices it was trained for.
@@ -114,6 +124,7 @@ class Trained:
         iterations: rounds that were run.
     """
 
+    family: str
     features: tuple[str, ...]
     odds: bool
     range: PriceRange
@@ -122,6 +133,24 @@ class Trained:
     curve: Curve
     gain: float
     iterations: int
+
+    def router(self, scorer: str, models: Mapping[str, str]) -> LearnedRouter:
+        """What is kept of it.
+
+        Args:
+            scorer: the kind of score that it was trained on (`trim.scorers.choice.KINDS`).
+            models: sha256 of each model file by role, as the bank has them.
+        """
+        return LearnedRouter(
+            self.family,
+            self.features,
+            self.odds,
+            self.range,
+            self.prices,
+            self.tensors,
+            scorer,
+            models,
+        )
 
 
 @dataclass(frozen=True)
@@ -212,6 +241,7 @@ def train(forest: Forest, arguments: Arguments) -> Trained:
     chosen = decisions(choosing, actor, prices, np.array(sweep))
     curve = exact.measure(choosing, list(chosen.T))
     return Trained(
+        arguments.family,
         actor.features,
         actor.odds,
         prices,

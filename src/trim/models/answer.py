@@ -16,6 +16,7 @@ from trim.trace import Usage
 STOPPED = ("stop", "eos", "eos_token", "stop_sequence", "end_turn")
 """Reasons that say that a model or a stop string ended the text."""
 LLAMA_CPP_ENDINGS = {"word": Ending.STEP, "eos": Ending.SOLUTION, "limit": Ending.LENGTH}
+"""By the `stop_type` of llama.cpp's verbose record."""
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,7 @@ class AnthropicModel:
 
     async def _post(self, body: Mapping[str, Any]) -> Answer:
         whole = {"model": self.model, **body, **self.extra_body}
-        sent = {name: value for name, value in whole.items() if value is not None}
-        return await self.server.ask("/messages", sent, read_message)
+        return await self.server.ask("/messages", whole, read_message)
 
 
 def read_message(raw: Mapping[str, Any]) -> Answer:

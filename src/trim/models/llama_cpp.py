@@ -6,30 +6,57 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trim.engines.llama_cpp import LlamaCppEngine
+from trim.models.answer import LLAMA_CPP_ENDINGS, Answer, read_answer
+from trim.models.chat_template import ChatTemplate
 from trim.models.confidence import LIKELIEST, confidence_in
+from trim.models.continuation import Continuation
+from trim.models.dialect import ThinkingOff
 from trim.models.model import Completion, Ending, Prefix, Sampling
-from trim.steps import SEPARATOR, join_steps
-
-ENDINGS = {"word": Ending.STEP, "eos": Ending.SOLUTION, "limit": Ending.LENGTH}
+from trim.steps import SEPARATOR
 
 
 class LlamaCppModel:
-    """Continues the plain text of question and steps (no chat template).
+    """Continues question and steps: as plain text, or behind a chat template.
 
     Args:
         entropy: fill in `first_entropy` of each step as well as its `log_probability` (see
             `Confidence`). The text is the same; with the shipped models a step takes about
             twice as long, for the engine then sorts its vocabulary at every token.
+        template: renders the question; None where the model reads plain text.
+        system: the system message, for a model with a template.
+        thinking_off: how a model that thinks is told not to: `template` or `no_think`.
+        adds_begin: whether the engine puts the token that begins a text before a text of its
+            own accord (`trim.engines.gguf`).
     """
 
-    def __init__(self, engine: LlamaCppEngine, name: str, entropy: bool = False) -> None:
+    continuation = Continuation.COMPLETIONS
+    modes = (Continuation.COMPLETIONS,)
+
+    def __init__(
+        self,
+        engine: LlamaCppEngine,
+        name: str,
+        entropy: bool = False,
+        template: ChatTemplate | None = None,
+        system: str | None = None,
+        thinking_off: ThinkingOff | None = None,
+        adds_begin: bool = False,
+    ) -> None:
         self.engine = engine
         self.name = name
         self.entropy = entropy
+        self.template = template
+        self.system = system
+        self.thinking_off = thinking_off
+        self.adds_begin = adds_begin
+
+    def with_mode(self, continuation: Continuation) -> LlamaCppModel:
+        """The same model: it has one mode."""
+        return self
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         answer = await self.engine.complete(
-            join_steps(prefix.question, prefix.steps),
+            self.rendered(prefix.question) + "".join(step + SEPARATOR for step in prefix.steps),
             n_predict=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -40,7 +67,7 @@ class LlamaCppModel:
             verbose=True,  # only the verbose record tells a stop string from an end token
             logprobs=LIKELIEST if self.entropy else 1,
         )
-        ending = ENDINGS[answer.raw["__verbose"]["stop_type"]]
+        ending = LLAMA_CPP_ENDINGS[answer.raw["__verbose"]["stop_type"]]
         confidence = confidence_in(written_tokens(answer.raw), ending)
         return Completion(
             text=answer.text,
@@ -52,6 +79,45 @@ class LlamaCppModel:
             log_probability=confidence.log_probability,
             first_entropy=confidence.first_entropy if self.entropy else None,
         )
+
+    async def prefill(self, prefix: Prefix) -> Completion:
+        """Read a prefix, so that it is in the engine's cache; one token is written."""
+        said = "".join(step + SEPARATOR for step in prefix.steps)
+        spent = (await self._complete(self.rendered(prefix.question) + said, 1, 0)).usage
+        counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
+        return Completion("", Ending.LENGTH, *counts)
+
+    async def go_on(self, question: str, said: str, tokens: int) -> Answer:
+        """Continue any text, greedily."""
+        return await self._complete(self.rendered(question) + said, tokens, 0)
+
+    async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Answer:
+        """Answer to a single message, greedily."""
+        return await self._complete(self.rendered(request), tokens, likeliest)
+
+    async def read_on(self, text: str, likeliest: int) -> Answer:
+        """The next token after a plain text, without any template, and its rivals."""
+        return await self._complete(text, 1, likeliest)
+
+    def rendered(self, question: str) -> str:
+        """What the model reads before the steps."""
+        if self.template is None:
+            return question + SEPARATOR
+        settings: dict[str, Any] = {}
+        if self.thinking_off is ThinkingOff.TEMPLATE:
+            settings["enable_thinking"] = False
+        if self.thinking_off is ThinkingOff.NO_THINK:
+            question += " /no_think"
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        messages.append({"role": "user", "content": question})
+        text = self.template.render(messages, **settings)
+        return text.removeprefix(self.template.begin) if self.adds_begin else text
+
+    async def _complete(self, prompt: str, tokens: int, likeliest: int) -> Answer:
+        answer = await self.engine.complete(
+            prompt, n_predict=tokens, temperature=0.0, verbose=True, logprobs=max(likeliest, 1)
+        )
+        return read_answer(answer.raw)
 
 
 def written_tokens(raw: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -87,6 +87,11 @@ class OpenAIModel:
         lacking = {Continuation.COMPLETIONS} if plain else set()
         return tuple(mode for mode in self.dialect.modes if mode not in lacking)
 
+    @property
+    def adds_begin(self) -> bool:
+        """Whether the server puts the token that begins a text before a plain text."""
+        return self.dialect.adds_begin or self.dialect.name == "vllm"
+
     def with_mode(self, continuation: Continuation) -> OpenAIModel:
         """The same model in another mode."""
         return OpenAIModel(
@@ -176,15 +181,14 @@ class OpenAIModel:
     async def _ask(self, body: Mapping[str, Any]) -> Answer:
         path = "/completions" if "prompt" in body else "/chat/completions"
         whole = {"model": self.model, **self.dialect.fields, **body, **self.extra_body}
-        sent = {name: value for name, value in whole.items() if value is not None}
         try:
-            return await self.server.ask(path, sent, read_answer)
+            return await self.server.ask(path, whole, read_answer)
         except ContextExceeded as error:
             limit = self.dialect.limit
-            if not error.room or error.room <= 0 or error.room >= sent.get(limit, 0):
+            if not error.room or error.room <= 0 or error.room >= (whole.get(limit) or 0):
                 raise
             # The prompt fits; some servers refuse unless the longest answer would fit as well.
-            return await self.server.ask(path, {**sent, limit: error.room}, read_answer)
+            return await self.server.ask(path, {**whole, limit: error.room}, read_answer)
 
     async def _prompt(self, prefix: Prefix, said: str) -> dict[str, Any]:
         """The fields that hold what is to be continued: tokens where they are known."""

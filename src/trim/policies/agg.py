@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trim.odds import log_odds, log_odds_of_all
 from trim.policies.fitted import FittedPolicy
-from trim.policies.learned import Weights, read_router
-from trim.policies.odds import log_odds, log_odds_of_all
+from trim.policies.learned import LearnedRouter, Weights, read_router
 from trim.policies.policy import Action, Observation
+from trim.policies.priced import Priced
 
 PAPER = ("score", "lowest", "tokens", "step")
 """r_t, min r_1..r_{t-1}, c_t / 300, t / 30: the default."""
@@ -127,24 +128,36 @@ def read_agg(folder: Path, prices: Sequence[float] = ()) -> list[Aggregated]:
     Raises:
         InvalidInput: as `read_router`, or a price outside the range of the training.
     """
+    return priced_agg(folder).policies(prices)
+
+
+def priced_agg(folder: Path) -> Priced[Aggregated]:
+    """The policies of a folder that `trim train` has written. Raises as `read_router`."""
     router = read_router(folder, "agg", (PAPER, SCRIPTS), SHAPES)
+    return Priced(
+        router.range.lowest,
+        router.range.highest,
+        router.prices,
+        lambda price: aggregated(router, price),
+    )
+
+
+def aggregated(router: LearnedRouter, price: float) -> Aggregated:
+    """Raises InvalidInput where the price is outside the range of the training."""
     tensors = router.tensors
     first = tensors["hidden1.weight"]
-    return [
-        Aggregated(
-            price,
-            router.features,
-            router.odds,
+    return Aggregated(
+        price,
+        router.features,
+        router.odds,
+        (
             (
-                (
-                    np.ascontiguousarray(first[:, :-1]),
-                    tensors["hidden1.bias"] + first[:, -1] * np.float32(router.range.place(price)),
-                ),
-                (tensors["hidden2.weight"], tensors["hidden2.bias"]),
-                (tensors["output.weight"], float(tensors["output.bias"][0])),
+                np.ascontiguousarray(first[:, :-1]),
+                tensors["hidden1.bias"] + first[:, -1] * np.float32(router.range.place(price)),
             ),
-            router.scorer,
-            models=router.models,
-        )
-        for price in prices or router.prices
-    ]
+            (tensors["hidden2.weight"], tensors["hidden2.bias"]),
+            (tensors["output.weight"], float(tensors["output.bias"][0])),
+        ),
+        router.scorer,
+        models=router.models,
+    )

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
+from trim.odds import logistic
 from trim.policies.files import numbers, read_models, read_record, wrong_content
 from trim.policies.fitted import FittedPolicy
 from trim.policies.policy import Action, Observation
@@ -48,10 +49,6 @@ class TermModel:
         ]
         norm = math.sqrt(math.fsum(weight * weight for weight, _ in weights)) or 1.0
         return logistic(self.intercept + math.fsum(weight * c for weight, c in weights) / norm)
-
-
-def logistic(logit: float) -> float:
-    return 1 / (1 + math.exp(-max(-700.0, min(logit, 700.0))))
 
 
 def terms_of(question: str) -> Iterator[str]:

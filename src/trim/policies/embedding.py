@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trim.policies.classifier import Classifier, logistic, read_thresholds
+from trim.odds import logistic
+from trim.policies.classifier import Classifier, read_thresholds
 from trim.policies.files import numbers, read_models, read_record, wrong_content
 
 Encode = Callable[[Sequence[str]], list[tuple[float, ...]]]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
+from trim.files import read_object
 
 
 def read_record(path: Path, family: str) -> dict[str, Any]:
@@ -18,14 +18,12 @@ def read_record(path: Path, family: str) -> dict[str, Any]:
         InvalidInput: unreadable, no JSON object, or of another family.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_object(path)
     except OSError as error:
-        raise InvalidInput(
-            f"{family}: cannot read the file {str(path)!r} ({error.strerror})"
-        ) from error
+        raise unreadable(path, family, error) from error
     except ValueError as error:
         raise wrong_content(path, family) from error
-    if not isinstance(record, dict) or record.get("policy") != family:
+    if record.get("policy") != family:
         raise wrong_content(path, family)
     return record
 
@@ -40,6 +38,10 @@ def read_models(path: Path, family: str, record: Mapping[str, Any]) -> dict[str,
     if not isinstance(models, dict) or not all(isinstance(name, str) for name in models.values()):
         raise wrong_content(path, family)
     return models
+
+
+def unreadable(path: Path, family: str, error: OSError) -> InvalidInput:
+    return InvalidInput(f"{family}: cannot read the file {str(path)!r} ({error.strerror})")
 
 
 def wrong_content(path: Path, family: str) -> InvalidInput:

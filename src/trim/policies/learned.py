@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from trim.errors import InvalidInput
-from trim.files import write_atomically
-from trim.policies.files import numbers, read_record
+from trim.files import write_atomically, writing
+from trim.policies.files import numbers, read_record, unreadable
 from trim.scorers.choice import KINDS
 
 VERSION = 1
@@ -105,12 +105,10 @@ def write_router(folder: Path, router: LearnedRouter) -> None:
         "models": dict(router.models),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / f"{router.family}.safetensors", content)
         write_atomically(folder / f"{router.family}.json", json.dumps(record, indent=2) + "\n")
-    except OSError as error:
-        raise InvalidInput(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def read_router(
@@ -166,9 +164,7 @@ def read_tensors(path: Path, family: str, digest: str) -> dict[str, Weights]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(
-            f"{family}: cannot read the file {str(path)!r} ({error.strerror})"
-        ) from error
+        raise unreadable(path, family, error) from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise damaged(path, family)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from trim.errors import InvalidInput
 from trim.policies.fitted import FittedPolicy
 from trim.policies.policy import Action, Observation
+from trim.policies.priced import Priced
 from trim.pomdp.belief import DOUBT, Belief, Filter
 from trim.pomdp.model import read_model
 from trim.pomdp.plan import make_plan
@@ -60,6 +61,15 @@ def read_pomdp(path: Path, prices: Sequence[float] = ()) -> list[Pomdp]:
     """A policy for each price lambda, by default for a sweep that spans the curve.
 
     Raises:
+        InvalidInput: as `priced_pomdp`.
+    """
+    return priced_pomdp(path).policies(prices)
+
+
+def priced_pomdp(path: Path) -> Priced[Pomdp]:
+    """The policies of a file that `trim fit` has written.
+
+    Raises:
         InvalidInput: unreadable, not a fitted model, or of an unknown kind of score.
     """
     model = read_model(path)
@@ -68,7 +78,10 @@ def read_pomdp(path: Path, prices: Sequence[float] = ()) -> list[Pomdp]:
         raise InvalidInput(f"{path}: fitted to scores {kind!r}; known: {', '.join(KINDS)}")
     beliefs = model.filter()
     models = {role: name for role, name in model.of.items() if role != "kind"}
-    return [
-        Pomdp(make_plan(model.problem(price)), beliefs, kind, models=models)
-        for price in prices or model.prices()
-    ]
+    prices = model.prices()
+    return Priced(
+        min(prices),
+        max(prices),
+        prices,
+        lambda price: Pomdp(make_plan(model.problem(price)), beliefs, kind, models=models),
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.policies.files import numbers, read_record, wrong_content
+from trim.policies.files import numbers, read_record, unreadable, wrong_content
 from trim.policies.policy import Action, Observation, Policy
 from trim.scorers.choice import KINDS
 
@@ -127,9 +127,7 @@ def fingerprint(family: str, fitted: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise InvalidInput(
-            f"{family}: cannot read the file {str(path)!r} ({error.strerror})"
-        ) from error
+        raise unreadable(path, family, error) from error
 
 
 def fitted_to(family: str, fitted: Path) -> tuple[str | None, dict[str, str]]:

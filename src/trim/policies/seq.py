@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from trim.odds import log_odds_of_all
 from trim.policies.agg import STEPS_SCALE, TOKENS_SCALE
 from trim.policies.fitted import FittedPolicy
-from trim.policies.learned import Weights, read_router
-from trim.policies.odds import log_odds_of_all
+from trim.policies.learned import LearnedRouter, Weights, read_router
 from trim.policies.policy import Action, Observation
+from trim.policies.priced import Priced
 
 FEATURES = ("score", "tokens", "step")
 """r_i, c_i / 300 and i / 30 of each step i = 1..t."""
@@ -94,17 +95,29 @@ def read_seq(folder: Path, prices: Sequence[float] = ()) -> list[Sequential]:
     Raises:
         InvalidInput: as `read_router`, or a price outside the range of the training.
     """
+    return priced_seq(folder).policies(prices)
+
+
+def priced_seq(folder: Path) -> Priced[Sequential]:
+    """The policies of a folder that `trim train` has written. Raises as `read_router`."""
     router = read_router(folder, "seq", (FEATURES,), SHAPES)
-    return [
-        Sequential(
-            price,
-            router.odds,
-            prepared(router.tensors, router.range.place(price)),
-            router.scorer,
-            models=router.models,
-        )
-        for price in prices or router.prices
-    ]
+    return Priced(
+        router.range.lowest,
+        router.range.highest,
+        router.prices,
+        lambda price: sequential(router, price),
+    )
+
+
+def sequential(router: LearnedRouter, price: float) -> Sequential:
+    """Raises InvalidInput where the price is outside the range of the training."""
+    return Sequential(
+        price,
+        router.odds,
+        prepared(router.tensors, router.range.place(price)),
+        router.scorer,
+        models=router.models,
+    )
 
 
 def prepared(tensors: Mapping[str, Weights], place: float) -> dict[str, Weights]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trim.errors import InvalidInput
-from trim.files import write_atomically
+from trim.files import write_atomically, writing
 from trim.policies.files import read_record, wrong_content
 from trim.pomdp.belief import Belief, Filter
 from trim.pomdp.observations import Observations
@@ -78,10 +78,8 @@ def write_model(path: Path, model: PomdpModel) -> None:
         "newest": rounded(observations.newest),
         "edges": observations.newest_edges.tolist(),
     }
-    try:
+    with writing(path):
         write_atomically(path, json.dumps(record) + "\n")
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def rounded(table: Floats) -> Any:

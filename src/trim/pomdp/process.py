@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
+from trim.steps import MAX_STEPS
 
 Floats = NDArray[np.float64]
 
-STEPS = 30
-"""Steps that a solution may have (arXiv 2601.10245)."""
+STEPS = MAX_STEPS
+"""The horizon."""
 
 STATES = ("S0", "S1", "S2")
 

@@ -32,7 +32,7 @@ def choose_scorer(
     return kinds[policy.scorer]
 
 
-def needs_entropy(policies: Iterable[Policy], default: str) -> bool:
+def needs_entropy(policies: Iterable[Policy], default: str | None) -> bool:
     """Whether any of the policies, run with the kind `default`, is scored by first entropies."""
     return any(
         policy.needs_scores and (policy.scorer or default) == "entropy" for policy in policies

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trim.models.model import Completion, Prefix
+from trim.scorers.each import score_each
 from trim.scorers.scorer import Scores
 from trim.steps import join_steps
 
@@ -39,26 +40,25 @@ class GradeScorer:
         self.engine = engine
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        values, prompt_tokens, cached_tokens, tokens, seconds = [], 0, 0, 0, 0.0
-        for end in range(len(trace.steps) - len(written) + 1, len(trace.steps) + 1):
-            answer = await self.engine.complete(
-                join_steps(trace.question, trace.steps[:end]) + GRADING_PROMPT,
-                n_predict=1,
-                grammar=ONE_DIGIT,
-                logprobs=10,
-                post_sampling_probs=True,
-                temperature=1.0,
-                top_p=1.0,
-                top_k=0,
-                min_p=0.0,
-                seed=0,
-            )
-            values.append(grade_of(answer.text, listed_tokens(answer.raw)) / BEST_GRADE)
-            prompt_tokens += answer.prompt_tokens
-            cached_tokens += answer.cached_tokens
-            tokens += answer.tokens
-            seconds += answer.seconds
-        return Scores(tuple(values), prompt_tokens, cached_tokens, tokens, seconds)
+        return await score_each(trace, written, self._score_newest)
+
+    async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
+        answer = await self.engine.complete(
+            join_steps(trace.question, trace.steps) + GRADING_PROMPT,
+            n_predict=1,
+            grammar=ONE_DIGIT,
+            logprobs=10,
+            post_sampling_probs=True,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            min_p=0.0,
+            seed=0,
+        )
+        value = grade_of(answer.text, listed_tokens(answer.raw)) / BEST_GRADE
+        return Scores(
+            (value,), answer.prompt_tokens, answer.cached_tokens, answer.tokens, answer.seconds
+        )
 
 
 def listed_tokens(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:

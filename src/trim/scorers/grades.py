@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from trim.models.answer import Answer
 from trim.models.model import Completion, Prefix
 from trim.scorers.checked import checked
+from trim.scorers.each import score_each
 from trim.scorers.grade import BEST_GRADE, GradeScorer, grade_of
 from trim.scorers.scorer import Scores
-from trim.trace import Usage
+from trim.steps import SEPARATOR
 
 REQUEST = (
     "Problem:\n\n{question}\n\nSolution so far:\n\n{steps}\n\nGrade the last step from 0 (wrong"
@@ -52,21 +54,15 @@ class HttpGradeScorer:
         Raises:
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
+        scores = await score_each(trace, written, self._score_newest)
+        return replace(scores, values=checked(scores.values))
+
+    async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         started = time.perf_counter()
-        values, spent = [], Usage()
-        for end in range(len(trace.steps) - len(written) + 1, len(trace.steps) + 1):
-            steps = "\n\n".join(trace.steps[:end])
-            request = REQUEST.format(question=trace.question, steps=steps)
-            answer = await self.model.reply(request, TOKENS, self.likeliest)
-            values.append(grade_in(answer) / BEST_GRADE)
-            spent += answer.usage
-        return Scores(
-            checked(values),
-            prompt_tokens=spent.prompt_tokens,
-            cached_tokens=spent.cached_tokens,
-            tokens=spent.tokens,
-            seconds=time.perf_counter() - started,
-        )
+        request = REQUEST.format(question=trace.question, steps=SEPARATOR.join(trace.steps))
+        answer = await self.model.reply(request, TOKENS, self.likeliest)
+        seconds = time.perf_counter() - started
+        return Scores.of([grade_in(answer) / BEST_GRADE], answer.usage, seconds)
 
 
 def grade_in(answer: Answer) -> float:

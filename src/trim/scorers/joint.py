@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trim.errors import InvalidInput
-from trim.files import write_atomically
+from trim.files import read_object, write_atomically, writing
 from trim.models.model import Completion, Prefix
+from trim.odds import FINEST, log_odds, logistic
 from trim.scorers.confidence import told
 from trim.scorers.scorer import Scorer, Scores
 
 NAME = "joint.json"
 """Of the weights' file in a folder of models."""
 VERSION = 1
-LEAST = 1e-6
-"""Scores this close to 0 or 1 are certain enough: their log-odds are those of this one."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,11 @@ class JointWeights:
             score: the reward model's, in [0, 1].
             log_probability: mean over the step's tokens, in nats; above 0 counts as 0.
         """
-        bounded = min(max(score, LEAST), 1 - LEAST)
-        value = (
+        return logistic(
             self.intercept
-            + self.prm * math.log(bounded / (1 - bounded))
+            + self.prm * log_odds(score, FINEST)
             + self.log_probability * min(log_probability, 0.0)
         )
-        return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
 
 
 class JointScorer:
@@ -87,10 +84,8 @@ def write_weights(path: Path, weights: JointWeights) -> None:
         "log_probability": weights.log_probability,
         "models": dict(weights.models),
     }
-    try:
+    with writing(path):
         write_atomically(path, json.dumps(record, indent=2) + "\n")
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def read_weights(path: Path) -> JointWeights:
@@ -100,7 +95,7 @@ def read_weights(path: Path) -> JointWeights:
         InvalidInput: unreadable, of another version, or no such weights.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_object(path)
     except OSError as error:
         raise InvalidInput(
             f"{path}: no readable weights of a joint score ({error.strerror}); fit them with"
@@ -108,7 +103,7 @@ def read_weights(path: Path) -> JointWeights:
         ) from error
     except ValueError as error:
         raise damaged(path) from error
-    if not isinstance(record, dict) or record.get("scorer") != "joint":
+    if record.get("scorer") != "joint":
         raise damaged(path)
     if record.get("version") != VERSION:
         raise InvalidInput(

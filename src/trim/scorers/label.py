@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.models.model import Completion, Prefix
+from trim.odds import logistic
+from trim.scorers.each import score_each
 from trim.scorers.scorer import Scores
 from trim.steps import join_steps
 
@@ -26,21 +28,17 @@ class LabelScorer:
         self.name = name
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        values, prompt_tokens, cached_tokens, tokens, seconds = [], 0, 0, 0, 0.0
-        for end in range(len(trace.steps) - len(written) + 1, len(trace.steps) + 1):
-            answer = await self.engine.complete(
-                join_steps(trace.question, trace.steps[:end]),
-                n_predict=1,
-                temperature=0.0,
-                logprobs=8,
-            )
-            top = answer.raw["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-            values.append(label_probability({entry["token"]: entry["logprob"] for entry in top}))
-            prompt_tokens += answer.prompt_tokens
-            cached_tokens += answer.cached_tokens
-            tokens += answer.tokens
-            seconds += answer.seconds
-        return Scores(tuple(values), prompt_tokens, cached_tokens, tokens, seconds)
+        return await score_each(trace, written, self._score_newest)
+
+    async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
+        answer = await self.engine.complete(
+            join_steps(trace.question, trace.steps), n_predict=1, temperature=0.0, logprobs=8
+        )
+        top = answer.raw["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        value = label_probability({entry["token"]: entry["logprob"] for entry in top})
+        return Scores(
+            (value,), answer.prompt_tokens, answer.cached_tokens, answer.tokens, answer.seconds
+        )
 
 
 def label_probability(log_probabilities: dict[str, float]) -> float:
@@ -49,4 +47,4 @@ def label_probability(log_probabilities: dict[str, float]) -> float:
     wrong = log_probabilities.get(WRONG, -math.inf)
     if right == wrong == -math.inf:
         return 0.5
-    return 1 / (1 + math.exp(min(wrong - right, 700.0)))
+    return logistic(right - wrong)

@@ -1,24 +1,38 @@
-"""A label model on a server: each step is graded by one token, "+" right or "-" wrong."""
+"""A label model on a server or with a chat template: one token grades a step, "+" or "-"."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from trim.errors import Refused
 from trim.models.answer import Answer
 from trim.models.chat_template import ChatTemplate
 from trim.models.model import Completion, Prefix
-from trim.models.openai import OpenAIModel
 from trim.scorers.checked import checked
+from trim.scorers.each import score_each
 from trim.scorers.label import RIGHT, WRONG
 from trim.scorers.scorer import Scores
 from trim.steps import join_steps
-from trim.trace import Usage
 
 LIKELIEST = 20
 """Tokens that the two labels are looked for among; most servers tell no more."""
+
+
+class Reading(Protocol):
+    """A model that tells what may come next after a text."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def adds_begin(self) -> bool:
+        """Whether the token that begins a text is put before it without being asked for."""
+        ...
+
+    async def read_on(self, text: str, likeliest: int) -> Answer: ...
 
 
 class HttpLabelScorer:
@@ -30,14 +44,14 @@ class HttpLabelScorer:
     scorer.
 
     Args:
-        model: how the label model is reached; only its `/completions` is used.
+        model: the label model; of a server only its `/completions` is used.
     """
 
     reads_confidence = False
 
     def __init__(
         self,
-        model: OpenAIModel,
+        model: Reading,
         template: ChatTemplate | None = None,
         right: str = RIGHT,
         wrong: str = WRONG,
@@ -55,20 +69,8 @@ class HttpLabelScorer:
             Refused: neither label is among the likeliest tokens, so it is no such model.
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
-        started = time.perf_counter()
-        values, spent = [], Usage()
-        for end in range(len(trace.steps) - len(written) + 1, len(trace.steps) + 1):
-            text = self.rendered(trace.question, trace.steps[:end])
-            answer = await self.model.read_on(text, LIKELIEST)
-            values.append(self._share(answer))
-            spent += answer.usage
-        return Scores(
-            checked(values),
-            prompt_tokens=spent.prompt_tokens,
-            cached_tokens=spent.cached_tokens,
-            tokens=spent.tokens,
-            seconds=time.perf_counter() - started,
-        )
+        scores = await score_each(trace, written, self._score_newest)
+        return replace(scores, values=checked(scores.values))
 
     def rendered(self, question: str, steps: Sequence[str]) -> str:
         """The text whose next token is the label of the newest step."""
@@ -82,9 +84,14 @@ class HttpLabelScorer:
                 {"role": "assistant", "content": self.right},
             ]
         text = self.template.render(messages[:-1])
-        if self.model.dialect.adds_begin or self.model.dialect.name == "vllm":
-            return text.removeprefix(self.template.begin)
-        return text
+        return text.removeprefix(self.template.begin) if self.model.adds_begin else text
+
+    async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
+        started = time.perf_counter()
+        text = self.rendered(trace.question, trace.steps)
+        answer = await self.model.read_on(text, LIKELIEST)
+        seconds = time.perf_counter() - started
+        return Scores.of([self._share(answer)], answer.usage, seconds)
 
     def _share(self, answer: Answer) -> float:
         likeliest = answer.tokens[0].likeliest if answer.tokens else ()

@@ -9,12 +9,11 @@ from statistics import NormalDist
 
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Prefix
+from trim.odds import FINEST, log_odds, logistic
 from trim.scorers.scorer import Scorer, Scores
 from trim.seeds import derive_seed
 from trim.steps import join_steps
 
-LEAST = 1e-6
-"""Scores closer to 0 or 1 count as this far away, so that they have log-odds."""
 STANDARD = NormalDist()
 
 
@@ -60,11 +59,9 @@ def noisy(score: float, trace: Prefix, sigma: float) -> float:
     """The score in [0, 1] of the newest step of `trace`, with noise in its log-odds."""
     if sigma == 0:
         return score
-    bounded = min(max(score, LEAST), 1 - LEAST)
     # The half keeps 0 out, which has no quantile.
     quantile = (derive_seed("noise", join_steps(trace.question, trace.steps)) + 0.5) / 2**31
-    odds = math.log(bounded / (1 - bounded)) + sigma * STANDARD.inv_cdf(quantile)
-    return 1 / (1 + math.exp(max(-700.0, min(-odds, 700.0))))
+    return logistic(log_odds(score, FINEST) + sigma * STANDARD.inv_cdf(quantile))
 
 
 def check_sigma(sigma: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from typing import Any
 
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
+from trim.models.answer import usage_of
 from trim.models.chat_template import ChatTemplate
 from trim.models.model import Completion, Prefix
+from trim.odds import logistic
 from trim.scorers.checked import checked
 from trim.scorers.scorer import Scores
 from trim.trace import Usage
@@ -106,14 +107,8 @@ class PoolingScorer:
                 )
             unread = max(unread + 1, self._estimate(trace))
         values = checked([self._value(row) for row in pooled.rows])
-        return Scores(
-            values[-len(written) :],
-            prompt_tokens=spent.prompt_tokens,
-            cached_tokens=spent.cached_tokens,
-            tokens=spent.tokens,
-            seconds=time.perf_counter() - started,
-            unread_steps=unread,
-        )
+        seconds = time.perf_counter() - started
+        return Scores.of(values[-len(written) :], spent, seconds, unread)
 
     def rendered(self, question: str, steps: Sequence[str]) -> str:
         """The text that the reward model reads: every step is followed by the tag.
@@ -141,8 +136,7 @@ class PoolingScorer:
         return len(trace.steps) - 1
 
     async def _ask(self, text: str, steps: int) -> Pooled:
-        whole = {"model": self.model, "input": text, **self.extra_body}
-        sent = {name: value for name, value in whole.items() if value is not None}
+        body = {"model": self.model, "input": text, **self.extra_body}
 
         def read(raw: Any) -> Pooled:
             pooled = read_pooled(raw)
@@ -154,14 +148,14 @@ class PoolingScorer:
             checked([self._value(row) for row in pooled.rows])
             return pooled
 
-        return await self.server.ask("//pooling", sent, read)
+        return await self.server.ask("//pooling", body, read)
 
     def _value(self, row: Sequence[float]) -> float:
         """The probability of the last class, that the step is right."""
         if not self.logits:
             return row[-1]
         odds = row[-1] - row[0] if len(row) == 2 else row[-1]
-        return 1 / (1 + math.exp(-max(-700.0, min(odds, 700.0)))) if odds == odds else odds
+        return logistic(odds)
 
 
 def read_pooled(raw: Mapping[str, Any]) -> Pooled:
@@ -180,6 +174,4 @@ def read_pooled(raw: Mapping[str, Any]) -> Pooled:
     listed = tuple(tuple(row) if isinstance(row, list) else (row,) for row in rows)
     if not all(listed):
         raise ValueError("a row is empty")
-    usage = raw.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    return Pooled(listed, Usage(usage["prompt_tokens"], details.get("cached_tokens") or 0))
+    return Pooled(listed, usage_of(raw.get("usage") or {}))

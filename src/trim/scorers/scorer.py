@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trim.models.model import Completion, Prefix
+from trim.trace import Usage
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class Scores:
     tokens: int = 0
     seconds: float = 0.0
     unread_steps: int = 0
+
+    @staticmethod
+    def of(values: Sequence[float], usage: Usage, seconds: float, unread_steps: int = 0) -> Scores:
+        return Scores(
+            tuple(values),
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.tokens,
+            seconds,
+            unread_steps,
+        )
 
 
 class Scorer(Protocol):

@@ -1,0 +1,140 @@
+"""`trim eval`: problems solved with several policies, and the report about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.lineup import choose_lineup
+from trim.commands.options import (
+    configuration_argument,
+    exact_option,
+    limit_option,
+    models_option,
+    other_models_option,
+    out_option,
+    prices_option,
+    scorer_option,
+    seed_option,
+    set_option,
+)
+from trim.commands.progress import progress_bar
+from trim.evaluation.benchmarks.selection import Selection
+from trim.evaluation.evaluate import UNGRADED, evaluate
+from trim.evaluation.problem_set import ProblemSet
+from trim.lineup import Lineup
+from trim.prices import read_prices
+from trim.terminal import comparisons_table, curves_table, points_table, show_warnings
+
+DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
+
+
+@click.command("eval")
+@click.argument("suite")
+@configuration_argument
+@click.option(
+    "-n",
+    "count",
+    type=int,
+    show_default="500; of a benchmark or file all",
+    help="How many problems.",
+)
+@click.option(
+    "--policy",
+    "specs",
+    multiple=True,
+    show_default="weak, strong and the configuration's; without one a sweep of thr",
+    help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
+)
+@selection_options
+@scorer_option
+@exact_option
+@limit_option
+@other_models_option
+@seed_option
+@out_option
+@prices_option
+@models_option
+@set_option
+def evaluate_command(
+    suite: str,
+    configuration: Path | None,
+    count: int | None,
+    selection: Selection,
+    specs: tuple[str, ...],
+    scorer: str | None,
+    exact: bool,
+    max_strong_tokens: int | None,
+    other_models: bool,
+    seed: int,
+    out: Path,
+    prices_file: Path | None,
+    models: Path,
+    assignments: tuple[str, ...],
+) -> None:
+    """Solve problems of a SUITE with several policies and compare them.
+
+    SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
+    gsm8k, gpqa), or a .jsonl, .parquet or .csv file with --question and --answer.
+
+    CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
+
+    Interrupted, the same command continues where it stopped.
+    """
+    lineup = choose_lineup(configuration, assignments, models)
+    own = ("weak", "strong", *([lineup.policy] if lineup.policy else []))
+    run_evaluation(
+        choose_problems(suite, count, seed, selection),
+        specs or (own if configuration else DEMO_POLICIES),
+        seed,
+        out,
+        prices_file,
+        lineup,
+        scorer,
+        exact,
+        max_strong_tokens,
+        other_models,
+    )
+
+
+def run_evaluation(
+    problem_set: ProblemSet,
+    specs: tuple[str, ...],
+    seed: int,
+    out: Path,
+    prices_file: Path | None,
+    lineup: Lineup,
+    scorer: str | None = None,
+    exact: bool = False,
+    max_strong_tokens: int | None = None,
+    other_models: bool = False,
+) -> None:
+    prices = read_prices(prices_file) if prices_file else lineup.prices
+    console = Console(highlight=False)
+    with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
+        summary = evaluate(
+            problem_set,
+            specs,
+            seed,
+            out,
+            prices,
+            lineup,
+            progress,
+            scorer,
+            exact,
+            max_strong_tokens,
+            other_models,
+        )
+    console.print(points_table(summary))
+    if summary["curves"]:
+        console.print(curves_table(summary))
+    if any(pair["b"] == "thr" for pair in summary["comparisons"]):
+        console.print(comparisons_table(summary, "thr"))
+    show_warnings(console, summary)
+    if (out / UNGRADED).exists():
+        lines = (out / UNGRADED).read_text(encoding="utf-8").count("\n")
+        console.print(f"{lines} answers could not be graded and count as wrong: {out / UNGRADED}")
+    console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)

@@ -1,0 +1,29 @@
+"""Which models a command uses: those of a folder, or those of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from trim.configuration.lineup import open_lineup
+from trim.embedded.lineup import EmbeddedLineup
+from trim.errors import InvalidInput
+from trim.lineup import Lineup
+
+
+def choose_lineup(configuration: Path | None, assignments: Sequence[str], models: Path) -> Lineup:
+    """The lineup of a command line.
+
+    Raises:
+        InvalidInput: a wrong configuration, or options that do not go together.
+    """
+    if configuration is None:
+        if assignments:
+            raise InvalidInput("--set: there is no configuration whose values it could change")
+        return EmbeddedLineup(models)
+    if click.get_current_context().get_parameter_source("models") is ParameterSource.COMMANDLINE:
+        raise InvalidInput("--models: the configuration names the models; leave one of the two out")
+    return open_lineup(configuration, assignments)

@@ -1,0 +1,72 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trim.embedded import FOLDER
+from trim.errors import InvalidInput
+from trim.scorers.choice import KINDS
+
+path_type = click.Path(path_type=Path)
+
+
+configuration_argument = click.argument(
+    "configuration", metavar="[CONFIG]", type=path_type, required=False
+)
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A value of the configuration, as strong.url=http://host:8000; may be given several"
+    " times.",
+)
+
+
+def check_limit(context: click.Context, option: click.Parameter, limit: int | None) -> int | None:
+    """Raises InvalidInput for a negative number of tokens."""
+    if limit is not None and limit < 0:
+        raise InvalidInput(f"--max-strong-tokens {limit}: must be a number of tokens from 0 up")
+    return limit
+
+
+models_option = click.option(
+    "--models",
+    type=path_type,
+    default=FOLDER,
+    show_default="the shipped models",
+    help="Folder with weak.gguf, strong.gguf and scorer.gguf.",
+)
+prices_option = click.option(
+    "--prices",
+    "prices_file",
+    type=path_type,
+    help='JSON file with prices per million tokens: {"strong": {"prompt": 1, "output": 4}}.',
+)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+scorer_option = click.option(
+    "--scorer",
+    type=click.Choice(KINDS),
+    show_default="joint where the models' folder has joint.json, else prm",
+    help="What scores steps, for policies that are not made for one kind of score.",
+)
+limit_option = click.option(
+    "--max-strong-tokens",
+    type=int,
+    callback=check_limit,
+    help="Strong tokens a problem, after which the weak model drafts on; one step may pass it.",
+)
+exact_option = click.option(
+    "--exact",
+    is_flag=True,
+    help="Repeat every character from run to run; takes about three times as long.",
+)
+other_models_option = click.option(
+    "--other-models",
+    is_flag=True,
+    help="Use fitted policies also with models that they were not fitted to.",
+)
+out_option = click.option("--out", type=path_type, required=True, help="Folder for the results.")

@@ -1,0 +1,77 @@
+"""A whole configuration, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationError
+
+from trim.configuration.document import read_document
+from trim.configuration.mistake import first_mistake
+from trim.configuration.model import ModelSection
+from trim.configuration.override import overridden, overrides_in, parse_override
+from trim.configuration.paths import resolved
+from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection
+from trim.configuration.scorer import ScorerSection
+from trim.configuration.secrecy import refuse_keys
+from trim.configuration.section import Section
+from trim.errors import InvalidInput
+
+
+def listed(given: Any) -> Any:
+    """One scorer may stand without a list around it."""
+    return [given] if isinstance(given, Mapping) else given
+
+
+class Configuration(Section):
+    """Everything that a run is told.
+
+    Attributes:
+        between: models between the weak and the strong one, the weakest first.
+        scorer: what scores steps; the first one is the usual one, further ones are for
+            policies that are made for another kind of score.
+    """
+
+    weak: ModelSection
+    between: tuple[ModelSection, ...] = ()
+    strong: ModelSection
+    scorer: Annotated[tuple[ScorerSection, ...], BeforeValidator(listed)] = ()
+    routing: RoutingSection = RoutingSection()
+    sampling: SamplingSection = SamplingSection()
+    prices: PricesSection = PricesSection()
+
+
+def read_configuration(
+    path: Path,
+    assignments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Configuration:
+    """Read a file; the environment and then the command line have the last word.
+
+    Paths in the file are relative to its folder, others to the working directory.
+
+    Args:
+        assignments: as `strong.url=http://host:8000`, the value in YAML.
+        environment: the process's own where None.
+
+    Raises:
+        InvalidInput: the file is unreadable or wrong, or there is a key in it.
+    """
+    document = read_document(path)
+    refuse_keys(document, str(path))
+    document = resolved(document, path.parent)
+    environment = os.environ if environment is None else environment
+    overrides = overrides_in(environment, Configuration.model_fields)
+    for override in (*overrides, *map(parse_override, assignments)):
+        placeholder: Any = override.value
+        for name in reversed(override.names):
+            placeholder = {name: placeholder}
+        refuse_keys(placeholder, override.source)
+        document = overridden(document, override)
+    try:
+        return Configuration.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput(f"{path}: {first_mistake(error, document)}") from None

@@ -1,0 +1,154 @@
+"""The lineup of a configuration file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trim.configuration.configuration import Configuration, read_configuration
+from trim.configuration.identity import identify
+from trim.configuration.paths import relative
+from trim.configuration.scoring import kind_of, make_scorers
+from trim.configuration.team import ConfiguredTeam
+from trim.configuration.writing import WritingModel, make_model, template_of
+from trim.fallbacks import Fallbacks
+from trim.models.anthropic import AnthropicModel
+from trim.models.llama_cpp import LlamaCppModel
+from trim.models.model import Sampling
+from trim.models.openai import OpenAIModel
+from trim.models.probe import probe
+from trim.prices import Price, Prices
+from trim.settings import Settings
+
+NAME = "configuration.yaml"
+"""In a run's folder: the configuration as it was used."""
+OF_THE_PLACE = {
+    *("url", "key_variable", "key_file", "concurrency", "timeout", "attempts"),
+    *("gguf", "weights", "template", "slots", "threads", "policy", "router", "prices"),
+}
+"""What may change while a run goes on, and what its record holds elsewhere: the sha256 of files
+and the policies."""
+
+
+@dataclass(frozen=True)
+class ConfiguredLineup:
+    """The lineup (`trim.lineup.Lineup`) of a configuration.
+
+    Attributes:
+        folder: of its file.
+    """
+
+    configuration: Configuration
+    folder: Path
+
+    @property
+    def usual_kind(self) -> str | None:
+        return next(map(kind_of, self.configuration.scorer), None)
+
+    @property
+    def policy(self) -> str | None:
+        return self.configuration.routing.spec
+
+    @property
+    def settings(self) -> Settings:
+        routing, sampling = self.configuration.routing, self.configuration.sampling
+        given = routing.fallbacks
+        return Settings(
+            Sampling(sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens),
+            routing.max_steps,
+            routing.max_seconds,
+            routing.max_strong_tokens,
+            Fallbacks(given.weak, given.between, given.strong, given.scorer),
+            routing.overlap,
+            routing.warming,
+            routing.concurrency,
+        )
+
+    @property
+    def prices(self) -> Prices:
+        given = self.configuration.prices.model_dump(exclude_none=True)
+        between = tuple(Price(**kinds) for kinds in given.pop("between"))
+        return Prices(**{role: Price(**kinds) for role, kinds in given.items()}, middle=between)
+
+    def identify(self, kind: str | None) -> dict[str, str]:
+        return identify(self.configuration, kind)
+
+    def called(self, role: str) -> str:
+        return "the weights of joint scores" if role == "joint" else role
+
+    def record(self) -> dict[str, Any]:
+        """The configuration without what belongs to the place, and the prompts in full."""
+        configuration = self.configuration
+        sections = {"weak": configuration.weak, "strong": configuration.strong}
+        sections |= {f"between-{n}": each for n, each in enumerate(configuration.between, 1)}
+        prompts = {}
+        for role, section in sections.items():
+            template = template_of(section)
+            prompts[role] = {
+                "system": section.system,
+                "template": template.source if template else None,
+            }
+        whole = configuration.model_dump(mode="json")
+        return {"configuration": without(whole, OF_THE_PLACE), "prompts": prompts}
+
+    def files(self, folder: Path) -> dict[str, str]:
+        """The whole configuration, with paths as seen from the run's folder; no key is in it."""
+        whole = self.configuration.model_dump(mode="json", exclude_unset=True)
+        return {NAME: yaml.safe_dump(relative(whole, folder), sort_keys=False, allow_unicode=True)}
+
+    def load(
+        self, slots: int | None = None, exact: bool = False, entropy: bool = False
+    ) -> ConfiguredTeam:
+        """Load the files, reach the servers, and try how each of them goes on from a text."""
+        team = self.assemble(slots, exact, entropy)
+        served = [each for each in team.writers.values() if not isinstance(each, LlamaCppModel)]
+
+        async def try_each() -> None:
+            for model in served:
+                await probe(model)
+
+        if served:
+            asyncio.run(try_each())
+        return team
+
+    def assemble(
+        self, slots: int | None = None, exact: bool = False, entropy: bool = False
+    ) -> ConfiguredTeam:
+        """As `load`, without asking any server."""
+        configuration = self.configuration
+        weak = make_model(configuration.weak, "weak", slots, exact, entropy)
+        between = tuple(
+            make_model(section, f"between.{place}", slots, exact, entropy)
+            for place, section in enumerate(configuration.between)
+        )
+        strong = make_model(configuration.strong, "strong", slots, exact, entropy)
+        confident = all(map(tells_confidence, (weak, *between, strong)))
+        scorers = make_scorers(configuration.scorer, strong, confident, slots, exact)
+        return ConfiguredTeam(weak, between, strong, scorers)
+
+
+def open_lineup(path: Path, assignments: Sequence[str] = ()) -> ConfiguredLineup:
+    """The lineup of a file, with what the command line assigns (`read_configuration`)."""
+    return ConfiguredLineup(read_configuration(path, assignments), path.parent)
+
+
+def tells_confidence(model: WritingModel) -> bool:
+    """Whether each step comes with its log-probability."""
+    match model:
+        case AnthropicModel():
+            return False
+        case OpenAIModel():
+            return model.log_probabilities
+    return True
+
+
+def without(value: Any, names: set[str]) -> Any:
+    """A copy without those names, wherever they stand."""
+    if isinstance(value, dict):
+        return {name: without(each, names) for name, each in value.items() if name not in names}
+    return [without(each, names) for each in value] if isinstance(value, list) else value

@@ -1,0 +1,86 @@
+"""The parts of a configuration that say how problems are solved, and what that costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trim.configuration.section import Positive, Seconds, Section, said
+from trim.fallbacks import Fallback
+from trim.models.model import Sampling
+from trim.steps import MAX_STEPS
+from trim.warming import Warming
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+USUAL = Sampling()
+
+
+class FallbacksSection(Section):
+    """What is done where a part does not answer (`trim.fallbacks.Fallbacks`)."""
+
+    weak: Literal[Fallback.FAIL, Fallback.ESCALATE] = Fallback.FAIL
+    between: Fallback = Fallback.FAIL
+    strong: Literal[Fallback.FAIL, Fallback.KEEP] = Fallback.FAIL
+    scorer: Fallback = Fallback.FAIL
+
+
+class RoutingSection(Section):
+    """How steps are routed.
+
+    Attributes:
+        policy: as on the command line; `router` names the file of `trim calibrate` instead.
+        max_seconds: after so many for a problem, servers are asked no more.
+        max_strong_tokens: of a problem, after which the weak model drafts on.
+        overlap: draft the next step while this one is scored.
+        warming: when the strong model reads accepted steps ahead of time.
+        concurrency: problems under way together.
+    """
+
+    policy: str | None = None
+    router: Path | None = None
+    max_steps: Positive = MAX_STEPS
+    max_seconds: Seconds | None = None
+    max_strong_tokens: Annotated[int, Field(ge=0)] | None = None
+    overlap: bool = False
+    warming: Warming = Warming.NEVER
+    fallbacks: FallbacksSection = FallbacksSection()
+    concurrency: Positive = 16
+
+    @model_validator(mode="after")
+    def require_one_policy(self) -> RoutingSection:
+        if self.policy and self.router:
+            raise said("name policy or router, not both")
+        return self
+
+    @property
+    def spec(self) -> str | None:
+        """The policy as on the command line."""
+        return f"router:{self.router}" if self.router else self.policy
+
+
+class SamplingSection(Section):
+    """How a step is sampled (`trim.models.model.Sampling`)."""
+
+    temperature: Amount = USUAL.temperature
+    top_p: Annotated[float, Field(gt=0, le=1)] = USUAL.top_p
+    top_k: Annotated[int, Field(ge=0)] = USUAL.top_k
+    max_tokens: Positive = USUAL.max_tokens
+
+
+class PriceSection(Section):
+    """Money for a million tokens of each kind."""
+
+    prompt: Amount = 0.0
+    cached: Amount = 0.0
+    output: Amount = 0.0
+
+
+class PricesSection(Section):
+    """A price list; a part without prices keeps the usual ones (`trim.prices.Prices`)."""
+
+    weak: PriceSection | None = None
+    between: tuple[PriceSection, ...] = ()
+    strong: PriceSection | None = None
+    scorer: PriceSection | None = None

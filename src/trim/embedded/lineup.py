@@ -1,0 +1,51 @@
+"""The models of a folder: those that ship with trim, or others made like them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trim.bank.identity import identify_models
+from trim.embedded import FOLDER, SAMPLING, EmbeddedModels, load_embedded, usual_kind
+from trim.prices import Prices
+from trim.settings import Settings
+
+SLOTS = 16
+
+
+@dataclass(frozen=True)
+class EmbeddedLineup:
+    """The lineup (`trim.lineup.Lineup`) of a folder with weak, strong and scorer .gguf."""
+
+    folder: Path = FOLDER
+    policy: str | None = None
+
+    @property
+    def usual_kind(self) -> str:
+        return usual_kind(self.folder)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(SAMPLING)
+
+    @property
+    def prices(self) -> Prices:
+        return Prices()
+
+    def identify(self, kind: str | None) -> dict[str, str]:
+        return identify_models(self.folder, kind or self.usual_kind)
+
+    def called(self, role: str) -> str:
+        return "joint.json" if role == "joint" else f"{role}.gguf"
+
+    def record(self) -> dict[str, Any]:
+        return {}
+
+    def files(self, folder: Path) -> dict[str, str]:
+        return {}
+
+    def load(
+        self, slots: int | None = None, exact: bool = False, entropy: bool = False
+    ) -> EmbeddedModels:
+        return load_embedded(self.folder, slots or SLOTS, exact, entropy)

@@ -1,0 +1,112 @@
+"""Who solves problems: the models and scorers of a run, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from trim.models.model import Model
+from trim.policies.policy import Policy
+from trim.prices import Prices
+from trim.router import Router
+from trim.scorers.scorer import Scorer
+from trim.settings import Settings
+
+
+class Team(Protocol):
+    """Models and scorers, loaded or reached."""
+
+    @property
+    def weak(self) -> Model: ...
+
+    @property
+    def between(self) -> tuple[Model, ...]:
+        """Models between the weak and the strong one, the weakest first."""
+        ...
+
+    @property
+    def strong(self) -> Model: ...
+
+    @property
+    def scorers(self) -> Mapping[str, Scorer]:
+        """By kind (`trim.scorers.choice.KINDS`)."""
+        ...
+
+    def scorer_of(self, kind: str) -> Scorer:
+        """Raises InvalidInput where there is none of that kind."""
+        ...
+
+
+class Lineup(Protocol):
+    """What is known of a team before any model is loaded or asked."""
+
+    @property
+    def usual_kind(self) -> str | None:
+        """The kind of score that the team is used with; None where it has no scorer."""
+        ...
+
+    @property
+    def policy(self) -> str | None:
+        """The policy that comes with the team, as on the command line."""
+        ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def prices(self) -> Prices: ...
+
+    def identify(self, kind: str | None) -> dict[str, str]:
+        """What names each model, by role: `weak`, `strong`, `scorer`, `joint` of joint scores.
+
+        Of a file it is the sha256. Whoever was fitted to one team is refused with another.
+
+        Raises:
+            InvalidInput: a file cannot be read.
+        """
+        ...
+
+    def called(self, role: str) -> str:
+        """What a user calls the model in a role."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """What else a run depends on, for its `run.json`; no key and no address."""
+        ...
+
+    def files(self, folder: Path) -> dict[str, str]:
+        """Files by name that a run's folder keeps, so that it can be repeated."""
+        ...
+
+    def load(self, slots: int | None = None, exact: bool = False, entropy: bool = False) -> Team:
+        """Load or reach the models.
+
+        Args:
+            slots: requests that a model in this process works on together; None for its own.
+            exact: repeat every character from run to run.
+            entropy: have the models tell the entropy of each step's first token.
+
+        Raises:
+            InvalidInput: a file is missing or damaged, or a model does not work as it should.
+            ModelUnavailable: a server does not answer.
+        """
+        ...
+
+
+def router_of(team: Team, settings: Settings, scorer: Scorer | None, policy: Policy) -> Router:
+    """The router of one policy on a team."""
+    return Router(
+        team.weak,
+        team.strong,
+        scorer,
+        policy,
+        settings.sampling,
+        settings.max_steps,
+        settings.max_strong_tokens,
+        settings.max_seconds,
+        team.between,
+        settings.fallbacks,
+        settings.overlap,
+        settings.warming,
+    )
