@@ -31,7 +31,6 @@ from simulated.protocol import TEMPLATE, Direct
 from simulated.script import SPREAD, WORDS
 from simulated.server import Servers, serving
 from simulated.speeds import ENGINES
-from trim.warming import Warming
 
 from trim.engines.http import HttpServer
 from trim.files import write_atomically
@@ -47,6 +46,7 @@ from trim.router import Router
 from trim.scorers.pooling import SYSTEM, PoolingScorer
 from trim.seeds import derive_seed
 from trim.trace import Trace
+from trim.warming import Warming
 
 THRESHOLDS = [round(0.1 * step, 1) for step in range(1, 10)]
 OUT = Path("build/serving.json")
@@ -202,6 +202,10 @@ def interval(statistic: Callable[..., Any], *values: np.ndarray) -> list[float]:
     drawn = random.integers(0, len(values[0]), (SAMPLES, len(values[0])))
     found = [statistic(*(array[row] for array in values)) for row in drawn]
     return [round(float(bound), 3) for bound in np.quantile(found, [0.025, 0.975])]
+
+
+def mean_quotient(slower: np.ndarray, faster: np.ndarray) -> float:
+    return float(slower.mean() / faster.mean())
 
 
 def questions(count: int) -> list[str]:
@@ -445,8 +449,8 @@ def seconds(one: Run) -> str:
 def ratio(slower: Run, faster: Run) -> str:
     """Of the mean seconds a problem; resampled over problems."""
     one, other = slower.latencies, faster.latencies
-    low, high = interval(lambda a, b: a.mean() / b.mean(), one, other)
-    return f"{one.mean() / other.mean():.2f} ({low:.2f}–{high:.2f})"
+    low, high = interval(mean_quotient, one, other)
+    return f"{mean_quotient(one, other):.2f} ({low:.2f}–{high:.2f})"
 
 
 def show_overhead(rounds: Sequence[dict[str, Any]]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from serving import (
     Arm,
     Run,
     interval,
+    mean_quotient,
     solve_all,
 )
 from simulated.processor import Processor
@@ -46,7 +46,7 @@ from trim.router import Router
 from trim.scorers.labels import HttpLabelScorer
 
 SLOTS = 4
-PROBLEMS, SEED, ROUNDS = 60, 77, 3
+PROBLEMS, SEED, ROUNDS = 60, 77, 7
 THRESHOLD = 0.5
 ARMS = (LOCKSTEP, CONCURRENT, OVERLAP, WARMING, ALWAYS, STRONG, WEAK)
 OUT = Path("build/serving-llama.json")
@@ -71,9 +71,14 @@ def run(arm: Arm, urls: dict[str, str], listed: list[str]) -> Run:
     return Run(arm.name, threshold, SLOTS, solved, seconds, spent)
 
 
+def typical(rounds: list[Run]) -> np.ndarray:
+    """Seconds of each problem, the median of the rounds, for the machine may be busy in some."""
+    return np.median([one.latencies for one in rounds], axis=0)
+
+
 def pooled(rounds: list[Run]) -> dict[str, Any]:
-    """Figures of an arm, from the mean seconds of each problem over the rounds."""
-    latencies = np.mean([one.latencies for one in rounds], axis=0)
+    """Figures of an arm."""
+    latencies = typical(rounds)
     speeds = [len(one.solved) / one.seconds for one in rounds]
     figures = rounds[0].figures()
     return {
@@ -98,14 +103,13 @@ def main() -> None:
             for arm in ARMS:
                 rounds[arm.name].append(run(arm, urls, listed))
     first = rounds["concurrent"][0].decisions
-    lockstep = np.mean([one.latencies for one in rounds["lockstep"]], axis=0)
+    lockstep = typical(rounds["lockstep"])
     figures = []
-    quotient: Callable[..., Any] = lambda a, b: a.mean() / b.mean()  # noqa: E731
     for arm in ARMS:
-        latencies = np.mean([one.latencies for one in rounds[arm.name]], axis=0)
+        latencies = typical(rounds[arm.name])
         other = {
             "lockstep_over_this": round(float(lockstep.mean() / latencies.mean()), 2),
-            "lockstep_over_this_interval": interval(quotient, lockstep, latencies),
+            "lockstep_over_this_interval": interval(mean_quotient, lockstep, latencies),
         }
         if arm.policy is None:
             decided = [differing(one.decisions, first) for one in rounds[arm.name]]
