@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trim.bank.explorer import Explorer
 from trim.bank.record import Origin
 from trim.bank.step_scorer import StepScorer
-from trim.errors import ContextExceeded, InvalidInput
+from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
 from trim.models.model import Completion, Ending, Prefix
 from trim.models.scripted import ScriptedModel
@@ -280,3 +280,12 @@ def test_a_question_that_does_not_fit_is_said():
 def test_fewer_rollouts_than_models_are_refused():
     with pytest.raises(InvalidInput, match="at least 2"):
         explorer(rollouts=1)
+
+
+@pytest.mark.parametrize("silent", ["weak", "strong"])
+def test_a_problem_that_a_model_does_not_answer_is_not_recorded(silent):
+    models = {name: writer(name) for name in ("weak", "strong")}
+    models[silent] = ScriptedModel(lambda prefix: ModelUnavailable("gone"))
+    exploring = Explorer(models["weak"], models["strong"], ChanceScorer(), 4, None, 3, SETTINGS)
+    with pytest.raises(ModelUnavailable, match="gone"):
+        asyncio.run(exploring.explore(problem("a")))

@@ -310,7 +310,7 @@ def test_a_folder_without_weights_of_joint_scores_is_told_what_makes_them(tmp_pa
     record = automix_record("automix-prm", table) | {"models": OTHER, "scorer": "joint"}
     file.write_text(json.dumps(record))
     with pytest.raises(InvalidInput, match=r"joint\.json: .*trim fit-scorer BANK --out"):
-        require_same_models(parse_policies(f"automix-prm:{file}"), tmp_path)
+        require_same_models(parse_policies(f"automix-prm:{file}"), EmbeddedLineup(tmp_path))
 
 
 def test_files_that_name_no_models_and_policies_without_a_file_pass(tmp_path):

@@ -16,6 +16,7 @@ from trim.models.answer import read_answer
 from trim.models.anthropic import AnthropicModel, anthropic_server
 from trim.models.chat_template import ChatTemplate, read_chat_template
 from trim.models.continuation import Continuation, without_repeated
+from trim.models.conversation import conversation
 from trim.models.dialect import (
     DEEPSEEK,
     LLAMA_CPP,
@@ -28,7 +29,7 @@ from trim.models.dialect import (
     ThinkingOff,
     find_dialect,
 )
-from trim.models.model import Completion, Ending, Prefix, Sampling
+from trim.models.model import Completion, Ending, Prefix, Role, Sampling, Turn
 from trim.models.openai import OpenAIModel
 from trim.models.probe import Verdict, probe
 from trim.models.token_memory import TokenMemory
@@ -729,3 +730,19 @@ def test_an_answer_without_usage_is_damaged():
     del record["usage"]
     with pytest.raises(LookupError):
         read_answer(record)
+
+
+def test_a_conversation_has_one_system_message_and_ends_with_the_question():
+    history = (
+        Turn(Role.SYSTEM, "be brief"),
+        Turn(Role.USER, "2 + 2?"),
+        Turn(Role.ASSISTANT, "4"),
+        Turn(Role.SYSTEM, "be kind"),
+    )
+    assert conversation("step by step", history, "and 3 + 3?") == [
+        {"role": "system", "content": "step by step\n\nbe brief\n\nbe kind"},
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "and 3 + 3?"},
+    ]
+    assert conversation(None, (), "q") == [{"role": "user", "content": "q"}]

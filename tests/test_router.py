@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.events import Decided, Drafted, Finished, Kept, Regenerated, Scored
-from trim.models.model import Completion, Ending, Prefix
+from trim.models.model import Completion, Ending, Prefix, Role, Turn
 from trim.models.scripted import ScriptedModel
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Action, Policy
+from trim.policies.registry import parse_policies
 from trim.policies.threshold import Takeover, Threshold
 from trim.router import Router
 from trim.scorers.scorer import Scores
@@ -519,3 +520,41 @@ def test_there_is_an_answer_exactly_where_the_finish_says_so(steps):
     *steps, last = (Completion(step, Ending.LENGTH, 1, 0) for step in steps)
     trace = solve(says(*steps, replace(last, ending=Ending.SOLUTION)), says(), WeakAlone())
     assert (trace.answer is not None) == (trace.finish is Finish.ANSWER)
+
+
+@given(scripts, scripts, actions, st.integers(1, 120))
+def test_a_limit_of_tokens_holds(weak_script, strong_script, decisions, limit):
+    def writes(script):
+        class Obedient(ScriptedModel):
+            async def write_step(self, prefix, sampling, seed):
+                assert sampling.max_tokens >= 1
+                step = await super().write_step(prefix, sampling, seed)
+                if step.tokens <= sampling.max_tokens:
+                    return step
+                return replace(step, tokens=sampling.max_tokens, ending=Ending.LENGTH)
+
+        source = cycle(script)
+        return Obedient(lambda prefix: next(source))
+
+    trace = solve(
+        writes(weak_script), writes(strong_script), Decisions(*decisions), max_tokens=limit
+    )
+    assert sum(step.tokens for step in trace.steps) <= limit
+    if trace.finish is Finish.TOKENS:
+        assert sum(step.tokens for step in trace.steps) == limit
+
+
+def test_what_was_said_before_is_part_of_the_prefix():
+    weak, strong, scorer = says(*WEAK), says(*STRONG), doubts_bad()
+    history = (Turn(Role.SYSTEM, "be brief"), Turn(Role.USER, "hello"))
+    router = Router(weak, strong, scorer, Threshold(0.5))
+    router.solve("a question", history=history)
+    prefixes = (*weak.calls, *strong.calls, *(trace for trace, _ in scorer.calls))
+    assert {prefix.history for prefix in prefixes} == {history}
+    assert prefixes[0].asked == "be brief\n\nhello\n\na question"
+
+
+def test_policies_say_whether_they_restart():
+    for spec in ("weak", "strong", "thr:0.5", "takeover:0.5", "random:0.5"):
+        assert not parse_policies(spec)[0].restarts
+    assert parse_policies("cascade:0.5")[0].restarts

@@ -58,11 +58,13 @@ class Ahead:
     def draft(self) -> None:
         """Begin with the step after the one that was written last, as if that were kept."""
         written = self.solution.newest
-        if self.drafter is None or ends_solution(written) or self.solution.is_last_step:
+        room = self.solution.room(ahead=written.tokens)
+        last = ends_solution(written) or self.solution.is_last_step or room <= 0
+        if self.drafter is None or last:
             return
         prefix = self.solution.prefix.then(written.text)
         if prefix not in self._drafts:
-            task = asyncio.create_task(self.solution.compose(self.drafter, prefix))
+            task = asyncio.create_task(self.solution.compose(self.drafter, prefix, room))
             self._drafts[prefix] = self.solution.seconds, task
 
     async def write(self, writer: Writer) -> Completion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from trim.ahead import Ahead
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.fallbacks import Fallback, Fallbacks
-from trim.models.model import Model, Prefilling, Sampling
+from trim.models.model import Model, Prefilling, Sampling, Turn
 from trim.policies.policy import Action, Policy
 from trim.scorers.scorer import Scorer
 from trim.solution import Solution
@@ -46,6 +46,7 @@ class Router:
         overlap: draft on from a draft while it is being scored. Texts and decisions stay the
             same; a draft that is begun in vain costs its tokens (`Trace.dropped_tokens`).
         warming: when the strong model reads what has been kept before it is asked.
+        max_tokens: that the kept steps of a solution may have together; None for no limit.
     """
 
     weak: Model
@@ -60,10 +61,13 @@ class Router:
     fallbacks: Fallbacks = field(default_factory=Fallbacks)
     overlap: bool = False
     warming: Warming = Warming.NEVER
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise InvalidInput(f"max_steps {self.max_steps}: a solution needs at least one step")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InvalidInput(f"max_tokens {self.max_tokens}: a solution needs at least one token")
         if self.max_strong_tokens is not None and self.max_strong_tokens < 0:
             raise InvalidInput(
                 f"max_strong_tokens {self.max_strong_tokens}: must be a number of tokens from 0 up"
@@ -88,20 +92,24 @@ class Router:
         limits = (self.max_strong_tokens, self.policy.max_strong_tokens)
         return all(limit is None or strong_tokens < limit for limit in limits)
 
-    def solve(self, question: str, seed: int = 0) -> Trace:
-        """Solve a problem; `asolve` is the same for use inside an event loop."""
-        return asyncio.run(self.asolve(question, seed))
+    def solve(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Trace:
+        """Solve a problem; `asolve` is the same for use inside an event loop.
 
-    async def asolve(self, question: str, seed: int = 0) -> Trace:
-        async for event in self.aevents(question, seed):
+        Args:
+            history: what was said before the question.
+        """
+        return asyncio.run(self.asolve(question, seed, history))
+
+    async def asolve(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Trace:
+        async for event in self.aevents(question, seed, history):
             if isinstance(event, Finished):
                 return event.trace
         raise AssertionError("a solution always ends with Finished")
 
-    def events(self, question: str, seed: int = 0) -> Iterator[Event]:
+    def events(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Iterator[Event]:
         """Solve a problem and yield what happens; `aevents` is the same with `async for`."""
         with asyncio.Runner() as runner:
-            events = self.aevents(question, seed)
+            events = self.aevents(question, seed, history)
 
             async def advance() -> Event | None:
                 return await anext(events, None)
@@ -109,7 +117,9 @@ class Router:
             while event := runner.run(advance()):
                 yield event
 
-    async def aevents(self, question: str, seed: int = 0) -> AsyncIterator[Event]:
+    async def aevents(
+        self, question: str, seed: int = 0, history: Sequence[Turn] = ()
+    ) -> AsyncGenerator[Event, None]:
         """The method, step by step (arXiv 2601.10245).
 
         Each round is one version of a step: the draft, then what the models above make of it,
@@ -122,7 +132,15 @@ class Router:
         """
         if not question.strip():
             raise InvalidInput("the problem is empty; give its text")
-        solution = Solution(question.strip(), seed, self.sampling, self.max_steps, self.max_seconds)
+        solution = Solution(
+            question.strip(),
+            seed,
+            self.sampling,
+            self.max_steps,
+            self.max_seconds,
+            self.max_tokens,
+            tuple(history),
+        )
         wish = self.policy.begin(solution.question)
         async with self._ahead(solution) as ahead:
             try:

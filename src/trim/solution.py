@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from trim.deadline import until
-from trim.models.model import Completion, Ending, Prefix, Sampling
+from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
 from trim.policies.policy import Action, Observation
 from trim.scorers.scorer import Scorer
 from trim.seeds import derive_seed
@@ -51,8 +51,12 @@ class Solution:
         sampling: Sampling,
         max_steps: int,
         max_seconds: float | None = None,
+        max_tokens: int | None = None,
+        history: tuple[Turn, ...] = (),
     ) -> None:
         self.question = question
+        self.history = history
+        self.max_tokens = max_tokens
         self.seed = seed
         self.sampling = sampling
         self.max_steps = max_steps
@@ -93,12 +97,18 @@ class Solution:
 
     @property
     def prefix(self) -> Prefix:
-        return Prefix(self.question, tuple(step.text for step in self._steps))
+        return Prefix(self.question, tuple(step.text for step in self._steps), self.history)
+
+    def room(self, ahead: int = 0) -> int:
+        """Tokens that the next step may have, or the one after `ahead` more."""
+        if self.max_tokens is None:
+            return self.sampling.max_tokens
+        return self.max_tokens - sum(step.tokens for step in self._steps) - ahead
 
     async def write(self, writer: Writer) -> Completion:
         """Have a model write a version of the next step."""
         started = self.seconds
-        written, seconds = await self.compose(writer, self.prefix)
+        written, seconds = await self.compose(writer, self.prefix, self.room())
         self.take(writer, written, started + seconds)
         return written
 
@@ -107,21 +117,24 @@ class Solution:
         self.seconds = max(self.seconds, ready)
         self.versions.append(Version(writer, written))
 
-    async def compose(self, writer: Writer, prefix: Prefix) -> tuple[Completion, float]:
-        """What a model writes after a prefix, and the seconds that it takes.
+    async def compose(self, writer: Writer, prefix: Prefix, room: int) -> tuple[Completion, float]:
+        """What a model writes after a prefix, in `room` tokens, and the seconds that it takes.
 
         After a degenerate step it is asked again with that step in the prefix, and only
         the continuation is returned; all tokens count.
         """
         tokens, seconds = 0, 0.0
         for _ in range(DEGENERATE_TRIES):
+            limit = min(self.sampling.max_tokens, room - tokens)
+            sampling = replace(self.sampling, max_tokens=limit)
             seed = derive_seed(self.seed, self.question, len(prefix.steps))
             with until(self.deadline):
-                written = await writer.model.write_step(prefix, self.sampling, seed)
+                written = await writer.model.write_step(prefix, sampling, seed)
             self.count(writer.role, written.prompt_tokens, written.cached_tokens, written.tokens)
             seconds += written.seconds
             tokens += written.tokens
-            if written.ending is not Ending.STEP or not is_degenerate(written.text):
+            empty = written.ending is Ending.STEP and is_degenerate(written.text)
+            if not empty or tokens >= room:
                 break
             prefix = prefix.then(written.text)
         return replace(written, text=written.text.strip(), tokens=tokens), seconds
@@ -202,6 +215,8 @@ class Solution:
             self.finish = Finish.ANSWER
         elif ends_solution(written) or (draft and ends_solution(draft)):
             self.finish = Finish.STOP
+        elif self.room() <= 0:
+            self.finish = Finish.TOKENS
         elif self.length == self.max_steps:
             self.finish = Finish.STEPS
         return step

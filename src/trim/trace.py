@@ -27,6 +27,8 @@ class Finish(StrEnum):
     """The model ended the solution by itself, without an answer."""
     STEPS = "steps"
     """The limit on the number of steps was reached: unfinished."""
+    TOKENS = "tokens"
+    """The limit on the tokens of a solution was reached: unfinished."""
     CONTEXT = "context"
     """The next step no longer fits a model's context: unfinished."""
     FAILED = "failed"
@@ -204,7 +206,7 @@ class Trace:
 
     @property
     def unfinished(self) -> bool:
-        return self.finish in (Finish.STEPS, Finish.CONTEXT, Finish.FAILED)
+        return self.finish in (Finish.STEPS, Finish.TOKENS, Finish.CONTEXT, Finish.FAILED)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

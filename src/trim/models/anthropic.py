@@ -13,6 +13,7 @@ from trim.engines.key import Key
 from trim.errors import InvalidInput, Refused
 from trim.models.answer import Answer
 from trim.models.continuation import Continuation, request, without_repeated
+from trim.models.conversation import conversation
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.steps import SEPARATOR
 from trim.trace import Usage
@@ -91,7 +92,7 @@ class AnthropicModel:
         """
         started = time.perf_counter()
         said = "".join(f"{BEGIN}{step}{END}{SEPARATOR}" for step in prefix.steps)
-        answer = await self._ask(prefix.question, said, BEGIN, sampling)
+        answer = await self._ask(prefix, said, BEGIN, sampling)
         return Completion(
             text=inner_step(without_repeated(said, answer.text)),
             ending=answer.ending or Ending.SOLUTION,
@@ -103,7 +104,8 @@ class AnthropicModel:
 
     async def go_on(self, question: str, said: str, tokens: int) -> Answer:
         """Continue any text, as steps are continued, without what is repeated of it."""
-        answer = await self._ask(question, BEGIN + said, "", Sampling(0.0, 1.0, 0, tokens))
+        greedy = Sampling(0.0, 1.0, 0, tokens)
+        answer = await self._ask(Prefix(question), BEGIN + said, "", greedy)
         plain = answer.text.strip().removeprefix(BEGIN)
         return replace(answer, text=without_repeated(said, plain))
 
@@ -112,16 +114,14 @@ class AnthropicModel:
         messages = [{"role": "user", "content": request}]
         return await self._post({"messages": messages, "max_tokens": tokens, "temperature": 0.0})
 
-    async def _ask(self, question: str, said: str, opening: str, sampling: Sampling) -> Answer:
-        if self.continuation is Continuation.PREFILL:
-            messages = [
-                {"role": "user", "content": question},
-                {"role": "assistant", "content": (said + opening).rstrip()},
-            ]
-        else:
-            messages = [{"role": "user", "content": request(question, said)}]
+    async def _ask(self, prefix: Prefix, said: str, opening: str, sampling: Sampling) -> Answer:
+        prefills = self.continuation is Continuation.PREFILL
+        asked = prefix.question if prefills else request(prefix.question, said)
+        system, *messages = conversation(self.system, prefix.history, asked)
+        if prefills:
+            messages.append({"role": "assistant", "content": (said + opening).rstrip()})
         body: dict[str, Any] = {
-            "system": self.system,
+            "system": system["content"],
             "messages": messages,
             "max_tokens": sampling.max_tokens,
             "temperature": min(sampling.temperature, 1.0),

@@ -10,8 +10,9 @@ from trim.models.answer import LLAMA_CPP_ENDINGS, Answer, read_answer
 from trim.models.chat_template import ChatTemplate
 from trim.models.confidence import LIKELIEST, confidence_in
 from trim.models.continuation import Continuation
+from trim.models.conversation import conversation
 from trim.models.dialect import ThinkingOff
-from trim.models.model import Completion, Ending, Prefix, Sampling
+from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
 from trim.steps import SEPARATOR
 
 
@@ -56,7 +57,8 @@ class LlamaCppModel:
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         answer = await self.engine.complete(
-            self.rendered(prefix.question) + "".join(step + SEPARATOR for step in prefix.steps),
+            self.rendered(prefix.question, prefix.history)
+            + "".join(step + SEPARATOR for step in prefix.steps),
             n_predict=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -83,7 +85,9 @@ class LlamaCppModel:
     async def prefill(self, prefix: Prefix) -> Completion:
         """Read a prefix, so that it is in the engine's cache; one token is written."""
         said = "".join(step + SEPARATOR for step in prefix.steps)
-        spent = (await self._complete(self.rendered(prefix.question) + said, 1, 0)).usage
+        spent = (
+            await self._complete(self.rendered(prefix.question, prefix.history) + said, 1, 0)
+        ).usage
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
         return Completion("", Ending.LENGTH, *counts)
 
@@ -99,19 +103,21 @@ class LlamaCppModel:
         """The next token after a plain text, without any template, and its rivals."""
         return await self._complete(text, 1, likeliest)
 
-    def rendered(self, question: str) -> str:
+    def rendered(self, question: str, history: Sequence[Turn] = ()) -> str:
         """What the model reads before the steps."""
         if self.template is None:
-            return question + SEPARATOR
+            return Prefix(question, history=tuple(history)).asked + SEPARATOR
         settings: dict[str, Any] = {}
         if self.thinking_off is ThinkingOff.TEMPLATE:
             settings["enable_thinking"] = False
         if self.thinking_off is ThinkingOff.NO_THINK:
             question += " /no_think"
-        messages = [{"role": "system", "content": self.system}] if self.system else []
-        messages.append({"role": "user", "content": question})
-        text = self.template.render(messages, **settings)
+        text = self.template.render(conversation(self.system, history, question), **settings)
         return text.removeprefix(self.template.begin) if self.adds_begin else text
+
+    def _text(self, prefix: Prefix) -> str:
+        said = "".join(step + SEPARATOR for step in prefix.steps)
+        return self.rendered(prefix.question, prefix.history) + said
 
     async def _complete(self, prompt: str, tokens: int, likeliest: int) -> Answer:
         answer = await self.engine.complete(

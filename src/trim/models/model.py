@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
+
+from trim.steps import SEPARATOR
+
+
+class Role(StrEnum):
+    """Who said something in a conversation."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was said before the question."""
+
+    role: Role
+    text: str
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """A question and the steps that have been kept so far, without their separators."""
+    """A question and the steps that have been kept so far, without their separators.
+
+    Attributes:
+        history: what was said before the question, the oldest first.
+    """
 
     question: str
     steps: tuple[str, ...] = ()
+    history: tuple[Turn, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """The question after all that was said before it, for readers of plain text."""
+        return SEPARATOR.join((*(turn.text for turn in self.history), self.question))
 
     def then(self, step: str) -> Prefix:
-        return Prefix(self.question, (*self.steps, step))
+        return replace(self, steps=(*self.steps, step))
+
+    def until(self, length: int) -> Prefix:
+        """With the first `length` steps alone."""
+        return replace(self, steps=self.steps[:length])
 
 
 @dataclass(frozen=True)

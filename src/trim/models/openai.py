@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,9 @@ from trim.models.answer import Answer, first_entropy, mean_log_probability, read
 from trim.models.chat_template import ChatTemplate
 from trim.models.confidence import LIKELIEST
 from trim.models.continuation import Continuation, first_step, request, without_repeated
+from trim.models.conversation import conversation
 from trim.models.dialect import OTHER, Dialect, ThinkingOff
-from trim.models.model import Completion, Ending, Prefix, Sampling
+from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
 from trim.models.token_memory import TokenMemory
 from trim.steps import SEPARATOR, join_steps
 
@@ -192,7 +193,7 @@ class OpenAIModel:
 
     async def _prompt(self, prefix: Prefix, said: str) -> dict[str, Any]:
         """The fields that hold what is to be continued: tokens where they are known."""
-        fields = self._text(prefix.question, said)
+        fields = self._text(prefix.question, said, prefix.history)
         if not self.token_ids or not (self.dialect.returned_ids or self.dialect.tokenizes):
             return fields
         tokens = self._memory.recall(prefix)
@@ -205,14 +206,14 @@ class OpenAIModel:
             fields[self.dialect.returned_ids] = True
         return fields
 
-    def _text(self, question: str, said: str) -> dict[str, Any]:
+    def _text(self, question: str, said: str, history: Sequence[Turn] = ()) -> dict[str, Any]:
         """The fields that hold question and what is said so far, as text."""
         if self.continuation is Continuation.COMPLETIONS:
-            return self._rendered(question, said)
+            return self._rendered(question, said, history)
         if self.continuation is Continuation.USER_TURN:
-            messages = self._messages(request(question, said))
+            messages = self._messages(request(question, said), history)
         else:
-            messages = self._messages(question)
+            messages = self._messages(question, history)
             if said:
                 messages.append({"role": "assistant", "content": said})
         fields: dict[str, Any] = {"messages": messages}
@@ -229,13 +230,13 @@ class OpenAIModel:
                 fields["reasoning_effort"] = "none"
         return fields
 
-    def _rendered(self, question: str, said: str) -> dict[str, Any]:
+    def _rendered(self, question: str, said: str, history: Sequence[Turn]) -> dict[str, Any]:
         if self.template is None:
-            return {"prompt": question + SEPARATOR + said}
+            return {"prompt": Prefix(question, history=tuple(history)).asked + SEPARATOR + said}
         settings: dict[str, Any] = {}
         if self.thinking_off is ThinkingOff.TEMPLATE:
             settings["enable_thinking"] = False
-        text = self.template.render(self._messages(question), **settings)
+        text = self.template.render(self._messages(question, history), **settings)
         if self.dialect.adds_begin:
             text = text.removeprefix(self.template.begin)
         fields: dict[str, Any] = {"prompt": text + said}
@@ -243,11 +244,10 @@ class OpenAIModel:
             fields["add_special_tokens"] = False
         return fields
 
-    def _messages(self, request: str) -> list[dict[str, Any]]:
+    def _messages(self, request: str, history: Sequence[Turn]) -> list[dict[str, Any]]:
         if self.thinking_off is ThinkingOff.NO_THINK:
             request += " /no_think"
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": request}]
+        return conversation(self.system, history, request)
 
     def _sampled(self, sampling: Sampling, seed: int) -> dict[str, Any]:
         fields: dict[str, Any] = {

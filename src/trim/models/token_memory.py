@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from trim.models.model import Prefix
 
@@ -40,4 +41,4 @@ class TokenMemory:
 
 def stripped(prefix: Prefix) -> Prefix:
     """As a solution keeps its steps."""
-    return Prefix(prefix.question, tuple(step.strip() for step in prefix.steps))
+    return replace(prefix, steps=tuple(step.strip() for step in prefix.steps))

@@ -68,6 +68,7 @@ class AutoMix(FittedPolicy):
     """
 
     family: ClassVar[str] = "automix"
+    restarts = True
 
     table: VerifierTable
     price: float

@@ -17,6 +17,8 @@ class Cascade(Policy):
     judge. `threshold` 0 never restarts and 1 always does.
     """
 
+    restarts = True
+
     threshold: float
 
     @property

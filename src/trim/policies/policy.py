@@ -67,9 +67,12 @@ class Policy(ABC):
             (`trim.router.Router`); None where it has none.
         models: sha256 of each model file it was fitted to, by role (`weak`, `strong`,
             `scorer`); empty where it was not fitted, or its file does not say.
+        restarts: whether it may throw away steps that were kept (RESTART), so that nothing
+            is certain before the end.
     """
 
     needs_scores = True
+    restarts: bool = False
     scorer: str | None = None
     max_strong_tokens: int | None = None
     models: Mapping[str, str] = MappingProxyType({})

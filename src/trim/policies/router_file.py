@@ -147,6 +147,7 @@ class Calibrated(Policy):
         self.file = file
         self.policy = policy
         self.needs_scores = policy.needs_scores
+        self.restarts = policy.restarts
         self.scorer = file.scorer
         self.models = file.models
         self.max_strong_tokens = file.max_strong_tokens
@@ -160,6 +161,9 @@ class Calibrated(Policy):
 
     def decide(self, observation: Observation) -> Action:
         return self.policy.decide(observation)
+
+    def is_doubtful(self, observation: Observation) -> bool:
+        return self.policy.is_doubtful(observation)
 
 
 def read_calibrated(path: Path, parse: Callable[[str], Sequence[Policy]]) -> Calibrated:

@@ -14,10 +14,7 @@ ScoreOne = Callable[[Prefix, Completion], Awaitable[Scores]]
 async def score_each(trace: Prefix, written: Sequence[Completion], score_one: ScoreOne) -> Scores:
     """The scores of the newest steps, one after the other, and what they cost together."""
     first = len(trace.steps) - len(written) + 1
-    scored = [
-        await score_one(Prefix(trace.question, trace.steps[:end]), step)
-        for end, step in enumerate(written, first)
-    ]
+    scored = [await score_one(trace.until(end), step) for end, step in enumerate(written, first)]
     return Scores(
         values=tuple(value for scores in scored for value in scores.values),
         prompt_tokens=sum(scores.prompt_tokens for scores in scored),

@@ -44,7 +44,7 @@ class GradeScorer:
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         answer = await self.engine.complete(
-            join_steps(trace.question, trace.steps) + GRADING_PROMPT,
+            join_steps(trace.asked, trace.steps) + GRADING_PROMPT,
             n_predict=1,
             grammar=ONE_DIGIT,
             logprobs=10,

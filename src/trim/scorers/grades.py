@@ -59,7 +59,7 @@ class HttpGradeScorer:
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         started = time.perf_counter()
-        request = REQUEST.format(question=trace.question, steps=SEPARATOR.join(trace.steps))
+        request = REQUEST.format(question=trace.asked, steps=SEPARATOR.join(trace.steps))
         answer = await self.model.reply(request, TOKENS, self.likeliest)
         seconds = time.perf_counter() - started
         return Scores.of([grade_in(answer) / BEST_GRADE], answer.usage, seconds)

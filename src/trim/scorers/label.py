@@ -32,7 +32,7 @@ class LabelScorer:
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         answer = await self.engine.complete(
-            join_steps(trace.question, trace.steps), n_predict=1, temperature=0.0, logprobs=8
+            join_steps(trace.asked, trace.steps), n_predict=1, temperature=0.0, logprobs=8
         )
         top = answer.raw["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         value = label_probability({entry["token"]: entry["logprob"] for entry in top})

@@ -88,7 +88,7 @@ class HttpLabelScorer:
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         started = time.perf_counter()
-        text = self.rendered(trace.question, trace.steps)
+        text = self.rendered(trace.asked, trace.steps)
         answer = await self.model.read_on(text, LIKELIEST)
         seconds = time.perf_counter() - started
         return Scores.of([self._share(answer)], answer.usage, seconds)

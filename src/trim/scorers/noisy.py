@@ -49,7 +49,7 @@ class NoisyScorer:
         return replace(
             scores,
             values=tuple(
-                noisy(score, Prefix(trace.question, trace.steps[:end]), self.sigma)
+                noisy(score, trace.until(end), self.sigma)
                 for end, score in enumerate(scores.values, first)
             ),
         )
@@ -60,7 +60,7 @@ def noisy(score: float, trace: Prefix, sigma: float) -> float:
     if sigma == 0:
         return score
     # The half keeps 0 out, which has no quantile.
-    quantile = (derive_seed("noise", join_steps(trace.question, trace.steps)) + 0.5) / 2**31
+    quantile = (derive_seed("noise", join_steps(trace.asked, trace.steps)) + 0.5) / 2**31
     return logistic(log_odds(score, FINEST) + sigma * STANDARD.inv_cdf(quantile))
 
 

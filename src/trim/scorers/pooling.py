@@ -90,7 +90,7 @@ class PoolingScorer:
         unread = self._estimate(trace)
         while True:
             rest = trace.steps[unread:]
-            text = self.rendered(trace.question, rest)
+            text = self.rendered(trace.asked, rest)
             try:
                 pooled = await self._ask(text, len(rest))
             except ContextExceeded:
@@ -128,10 +128,10 @@ class PoolingScorer:
         if self.limit is None or not self._tokens_a_character:
             return 0
         room = self.limit / self._tokens_a_character
-        if len(self.rendered(trace.question, trace.steps)) <= room:
+        if len(self.rendered(trace.asked, trace.steps)) <= room:
             return 0
         for unread in range(1, len(trace.steps)):
-            if len(self.rendered(trace.question, trace.steps[unread:])) <= SHARE * room:
+            if len(self.rendered(trace.asked, trace.steps[unread:])) <= SHARE * room:
                 return unread
         return len(trace.steps) - 1
 
