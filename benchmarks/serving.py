@@ -49,7 +49,7 @@ from trim.trace import Trace
 from trim.warming import Warming
 
 THRESHOLDS = [round(0.1 * step, 1) for step in range(1, 10)]
-OUT = Path("build/serving.json")
+OUT, OUT_SIMULATED = Path("build/serving.json"), Path("build/serving-simulated.json")
 SEED = 3
 SPREADS = (0.0, 0.3, 0.6, SPREAD)
 """From steps that are all of one length to those of real traces."""
@@ -412,9 +412,10 @@ def main() -> None:
             figures["overhead"] = list(overhead(urls))
         show_overhead(figures["overhead"])
     figures["load_after"] = os.getloadavg()[0]
-    OUT.parent.mkdir(exist_ok=True)
-    write_atomically(OUT, json.dumps(figures, indent=2) + "\n")
-    print(f"\nload {figures['load_before']:.1f} to {figures['load_after']:.1f}; written to {OUT}")
+    out = OUT_SIMULATED if chosen.simulated_only else OUT
+    out.parent.mkdir(exist_ok=True)
+    write_atomically(out, json.dumps(figures, indent=2) + "\n")
+    print(f"\nload {figures['load_before']:.1f} to {figures['load_after']:.1f}; written to {out}")
 
 
 def show(listed: Sequence[Run], title: str) -> None:
