@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-training bench figures train clean
+.PHONY: demo test test-training bench bench-serving figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -19,6 +19,11 @@ test-training: .venv/test .venv/training
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
+
+# Latency and throughput, on simulated engines and on llama.cpp's server (docs/serving.md).
+bench-serving: .venv/installed
+	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/serving_llama.py
 
 # The table and the pictures of the README.
 figures: .venv/installed
