@@ -396,7 +396,7 @@ def arena(bank):
     return Arena(read_bank(bank), prices)
 
 
-def agg_folder(folder, models, scorer="prm"):
+def agg_folder(folder, models, scorer="prm", prices=(0.1, 0.01, 0.001)):
     """A router whose decisions depend on score and price."""
     first = np.zeros((2, 5), np.float32)
     first[0, 0], first[1, 4] = 1, 1
@@ -408,8 +408,8 @@ def agg_folder(folder, models, scorer="prm"):
         "output.weight": np.array([-1, -1], np.float32),
         "output.bias": np.array([0.3], np.float32),
     }
-    prices = PriceRange(0.001, 0.1)
-    router = LearnedRouter("agg", PAPER, False, prices, (0.1, 0.01, 0.001), tensors, scorer, models)
+    known = PriceRange(prices[-1], prices[0])
+    router = LearnedRouter("agg", PAPER, False, known, prices, tensors, scorer, models)
     write_router(folder, router)
     return folder
 
@@ -452,6 +452,12 @@ def test_the_dearest_setting_within_a_budget_is_found(spec, promise, arena, tmp_
     if 0 <= place < len(sweep.settings):
         policy = sweep.policy(sweep.settings[place])
         assert not promise.is_kept(arena.outcomes(policy), arena.alone)
+
+
+def test_a_router_of_a_single_price_has_that_setting(arena, tmp_path):
+    folder = agg_folder(tmp_path, arena.bank.identity.models, prices=(0.00123456,))
+    sweep = sweep_of(f"agg:{folder}", arena.bank)
+    assert [(price, policy.price) for price, policy in sweep.policies()] == [(0.00123456,) * 2]
 
 
 def observation(score):

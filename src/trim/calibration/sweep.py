@@ -5,31 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trim.bank.bank import Bank
 from trim.errors import InvalidInput
-from trim.policies.agg import priced_agg
 from trim.policies.cascade import Cascade
 from trim.policies.policy import Policy
-from trim.policies.pomdp import priced_pomdp
-from trim.policies.priced import Priced
 from trim.policies.random_mix import RandomMix
+from trim.policies.registry import PRICED
 from trim.policies.router_file import fitted_to
-from trim.policies.seq import priced_seq
 from trim.policies.threshold import Threshold
 
 SETTINGS = 300
 """Of a family: neighbours then differ by some thousandths of the strong tokens."""
 
-PRICED: dict[str, Callable[[Path], Priced[Any]]] = {
-    "pomdp": priced_pomdp,
-    "agg": priced_agg,
-    "seq": priced_seq,
-}
-"""Families of which a file holds a router for every price in a range."""
 SCORED: dict[str, Callable[[float], Policy]] = {
     "thr": Threshold,
     "random": RandomMix,
@@ -72,14 +62,20 @@ def sweep_of(spec: str, bank: Bank) -> Sweep:
         path = Path(file)
         router = PRICED[family](path)
         refuse_other(family, path, bank)
-        count = SETTINGS if router.lowest < router.highest else 1
-        prices = np.geomspace(router.highest, router.lowest, count)
-        settings = tuple(float(f"{price:.4g}") for price in prices[1:-1])
-        return Sweep(family, path, settings, router.at)
+        return Sweep(family, path, between(router.lowest, router.highest), router.at)
     known = [*SCORED, *(f"{name}:FILE" for name in PRICED)]
     raise InvalidInput(
         f"--policy {spec}: no family with a setting to choose; known: {', '.join(known)}"
     )
+
+
+def between(lowest: float, highest: float) -> tuple[float, ...]:
+    """Prices within a range, evenly by ratio, falling; the only one where there is one."""
+    if lowest == highest:
+        return (lowest,)
+    # Rounded, an end might leave the range.
+    inner = np.geomspace(highest, lowest, SETTINGS)[1:-1]
+    return tuple(float(f"{price:.4g}") for price in inner)
 
 
 def spread(family: str, bank: Bank) -> tuple[float, ...]:

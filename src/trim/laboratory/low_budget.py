@@ -17,10 +17,8 @@ from trim.laboratory.cells import NOTHING, difference, number, percent, standing
 from trim.laboratory.curves import draw_curves, save_picture
 from trim.laboratory.page import Page, Table
 from trim.laboratory.trial import Progress, Results, Trial, is_rival, with_rival
-from trim.policies.registry import parse_policies
+from trim.policies.registry import PRICED, parse_policies
 
-PRICED = ("agg", "seq", "pomdp")
-"""Families whose setting is a price of a strong token: the dearer, the less is spent."""
 SETTINGS = 16
 """Prices of a family, closer to each other than in its usual sweep."""
 BUDGETS = 5

@@ -7,7 +7,7 @@ router that knows each tree to its leaves: no policy has a better curve.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -107,11 +107,3 @@ def measure(forest: Forest, policies: Iterable[Floats]) -> Curve:
         float(tokens[1]),
         tuple(zip((tokens[2:] / tokens[1]).tolist(), right[2:].tolist(), strict=True)),
     )
-
-
-def threshold_curve(forest: Forest, values: Sequence[float]) -> Curve:
-    return measure(forest, [threshold(forest, value) for value in values])
-
-
-def clairvoyant_curve(forest: Forest, penalties: Sequence[float]) -> Curve:
-    return measure(forest, [clairvoyant(forest, penalty) for penalty in penalties])

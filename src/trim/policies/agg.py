@@ -122,16 +122,7 @@ class Aggregated(FittedPolicy):
         return float(output @ hidden) + output_bias
 
 
-def read_agg(folder: Path, prices: Sequence[float] = ()) -> list[Aggregated]:
-    """A policy for each price lambda, by default for the sweep that the folder names.
-
-    Raises:
-        InvalidInput: as `read_router`, or a price outside the range of the training.
-    """
-    return priced_agg(folder).policies(prices)
-
-
-def priced_agg(folder: Path) -> Priced[Aggregated]:
+def read_agg(folder: Path) -> Priced[Aggregated]:
     """The policies of a folder that `trim train` has written. Raises as `read_router`."""
     router = read_router(folder, "agg", (PAPER, SCRIPTS), SHAPES)
     return Priced(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,17 +56,8 @@ class Pomdp(FittedPolicy):
         return Action.REGENERATE if pays else Action.CONTINUE
 
 
-def read_pomdp(path: Path, prices: Sequence[float] = ()) -> list[Pomdp]:
-    """A policy for each price lambda, by default for a sweep that spans the curve.
-
-    Raises:
-        InvalidInput: as `priced_pomdp`.
-    """
-    return priced_pomdp(path).policies(prices)
-
-
-def priced_pomdp(path: Path) -> Priced[Pomdp]:
-    """The policies of a file that `trim fit` has written.
+def read_pomdp(path: Path) -> Priced[Pomdp]:
+    """The policies of a file that `trim fit` has written; its sweep spans the curve.
 
     Raises:
         InvalidInput: unreadable, not a fitted model, or of an unknown kind of score.

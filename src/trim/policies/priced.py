@@ -18,7 +18,7 @@ class Priced(Generic[P]):
     Attributes:
         lowest, highest: the range, in right answers a strong token.
         prices: the usual sweep, falling, each within the range.
-        at: the policy at a price.
+        at: the policy at a price; InvalidInput where learned ones were not trained for it.
     """
 
     lowest: float

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from trim.engines import sentence
 from trim.errors import InvalidInput
@@ -21,6 +22,7 @@ from trim.policies.fitted import FittedPolicy
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.pomdp import read_pomdp
+from trim.policies.priced import Priced
 from trim.policies.random_mix import RandomMix
 from trim.policies.router_file import FAMILY as ROUTER
 from trim.policies.router_file import read_calibrated
@@ -40,6 +42,18 @@ WITH_SHARE: dict[str, Callable[[float], Policy]] = {
 WITH_GRADE: dict[str, Callable[[float], Policy]] = {"specreason": SpecReason}
 USUAL_SETTING = {"rsd": "0.7", "specreason": "7"}
 """What a family is without a setting, where its authors name one."""
+PRICED: dict[str, Callable[[Path], Priced[Any]]] = {
+    "pomdp": read_pomdp,
+    "agg": read_agg,
+    "seq": read_seq,
+}
+"""Fitted families whose setting is the price of a strong token: the dearer, the less is spent."""
+
+
+def at_prices(family: str, path: Path, prices: tuple[float, ...]) -> Sequence[Policy]:
+    return PRICED[family](path).policies(prices)
+
+
 FROM_FILE: dict[str, Callable[[Path, tuple[float, ...]], Sequence[Policy]]] = {
     "classifier": read_classifier,
     "classifier-embedding": partial(
@@ -47,9 +61,7 @@ FROM_FILE: dict[str, Callable[[Path, tuple[float, ...]], Sequence[Policy]]] = {
     ),
     "automix": partial(read_automix, AutoMix),
     "automix-prm": partial(read_automix, AutoMixPRM),
-    "pomdp": read_pomdp,
-    "agg": read_agg,
-    "seq": read_seq,
+    **{family: partial(at_prices, family) for family in PRICED},
 }
 """Fitted families: a file and the settings to use (none: the file's own) give policies."""
 ONLY_IN_EVALUATION = ("oracle", "oracle-query")

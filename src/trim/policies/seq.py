@@ -89,16 +89,7 @@ class Sequential(FittedPolicy):
         return float(state @ weights["output.weight"]) + float(weights["output.bias"][0])
 
 
-def read_seq(folder: Path, prices: Sequence[float] = ()) -> list[Sequential]:
-    """A policy for each price lambda, by default for the sweep that the folder names.
-
-    Raises:
-        InvalidInput: as `read_router`, or a price outside the range of the training.
-    """
-    return priced_seq(folder).policies(prices)
-
-
-def priced_seq(folder: Path) -> Priced[Sequential]:
+def read_seq(folder: Path) -> Priced[Sequential]:
     """The policies of a folder that `trim train` has written. Raises as `read_router`."""
     router = read_router(folder, "seq", (FEATURES,), SHAPES)
     return Priced(
