@@ -1,0 +1,104 @@
+"""A database that is there, and has all its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from trim.errors import InvalidInput
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+LOCK = 7_126_313
+"""Any number: processes that start together migrate PostgreSQL one after the other."""
+
+
+def url_of(address: str) -> str:
+    """What SQLAlchemy calls a database: a file of SQLite, or `postgresql://…`.
+
+    Raises:
+        InvalidInput: of another kind.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return f"{DRIVERS['sqlite']}:///{address}"
+    if scheme not in DRIVERS:
+        raise InvalidInput(
+            "--database: a file for SQLite, or an address such as postgresql://user@host/name"
+        )
+    return f"{DRIVERS[scheme]}://{rest}"
+
+
+async def open_database(address: str) -> AsyncEngine:
+    """Connect, and bring the tables to this version.
+
+    Args:
+        address: a file for SQLite, or `postgresql://user@host/name`.
+
+    Raises:
+        InvalidInput: it cannot be reached or changed. No password is shown.
+    """
+    url = url_of(address)
+    try:
+        engine = create_async_engine(url, pool_pre_ping=True)
+    except ArgumentError as error:
+        raise InvalidInput(f"--database: no address of a database ({error})") from None
+    if engine.dialect.name == "sqlite":
+        prepare(engine)
+    try:
+        async with engine.execution_options(alone=True).begin() as connection:
+            await connection.run_sync(migrate)
+    except (SQLAlchemyError, OSError) as error:
+        await engine.dispose()
+        shown = engine.url.render_as_string(hide_password=True)
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise InvalidInput(f"{shown}: the database cannot be used ({reason})") from error
+    return engine
+
+
+def prepare(engine: AsyncEngine) -> None:
+    """SQLite as several processes need it: readers beside a writer, and patience.
+
+    Its driver begins no transaction before tables are made, so that is done here.
+    """
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begun(connection: Connection) -> None:
+        alone = connection.get_execution_options().get("alone")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if alone else "BEGIN")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            "busy_timeout = 10000",
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+
+def migrate(connection: Connection) -> None:
+    """Apply the migrations that are missing, while no other process does.
+
+    Alembic works on one database at a time in a process.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    configuration = Config()
+    configuration.set_main_option("script_location", str(MIGRATIONS))
+    configuration.attributes["connection"] = connection
+    command.upgrade(configuration, "head")

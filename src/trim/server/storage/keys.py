@@ -1,0 +1,122 @@
+"""Keys of the server's users."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from trim.errors import InvalidInput
+from trim.server.storage.tables import keys
+
+MARK = "trim"
+PREFIX_BYTES = 4
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True)
+class UserKey:
+    """A key that was made.
+
+    Attributes:
+        money_a_day, strong_tokens_a_day: its budget; None for none.
+        created, revoked: seconds since 1970; `revoked` None while it holds.
+    """
+
+    id: int
+    name: str
+    prefix: str
+    money_a_day: float | None = None
+    strong_tokens_a_day: int | None = None
+    created: float = 0.0
+    revoked: float | None = None
+    digest: str = field(default="", repr=False)
+
+
+class Keys:
+    """The keys in a database.
+
+    A key is `trim-PREFIX-SECRET`. Its hash is kept, by SHA-256: a secret of 256 random bits cannot
+    be guessed from it, however fast the hash. It is found by its prefix and compared in constant
+    time.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def create(
+        self,
+        name: str,
+        money_a_day: float | None = None,
+        strong_tokens_a_day: int | None = None,
+    ) -> str:
+        """Make a key and return it; it is never shown again.
+
+        Raises:
+            InvalidInput: there is a key of that name, or a budget below 0.
+        """
+        if not name.strip() or len(name) > 100:
+            raise InvalidInput("a key's name has 1 to 100 characters")
+        for budget in (money_a_day, strong_tokens_a_day):
+            if budget is not None and not 0 <= budget < float("inf"):
+                raise InvalidInput(f"key {name!r}: a budget is a number from 0 up, not {budget}")
+        prefix, secret = secrets.token_hex(PREFIX_BYTES), secrets.token_urlsafe(SECRET_BYTES)
+        key = f"{MARK}-{prefix}-{secret}"
+        row = {
+            "name": name,
+            "prefix": prefix,
+            "digest": digest(key),
+            "money_a_day": money_a_day,
+            "strong_tokens_a_day": strong_tokens_a_day,
+            "created": time.time(),
+        }
+        try:
+            async with self.engine.begin() as connection:
+                await connection.execute(insert(keys).values(row))
+        except IntegrityError as error:
+            raise InvalidInput(f"key {name!r}: there is one; revoke it or choose a name") from error
+        return key
+
+    async def all(self) -> list[UserKey]:
+        """Every key, revoked ones included, in the order in which they were made."""
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(select(keys).order_by(keys.c.id))
+            return [user_key(row) for row in rows]
+
+    async def revoke(self, name: str) -> None:
+        """Raises InvalidInput where no key of that name holds."""
+        async with self.engine.begin() as connection:
+            done = await connection.execute(
+                update(keys)
+                .where(keys.c.name == name, keys.c.revoked.is_(None))
+                .values(revoked=time.time())
+            )
+        if not done.rowcount:
+            raise InvalidInput(f"key {name!r}: there is none that holds")
+
+    async def find(self, key: str) -> UserKey | None:
+        """The key that a client has sent; None where there is no such key, or it was revoked."""
+        parts = key.split("-", 2)
+        if len(parts) != 3 or parts[0] != MARK:
+            return None
+        async with self.engine.connect() as connection:
+            found = (
+                await connection.execute(select(keys).where(keys.c.prefix == parts[1]))
+            ).one_or_none()
+        known = "" if found is None else str(found.digest)
+        same = hmac.compare_digest(known, digest(key))
+        return user_key(found) if found is not None and same and found.revoked is None else None
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def user_key(row: Row[tuple[object, ...]]) -> UserKey:
+    return UserKey(**row._mapping)

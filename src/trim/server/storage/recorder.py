@@ -1,0 +1,113 @@
+"""Writes what was answered and what it cost, before the answer is complete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from trim.server.storage.tables import requests, spending, steps
+
+TOGETHER = 256
+"""Records that one transaction takes at most."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One answered request.
+
+    Attributes:
+        request: a row of `requests`.
+        steps: its rows of `steps`.
+        day: on which it is spent, in UTC.
+    """
+
+    request: Mapping[str, Any]
+    steps: Sequence[Mapping[str, Any]]
+    day: str
+
+
+class Recorder:
+    """One task writes for all requests: what waits goes into one transaction.
+
+    So `write` returns after the commit, and a commit serves as many requests as have come during
+    the one before.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._waiting: asyncio.Queue[tuple[Entry, asyncio.Future[None]]] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def write(self, entry: Entry) -> None:
+        """Keep an entry. Raises what the database raises where it cannot be written."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write_all())
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((entry, done))
+        await done
+
+    async def close(self) -> None:
+        """Write what waits, and stop."""
+        await self._waiting.join()
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _write_all(self) -> None:
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < TOGETHER and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            try:
+                async with self.engine.begin() as connection:
+                    await keep(connection, [entry for entry, _ in batch])
+            except Exception as error:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None)
+                self._waiting.task_done()
+
+
+async def keep(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+    """Insert requests and steps, and add to what their keys have spent."""
+    await connection.execute(insert(requests), [dict(entry.request) for entry in entries])
+    if rows := [dict(step) for entry in entries for step in entry.steps]:
+        await connection.execute(insert(steps), rows)
+    sums: dict[tuple[int, str], list[float]] = {}
+    for entry in entries:
+        if entry.request["key_id"] is not None:
+            total = sums.setdefault((entry.request["key_id"], entry.day), [0.0, 0])
+            total[0] += entry.request["money"]
+            total[1] += entry.request["strong_tokens"]
+    # In one order, so that processes never wait for each other in a circle.
+    for (key_id, day), (money, tokens) in sorted(sums.items()):
+        await add_spending(connection, key_id, day, money, int(tokens))
+
+
+async def add_spending(
+    connection: AsyncConnection, key_id: int, day: str, money: float, tokens: int
+) -> None:
+    """Add to the row of a key and day, made where it is missing."""
+    row = {"key_id": key_id, "day": day, "money": money, "strong_tokens": tokens}
+    dialects: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+    added = dialects[connection.dialect.name](spending).values(row)
+    await connection.execute(
+        added.on_conflict_do_update(
+            index_elements=[spending.c.key_id, spending.c.day],
+            set_={
+                "money": spending.c.money + added.excluded.money,
+                "strong_tokens": spending.c.strong_tokens + added.excluded.strong_tokens,
+            },
+        )
+    )

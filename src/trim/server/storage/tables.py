@@ -1,0 +1,83 @@
+"""The tables, as the migrations make them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("prefix", String(16), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("money_a_day", Float),
+    Column("strong_tokens_a_day", Integer),
+    Column("created", Float, nullable=False),
+    Column("revoked", Float),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("key_id", Integer, ForeignKey("keys.id"), index=True),
+    Column("created", Float, nullable=False, index=True),
+    Column("seconds", Float, nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("policy", String(200), nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("finish", String(20), nullable=False),
+    Column("strong_tokens", Integer, nullable=False),
+    Column("middle_tokens", Integer, nullable=False),
+    Column("weak_tokens", Integer, nullable=False),
+    Column("discarded_tokens", Integer, nullable=False),
+    Column("scorer_tokens", Integer, nullable=False),
+    Column("money", Float, nullable=False),
+    Column("failure", Text),
+    Column("question", Text),
+    Column("answer", Text),
+)
+"""`finish` is that of the first solution, `abandoned` where the client left; texts are kept only
+where the server was told to."""
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("request_id", String(64), ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    Column("choice", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("author", String(10), nullable=False),
+    Column("action", String(12), nullable=False),
+    Column("score", Float),
+    Column("tokens", Integer, nullable=False),
+    Column("draft_tokens", Integer, nullable=False),
+    Column("strong_tokens", Integer, nullable=False),
+    Column("fallback", String(10)),
+    Column("text", Text),
+    Column("draft", Text),
+    Index("steps_of_request", "request_id", "choice", "number", unique=True),
+)
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("key_id", Integer, ForeignKey("keys.id"), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("money", Float, nullable=False),
+    Column("strong_tokens", Integer, nullable=False),
+)
+"""A row a key and day (UTC, as 2026-01-31)."""

@@ -1,0 +1,244 @@
+"""Keys, budgets and traffic, in real databases: SQLite, and PostgreSQL where it is installed."""
+
+import asyncio
+import json
+import secrets
+import subprocess
+import sys
+
+import postgres
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from trim.errors import InvalidInput
+from trim.server.failure import Failure
+from trim.server.storage import ledger as ledgers
+from trim.server.storage.database import open_database, url_of
+from trim.server.storage.keys import Keys
+from trim.server.storage.ledger import Ledger, seconds_to_midnight, today
+from trim.server.storage.recorder import Entry, Recorder
+from trim.server.storage.tables import keys, metadata, requests, spending, steps
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def address(request, tmp_path):
+    if request.param == "sqlite":
+        yield str(tmp_path / "trim.sqlite")
+        return
+    server = postgres.start()
+    if server is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    name = f"trim_{secrets.token_hex(4)}"
+    engine = create_async_engine(url_of(f"{server}/postgres"), isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    yield f"{server}/{name}"
+
+
+@pytest.fixture
+async def engine(address):
+    opened = await open_database(address)
+    yield opened
+    await opened.dispose()
+
+
+def entry(key_id=None, money=0.5, strong=7, number=0, day=None):
+    name = secrets.token_hex(8)
+    return Entry(
+        {
+            "id": name, "key_id": key_id, "created": 1.0, "seconds": 0.25, "model": "trim",
+            "policy": "thr:0.5", "stream": False, "finish": "answer", "strong_tokens": strong,
+            "middle_tokens": 0, "weak_tokens": 3, "discarded_tokens": 1, "scorer_tokens": 9,
+            "money": money, "failure": None, "question": None, "answer": None,
+        },
+        [
+            {
+                "request_id": name, "choice": 0, "number": place, "author": "weak",
+                "action": "continue", "score": 0.75, "tokens": 3, "draft_tokens": 3,
+                "strong_tokens": 0, "fallback": None, "text": None, "draft": None,
+            }
+            for place in range(number)
+        ],
+        day or today(),
+    )  # fmt: skip
+
+
+async def count(engine, table):
+    async with engine.connect() as connection:
+        return (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+
+
+async def test_the_migrations_make_the_tables(engine):
+    def columns(connection):
+        from sqlalchemy import inspect
+
+        found = inspect(connection)
+        return {
+            name: {column["name"] for column in found.get_columns(name)}
+            for name in found.get_table_names()
+            if name != "alembic_version"
+        }
+
+    async with engine.connect() as connection:
+        found = await connection.run_sync(columns)
+    assert found == {table.name: set(table.columns.keys()) for table in metadata.tables.values()}
+
+
+OPENER = """
+import asyncio, sys
+from trim.server.storage.database import open_database
+
+async def main():
+    await (await open_database(sys.argv[1])).dispose()
+
+asyncio.run(main())
+"""
+
+
+async def test_many_processes_may_open_a_new_database_together(address):
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", OPENER, address, stderr=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        _, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+    again = await open_database(address)
+    assert await count(again, keys) == 0
+    await again.dispose()
+
+
+async def test_a_key_is_shown_once_and_found_by_itself_only(engine):
+    store = Keys(engine)
+    shown = await store.create("app", money_a_day=2.5)
+    other = await store.create("batch", strong_tokens_a_day=1000)
+    assert (await store.find(shown)).name == "app"
+    assert (await store.find(other)).strong_tokens_a_day == 1000
+    for wrong in (shown[:-1], shown + "x", shown.replace("trim-", ""), "", "trim-", "trim--", "é",
+                  f"trim-{shown.split('-')[1]}-{other.split('-', 2)[2]}"):  # fmt: skip
+        assert await store.find(wrong) is None
+    async with engine.connect() as connection:
+        kept = [dict(row._mapping) for row in await connection.execute(select(keys))]
+    assert shown.split("-", 2)[2] not in json.dumps(kept)
+    assert shown not in repr(await store.all())
+    await store.revoke("app")
+    assert await store.find(shown) is None
+    assert [(key.name, key.revoked is None) for key in await store.all()] == [
+        ("app", False),
+        ("batch", True),
+    ]
+
+
+async def test_what_is_wrong_with_a_key_is_said_in_a_line(engine):
+    store = Keys(engine)
+    await store.create("app")
+    for attempt, message in (
+        (store.create("app"), "there is one"),
+        (store.create(" "), "1 to 100 characters"),
+        (store.create("x", money_a_day=-1.0), "from 0 up"),
+        (store.create("x", money_a_day=float("nan")), "from 0 up"),
+        (store.revoke("nobody"), "none that holds"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            await attempt
+    assert await count(engine, keys) == 1
+
+
+async def test_what_was_written_is_there_and_adds_up(engine):
+    store, recorder = Keys(engine), Recorder(engine)
+    key = await store.find(await store.create("app"))
+    await asyncio.gather(*(recorder.write(entry(key.id, 0.25, 3, number)) for number in range(300)))
+    await recorder.write(entry(None))
+    assert await count(engine, requests) == 301
+    assert await count(engine, steps) == sum(range(300))
+    assert await Ledger(engine).spent(key) == (75.0, 900)
+    await recorder.close()
+
+
+async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine):
+    recorder = Recorder(engine)
+    twice = entry()
+    await recorder.write(twice)
+    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
+        await recorder.write(twice)
+    await recorder.write(entry())
+    assert await count(engine, requests) == 2
+    await recorder.close()
+
+
+async def test_a_budget_is_of_a_day_and_says_when_it_begins_again(engine, monkeypatch):
+    store, recorder, ledger = Keys(engine), Recorder(engine), Ledger(engine)
+    for name, budget, left in (
+        ("money", {"money_a_day": 1.0}, (0.5, float("inf"))),
+        ("tokens", {"strong_tokens_a_day": 10}, (float("inf"), 3)),
+        ("free", {}, (float("inf"), float("inf"))),
+    ):
+        key = await store.find(await store.create(name, **budget))
+        await recorder.write(entry(key.id))
+        now = await ledger.left(key)
+        assert (now.money, now.strong_tokens) == left
+        await recorder.write(entry(key.id))
+        if budget:
+            with pytest.raises(Failure, match="has spent its") as refused:
+                await ledger.left(key)
+            assert (refused.value.status, refused.value.code) == (429, "insufficient_quota")
+            assert 0 < refused.value.retry_after <= 24 * 3600
+            with monkeypatch.context() as patched:
+                patched.setattr(ledgers, "today", lambda: "2099-01-01")
+                await ledger.left(key)
+    assert 0 < seconds_to_midnight() <= 24 * 3600
+    await recorder.close()
+
+
+WRITER = """
+import asyncio, sys
+sys.path.insert(0, "tests")
+from test_server_storage import entry
+from trim.server.storage.database import open_database
+from trim.server.storage.recorder import Recorder
+
+async def main():
+    engine = await open_database(sys.argv[1])
+    recorder = Recorder(engine)
+    await asyncio.gather(*(recorder.write(entry(int(sys.argv[2]), 0.25, 3, 2)) for _ in range(100)))
+    await recorder.close()
+    await engine.dispose()
+
+asyncio.run(main())
+"""
+
+
+async def test_processes_on_one_database_lose_nothing(engine, address):
+    store = Keys(engine)
+    key = await store.find(await store.create("app"))
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WRITER, address, str(key.id), stderr=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        _, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+    assert await Ledger(engine).spent(key) == (75.0, 900)
+    assert await count(engine, requests) == 300
+    assert await count(engine, spending) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ("mysql://host/name", "a file for SQLite, or an address"),
+        ("postgresql://someone:secret@127.0.0.1:1/none", "cannot be used"),
+        ("/nowhere/at/all/trim.sqlite", "cannot be used"),
+    ],
+)
+async def test_a_database_that_cannot_be_used_is_told_without_its_password(wrong, message):
+    with pytest.raises(InvalidInput, match=message) as told:
+        await open_database(wrong)
+    assert "secret" not in str(told.value)
+    assert "\n" not in str(told.value)
