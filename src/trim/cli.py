@@ -17,6 +17,7 @@ from trim.commands.evaluate import evaluate_command
 from trim.commands.fit import fit
 from trim.commands.generate import generate
 from trim.commands.joint import fit_scorer, rescore_command
+from trim.commands.keys import keys_command
 from trim.commands.plan import plan
 from trim.commands.rival import fit_rival_command
 from trim.commands.serve import serve_command
@@ -61,3 +62,4 @@ main.add_command(calibrate_command)
 main.add_command(audit_command)
 main.add_command(ablate)
 main.add_command(serve_command)
+main.add_command(keys_command)

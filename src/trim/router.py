@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -134,19 +135,16 @@ class Router:
     async def aevents(
         self, question: str, seed: int = 0, history: Sequence[Turn] = ()
     ) -> AsyncGenerator[Event, None]:
-        """The method, step by step (arXiv 2601.10245).
+        """What happens while a problem is solved, as `grow` tells it."""
+        async with aclosing(self.grow(self.begin(question, seed, history))) as events:
+            async for event in events:
+                yield event
 
-        Each round is one version of a step: the draft, then what the models above make of it,
-        until one is kept. A part that does not answer is passed over as `fallbacks` says, or
-        ends the solution, and the trace says why.
-
-        Raises:
-            InvalidInput: the question is empty.
-            ContextExceeded: the question alone does not fit a model's context.
-        """
+    def begin(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Solution:
+        """A solution without steps, for `grow`. Raises InvalidInput for an empty question."""
         if not question.strip():
             raise InvalidInput("the problem is empty; give its text")
-        solution = Solution(
+        return Solution(
             question.strip(),
             seed,
             self.sampling,
@@ -156,6 +154,19 @@ class Router:
             tuple(history),
             self.stops,
         )
+
+    async def grow(self, solution: Solution) -> AsyncGenerator[Event, None]:
+        """The method, step by step (arXiv 2601.10245).
+
+        Each round is one version of a step: the draft, then what the models above make of it,
+        until one is kept. A part that does not answer is passed over as `fallbacks` says, or
+        ends the solution, and the trace says why.
+
+        Who stops listening stops the work, and finds in `solution` what it had cost.
+
+        Raises:
+            ContextExceeded: the question alone does not fit a model's context.
+        """
         wish = self.policy.begin(solution.question)
         async with self._ahead(solution) as ahead:
             try:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from trim.commands.keys import database_option
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import configuration_argument, models_option, set_option
 from trim.server.limits import Limits
-from trim.server.run import open_service, serve
+from trim.server.run import Serving, serve
 
 USUAL = Limits()
 
@@ -41,6 +42,8 @@ USUAL = Limits()
     show_default=True,
     help="Solutions that may wait.",
 )
+@click.option("--keep-texts", is_flag=True, help="Keep questions and answers in the database.")
+@database_option
 @models_option
 @set_option
 def serve_command(
@@ -51,6 +54,8 @@ def serve_command(
     curve: Path | None,
     running: int,
     queue: int,
+    keep_texts: bool,
+    database: str,
     models: Path,
     assignments: tuple[str, ...],
 ) -> None:
@@ -60,4 +65,4 @@ def serve_command(
     """
     lineup = choose_lineup(configuration, assignments, models)
     limits = replace(USUAL, running=running, queue=queue)
-    serve(open_service(lineup, limits, spec, curve), host, port)
+    serve(lineup, Serving(host, port, database, limits, spec, curve, keep_texts))

@@ -10,6 +10,7 @@ from typing import Any
 
 from trim.prices import Prices
 from trim.server.stopping import Stopping
+from trim.solution import Solution
 from trim.steps import SEPARATOR
 from trim.trace import Finish, Step, Trace
 
@@ -23,6 +24,7 @@ class Choice:
 
     Attributes:
         text: what has been let through so far.
+        solution: None until its turn has come.
         trace: None until it has ended.
     """
 
@@ -30,6 +32,7 @@ class Choice:
     stopping: Stopping
     text: str = ""
     kept: list[Step] = field(default_factory=list)
+    solution: Solution | None = None
     trace: Trace | None = None
 
     def keep(self, step: Step) -> str:

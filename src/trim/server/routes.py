@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import anyio
@@ -16,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from trim.events import Decided, Finished, Kept
 from trim.policies.policy import Action
+from trim.server.accounts import Asked
 from trim.server.answer import Answer, Choice, usage_of
 from trim.server.failure import Failure
 from trim.server.request import ChatRequest, CompletionRequest
@@ -52,20 +55,46 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         return await answered(body, http)
 
     async def answered(body: ChatRequest | CompletionRequest, http: HttpRequest) -> Response:
+        accounts = service.accounts
+        key = await accounts.authorize(http.headers.get("authorization"))
         job = service.understand(body)
+        job = replace(job, router=await accounts.limited(job.router, key, body.n))
         service.desk.admit(body.n)
         answer = Answer(isinstance(body, ChatRequest), body.model, fingerprint)
         choices = [Choice(index, Stopping(body.stops)) for index in range(body.n)]
+        asked = Asked(answer.id, key, time.time(), body.model, body.stream, job.question)
         if body.stream:
-            pieces = streamed(service, job, body, answer, choices)
+            pieces = streamed(service, job, body, answer, choices, asked)
             # The first piece tells whether there is an answer at all, and so the status.
             first = await unless_gone(http, anext(pieces))
             return EventStream(resumed(first, pieces))
-        traces = await unless_gone(http, all_solved(service, job, choices))
+        async with recorded(service, job, choices, asked):
+            traces = await unless_gone(http, all_solved(service, job, choices))
         usage = usage_of(traces, service.prices, body.trim.steps)
         return JSONResponse(answer.whole(choices, usage), headers=headers_of(usage))
 
     return router
+
+
+@asynccontextmanager
+async def recorded(
+    service: Service, job: Job, choices: list[Choice], asked: Asked
+) -> AsyncIterator[None]:
+    """Keep what is done inside, whatever becomes of it; at its end it is on disk."""
+    finish, failure = "abandoned", None
+    try:
+        yield
+        ended = choices[0].trace
+        finish = str(ended.finish) if ended else finish
+    except Failure as error:
+        finish, failure = "failed", error.message
+        raise
+    finally:
+        policy = job.router.policy.name
+        traces = [c.trace or c.solution.trace(policy) for c in choices if c.solution]
+        writing = asyncio.create_task(service.accounts.record(asked, traces, finish, failure))
+        # Who leaves stops the work and not the record of it.
+        await asyncio.shield(writing)
 
 
 async def all_solved(service: Service, job: Job, choices: list[Choice]) -> list[Trace]:
@@ -76,25 +105,26 @@ async def all_solved(service: Service, job: Job, choices: list[Choice]) -> list[
     """
     try:
         async with asyncio.TaskGroup() as group:
-            for choice, seed in zip(choices, job.seeds, strict=True):
-                group.create_task(solve(service, job, choice, seed))
+            for choice in choices:
+                group.create_task(solve(service, job, choice))
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     return [choice.trace for choice in choices if choice.trace]
 
 
-async def solve(service: Service, job: Job, choice: Choice, seed: int) -> None:
-    async for _ in texts(service, job, choice, seed):
-        pass
+async def solve(service: Service, job: Job, choice: Choice) -> None:
+    async with aclosing(texts(service, job, choice)) as parts:
+        async for _ in parts:
+            pass
 
 
-async def texts(service: Service, job: Job, choice: Choice, seed: int) -> AsyncGenerator[str, None]:
+async def texts(service: Service, job: Job, choice: Choice) -> AsyncGenerator[str, None]:
     """The text of a choice, in pieces that will not be taken back.
 
     A policy that may throw kept steps away shows nothing before the end.
     """
     restarts = job.router.policy.restarts
-    async with aclosing(service.events(job, seed)) as events:
+    async with aclosing(service.events(job, choice)) as events:
         async for event in events:
             match event:
                 case Decided(_, Action.RESTART):
@@ -120,51 +150,56 @@ async def streamed(
     body: ChatRequest | CompletionRequest,
     answer: Answer,
     choices: list[Choice],
+    asked: Asked,
 ) -> AsyncGenerator[bytes, None]:
     """The events of a stream. Raises Failure before the first of them, and tells it after."""
     pieces: asyncio.Queue[tuple[Choice, str] | Choice | Failure] = asyncio.Queue()
 
-    async def work(choice: Choice, seed: int) -> None:
+    async def work(choice: Choice) -> None:
         try:
-            async with aclosing(texts(service, job, choice, seed)) as parts:
+            async with aclosing(texts(service, job, choice)) as parts:
                 async for part in parts:
                     await pieces.put((choice, part))
             await pieces.put(choice)
         except Failure as failure:
             await pieces.put(failure)
 
-    tasks = [
-        asyncio.create_task(work(choice, seed))
-        for choice, seed in zip(choices, job.seeds, strict=True)
-    ]
     begun: set[int] = set()
-    left = len(tasks)
+    tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
-        while left:
-            item = await pieces.get()
-            match item:
-                case Failure():
-                    if not begun:
-                        raise item
-                    yield sent(item.body)
-                    return
-                case Choice(index=index):
-                    left -= 1
-                    if index not in begun:
+        async with recorded(service, job, choices, asked):
+            ended: list[Choice] = []
+            while len(ended) < len(choices):
+                match await pieces.get():
+                    case Failure() as failure:
+                        raise failure
+                    case Choice() as choice:
+                        ended.append(choice)
+                    case (Choice(index=index), text):
+                        yield sent(answer.piece(index, text, first=index not in begun))
                         begun.add(index)
-                        yield sent(answer.piece(index, "", first=True))
-                    yield sent(answer.piece(index, finish=item.finish_reason))
-                case (Choice(index=index), text):
-                    yield sent(answer.piece(index, text, first=index not in begun))
-                    begun.add(index)
+            await stop(tasks)
+        # What it cost is on disk now.
+        for choice in ended:
+            if choice.index not in begun:
+                yield sent(answer.piece(choice.index, "", first=True))
+            yield sent(answer.piece(choice.index, finish=choice.finish_reason))
         if body.with_usage:
             traces = [choice.trace for choice in choices if choice.trace]
             yield sent(answer.spent(usage_of(traces, service.prices, body.trim.steps)))
         yield DONE
+    except Failure as failure:
+        if not begun:
+            raise
+        yield sent(failure.body)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop(tasks)
+
+
+async def stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def resumed(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

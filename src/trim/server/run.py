@@ -2,46 +2,98 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import uvicorn
 
+from trim.errors import InvalidInput
 from trim.lineup import Lineup
+from trim.server.accounts import open_accounts
 from trim.server.app import make_app
 from trim.server.limits import Limits
 from trim.server.menu import Menu, read_curve
 from trim.server.service import Service
 
 USUAL_POLICY = "thr:0.5"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def open_service(
-    lineup: Lineup, limits: Limits, spec: str | None = None, curve: Path | None = None
-) -> Service:
-    """Load or reach the models, and offer their routers.
+@dataclass(frozen=True)
+class Serving:
+    """What a server is started with.
 
-    Args:
-        spec: of the usual router; the lineup's own where None.
+    Attributes:
+        port: 0 for any free one.
+        database: a file for SQLite, or `postgresql://…`.
+        policy: of the model `trim`; the lineup's own where None.
         curve: what was measured of routers (`trim.server.menu.read_curve`).
+        keep_texts: keep questions and answers, not only what they cost.
+    """
+
+    host: str
+    port: int
+    database: str
+    limits: Limits
+    policy: str | None = None
+    curve: Path | None = None
+    keep_texts: bool = False
+
+
+def serve(lineup: Lineup, serving: Serving) -> None:
+    """Answer until the process is told to stop; answers under way are finished first.
 
     Raises:
-        InvalidInput: a wrong policy or curve, or a model that does not work.
+        InvalidInput: a wrong policy, curve or database, an address that cannot be listened on, or
+            one that others reach while there is no key; a model that does not work.
         ModelUnavailable: a server does not answer.
     """
-    usual = spec or lineup.policy or USUAL_POLICY
-    menu = Menu(usual, {}, read_curve(curve) if curve else ())
-    return Service(lineup, lineup.load(), menu, limits)
+    usual = serving.policy or lineup.policy or USUAL_POLICY
+    menu = Menu(usual, {}, read_curve(serving.curve) if serving.curve else ())
+    listening = listen(serving.host, serving.port)
+    team = lineup.load()
+
+    async def answer() -> None:
+        accounts = await open_accounts(serving.database, lineup.prices, serving.keep_texts)
+        try:
+            if accounts.open and serving.host not in LOOPBACK:
+                raise InvalidInput(
+                    f"--host {serving.host}: without keys only this machine may ask; make one with"
+                    " `trim keys create NAME`"
+                )
+            service = Service(lineup, team, menu, serving.limits, accounts)
+            server = uvicorn.Server(settings(service))
+            host, port = listening.getsockname()[:2]
+            click.echo(f"trim: listening on http://{host}:{port}/v1", err=True)
+            await server.serve([listening])
+        finally:
+            await accounts.close()
+
+    asyncio.run(answer())
 
 
-def serve(service: Service, host: str, port: int) -> None:
-    """Answer until the process is told to stop; answers under way are finished first."""
-    uvicorn.run(
+def settings(service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
         make_app(service),
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=int(service.limits.shutdown),
         timeout_keep_alive=75,
         h11_max_incomplete_event_size=64 * 1024,
     )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises InvalidInput where the address is taken or not this machine's."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidInput(f"{host}:{port}: cannot be listened on ({reason})") from error
+    return listening

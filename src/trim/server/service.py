@@ -15,6 +15,8 @@ from trim.lineup import Lineup, Team, router_of
 from trim.models.model import Role, Turn
 from trim.router import Router
 from trim.scorers.choice import choose_scorer
+from trim.server.accounts import Accounts
+from trim.server.answer import Choice
 from trim.server.desk import Desk
 from trim.server.failure import Failure, invalid, unavailable
 from trim.server.limits import Limits
@@ -52,10 +54,14 @@ class Service:
     Args:
         lineup: who solves, and how.
         team: the same, loaded or reached.
+        accounts: who may ask, and where it is kept.
     """
 
-    def __init__(self, lineup: Lineup, team: Team, menu: Menu, limits: Limits) -> None:
+    def __init__(
+        self, lineup: Lineup, team: Team, menu: Menu, limits: Limits, accounts: Accounts
+    ) -> None:
         self.lineup = lineup
+        self.accounts = accounts
         self.team = team
         self.menu = menu
         self.limits = limits
@@ -110,8 +116,8 @@ class Service:
             fallbacks=FALLBACKS[wishes.fallback] if wishes.fallback else router.fallbacks,
         )
 
-    async def events(self, job: Job, seed: int) -> AsyncGenerator[Event, None]:
-        """Solve a job once it is its turn. Closing the iterator stops all work for it.
+    async def events(self, job: Job, choice: Choice) -> AsyncGenerator[Event, None]:
+        """Solve a choice of a job once it is its turn. Closing the iterator stops all work for it.
 
         Raises:
             Failure: the question does not fit, or a part does not answer and the fallback is to
@@ -122,8 +128,10 @@ class Service:
             if left <= 0:
                 raise Failure(504, "the answer was due before it began", "server_error", "deadline")
             router = replace(job.router, max_seconds=left)
+            solution = router.begin(job.question, job.seeds[choice.index], job.history)
+            choice.solution = solution
             try:
-                async with aclosing(router.aevents(job.question, seed, job.history)) as events:
+                async with aclosing(router.grow(solution)) as events:
                     async for event in events:
                         yield event
             except ContextExceeded as error:

@@ -1,0 +1,163 @@
+"""Who asks, what they may spend, and what is kept of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from trim.prices import Prices
+from trim.router import Router
+from trim.server.failure import Failure
+from trim.server.storage.database import open_database
+from trim.server.storage.keys import Keys, UserKey
+from trim.server.storage.ledger import Ledger, today
+from trim.server.storage.recorder import Entry, Recorder
+from trim.trace import Trace
+
+SCHEME = "bearer"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, as it is kept.
+
+    Attributes:
+        created: seconds since 1970.
+        question: kept where texts are.
+    """
+
+    id: str
+    key: UserKey | None
+    created: float
+    model: str
+    stream: bool
+    question: str
+
+
+class Accounts:
+    """Keys, budgets and records on one database.
+
+    Args:
+        open: let everybody in; with keys nobody is let in without one.
+        keep_texts: keep questions, answers and steps, not only what they cost.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, prices: Prices, open: bool, keep_texts: bool = False
+    ) -> None:
+        self.engine = engine
+        self.prices = prices
+        self.open = open
+        self.keep_texts = keep_texts
+        self.keys = Keys(engine)
+        self.ledger = Ledger(engine)
+        self.recorder = Recorder(engine)
+
+    async def authorize(self, header: str | None) -> UserKey | None:
+        """The key in an `Authorization` header; None where nobody needs one.
+
+        Raises:
+            Failure: 401 without a key that holds, 429 where its budget is spent.
+        """
+        if self.open:
+            return None
+        scheme, _, shown = (header or "").partition(" ")
+        key = await self.keys.find(shown.strip()) if scheme.lower() == SCHEME else None
+        if key is None:
+            raise Failure(
+                401,
+                "no key that holds; send one as `Authorization: Bearer trim-…`",
+                "authentication_error",
+                "invalid_api_key",
+            )
+        await self.ledger.left(key)
+        return key
+
+    async def limited(self, router: Router, key: UserKey | None, count: int) -> Router:
+        """The router, which spends no more than is left to a key, shared by `count` solutions.
+
+        Raises:
+            Failure: nothing is left.
+        """
+        if key is None:
+            return router
+        left = await self.ledger.left(key)
+        if left.money < math.inf:
+            router = replace(router, max_money=least(router.max_money, left.money / count))
+        if left.strong_tokens < math.inf:
+            share = max(1, int(left.strong_tokens) // count)
+            tokens = least(router.max_strong_tokens, share)
+            router = replace(router, max_strong_tokens=int(tokens))
+        return router
+
+    async def record(
+        self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None = None
+    ) -> None:
+        """Keep what was done for a request, whatever became of it; returns when it is on disk."""
+        await self.recorder.write(self.entry(asked, traces, finish, failure))
+
+    def entry(
+        self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None
+    ) -> Entry:
+        texts = self.keep_texts
+        totals = ("strong_tokens", "middle_tokens", "weak_tokens", "discarded_tokens")
+        request: dict[str, Any] = {
+            "id": asked.id,
+            "key_id": asked.key.id if asked.key else None,
+            "created": asked.created,
+            "seconds": time.time() - asked.created,
+            "model": asked.model,
+            "policy": traces[0].policy if traces else "",
+            "stream": asked.stream,
+            "finish": finish,
+            **{name: sum(getattr(trace, name) for trace in traces) for name in totals},
+            "scorer_tokens": sum(trace.scorer_tokens for trace in traces),
+            "money": sum(map(self.prices.of, traces)),
+            "failure": failure,
+            "question": asked.question if texts else None,
+            "answer": traces[0].solution if texts and traces else None,
+        }
+        steps = [
+            {
+                "request_id": asked.id,
+                "choice": choice,
+                "number": number,
+                "author": str(step.author),
+                "action": str(step.action),
+                "score": step.score,
+                "tokens": step.tokens,
+                "draft_tokens": step.draft_tokens,
+                "strong_tokens": step.strong_tokens,
+                "fallback": step.fallback,
+                "text": step.text if texts else None,
+                "draft": step.draft if texts else None,
+            }
+            for choice, trace in enumerate(traces)
+            for number, step in enumerate((*trace.abandoned, *trace.steps))
+        ]
+        return Entry(request, steps, today())
+
+    async def close(self) -> None:
+        """Write what waits."""
+        await self.recorder.close()
+        await self.engine.dispose()
+
+
+def least(limit: float | None, other: float) -> float:
+    return other if limit is None else min(limit, other)
+
+
+async def open_accounts(address: str, prices: Prices, keep_texts: bool = False) -> Accounts:
+    """The accounts in a database; with a key in it that holds, keys are needed.
+
+    Raises:
+        InvalidInput: the database cannot be used.
+    """
+    engine = await open_database(address)
+    holding = [key for key in await Keys(engine).all() if key.revoked is None]
+    return Accounts(engine, prices, not holding, keep_texts)
