@@ -53,12 +53,15 @@ class Connection(asyncio.Protocol):
         self.received = rest[length:]
         request = Request(first.split()[1], raw_headers, json.loads(rest[:length]))
         self.staged.requests.append(request)
-        self.send(self.staged.answer(request))
+        reply = self.staged.answer(request)
+        asyncio.get_running_loop().call_later(self.staged.delay, self.send, reply)
 
     def send(self, reply):
         if not isinstance(reply, Reply):
             reply = Reply(reply)
         if reply is SILENCE:
+            return
+        if self.transport.is_closing():
             return
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         headers = {
@@ -73,10 +76,11 @@ class Connection(asyncio.Protocol):
 
 
 class StagedServer:
-    """`answer(request)` gives the record to send, or a `Reply`."""
+    """`answer(request)` gives the record to send, or a `Reply`, after `delay` seconds."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, delay=0.0):
         self.answer = answer
+        self.delay = delay
         self.requests: list[Request] = []
         self.connections = 0
         self.url = ""
@@ -87,8 +91,8 @@ class StagedServer:
 
 
 @asynccontextmanager
-async def staged(answer):
-    server = StagedServer(answer)
+async def staged(answer, delay=0.0):
+    server = StagedServer(answer, delay)
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0, backlog=1024)
     server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"

@@ -79,7 +79,7 @@ def described(policies=POLICIES):
     return {"suite": "hand", "policies": [policy.name for policy in policies]}
 
 
-def run(evaluation, folder, progress=lambda: None):
+def run(evaluation, folder, progress=lambda traces: None):
     store = TraceStore(folder, described(evaluation.policies))
     try:
         asyncio.run(evaluation.run(store, progress))
@@ -104,7 +104,7 @@ def test_sharing_changes_the_work_and_nothing_else(tmp_path):
 
 def test_each_problem_is_solved_by_every_policy(tmp_path):
     progress = []
-    traces = run(evaluation(), tmp_path, lambda: progress.append(1))
+    traces = run(evaluation(), tmp_path, lambda traces: progress.append(1))
     assert len(progress) == len(PROBLEMS)
     assert sorted((trace.problem_id, trace.policy) for trace in traces) == sorted(
         (problem.id, policy.name) for problem in PROBLEMS for policy in POLICIES
@@ -144,7 +144,7 @@ async def test_a_slow_problem_holds_up_no_other(tmp_path, concurrency):
     release = asyncio.Event()
     store = TraceStore(tmp_path, described([WeakAlone()]))
 
-    def progress():
+    def progress(traces):
         if len(store.finished) == 19:
             release.set()
 
@@ -262,7 +262,7 @@ def test_a_run_cut_at_any_byte_goes_on(whole, data):
         (folder / "run.json").write_bytes(described_run)
         (folder / "traces.jsonl").write_bytes(content[:cut])
         progress = []
-        continued = run(evaluation(), folder, lambda: progress.append(1))
+        continued = run(evaluation(), folder, lambda traces: progress.append(1))
         assert continued[: complete * len(POLICIES)] == traces[: complete * len(POLICIES)]
         assert in_order(continued) == in_order(traces)
         assert len(progress) == len(PROBLEMS) - complete

@@ -17,6 +17,10 @@ class Refused(ModelUnavailable):
     """A server does not take a request as it is; asking again would not help."""
 
 
+class MoneySpent(TrimError):
+    """A run has ended before its end, for it has cost what it may."""
+
+
 class ContextExceeded(TrimError):
     """A prefix does not fit a model's context.
 

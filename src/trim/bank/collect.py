@@ -13,8 +13,11 @@ from trim.bank.growth import StepCheck
 from trim.bank.identity import Identity
 from trim.bank.store import BankStore
 from trim.errors import InvalidInput
+from trim.evaluation.bill import Bill, billed, spent
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import ProblemSet
+from trim.evaluation.standing import Standing
+from trim.folder_lock import FolderLock
 from trim.lineup import Lineup
 
 ROLLOUTS = 8
@@ -29,7 +32,8 @@ def collect(
     scorer: str | None = None,
     rollouts: int = ROLLOUTS,
     exact: bool = False,
-    progress: Callable[[int], None] = lambda finished: None,
+    progress: Callable[[Standing], None] = lambda standing: None,
+    max_money: float | None = None,
 ) -> Bank:
     """Record problems in the bank `out`, or continue to do so.
 
@@ -37,11 +41,13 @@ def collect(
         scorer: the kind of score (`trim.scorers.choice.KINDS`); the usual one without any.
         rollouts: solutions a problem may have (`Explorer`).
         exact: repeat every character from run to run.
-        progress: called with the number of problems on disk.
+        progress: told how far the bank is: the accuracies are those of the models alone.
+        max_money: as soon as the bank has cost so much (`Bill`), no further problem is begun.
 
     Raises:
         InvalidInput: no scorer, more models than two, or a folder that cannot be written or
             holds another bank.
+        MoneySpent: `max_money` was reached before the last problem.
     """
     kind = scorer or lineup.usual_kind
     if kind is None:
@@ -57,7 +63,8 @@ def collect(
         exact,
         {**problem_set.described, **lineup.record()},
     )
-    team = lineup.load(exact=exact, entropy=kind == "entropy")
+    bill = Bill(lineup.prices, out)
+    team = billed(lineup.load(exact=exact, entropy=kind == "entropy"), bill)
     if team.between:
         raise InvalidInput(
             "between: a bank is of a weak and a strong model; leave those between out, as with"
@@ -76,17 +83,34 @@ def collect(
             grading,
         )
         store = BankStore(out, identity)
-        progress(len(store.finished))
+        lock = FolderLock(out)
+        bill.recover()
+
+        def tell() -> None:
+            bill.save()
+            done = len(store.finished)
+            accuracy = (store.right["weak"] / done, store.right["strong"] / done) if done else None
+            progress(Standing(done, accuracy, money=bill.money))
+
+        tell()
         missing = (each for each in problem_set.problems if each.id not in store.finished)
-        asyncio.run(
-            fill(
-                store,
-                explorer,
-                missing,
-                lambda: progress(len(store.finished)),
-                settings.concurrency,
+        try:
+            asyncio.run(
+                fill(
+                    store,
+                    explorer,
+                    missing,
+                    tell,
+                    settings.concurrency,
+                    lambda: max_money is None or bill.money < max_money,
+                )
             )
-        )
+        finally:
+            lock.release()
+    wanted = {problem.id for problem in problem_set.problems}
+    done = len(wanted & store.finished)
+    if max_money is not None and bill.money >= max_money and done < len(wanted):
+        raise spent(bill.money, done, len(wanted))
     return read_bank(out)
 
 

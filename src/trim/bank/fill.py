@@ -19,14 +19,21 @@ async def fill(
     problems: Iterator[Gradable],
     progress: Callable[[], None] = lambda: None,
     concurrency: int = CONCURRENCY,
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> None:
     """Explore the problems; `progress` is called after each.
+
+    Args:
+        may_begin: asked before each problem; where it says no, no further one is begun.
 
     Interrupted, the store holds every problem finished so far.
     """
 
     async def explore_each() -> None:
-        for problem in problems:
+        while may_begin():
+            problem = next(problems, None)
+            if problem is None:
+                return
             store.add(await explorer.explore(problem))
             progress()
 

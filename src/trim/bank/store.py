@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trim.bank.identity import NAME, Identity, read_identity
@@ -28,6 +29,7 @@ class BankStore:
 
     Attributes:
         finished: ids of the problems that are on disk.
+        right: how many of those each model solves alone, weak and strong.
 
     Raises:
         InvalidInput: the folder cannot be written, is damaged or holds another bank.
@@ -42,7 +44,10 @@ class BankStore:
             self._claim(identity)
         except OSError as error:
             raise self._not_writable(error) from error
-        self.finished = {problem.problem_id for problem in read_parts(folder)}
+        on_disk = read_parts(folder)
+        self.finished = {problem.problem_id for problem in on_disk}
+        self.right = Counter({"weak": 0, "strong": 0})
+        self._count(on_disk)
 
     def _claim(self, identity: Identity) -> None:
         path = self.folder / NAME
@@ -74,7 +79,12 @@ class BankStore:
         except OSError as error:
             raise self._not_writable(error) from error
         self.finished.update(ids)
+        self._count(self._waiting)
         self._waiting = []
+
+    def _count(self, problems: Iterable[RecordedProblem]) -> None:
+        for problem in problems:
+            self.right.update(weak=problem.weak.correct, strong=problem.strong.correct)
 
     def _not_writable(self, error: OSError) -> InvalidInput:
         return InvalidInput(

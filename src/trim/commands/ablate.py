@@ -14,6 +14,7 @@ from trim.bank.bank import Bank, read_bank
 from trim.commands.options import models_option, out_option, path_type, seed_option
 from trim.commands.progress import progress_bar
 from trim.errors import InvalidInput
+from trim.evaluation.standing import Standing
 from trim.laboratory.low_budget import study_low_budget
 from trim.laboratory.noise import LEVELS, Trainer, study_noise
 from trim.laboratory.page import Page, print_page, write_page
@@ -122,9 +123,9 @@ def transfer(
     trials = [Trial(suite, count, seed, models) for suite in dict.fromkeys(suites.split(","))]
     with progress_bar("solving", len(trials) * count, out) as progress:
 
-        def progress_of(trial: Trial) -> Callable[[int], None]:
+        def progress_of(trial: Trial) -> Callable[[Standing], None]:
             before = trials.index(trial) * count
-            return lambda finished: progress(before + finished)
+            return lambda standing: progress(standing.after(before))
 
         page = study_transfer(trials, specs, out, progress_of)
     conclude(page, out)
@@ -161,8 +162,8 @@ def noise(
     trial = Trial(suite, count, seed, models)
     with progress_bar(f"solving {suite}", len(levels) * count, out) as progress:
 
-        def progress_of(level: int) -> Callable[[int], None]:
-            return lambda finished: progress(level * count + finished)
+        def progress_of(level: int) -> Callable[[Standing], None]:
+            return lambda standing: progress(standing.after(level * count))
 
         page = study_noise(recorded, trial, out, levels, find_trainer(iterations), progress_of)
     conclude(page, out)

@@ -16,6 +16,7 @@ from trim.commands.lineup import choose_lineup
 from trim.commands.options import (
     configuration_argument,
     exact_option,
+    max_money_option,
     models_option,
     out_option,
     path_type,
@@ -52,6 +53,7 @@ from trim.evaluation.benchmarks.selection import Selection
 )
 @scorer_option
 @exact_option
+@max_money_option
 @out_option
 @models_option
 @set_option
@@ -64,6 +66,7 @@ def collect(
     rollouts: int,
     scorer: str | None,
     exact: bool,
+    max_money: float | None,
     out: Path,
     models: Path,
     assignments: tuple[str, ...],
@@ -82,7 +85,9 @@ def collect(
     lineup = choose_lineup(configuration, assignments, models)
     title = f"recording {problem_set.name}"
     with progress_bar(title, len(problem_set.problems), out) as progress:
-        bank = collect_bank(problem_set, seed, out, lineup, scorer, rollouts, exact, progress)
+        bank = collect_bank(
+            problem_set, seed, out, lineup, scorer, rollouts, exact, progress, max_money
+        )
     click.echo(described(bank))
 
 

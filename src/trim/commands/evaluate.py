@@ -13,6 +13,7 @@ from trim.commands.options import (
     configuration_argument,
     exact_option,
     limit_option,
+    max_money_option,
     models_option,
     other_models_option,
     out_option,
@@ -23,6 +24,7 @@ from trim.commands.options import (
 )
 from trim.commands.progress import progress_bar
 from trim.evaluation.benchmarks.selection import Selection
+from trim.evaluation.bill import spent
 from trim.evaluation.evaluate import UNGRADED, evaluate
 from trim.evaluation.problem_set import ProblemSet
 from trim.lineup import Lineup
@@ -53,6 +55,7 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 @scorer_option
 @exact_option
 @limit_option
+@max_money_option
 @other_models_option
 @seed_option
 @out_option
@@ -68,6 +71,7 @@ def evaluate_command(
     scorer: str | None,
     exact: bool,
     max_strong_tokens: int | None,
+    max_money: float | None,
     other_models: bool,
     seed: int,
     out: Path,
@@ -97,6 +101,7 @@ def evaluate_command(
         exact,
         max_strong_tokens,
         other_models,
+        max_money,
     )
 
 
@@ -111,6 +116,7 @@ def run_evaluation(
     exact: bool = False,
     max_strong_tokens: int | None = None,
     other_models: bool = False,
+    max_money: float | None = None,
 ) -> None:
     prices = read_prices(prices_file) if prices_file else lineup.prices
     console = Console(highlight=False)
@@ -127,6 +133,7 @@ def run_evaluation(
             exact,
             max_strong_tokens,
             other_models,
+            max_money,
         )
     console.print(points_table(summary))
     if summary["curves"]:
@@ -138,3 +145,5 @@ def run_evaluation(
         lines = (out / UNGRADED).read_text(encoding="utf-8").count("\n")
         console.print(f"{lines} answers could not be graded and count as wrong: {out / UNGRADED}")
     console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)
+    if partial := summary.get("partial"):
+        raise spent(partial["money"], summary["n"], partial["of"])

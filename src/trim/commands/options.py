@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -58,6 +59,24 @@ limit_option = click.option(
     type=int,
     callback=check_limit,
     help="Strong tokens a problem, after which the weak model drafts on; one step may pass it.",
+)
+
+
+def check_money(
+    context: click.Context, option: click.Parameter, money: float | None
+) -> float | None:
+    """Raises InvalidInput for what is no amount."""
+    if money is not None and not 0 < money < math.inf:
+        raise InvalidInput(f"--max-money {money:g}: must be an amount above 0")
+    return money
+
+
+max_money_option = click.option(
+    "--max-money",
+    type=float,
+    callback=check_money,
+    help="Begin no further problem once the run has cost so much, those before it included; what is"
+    " under way is finished. Ends with code 3, and continues with a larger amount.",
 )
 exact_option = click.option(
     "--exact",

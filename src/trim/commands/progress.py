@@ -1,46 +1,135 @@
-"""A bar that shows how far a command is."""
+"""What a long command shows while it works."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from trim.evaluation.standing import Range, Standing
+
+EVERY = 30.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class Shown:
+    """The standing of a run in words.
+
+    The time left is judged by what this process has done.
+
+    Args:
+        total: problems of the whole run.
+    """
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title = title
+        self.total = total
+        self.begun = time.monotonic()
+        self._first: int | None = None
+
+    def figures(self, standing: Standing) -> str:
+        if self._first is None:
+            self._first, self.begun = standing.finished, time.monotonic()
+        parts = []
+        done, minutes = standing.finished - self._first, (time.monotonic() - self.begun) / 60
+        if done and minutes:
+            parts.append(f"{done / minutes:.3g} a minute")
+        if standing.accuracy:
+            parts.append(f"{percent(standing.accuracy)} right")
+        if standing.strong_share:
+            parts.append(f"{percent(standing.strong_share)} strong")
+        if standing.money is not None:
+            parts.append(f"money {standing.money:.4g}")
+        if standing.failed:
+            parts.append(f"{standing.failed} failed")
+        if done and minutes and standing.finished < self.total:
+            left = (self.total - standing.finished) * minutes / done
+            parts.append(f"{spoken(left)} left")
+        return " · ".join(parts)
+
+    def line(self, standing: Standing) -> str:
+        return f"{self.title}: {standing.finished}/{self.total} · {self.figures(standing)}"
 
 
 @contextmanager
-def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[int], None]]:
-    """A bar on the standard error, moved by the number of what is finished.
+def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[Standing], None]]:
+    """A bar on the standard error, with what was found so far; without a terminal a line now and
+    then.
 
-    It appears with the first number, so that what is refused at once is told in one line. An
-    interruption ends the command and tells how to go on.
+    It appears with the first standing, so that what is refused at once is told in one line. Ctrl-C
+    and SIGTERM end the command (codes 130 and 143) and tell how to go on.
 
     Args:
         out: folder that the same command continues from.
     """
+    console = Console(stderr=True)
+    shown = Shown(title, total)
     bar = Progress(
         TextColumn(title),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+        TextColumn("{task.fields[figures]}"),
+        console=console,
     )
-    task = bar.add_task("", total=total)
+    task = bar.add_task("", total=total, figures="")
+    told = 0.0
 
-    def move(finished: int) -> None:
-        bar.start()
-        bar.update(task, completed=finished)
+    def move(standing: Standing) -> None:
+        nonlocal told
+        if console.is_terminal:
+            bar.start()
+            bar.update(task, completed=standing.finished, figures=shown.figures(standing))
+        elif time.monotonic() - told >= EVERY or standing.finished == total:
+            told = time.monotonic()
+            click.echo(shown.line(standing), err=True)
 
-    try:
+    with terminable() as terminated:
         try:
-            yield move
-        finally:
-            if bar.live.is_started:
-                bar.stop()
-    except KeyboardInterrupt:
-        click.echo(f"trim: interrupted; the same command continues from {out}", err=True)
-        sys.exit(130)
+            try:
+                yield move
+            finally:
+                if bar.live.is_started:
+                    bar.stop()
+        except KeyboardInterrupt:
+            click.echo(f"trim: interrupted; the same command continues from {out}", err=True)
+            sys.exit(143 if terminated else 130)
+
+
+@contextmanager
+def terminable() -> Iterator[list[int]]:
+    """Within it SIGTERM is treated like Ctrl-C; the list says whether it came."""
+    terminated: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield terminated
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        terminated.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def percent(values: Range) -> str:
+    low, high = (f"{100 * value:.1f}" for value in values)
+    return f"{low} %" if low == high else f"{low}–{high} %"
+
+
+def spoken(minutes: float) -> str:
+    seconds = round(60 * minutes)
+    if seconds < 90:
+        return f"{seconds} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

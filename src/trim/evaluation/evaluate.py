@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
+from trim.evaluation.bill import Bill, billed, spent
 from trim.evaluation.folder import solve_in
 from trim.evaluation.grading.workers import SECONDS, Ungraded, Workers
 from trim.evaluation.origin import require_same_models
@@ -18,6 +19,7 @@ from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.report import write_report
 from trim.evaluation.run import evaluation_of
+from trim.evaluation.standing import Standing
 from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
 from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
@@ -96,23 +98,27 @@ def evaluate(
     out: Path,
     prices: Prices,
     lineup: Lineup,
-    progress: Callable[[int], None] = lambda finished: None,
+    progress: Callable[[Standing], None] = lambda standing: None,
     scorer: str | None = None,
     exact: bool = False,
     max_strong_tokens: int | None = None,
     other_models: bool = False,
+    max_money: float | None = None,
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
     Args:
-        progress: called with the number of finished problems.
+        progress: told how far the run is.
         scorer: the kind of score for policies that are not made for one
             (`trim.scorers.choice.KINDS`); the models' usual one without any.
         exact: repeat every character from run to run (`trim.embedded.load_embedded`).
         max_strong_tokens: of each policy and problem (`trim.router.Router`).
         other_models: use fitted policies also with models that they were not fitted to.
+        max_money: as soon as the run has cost so much (`Bill`), no further problem is begun; the
+            summary is then of those that are finished, and says `partial`.
 
     Raises:
+        MoneySpent: before the first problem was finished.
         InvalidInput: an unknown policy, a policy that was fitted to other models, or a folder that
             cannot be written.
     """
@@ -138,7 +144,8 @@ def evaluate(
     record = lineup.record()
     if problem_set.described or record:
         run |= {**problem_set.described, **conditions(lineup, settings, kind), **record}
-    team = lineup.load(exact=exact, entropy=needs_entropy(policies, kind))
+    bill = Bill(prices, out)
+    team = billed(lineup.load(exact=exact, entropy=needs_entropy(policies, kind)), bill)
     with Workers(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
         evaluation = evaluation_of(
             team,
@@ -149,13 +156,18 @@ def evaluate(
             seed,
             grading=grading,
             keep_too_long=problem_set.is_right is None,
+            may_begin=lambda: max_money is None or bill.money < max_money,
         )
-        solved = solve_in(out, run, evaluation, progress, lineup.files(out))
+        solved = solve_in(out, run, evaluation, progress, lineup.files(out), bill)
+    if not solved:
+        raise spent(bill.money, 0, len(problems))
     # What is predicted knows of no limit.
     predicted = []
     if kind and settings.max_strong_tokens is None:
         predicted = predictions_for(specs, kind)
     summary = summarise(problem_set.name, seed, solved, prices, predicted)
+    if summary["n"] < len(problems):
+        summary["partial"] = {"of": len(problems), "money": bill.money}
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
     write_results(summary, solved, out)

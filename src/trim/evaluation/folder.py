@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from trim.evaluation.bill import Bill
 from trim.evaluation.run import Evaluation
+from trim.evaluation.standing import Standing, Tally
 from trim.evaluation.store import TraceStore
 from trim.evaluation.summary import group_by_policy
 from trim.files import write_atomically
@@ -21,15 +23,19 @@ def solve_in(
     folder: Path,
     run: Mapping[str, Any],
     evaluation: Evaluation,
-    progress: Callable[[int], None] = lambda finished: None,
+    progress: Callable[[Standing], None] = lambda standing: None,
     files: Mapping[str, str] = NO_FILES,
+    bill: Bill | None = None,
 ) -> dict[str, list[Trace]]:
     """Solve what the folder does not hold yet; the traces by policy, in the problems' order.
 
+    Where the evaluation ends early (`Evaluation.may_begin`), they are those of fewer problems.
+
     Args:
         run: what says which run it is, besides its policies (`TraceStore`).
-        progress: called with the number of finished problems.
+        progress: told how far the run is, at its begin and after each problem.
         files: contents by name that the folder keeps besides, once it is known to be this run's.
+        bill: what is paid, which is kept in the folder as well.
 
     Raises:
         InvalidInput: the folder cannot be written, or holds another run.
@@ -39,8 +45,19 @@ def solve_in(
     try:
         for name, content in files.items():
             write_atomically(folder / name, content)
-        progress(len(store.finished))
-        asyncio.run(evaluation.run(store, lambda: progress(len(store.finished))))
+        tally = Tally(policies)
+        tally.add(store.read() if store.finished else ())
+        if bill:
+            bill.recover()
+
+        def tell(traces: Sequence[Trace]) -> None:
+            tally.add(traces)
+            if bill:
+                bill.save()
+            progress(tally.standing(len(store.finished), bill.money if bill else None))
+
+        tell(())
+        asyncio.run(evaluation.run(store, tell))
     finally:
         store.close()
     return group_by_policy(store.read(), [problem.id for problem in evaluation.problems])

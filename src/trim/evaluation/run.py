@@ -46,6 +46,7 @@ class Evaluation:
         keep_too_long: keep a question that does not fit a model's context as an unfinished
             trace without steps, instead of ending the run.
         between, fallbacks, overlap, warming, max_seconds: of each router (`Router`).
+        may_begin: asked before each problem; where it says no, the run ends with what it has.
     """
 
     problems: Sequence[Gradable]
@@ -67,13 +68,16 @@ class Evaluation:
     overlap: bool = False
     warming: Warming = Warming.NEVER
     max_seconds: float | None = None
+    may_begin: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         for policy in self.policies:
             choose_scorer(policy, self.scorer, self.scorers)
 
-    async def run(self, store: TraceStore, progress: Callable[[], None] = lambda: None) -> None:
-        """Solve what `store` does not hold yet; `progress` is called after each problem.
+    async def run(
+        self, store: TraceStore, progress: Callable[[list[Trace]], None] = lambda traces: None
+    ) -> None:
+        """Solve what `store` does not hold yet; `progress` is told each problem's traces.
 
         Interrupted at any moment, the store holds every problem finished so far. A problem that
         every policy failed is tried once more when all others are done.
@@ -90,7 +94,7 @@ class Evaluation:
         self,
         problems: Sequence[Gradable],
         store: TraceStore,
-        progress: Callable[[], None],
+        progress: Callable[[list[Trace]], None],
         last_try: bool = False,
     ) -> list[Gradable]:
         """Solve problems and return those that every policy failed, unless it is the last try.
@@ -105,6 +109,8 @@ class Evaluation:
         async def solve_each() -> None:
             nonlocal in_a_row
             for problem in left:
+                if not self.may_begin():
+                    return
                 traces = await self.solve(problem)
                 if not all(trace.finish is Finish.FAILED for trace in traces):
                     in_a_row = 0
@@ -119,7 +125,7 @@ class Evaluation:
                         failed.append(problem)
                         continue
                 store.add(problem.id, traces)
-                progress()
+                progress(traces)
 
         try:
             async with asyncio.TaskGroup() as group:

@@ -9,6 +9,7 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.files import write_atomically
+from trim.folder_lock import FolderLock
 from trim.trace import Trace
 
 
@@ -23,7 +24,8 @@ class TraceStore:
         run: identifies the run; a folder that holds another run is refused.
 
     Raises:
-        InvalidInput: the folder cannot be written, or holds another run.
+        InvalidInput: the folder cannot be written, holds another run, or another process works
+            in it.
     """
 
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
@@ -31,14 +33,23 @@ class TraceStore:
         self.policies: list[str] = run["policies"]
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(folder)
+        except OSError as error:
+            raise self._not_writable(folder, error) from error
+        try:
             self._claim(folder / "run.json", run)
             self.finished = self._recover()
             self._file = self.path.open("ab", buffering=0)
         except OSError as error:
-            reason = error.strerror or error
-            raise InvalidInput(
-                f"{folder}: cannot write there ({reason}); name another --out"
-            ) from error
+            self._lock.release()
+            raise self._not_writable(folder, error) from error
+        except InvalidInput:
+            self._lock.release()
+            raise
+
+    def _not_writable(self, folder: Path, error: OSError) -> InvalidInput:
+        reason = error.strerror or error
+        return InvalidInput(f"{folder}: cannot write there ({reason}); name another --out")
 
     def _claim(self, path: Path, run: dict[str, Any]) -> None:
         if not path.exists():
@@ -104,3 +115,4 @@ class TraceStore:
 
     def close(self) -> None:
         self._file.close()
+        self._lock.release()

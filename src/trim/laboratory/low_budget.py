@@ -35,7 +35,7 @@ def study_low_budget(
     specs: Sequence[str],
     out: Path,
     limit: float = 0.1,
-    progress: Progress = lambda finished: None,
+    progress: Progress = lambda standing: None,
 ) -> Page:
     """Accuracy of routers and of TRIM-Thr where the share c of strong tokens is at most `limit`.
 

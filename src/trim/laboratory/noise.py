@@ -73,7 +73,7 @@ def study_noise(
     out: Path,
     sigmas: Sequence[float] = LEVELS,
     trainer: Trainer | None = None,
-    progress_of: Callable[[int], Progress] = lambda level: lambda finished: None,
+    progress_of: Callable[[int], Progress] = lambda level: lambda standing: None,
 ) -> Page:
     """Thr, and pomdp and agg learnt anew from `bank`, at each level of noise.
 

@@ -21,7 +21,7 @@ def study_takeover(
     trial: Trial,
     out: Path,
     thresholds: Sequence[float] = THRESHOLDS,
-    progress: Progress = lambda finished: None,
+    progress: Progress = lambda standing: None,
 ) -> Page:
     """TRIM-Thr against its takeover at the same thresholds, on the same problems.
 

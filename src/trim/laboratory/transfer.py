@@ -25,7 +25,7 @@ def study_transfer(
     trials: Sequence[Trial],
     specs: Sequence[str],
     out: Path,
-    progress_of: Callable[[Trial], Progress] = lambda trial: lambda finished: None,
+    progress_of: Callable[[Trial], Progress] = lambda trial: lambda standing: None,
 ) -> Page:
     """Routers, fitted elsewhere, beside TRIM-Thr on the suites of `trials`.
 

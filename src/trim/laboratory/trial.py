@@ -20,6 +20,7 @@ from trim.evaluation.folder import solve_in
 from trim.evaluation.metrics import Array
 from trim.evaluation.origin import require_same_models
 from trim.evaluation.run import evaluation_of
+from trim.evaluation.standing import Standing
 from trim.evaluation.summary import outcomes, resample_families, summarise
 from trim.files import write_atomically
 from trim.laboratory.cells import percent
@@ -39,8 +40,8 @@ ALONE = ("weak", "strong")
 RIVAL = "thr"
 """What studies compare routers with: nothing in it was trained."""
 
-Progress = Callable[[int], None]
-"""Called with the number of finished problems."""
+Progress = Callable[[Standing], None]
+"""Told how far a trial is."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Trial:
     sigma: float = 0.0
 
     def run(
-        self, specs: Sequence[str], folder: Path, progress: Progress = lambda finished: None
+        self, specs: Sequence[str], folder: Path, progress: Progress = lambda standing: None
     ) -> Results:
         """Run or continue the trial in `folder`, which keeps traces and `summary.json`.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import fftconvolve
 
 from trim.pomdp.process import Floats
 
@@ -21,6 +20,8 @@ def reflected_density(points: Floats, cells: int) -> Floats:
     Returns:
         Shape (cells,) * d.
     """
+    from scipy.signal import fftconvolve  # half a second, which commands without a plan save
+
     count, axes = points.shape
     hist, _ = np.histogramdd(points, bins=cells, range=[(0, 1)] * axes)
     scott = count ** (-1 / (axes + 4))

@@ -1,0 +1,145 @@
+"""What a run has really paid: every request that was answered, each once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trim.errors import MoneySpent
+from trim.files import read_object, write_atomically, writing
+from trim.lineup import Team
+from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
+from trim.prices import Prices
+from trim.scorers.grade import GradeScorer
+from trim.scorers.scorer import Scorer, Scores
+from trim.trace import Usage
+
+NAME = "bill.json"
+
+
+class Bill:
+    """Tokens by role, as the models and scorers were asked for them.
+
+    A step that several policies share is paid once, and a draft that was dropped is paid. What a
+    server decoded for a request that failed is not known.
+
+    Args:
+        prices: that make money of them.
+        folder: where the bill of earlier sessions lies; None for a run without one.
+    """
+
+    def __init__(self, prices: Prices, folder: Path | None = None) -> None:
+        self.prices = prices
+        self.path = folder / NAME if folder else None
+        self.usage: dict[str, Usage] = {}
+
+    def recover(self) -> None:
+        """Go on from what earlier sessions have paid; from nothing where the file is damaged."""
+        if self.path is None or not self.path.exists():
+            return
+        try:
+            record = read_object(self.path)
+            self.usage = {role: Usage(**spent) for role, spent in record.items()}
+        except (OSError, TypeError, ValueError):
+            self.usage = {}
+
+    @property
+    def money(self) -> float:
+        return self.prices.of_usage(self.usage)
+
+    def add(self, role: str, used: Completion | Scores) -> None:
+        spent = Usage(used.prompt_tokens, used.cached_tokens, used.tokens)
+        self.usage[role] = self.usage.get(role, Usage()) + spent
+
+    def save(self) -> None:
+        """Raises InvalidInput where it cannot be written."""
+        if self.path is None:
+            return
+        record = {role: asdict(spent) for role, spent in self.usage.items()}
+        with writing(self.path):
+            write_atomically(self.path, json.dumps(record, indent=2) + "\n")
+
+
+class BilledModel:
+    """A model whose tokens are put on a bill."""
+
+    def __init__(self, model: Model, role: str, bill: Bill) -> None:
+        self.model = model
+        self.name = model.name
+        self.role = role
+        self.bill = bill
+
+    async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
+        written = await self.model.write_step(prefix, sampling, seed)
+        self.bill.add(self.role, written)
+        return written
+
+
+class BilledPrefillingModel(BilledModel):
+    """The same for a model that can read in advance."""
+
+    def __init__(self, model: Model, prefilling: Prefilling, role: str, bill: Bill) -> None:
+        super().__init__(model, role, bill)
+        self.prefilling = prefilling
+
+    async def prefill(self, prefix: Prefix) -> Completion:
+        read = await self.prefilling.prefill(prefix)
+        self.bill.add(self.role, read)
+        return read
+
+
+class BilledScorer:
+    """A scorer whose tokens are put on a bill; grades are the strong model's."""
+
+    def __init__(self, scorer: Scorer, bill: Bill) -> None:
+        self.scorer = scorer
+        self.name = scorer.name
+        self.reads_confidence: bool = getattr(scorer, "reads_confidence", True)
+        self.role = "strong" if scorer.name == GradeScorer.name else "scorer"
+        self.bill = bill
+
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
+        scores = await self.scorer.score(trace, written)
+        self.bill.add(self.role, scores)
+        return scores
+
+
+@dataclass(frozen=True)
+class BilledTeam:
+    """A team (`trim.lineup.Team`) whose tokens are put on a bill."""
+
+    weak: Model
+    between: tuple[Model, ...]
+    strong: Model
+    scorers: Mapping[str, Scorer]
+    team: Team
+
+    def scorer_of(self, kind: str) -> Scorer:
+        """Raises InvalidInput where there is none of that kind."""
+        self.team.scorer_of(kind)
+        return self.scorers[kind]
+
+
+def billed(team: Team, bill: Bill) -> BilledTeam:
+    def of(model: Model, role: str) -> Model:
+        if isinstance(model, Prefilling):
+            return BilledPrefillingModel(model, model, role, bill)
+        return BilledModel(model, role, bill)
+
+    return BilledTeam(
+        of(team.weak, "weak"),
+        tuple(of(model, f"middle-{level}") for level, model in enumerate(team.between, 1)),
+        of(team.strong, "strong"),
+        {kind: BilledScorer(scorer, bill) for kind, scorer in team.scorers.items()},
+        team,
+    )
+
+
+def spent(money: float, done: int, problems: int) -> MoneySpent:
+    """What ends a run at its `--max-money`."""
+    return MoneySpent(
+        f"{money:.6g} is spent and {done} of {problems} problems are done; the same command with a"
+        " larger --max-money goes on"
+    )

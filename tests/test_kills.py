@@ -1,0 +1,258 @@
+"""Long runs that are killed at any moment and continued by the same command."""
+
+import asyncio
+import json
+import random
+import resource
+import signal
+import sys
+from functools import partial
+
+import pytest
+import yaml
+from staged_server import chat, staged, usage
+
+from trim.bank.bank import read_bank
+from trim.seeds import derive_seed
+from trim.steps import split_steps
+
+PROBLEMS = 40
+STEPS = 3
+MAIN = "from trim.cli import main; main()"
+EVALUATE = ("--policy", "weak", "--policy", "strong", "--policy", "random:0.5")
+PRICES = {"weak": {"output": 100.0}, "strong": {"output": 1000.0}}
+SIGNALS = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def question_of(request):
+    return request.body["messages"][0]["content"]
+
+
+def answer(request):
+    """A model that counts on where it is probed, and solves in a few steps."""
+    question = question_of(request)
+    messages = request.body["messages"]
+    said = messages[1]["content"] if len(messages) > 1 else ""
+    counts = usage(len(question) + len(said), 1 + derive_seed(question, said) % 9)
+    if question.startswith("Count"):
+        return chat(" five, six, seven", counts=counts, matched_stop=None)
+    index = len(split_steps(said))
+    model = request.body["model"]
+    last = index + 1 == STEPS
+    text = rf"\boxed{{{derive_seed(model, said) % 2}}}" if last else f"{model} {index}"
+    return chat(text, counts=counts, matched_stop=7 if last else "\n\n")
+
+
+@pytest.fixture
+def work(tmp_path):
+    problems = [{"question": f"problem {n}", "answer": str(n % 2)} for n in range(PROBLEMS)]
+    lines = "".join(json.dumps(problem) + "\n" for problem in problems)
+    (tmp_path / "problems.jsonl").write_text(lines, encoding="utf-8")
+
+    def prepare(server):
+        model = {"api": "openai", "url": server.url, "server": "sglang",
+                 "continuation": "continue_final"}  # fmt: skip
+        configuration = {
+            "weak": {**model, "model": "weak"},
+            "strong": {**model, "model": "strong"},
+            "scorer": {"kind": "label", "url": server.url, "model": "scorer"},
+            "routing": {"concurrency": 4},
+            "prices": PRICES,
+        }
+        path = tmp_path / "trim.yaml"
+        path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
+        fields = ("--question", "question", "--answer", "answer", "--grader", "exact")
+        return (tmp_path / "problems.jsonl", path, *fields)
+
+    return prepare
+
+
+def label(request):
+    """The scorer: a token that says right or wrong."""
+    if request.path != "/v1/completions":
+        return answer(request)
+    tokens = [{"+": -0.1, "-": -2.5}]
+    logprobs = {"tokens": ["+"], "token_logprobs": [-0.1], "top_logprobs": tokens}
+    choice = {"index": 0, "text": "+", "finish_reason": "length", "logprobs": logprobs}
+    return {"choices": [choice], "usage": usage(20, 1)}
+
+
+async def start(*words, limit=None):
+    """A command in a process of its own; `limit` is the size that a file may have."""
+    before = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)) if limit else None
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MAIN, *map(str, words),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, preexec_fn=before,
+    )  # fmt: skip
+
+
+async def killed(process, server, requests, number):
+    """End a process by a signal once the server has had so many requests of it."""
+    before = len(server.requests)
+    while process.returncode is None and len(server.requests) - before < requests:
+        await asyncio.sleep(0.002)
+    if process.returncode is None:
+        process.send_signal(number)
+    _, errors = await process.communicate()
+    return process.returncode, errors.decode()
+
+
+async def finished(*words, limit=None):
+    process = await start(*words, limit=limit)
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+def complete(folder):
+    """Questions of the problems that are on disk with all their traces."""
+    path = folder / "traces.jsonl"
+    seen = {}
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        if line.endswith(b"\n"):
+            question = json.loads(line)["question"]
+            seen[question] = seen.get(question, 0) + 1
+    return {question for question, count in seen.items() if count == 3}
+
+
+def traces_of(folder):
+    lines = (folder / "traces.jsonl").read_text(encoding="utf-8").splitlines()
+    traces = [{**json.loads(line), "seconds": 0} for line in lines]
+    return sorted(traces, key=lambda trace: (trace["question"], trace["policy"]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_killed_evaluation_continues_without_loss(work, tmp_path, seed):
+    """A dozen kills, by three signals in turn, at random moments."""
+    chance = random.Random(seed)
+    async with staged(answer, delay=0.002) as server:
+        given = work(server)
+        whole, folder = tmp_path / "whole", tmp_path / "killed"
+        command = ("eval", *given, *EVALUATE, "--out")
+        assert (await finished(*command, whole))[0] == 0
+        paid = len(server.requests)
+        for number in list(SIGNALS) * 4:
+            done, asked = complete(folder), len(server.requests)
+            process = await start(*command, folder)
+            code, errors = await killed(process, server, chance.randint(1, paid // 12), number)
+            again = {question_of(request) for request in server.requests[asked:]}
+            assert not again & done, "what was finished is never asked for again"
+            assert code == SIGNALS[number], errors
+            if number != signal.SIGKILL:
+                assert errors.endswith(f"interrupted; the same command continues from {folder}\n")
+        assert (await finished(*command, folder))[0] == 0
+        assert traces_of(folder) == traces_of(whole)
+        summaries = [json.loads((f / "summary.json").read_text()) for f in (whole, folder)]
+        for summary in summaries:
+            for point in summary["points"]:
+                del point["seconds_mean"]
+        assert summaries[0] == summaries[1]
+        assert not list(folder.glob(".*.partial")) or number == signal.SIGKILL
+
+
+async def test_a_killed_collection_continues_without_loss(work, tmp_path):
+    chance = random.Random(7)
+    async with staged(label, delay=0.002) as server:
+        given = work(server)
+        whole, folder = tmp_path / "whole", tmp_path / "killed"
+        command = ("collect", *given, "--rollouts", 3, "--out")
+        code, _, errors = await finished(*command, whole)
+        assert code == 0, errors
+        paid = len(server.requests)
+        for number in list(SIGNALS) * 2:
+            done = {p.question for p in read_bank(folder).problems} if any(
+                folder.glob("parts/*")
+            ) else set()  # fmt: skip
+            asked = len(server.requests)
+            process = await start(*command, folder)
+            code, errors = await killed(process, server, chance.randint(1, paid // 6), number)
+            again = {
+                question_of(request)
+                for request in server.requests[asked:]
+                if "messages" in request.body
+            }
+            assert not again & done
+            assert code == SIGNALS[number], errors
+        assert (await finished(*command, folder))[0] == 0
+        assert read_bank(folder).problems == read_bank(whole).problems
+
+
+@pytest.mark.parametrize("limit", [2_000, 20_000, 60_000])
+async def test_a_full_disk_ends_a_run_in_one_line_and_loses_nothing(work, tmp_path, limit):
+    async with staged(answer) as server:
+        command = ("eval", *work(server), *EVALUATE, "--out", tmp_path / "out")
+        code, _, errors = await finished(*command, limit=limit)
+        assert code == 2, errors
+        line = errors.splitlines()[-1]
+        assert line.startswith("trim: ") and "File too large" in line
+        assert "Traceback" not in errors
+        done, asked = complete(tmp_path / "out"), len(server.requests)
+        code, _, errors = await finished(*command)
+        assert code == 0, errors
+        assert not {question_of(request) for request in server.requests[asked:]} & done
+        assert len(traces_of(tmp_path / "out")) == 3 * PROBLEMS
+
+
+async def test_one_process_works_in_a_folder(work, tmp_path):
+    async with staged(label) as server:
+        given = work(server)
+        for command in (("eval", *given, *EVALUATE), ("collect", *given, "--rollouts", 2)):
+            folder, server.delay = tmp_path / command[0], 0.15
+            first = await start(*command, "--out", folder)
+            asked = len(server.requests)
+            while len(server.requests) < asked + 20:
+                await asyncio.sleep(0.01)
+            code, _, errors = await finished(*command, "--out", folder)
+            assert (code, "another process works in this folder" in errors) == (2, True), errors
+            first.send_signal(signal.SIGKILL)
+            await first.communicate()
+            server.delay = 0.0
+            assert (await finished(*command, "--out", folder))[0] == 0
+
+
+async def test_a_run_ends_at_its_money_and_continues_with_more(work, tmp_path):
+    async with staged(answer) as server:
+        command = ("eval", *work(server), *EVALUATE, "--out")
+        folder = tmp_path / "out"
+        assert (await finished(*command, tmp_path / "whole"))[0] == 0
+        price = bill_of(tmp_path / "whole")
+        dearest = most_of_a_problem(server, price)
+        asked = len(server.requests)
+        code, _, errors = await finished(*command, folder, "--max-money", price / 2)
+        assert code == 3, errors
+        spent = bill_of(folder)
+        assert price / 2 <= spent <= price / 2 + 4 * dearest
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["partial"] == {"of": PROBLEMS, "money": spent}
+        assert summary["n"] == len(complete(folder)) < PROBLEMS
+        line = errors.splitlines()[-1]
+        assert f"{summary['n']} of {PROBLEMS} problems are done; the same command with" in line
+        again = len(server.requests)
+        assert (await finished(*command, folder, "--max-money", price / 2))[0] == 3
+        assert all(question_of(request)[0] == "C" for request in server.requests[again:])
+        assert (await finished(*command, folder))[0] == 0
+        assert traces_of(folder) == traces_of(tmp_path / "whole")
+        assert bill_of(folder) == pytest.approx(price)
+        problems = [r for r in server.requests[asked:] if question_of(r)[0] == "p"]
+        assert len(problems) == len(
+            [r for r in server.requests[:asked] if question_of(r)[0] == "p"]
+        )
+
+
+def bill_of(folder):
+    usage = json.loads((folder / "bill.json").read_text())
+    return sum(usage[role]["tokens"] * price["output"] for role, price in PRICES.items()) / 1e6
+
+
+def most_of_a_problem(server, price):
+    """No problem costs more than all of its possible steps by both models."""
+    return 2 * STEPS * 9 * 4 * 1000.0 / 1e6
+
+
+async def test_a_run_without_a_terminal_tells_how_far_it_is(work, tmp_path):
+    async with staged(answer) as server:
+        code, _, errors = await finished("eval", *work(server), *EVALUATE, "--out", tmp_path / "o")
+        assert code == 0
+        last = [line for line in errors.splitlines() if line.startswith("solving")][-1]
+        assert f"{PROBLEMS}/{PROBLEMS}" in last
+        for figure in (" a minute", "% right", "% strong", "money "):
+            assert figure in last
