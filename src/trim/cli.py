@@ -16,6 +16,7 @@ from trim.commands.audit import audit_command
 from trim.commands.benchmark import choose_problems, selection_options
 from trim.commands.calibrate import calibrate_command
 from trim.commands.collect import collect, import_command
+from trim.commands.export import export
 from trim.commands.fit import fit
 from trim.commands.joint import fit_scorer, rescore_command
 from trim.commands.plan import plan
@@ -108,6 +109,7 @@ main.add_command(train)
 main.add_command(calibrate_command)
 main.add_command(audit_command)
 main.add_command(ablate)
+main.add_command(export)
 
 
 @main.command()
