@@ -26,6 +26,7 @@ BLOCK = 32
 """Tokens that the prefix cache holds or lacks together; the smallest that there is on a CPU."""
 SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
