@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-training test-vllm bench bench-serving figures train clean
+.PHONY: demo test test-training test-vllm bench bench-serving bench-vllm figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -23,6 +23,10 @@ test-vllm: .venv/test .venv-vllm/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
+
+# vLLM beside llama.cpp on the shipped models (docs/vllm.md).
+bench-vllm: .venv/test .venv-vllm/installed
+	PYTHONPATH=tests $(BIN)/python benchmarks/vllm.py .venv-vllm/bin/python 100
 
 # Latency and throughput, on simulated engines and on llama.cpp's server (docs/serving.md).
 bench-serving: .venv/installed

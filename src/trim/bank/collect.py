@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from trim.bank.bank import Bank, read_bank
 from trim.bank.explorer import Explorer
-from trim.bank.fill import fill
+from trim.bank.fill import Exploring, fill
 from trim.bank.growth import StepCheck
 from trim.bank.identity import Identity
 from trim.bank.store import BankStore
@@ -18,10 +21,40 @@ from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.standing import Standing
 from trim.folder_lock import FolderLock
-from trim.lineup import Lineup
+from trim.lineup import Lineup, Team
 
 ROLLOUTS = 8
 """Solutions a problem: 500 problems are a bank of at most 4,000."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where problems are explored.
+
+    Attributes:
+        opened: who explores, while it is open.
+        room: how many problems at a time, once it is open.
+    """
+
+    opened: AbstractAsyncContextManager[Exploring]
+    room: Callable[[], int]
+
+
+class ExploringElsewhere(Protocol):
+    """Other processes."""
+
+    def explorer(
+        self,
+        lineup: Lineup,
+        problem_set: ProblemSet,
+        seed: int,
+        scorer: str,
+        rollouts: int,
+        exact: bool,
+        bill: Bill,
+    ) -> Place:
+        """Where they explore problems."""
+        ...
 
 
 def collect(
@@ -34,6 +67,7 @@ def collect(
     exact: bool = False,
     progress: Callable[[Standing], None] = lambda standing: None,
     max_money: float | None = None,
+    elsewhere: ExploringElsewhere | None = None,
 ) -> Bank:
     """Record problems in the bank `out`, or continue to do so.
 
@@ -42,6 +76,7 @@ def collect(
         rollouts: solutions a problem may have (`Explorer`).
         exact: repeat every character from run to run.
         progress: told how far the bank is: the accuracies are those of the models alone.
+        elsewhere: who explores the problems (`trim.cluster`); None for this process.
         max_money: as soon as the bank has cost so much (`Bill`), no further problem is begun.
 
     Raises:
@@ -64,26 +99,26 @@ def collect(
         {**problem_set.described, **lineup.record()},
     )
     bill = Bill(lineup.prices, out)
-    team = billed(lineup.load(exact=exact, entropy=kind == "entropy"), bill)
-    if team.between:
-        raise InvalidInput(
-            "between: a bank is of a weak and a strong model; leave those between out, as with"
-            " --set between=[]"
-        )
-    with Workers() as grading:
-        explorer = Explorer(
-            team.weak,
-            team.strong,
-            team.scorer_of(kind),
-            rollouts,
-            step_check(problem_set),
-            seed,
-            settings.sampling,
-            settings.max_steps,
-            grading,
-        )
+    with ExitStack() as held:
+        if elsewhere:
+            place = elsewhere.explorer(lineup, problem_set, seed, kind, rollouts, exact, bill)
+        else:
+            team = billed(lineup.load(exact=exact, entropy=kind == "entropy"), bill)
+            refuse_between(team)
+            explorer = Explorer(
+                team.weak,
+                team.strong,
+                team.scorer_of(kind),
+                rollouts,
+                step_check(problem_set),
+                seed,
+                settings.sampling,
+                settings.max_steps,
+                held.enter_context(Workers()),
+            )
+            place = Place(nullcontext(explorer), lambda: settings.concurrency)
         store = BankStore(out, identity)
-        lock = FolderLock(out)
+        held.callback(FolderLock(out).release)
         bill.recover()
 
         def tell() -> None:
@@ -92,26 +127,32 @@ def collect(
             accuracy = (store.right["weak"] / done, store.right["strong"] / done) if done else None
             progress(Standing(done, accuracy, money=bill.money))
 
+        def may_begin() -> bool:
+            return max_money is None or bill.money < max_money
+
         tell()
-        missing = (each for each in problem_set.problems if each.id not in store.finished)
-        try:
-            asyncio.run(
-                fill(
-                    store,
-                    explorer,
-                    missing,
-                    tell,
-                    settings.concurrency,
-                    lambda: max_money is None or bill.money < max_money,
-                )
-            )
-        finally:
-            lock.release()
+        missing = [each for each in problem_set.problems if each.id not in store.finished]
+
+        async def work() -> None:
+            async with place.opened as explorer:
+                await fill(store, explorer, iter(missing), tell, place.room(), may_begin)
+
+        if missing:
+            asyncio.run(work())
     wanted = {problem.id for problem in problem_set.problems}
     done = len(wanted & store.finished)
     if max_money is not None and bill.money >= max_money and done < len(wanted):
         raise spent(bill.money, done, len(wanted))
     return read_bank(out)
+
+
+def refuse_between(team: Team) -> None:
+    """Raises InvalidInput for more models than two."""
+    if team.between:
+        raise InvalidInput(
+            "between: a bank is of a weak and a strong model; leave those between out, as with"
+            " --set between=[]"
+        )
 
 
 def step_check(problem_set: ProblemSet) -> StepCheck | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from trim.bank.explorer import Explorer
+from trim.bank.record import RecordedProblem
 from trim.bank.store import BankStore
 from trim.evaluation.problem_set import Gradable
 
@@ -13,9 +14,15 @@ CONCURRENCY = 16
 """Problems under way together."""
 
 
+class Exploring(Protocol):
+    """Who explores a problem, here or elsewhere."""
+
+    async def explore(self, problem: Gradable) -> RecordedProblem: ...
+
+
 async def fill(
     store: BankStore,
-    explorer: Explorer,
+    explorer: Exploring,
     problems: Iterator[Gradable],
     progress: Callable[[], None] = lambda: None,
     concurrency: int = CONCURRENCY,
@@ -23,10 +30,10 @@ async def fill(
 ) -> None:
     """Explore the problems; `progress` is called after each.
 
+    Interrupted, the store holds every problem finished so far.
+
     Args:
         may_begin: asked before each problem; where it says no, no further one is begun.
-
-    Interrupted, the store holds every problem finished so far.
     """
 
     async def explore_each() -> None:

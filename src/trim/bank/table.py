@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def encode(problems: Sequence[RecordedProblem]) -> bytes:
     return buffer.getvalue()
 
 
-def decode(path: Path) -> list[RecordedProblem]:
-    """The problems in a Parquet file.
+def decode(path: Path | BytesIO) -> list[RecordedProblem]:
+    """The problems in a Parquet file, or in its content.
 
     Raises:
         InvalidInput: unreadable, damaged, or with other columns.

@@ -12,6 +12,7 @@ from trim.bank.collect import collect as collect_bank
 from trim.bank.explorer import FEWEST_ROLLOUTS
 from trim.bank.traces import import_traces
 from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.cluster import cluster_at
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import (
     configuration_argument,
@@ -20,6 +21,8 @@ from trim.commands.options import (
     models_option,
     out_option,
     path_type,
+    ray_option,
+    ray_workers_option,
     scorer_option,
     set_option,
 )
@@ -54,6 +57,8 @@ from trim.evaluation.benchmarks.selection import Selection
 @scorer_option
 @exact_option
 @max_money_option
+@ray_option
+@ray_workers_option
 @out_option
 @models_option
 @set_option
@@ -67,6 +72,8 @@ def collect(
     scorer: str | None,
     exact: bool,
     max_money: float | None,
+    ray: str | None,
+    ray_workers: int | None,
     out: Path,
     models: Path,
     assignments: tuple[str, ...],
@@ -86,7 +93,16 @@ def collect(
     title = f"recording {problem_set.name}"
     with progress_bar(title, len(problem_set.problems), out) as progress:
         bank = collect_bank(
-            problem_set, seed, out, lineup, scorer, rollouts, exact, progress, max_money
+            problem_set,
+            seed,
+            out,
+            lineup,
+            scorer,
+            rollouts,
+            exact,
+            progress,
+            max_money,
+            cluster_at(ray, ray_workers),
         )
     click.echo(described(bank))
 

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.cluster import cluster_at
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import (
     configuration_argument,
@@ -18,6 +19,8 @@ from trim.commands.options import (
     other_models_option,
     out_option,
     prices_option,
+    ray_option,
+    ray_workers_option,
     scorer_option,
     seed_option,
     set_option,
@@ -25,6 +28,7 @@ from trim.commands.options import (
 from trim.commands.progress import progress_bar
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.bill import spent
+from trim.evaluation.elsewhere import Elsewhere
 from trim.evaluation.evaluate import UNGRADED, evaluate
 from trim.evaluation.problem_set import ProblemSet
 from trim.lineup import Lineup
@@ -56,6 +60,8 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 @exact_option
 @limit_option
 @max_money_option
+@ray_option
+@ray_workers_option
 @other_models_option
 @seed_option
 @out_option
@@ -72,6 +78,8 @@ def evaluate_command(
     exact: bool,
     max_strong_tokens: int | None,
     max_money: float | None,
+    ray: str | None,
+    ray_workers: int | None,
     other_models: bool,
     seed: int,
     out: Path,
@@ -102,6 +110,7 @@ def evaluate_command(
         max_strong_tokens,
         other_models,
         max_money,
+        cluster_at(ray, ray_workers),
     )
 
 
@@ -117,6 +126,7 @@ def run_evaluation(
     max_strong_tokens: int | None = None,
     other_models: bool = False,
     max_money: float | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> None:
     prices = read_prices(prices_file) if prices_file else lineup.prices
     console = Console(highlight=False)
@@ -134,6 +144,7 @@ def run_evaluation(
             max_strong_tokens,
             other_models,
             max_money,
+            elsewhere,
         )
     console.print(points_table(summary))
     if summary["curves"]:

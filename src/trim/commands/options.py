@@ -78,6 +78,17 @@ max_money_option = click.option(
     help="Begin no further problem once the run has cost so much, those before it included; what is"
     " under way is finished. Ends with code 3, and continues with a larger amount.",
 )
+ray_option = click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Solve on a Ray cluster: auto, host:6379, or local (docs/cluster.md).",
+)
+ray_workers_option = click.option(
+    "--ray-workers",
+    type=click.IntRange(min=1),
+    show_default="one on each node",
+    help="Processes on the cluster.",
+)
 exact_option = click.option(
     "--exact",
     is_flag=True,

@@ -53,6 +53,11 @@ class Bill:
         spent = Usage(used.prompt_tokens, used.cached_tokens, used.tokens)
         self.usage[role] = self.usage.get(role, Usage()) + spent
 
+    def add_all(self, usage: Mapping[str, Mapping[str, int]]) -> None:
+        """Add what was paid elsewhere, by role."""
+        for role, spent in usage.items():
+            self.usage[role] = self.usage.get(role, Usage()) + Usage(**spent)
+
     def save(self) -> None:
         """Raises InvalidInput where it cannot be written."""
         if self.path is None:

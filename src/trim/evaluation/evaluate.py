@@ -12,6 +12,7 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.evaluation.bill import Bill, billed, spent
+from trim.evaluation.elsewhere import Asked, Elsewhere
 from trim.evaluation.folder import solve_in
 from trim.evaluation.grading.workers import SECONDS, Ungraded, Workers
 from trim.evaluation.origin import require_same_models
@@ -104,6 +105,7 @@ def evaluate(
     max_strong_tokens: int | None = None,
     other_models: bool = False,
     max_money: float | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
@@ -116,6 +118,7 @@ def evaluate(
         other_models: use fitted policies also with models that they were not fitted to.
         max_money: as soon as the run has cost so much (`Bill`), no further problem is begun; the
             summary is then of those that are finished, and says `partial`.
+        elsewhere: who solves the problems (`trim.cluster`); None for this process.
 
     Raises:
         MoneySpent: before the first problem was finished.
@@ -145,20 +148,29 @@ def evaluate(
     if problem_set.described or record:
         run |= {**problem_set.described, **conditions(lineup, settings, kind), **record}
     bill = Bill(prices, out)
-    team = billed(lineup.load(exact=exact, entropy=needs_entropy(policies, kind)), bill)
-    with Workers(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
-        evaluation = evaluation_of(
-            team,
-            settings,
-            problems,
-            policies,
-            team.scorer_of(kind) if kind else None,
-            seed,
-            grading=grading,
-            keep_too_long=problem_set.is_right is None,
-            may_begin=lambda: max_money is None or bill.money < max_money,
-        )
-        solved = solve_in(out, run, evaluation, progress, lineup.files(out), bill)
+
+    def may_begin() -> bool:
+        return max_money is None or bill.money < max_money
+
+    if elsewhere:
+        asked = Asked(problem_set, tuple(specs), seed, kind, exact, max_strong_tokens)
+        there = elsewhere.evaluation(lineup, asked, policies, bill, may_begin)
+        solved = solve_in(out, run, there, progress, lineup.files(out), bill)
+    else:
+        team = billed(lineup.load(exact=exact, entropy=needs_entropy(policies, kind)), bill)
+        with Workers(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
+            here = evaluation_of(
+                team,
+                settings,
+                problems,
+                policies,
+                team.scorer_of(kind) if kind else None,
+                seed,
+                grading=grading,
+                keep_too_long=problem_set.is_right is None,
+                may_begin=may_begin,
+            )
+            solved = solve_in(out, run, here, progress, lineup.files(out), bill)
     if not solved:
         raise spent(bill.money, 0, len(problems))
     # What is predicted knows of no limit.

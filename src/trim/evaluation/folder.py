@@ -6,23 +6,39 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from trim.evaluation.bill import Bill
-from trim.evaluation.run import Evaluation
+from trim.evaluation.problem_set import Gradable
+from trim.evaluation.schedule import Tell
 from trim.evaluation.standing import Standing, Tally
 from trim.evaluation.store import TraceStore
 from trim.evaluation.summary import group_by_policy
 from trim.files import write_atomically
+from trim.policies.policy import Policy
 from trim.trace import Trace
 
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 
+class Runnable(Protocol):
+    """An evaluation, wherever its problems are solved."""
+
+    @property
+    def policies(self) -> Sequence[Policy]: ...
+
+    @property
+    def problems(self) -> Sequence[Gradable]: ...
+
+    async def run(self, store: TraceStore, progress: Tell) -> None:
+        """Solve what the store does not hold yet."""
+        ...
+
+
 def solve_in(
     folder: Path,
     run: Mapping[str, Any],
-    evaluation: Evaluation,
+    evaluation: Runnable,
     progress: Callable[[Standing], None] = lambda standing: None,
     files: Mapping[str, str] = NO_FILES,
     bill: Bill | None = None,
@@ -50,13 +66,13 @@ def solve_in(
         if bill:
             bill.recover()
 
-        def tell(traces: Sequence[Trace]) -> None:
+        def tell(traces: list[Trace]) -> None:
             tally.add(traces)
             if bill:
                 bill.save()
             progress(tally.standing(len(store.finished), bill.money if bill else None))
 
-        tell(())
+        tell([])
         asyncio.run(evaluation.run(store, tell))
     finally:
         store.close()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trim.errors import ContextExceeded, ModelUnavailable
+from trim.errors import ContextExceeded
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
+from trim.evaluation.schedule import solve_all
 from trim.evaluation.store import TraceStore
 from trim.fallbacks import Fallbacks
 from trim.lineup import Team, router_of
@@ -25,9 +26,6 @@ from trim.settings import Settings
 from trim.steps import MAX_STEPS
 from trim.trace import Finish, Trace
 from trim.warming import Warming
-
-FAILED_IN_A_ROW = 8
-"""Problems that every policy failed, one after the other, before a run stops."""
 
 
 @dataclass(frozen=True)
@@ -85,55 +83,9 @@ class Evaluation:
         Raises:
             ModelUnavailable: a model or the scorer does not answer any more.
         """
-        missing = [p for p in self.problems if p.id not in store.finished]
-        failed = await self._solve_all(missing, store, progress)
-        # What failed at first may have been a server's bad moment; now it counts.
-        await self._solve_all(failed, store, progress, last_try=True)
-
-    async def _solve_all(
-        self,
-        problems: Sequence[Gradable],
-        store: TraceStore,
-        progress: Callable[[list[Trace]], None],
-        last_try: bool = False,
-    ) -> list[Gradable]:
-        """Solve problems and return those that every policy failed, unless it is the last try.
-
-        Raises:
-            ModelUnavailable: so many in a row that the others would fail as well.
-        """
-        failed: list[Gradable] = []
-        in_a_row = 0
-        left = iter(problems)
-
-        async def solve_each() -> None:
-            nonlocal in_a_row
-            for problem in left:
-                if not self.may_begin():
-                    return
-                traces = await self.solve(problem)
-                if not all(trace.finish is Finish.FAILED for trace in traces):
-                    in_a_row = 0
-                else:
-                    in_a_row += 1
-                    if in_a_row == FAILED_IN_A_ROW:
-                        raise ModelUnavailable(
-                            f"{in_a_row} problems in a row failed: {traces[-1].failure}; the same"
-                            " command goes on"
-                        )
-                    if not last_try:
-                        failed.append(problem)
-                        continue
-                store.add(problem.id, traces)
-                progress(traces)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.concurrency):
-                    group.create_task(solve_each())
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
-        return failed
+        await solve_all(
+            self.problems, self.solve, store, self.concurrency, progress, self.may_begin
+        )
 
     async def solve(self, problem: Gradable) -> list[Trace]:
         """One problem by every policy, in the order of `policies`."""

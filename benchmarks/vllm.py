@@ -1,0 +1,136 @@
+"""How vLLM and llama.cpp agree about the shipped models, and what a call takes on this machine.
+
+`make bench-vllm` starts the servers of `make test-vllm` and prints the tables of docs/vllm.md.
+Arguments: the Python of vLLM's environment, and how many problems of each suite.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from reward_checkpoint import TAG
+from vllm_server import REWARD, VllmServer, serving
+
+from trim import Router, Threshold
+from trim.embedded import EmbeddedModels, load_embedded
+from trim.engines.http import HttpServer
+from trim.evaluation.suites import CHAIN, CHAIN_HARD, Suite, generate
+from trim.models.continuation import Continuation
+from trim.models.dialect import VLLM
+from trim.models.model import Completion, Ending, Model, Prefix, Sampling
+from trim.models.openai import OpenAIModel
+from trim.policies.fixed import WeakAlone
+from trim.scorers.labels import HttpLabelScorer
+
+SEED = 51
+CALLS = 200
+GREEDY = Sampling(0.0, 1.0, 0, 96)
+WRITTEN = Completion("a", Ending.STEP, 1, 1)
+QUESTION = next(generate(CHAIN, 1, SEED)).question
+
+
+def served(server: VllmServer) -> OpenAIModel:
+    return OpenAIModel(HttpServer(server.url), server.name, Continuation.COMPLETIONS, VLLM)
+
+
+def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
+    """Of `count` problems: answers and texts that are the same, and how sure each was."""
+    answers = texts = 0
+    differences = []
+    for problem in generate(suite, count, SEED):
+        local = Router(here, here, None, WeakAlone(), GREEDY).solve(problem.question)
+        remote = Router(there, there, None, WeakAlone(), GREEDY).solve(problem.question)
+        answers += local.answer == remote.answer
+        texts += local.solution == remote.solution
+        for one, other in zip(local.steps, remote.steps, strict=False):
+            if one.text != other.text:
+                break
+            differences.append(abs(one.log_probability - other.log_probability))
+    return (
+        f"{answers}/{count} | {texts}/{count} | {len(differences)} |"
+        f" {statistics.median(differences):.5f} | {max(differences):.4f}"
+    )
+
+
+def routed(suite: Suite, count: int, embedded: EmbeddedModels, servers: dict) -> str:
+    """The same with a threshold, both models and the scorer."""
+    weak, strong, scorer = (served(servers[name]) for name in ("weak", "strong", "scorer"))
+    policy = Threshold(0.8)
+    here = Router(embedded.weak, embedded.strong, embedded.prm, policy, GREEDY)
+    there = Router(weak, strong, HttpLabelScorer(scorer), policy, GREEDY)
+    answers = authors = 0
+    differences = []
+    for problem in generate(suite, count, SEED):
+        local, remote = here.solve(problem.question), there.solve(problem.question)
+        answers += local.answer == remote.answer
+        authors += [s.author for s in local.steps] == [s.author for s in remote.steps]
+        if local.solution == remote.solution:
+            pairs = zip(local.steps, remote.steps, strict=True)
+            differences += [abs(one.score - other.score) for one, other in pairs]
+    return (
+        f"{answers}/{count} | {authors}/{count} | {len(differences)} |"
+        f" {statistics.median(differences):.5f} | {max(differences):.4f}"
+    )
+
+
+async def milliseconds(call: Callable[[], Awaitable[object]]) -> str:
+    taken = []
+    for _ in range(CALLS):
+        started = time.perf_counter()
+        await call()
+        taken.append((time.perf_counter() - started) * 1e3)
+    return f"{statistics.median(taken):.1f} | {statistics.quantiles(taken, n=20)[-1]:.1f}"
+
+
+async def calls(embedded: EmbeddedModels, servers: dict) -> dict[str, str]:
+    """Median and 95th percentile of each kind of call, one after the other."""
+    strong, label = served(servers["strong"]), HttpLabelScorer(served(servers["scorer"]))
+    step = await strong.write_step(Prefix(QUESTION), GREEDY, 0)
+    trace = Prefix(QUESTION, (step.text,))
+    pooling = HttpServer(servers[REWARD].url)
+    text = {"model": REWARD, "input": "".join([QUESTION, "\n\n", step.text, TAG])}
+    one = Sampling(0.0, 1.0, 0, 1)
+    kinds = {
+        "one token, vLLM": lambda: strong.write_step(Prefix(QUESTION), one, 0),
+        "one token, in-process": lambda: embedded.strong.write_step(Prefix(QUESTION), one, 0),
+        f"a step of {step.tokens} tokens, vLLM": lambda: strong.write_step(
+            Prefix(QUESTION), GREEDY, 0
+        ),
+        f"a step of {step.tokens} tokens, in-process": lambda: embedded.strong.write_step(
+            Prefix(QUESTION), GREEDY, 0
+        ),
+        "a label score, vLLM": lambda: label.score(trace, [WRITTEN]),
+        "a label score, in-process": lambda: embedded.prm.score(trace, [WRITTEN]),
+        "a reward model's scores, vLLM": lambda: pooling.ask("//pooling", text, lambda raw: raw),
+    }
+    return {name: await milliseconds(call) for name, call in kinds.items()}
+
+
+def main() -> None:
+    python, count = str(Path(sys.argv[1]).absolute()), int(sys.argv[2])
+    embedded = load_embedded(slots=1, exact=True)
+    with TemporaryDirectory() as folder:
+        started = time.monotonic()
+        with serving(python, Path(folder)) as servers:
+            print(f"{len(servers)} servers up after {time.monotonic() - started:.0f} s\n")
+            print("| suite | who | answers | texts, authors | steps | median | largest |")
+            print("|---|---|---|---|---|---|---|")
+            for suite in (CHAIN, CHAIN_HARD):
+                for name in ("weak", "strong"):
+                    there = served(servers[name])
+                    told = solutions(suite, count, getattr(embedded, name), there)
+                    print(f"| `{suite.name}` | {name} | {told} |")
+                print(f"| `{suite.name}` | routed | {routed(suite, count, embedded, servers)} |")
+            print("\n| call | median ms | 95 % within |\n|---|---|---|")
+            for name, told in asyncio.run(calls(embedded, servers)).items():
+                print(f"| {name} | {told} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Evaluations and banks on a Ray cluster."""

@@ -1,0 +1,162 @@
+"""Evaluations and banks on a real Ray cluster of two nodes, one of which dies: `make test-ray`."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from staged_server import staged
+from test_kills import EVALUATE, PROBLEMS, answer, finished, label, start, traces_of, work
+
+from trim.bank.bank import read_bank
+from trim.cluster.task import Problems, problem_to_json
+from trim.evaluation.benchmarks.problem import Problem
+from trim.evaluation.suites import SUITES, generate
+
+pytest.importorskip("ray", reason="needs the extra ray: run `make test-ray`")
+assert work  # A fixture.
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    """Ray without telemetry, dashboard and tokens, in a folder of its own."""
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_TMPDIR": str(tmp_path_factory.mktemp("ray")),
+        "RAY_health_check_initial_delay_ms": "1000",
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_failure_threshold": "4",
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def cluster(quiet):
+    """Two nodes with a processor each."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+    started = Cluster(initialize_head=True, head_node_args=node)
+    started.add_node(num_cpus=1, object_store_memory=100_000_000)
+    yield started
+    started.shutdown()
+
+
+def workers():
+    """Process ids of the workers that Ray runs."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    lines = [line.split(None, 1) for line in listed.stdout.splitlines()[1:]]
+    return [int(pid) for pid, words in lines if words.startswith("ray::Worker")]
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.02)
+
+
+async def test_a_node_may_die(work, tmp_path, cluster):
+    async with staged(answer, delay=0.05) as server:
+        command = ("eval", *work(server), *EVALUATE, "--out")
+        assert (await finished(*command, tmp_path / "here"))[0] == 0
+        asked = len(server.requests)
+        process = await start(*command, tmp_path / "there", "--ray", cluster.address)
+        await until(lambda: len(workers()) == 2 and len(server.requests) > asked + 60)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        _, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+        assert traces_of(tmp_path / "there") == traces_of(tmp_path / "here")
+        # What was under way on the node is asked for again, and nothing else.
+        assert len(server.requests) - asked < 1.5 * asked
+
+
+async def test_a_worker_may_die_while_a_bank_is_filled(work, tmp_path, cluster):
+    async with staged(label, delay=0.02) as server:
+        command = ("collect", *work(server), "--rollouts", 3, "--out")
+        assert (await finished(*command, tmp_path / "here"))[0] == 0
+        asked = len(server.requests)
+        process = await start(*command, tmp_path / "there", "--ray", cluster.address)
+        await until(lambda: len(workers()) == 2 and len(server.requests) > asked + 60)
+        os.kill(workers()[0], signal.SIGKILL)
+        _, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+        here, there = (read_bank(tmp_path / name).problems for name in ("here", "there"))
+        assert here == there
+
+
+async def test_a_killed_driver_continues(work, tmp_path, cluster):
+    async with staged(answer, delay=0.05) as server:
+        command = ("eval", *work(server), *EVALUATE, "--out", tmp_path / "there")
+        process = await start(*command, "--ray", cluster.address)
+        path = tmp_path / "there" / "traces.jsonl"
+        await until(lambda: path.exists() and path.read_bytes().count(b"\n") > PROBLEMS)
+        process.kill()
+        await process.communicate()
+        assert (await finished(*command, "--ray", cluster.address))[0] == 0
+        assert len(traces_of(tmp_path / "there")) == 3 * PROBLEMS
+
+
+async def test_a_problem_of_which_workers_die_is_given_up(work, tmp_path, cluster):
+    deadly = "problem 7"
+
+    def murderous(request):
+        if request.body["messages"][0]["content"] == deadly:
+            for worker in workers():
+                os.kill(worker, signal.SIGKILL)
+        return answer(request)
+
+    async with staged(murderous) as server:
+        given = work(server)
+        code, _, errors = await finished(
+            "eval", *given, *EVALUATE, "--ray", cluster.address, "--ray-workers", 1,
+            "--set", "routing.concurrency=1", "--out", tmp_path / "out",
+        )  # fmt: skip
+        assert code == 0, errors
+    found = {trace["question"]: trace for trace in traces_of(tmp_path / "out")}
+    assert found[deadly]["failure"] == "the workers that had it died, 3 times"
+    assert [q for q, trace in found.items() if trace["finish"] == "failed"] == [deadly]
+
+
+async def test_generated_problems_and_oracles_are_those_of_one_process(tmp_path, quiet):
+    command = ("eval", "chain", "-n", 8, "--exact", "--policy", "weak", "--policy", "strong",
+               "--policy", "thr:0.5", "--policy", "oracle", "--out")  # fmt: skip
+    assert (await finished(*command, tmp_path / "here"))[0] == 0
+    code, _, errors = await finished(*command, tmp_path / "there", "--ray", "local")
+    assert code == 0, errors
+    assert traces_of(tmp_path / "there") == traces_of(tmp_path / "here")
+    bills = [json.loads((tmp_path / name / "bill.json").read_text()) for name in ("here", "there")]
+    tokens = [{role: used["tokens"] for role, used in bill.items()} for bill in bills]
+    assert tokens[0] == tokens[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+async def test_no_cluster_is_told_in_a_line(tmp_path, quiet, address):
+    command = ("eval", "chain", "-n", 2, "--ray", address, "--out", tmp_path)
+    code, _, errors = await asyncio.wait_for(finished(*command), 60)
+    assert code == 2
+    assert errors.splitlines()[-1].startswith(f"trim: --ray {address}: ")
+
+
+def test_problems_are_the_same_after_they_were_text():
+    problems = Problems()
+    for suite in SUITES.values():
+        drawn = list(generate(suite, 5, seed=3))
+        for problem in reversed(drawn):
+            assert problems.from_json(problem_to_json(problem)) == problem
+    other = Problem("x", "2 + 2?", "4", "exact")
+    assert problems.from_json(problem_to_json(other)) == other
+
+
+def test_without_a_cluster_ray_is_not_imported():
+    code = "import sys, trim.commands.evaluate, trim.commands.collect; print('ray' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
