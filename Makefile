@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-training test-vllm bench bench-serving bench-vllm figures train clean
+.PHONY: demo test test-training test-vllm test-ray bench bench-serving bench-vllm figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -12,6 +12,10 @@ test: .venv/test
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# Two Ray nodes on this machine, of which one is killed.
+test-ray: .venv/test .venv/ray
+	$(BIN)/pytest tests/test_cluster.py
 
 # The tests of training, which need torch: outside `make test`, which needs none.
 test-training: .venv/test .venv/training
@@ -58,6 +62,10 @@ train: .venv/training
 
 .venv/training: .venv/installed
 	$(BIN)/pip install --quiet --editable ".[training]" --constraint training-constraints.txt
+	touch $@
+
+.venv/ray: .venv/installed
+	$(BIN)/pip install --quiet --editable ".[ray]"
 	touch $@
 
 .venv-vllm/installed: vllm-requirements.txt

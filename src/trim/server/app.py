@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
 from trim.server.body import BodyLimit
-from trim.server.failure import Failure
+from trim.server.failure import Failure, unsupported
+from trim.server.features import unserved_message
 from trim.server.routes import Gone, routes
 from trim.server.service import Service
 
@@ -37,7 +38,9 @@ def make_app(service: Service) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def tell_invalid(http: HttpRequest, error: RequestValidationError) -> Response:
-        return await tell(http, first_mistake(error))
+        body = error.body if isinstance(error.body, dict) else {}
+        feature = unserved_message(body)
+        return await tell(http, unsupported(feature) if feature else first_mistake(error))
 
     @app.exception_handler(HTTPException)
     async def tell_http(http: HttpRequest, error: HTTPException) -> Response:

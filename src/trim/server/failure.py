@@ -54,6 +54,15 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
     return Failure(400, message, code=code, param=param)
 
 
+def unsupported(feature: str) -> Failure:
+    """The request asks for what routing cannot give."""
+    return invalid(
+        f"{feature}: this server routes steps of text and cannot serve it; ask a model directly",
+        feature,
+        "unsupported_feature",
+    )
+
+
 def unavailable(message: str) -> Failure:
     """A model does not answer."""
     return Failure(503, message, "server_error", "model_unavailable", retry_after=5)

@@ -20,7 +20,8 @@ from trim.events import Decided, Finished, Kept
 from trim.policies.policy import Action
 from trim.server.accounts import Asked
 from trim.server.answer import Answer, Choice, usage_of
-from trim.server.failure import Failure
+from trim.server.failure import Failure, unsupported
+from trim.server.features import unserved
 from trim.server.request import ChatRequest, CompletionRequest
 from trim.server.service import Job, Service, failed
 from trim.server.stopping import Stopping
@@ -57,6 +58,8 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
     async def answered(body: ChatRequest | CompletionRequest, http: HttpRequest) -> Response:
         accounts = service.accounts
         key = await accounts.authorize(http.headers.get("authorization"))
+        if feature := unserved(body.others):
+            raise unsupported(feature)
         job = service.understand(body)
         job = replace(job, router=await accounts.limited(job.router, key, body.n))
         service.desk.admit(body.n)

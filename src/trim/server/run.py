@@ -19,6 +19,7 @@ from trim.server.menu import Menu, read_curve
 from trim.server.service import Service
 
 USUAL_POLICY = "thr:0.5"
+BACKLOG = 2048
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -93,6 +94,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(BACKLOG)
     except OSError as error:
         reason = error.strerror or error
         raise InvalidInput(f"{host}:{port}: cannot be listened on ({reason})") from error

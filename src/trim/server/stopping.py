@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class Stopping:
-    """Lets a text through until one of the stop strings begins.
+    """Lets a text through until one of the stop strings begins: the one that is complete first.
 
     What may be the beginning of one is held back until the next piece tells.
 
@@ -24,10 +24,11 @@ class Stopping:
         if self.stopped:
             return ""
         text = self._held + piece
-        places = [place for stop in self.stops if (place := text.find(stop)) >= 0]
-        if places:
+        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self.stops]
+        met = [(end, place) for end, place in found if place >= 0]
+        if met:
             self.stopped, self._held = True, ""
-            return text[: min(places)]
+            return text[: min(met)[1]]
         held = max((overlap(text, stop) for stop in self.stops), default=0)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]

@@ -1,0 +1,411 @@
+"""The server as its users meet it: the official client, plain HTTP, and what goes wrong."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import openai
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from staged_server import SILENCE, Reply, chat, staged, usage
+
+from trim.errors import InvalidInput
+from trim.evaluation.suites import CHAIN, generate
+from trim.server.failure import Failure
+from trim.server.menu import Menu, Offer
+from trim.server.request import Wishes
+from trim.server.stopping import Stopping
+
+MAIN = "from trim.cli import main; main()"
+QUESTIONS = [problem.question for problem in generate(CHAIN, 12, seed=77)]
+
+
+@contextmanager
+def serving(folder, *words):
+    """A server in a process of its own, and its address."""
+    database = folder / "trim.sqlite"
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "serve", *map(str, words), "--port", "0",
+         "--database", str(database)],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        line = process.stderr.readline()
+        assert line.startswith("trim: listening on "), line + process.stderr.read()
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield line.split()[-1]
+    finally:
+        process.terminate()
+        assert process.wait(30) in (0, -15)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@pytest.fixture
+def client(url):
+    return openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+
+
+def asked(question=QUESTIONS[0], **more):
+    return {"model": "trim", "messages": [{"role": "user", "content": question}], **more}
+
+
+def test_the_official_client_is_answered(client):
+    answer = client.chat.completions.create(**asked(seed=1))
+    (choice,) = answer.choices
+    assert choice.finish_reason == "stop" and r"\boxed{" in choice.message.content
+    spent = answer.usage.model_extra["trim"]
+    kept = spent["strong_tokens"] + spent["weak_tokens"]
+    assert answer.usage.completion_tokens == kept > 0
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + kept
+    assert spent["money"] > 0 and spent["policy"] == "thr:0.5"
+    again = client.chat.completions.create(**asked(seed=1))
+    assert again.choices[0].message.content == choice.message.content
+    raw = client.chat.completions.with_raw_response.create(**asked(seed=1))
+    assert raw.headers["x-trim-strong-tokens"] == str(spent["strong_tokens"])
+
+
+def test_a_stream_says_the_same_step_by_step(client):
+    for question in QUESTIONS[:5]:
+        whole = client.chat.completions.create(**asked(question, seed=3, model="trim:thr-0.9"))
+        stream = client.chat.completions.create(
+            **asked(question, seed=3, model="trim:thr-0.9"),
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={"trim": {"steps": True}},
+        )
+        *pieces, last = list(stream)
+        texts = [p.choices[0].delta.content for p in pieces if p.choices[0].delta.content]
+        assert "".join(texts) == whole.choices[0].message.content
+        (steps,) = last.usage.model_extra["trim"]["steps"]
+        assert texts == [step["text"] if n == 0 else "\n\n" + step["text"]
+                         for n, step in enumerate(steps)]  # fmt: skip
+        assert pieces[0].choices[0].delta.role == "assistant"
+        assert pieces[-1].choices[0].finish_reason == "stop"
+        assert last.choices == [] and last.usage.total_tokens > 0
+        assert {piece.id for piece in (*pieces, last)} == {last.id}
+
+
+async def test_the_asynchronous_client_and_text_completions(url):
+    client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0)
+    answer, models = await asyncio.gather(
+        client.completions.create(model="trim:strong", prompt=QUESTIONS[0], seed=2),
+        client.models.list(),
+    )
+    assert r"\boxed{" in answer.choices[0].text
+    assert [model.id for model in models.data][:3] == ["trim", "trim:weak", "trim:strong"]
+    stream = await client.completions.create(
+        model="trim:strong", prompt=QUESTIONS[0], seed=2, stream=True
+    )
+    assert "".join([piece.choices[0].text async for piece in stream]) == answer.choices[0].text
+
+
+def test_several_choices_stops_and_limits(client):
+    answer = client.chat.completions.create(**asked(n=3, seed=5))
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    alone = [client.chat.completions.create(**asked(seed=5 + n)) for n in range(3)]
+    assert [c.message.content for c in answer.choices] == [
+        a.choices[0].message.content for a in alone
+    ]
+    whole = alone[0].choices[0].message.content
+    cut = client.chat.completions.create(**asked(seed=5, stop=["\n\n2)", "never"]))
+    assert cut.choices[0].message.content == whole.partition("\n\n2)")[0]
+    assert cut.choices[0].finish_reason == "stop"
+    short = client.chat.completions.create(**asked(seed=5, max_tokens=20))
+    assert short.usage.completion_tokens <= 20
+    assert short.choices[0].finish_reason == "length"
+    assert whole.startswith(short.choices[0].message.content)
+
+
+def test_who_wishes_is_routed_so(client):
+    for name, wish in (("strong_tokens", 0), ("money", 0)):
+        answer = client.chat.completions.create(
+            **asked(model="trim:thr-1"), extra_body={"trim": {name: wish, "steps": True}}
+        )
+        spent = answer.usage.model_extra["trim"]
+        assert spent["strong_tokens"] == 0
+        assert all(step["denied"] for step in spent["steps"][0])
+
+
+WRONG = [
+    (asked(model="gpt-4"), 404, "model_not_found"),
+    (asked(model="trim:router-x"), 404, "model_not_found"),
+    (asked(model="trim:pomdp-/etc/passwd"), 404, "model_not_found"),
+    (asked(model="trim:thr-2"), 400, None),
+    (asked(messages=[]), 400, None),
+    (asked(messages=[{"role": "assistant", "content": "x"}]), 400, None),
+    (asked(" "), 400, None),
+    (asked("x" * 100_001), 400, "context_length_exceeded"),
+    (asked("word " * 5_000), 400, "context_length_exceeded"),
+    (asked(n=9), 400, None),
+    (asked(temperature=-1), 400, None),
+    (asked(trim={"unknown": 1}), 400, None),
+    (asked(trim={"strong_share": 0.5}), 400, None),
+    (asked(tools=[{"type": "function"}]), 400, "unsupported_feature"),
+    (asked(response_format={"type": "json_object"}), 400, "unsupported_feature"),
+    (asked(logprobs=True), 400, "unsupported_feature"),
+    (asked(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), 400,
+     "unsupported_feature"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body, status, code", WRONG)
+def test_what_is_wrong_is_said_in_openais_form(url, body, status, code):
+    answer = httpx.post(f"{url}/chat/completions", json=body, timeout=20)
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == code
+    assert error["message"] and "\n" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    "content, status",
+    [(b"{", 400), (b"\xff\xfe", 400), (b"null", 400), (b"[]", 400), (b"1" * 1_000_001, 413)],
+)
+def test_a_body_that_is_none(url, content, status):
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{url}/chat/completions", content=content, headers=headers)
+    assert (answer.status_code, "error" in answer.json()) == (status, True)
+
+
+def test_other_paths_and_methods(url):
+    assert httpx.get(f"{url}/nothing").status_code == 404
+    answer = httpx.get(f"{url}/chat/completions")
+    assert (answer.status_code, "error" in answer.json()) == (405, True)
+    assert httpx.get(url.removesuffix("/v1") + "/healthz").json() == {"status": "ok"}
+
+
+def configured(folder, server):
+    model = {"api": "openai", "url": server.url, "server": "sglang", "attempts": 1,
+             "continuation": "continue_final"}  # fmt: skip
+    document = {"weak": {**model, "model": "weak"}, "strong": {**model, "model": "strong"},
+                "routing": {"policy": "random:0.5"}}  # fmt: skip
+    path = folder / "trim.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+def counting(request):
+    """A model that writes step after step, and counts on where it is probed."""
+    messages = request.body["messages"]
+    said = messages[1]["content"] if len(messages) > 1 else ""
+    counts = usage(len(str(messages)))
+    if messages[0]["content"].startswith("Count"):
+        return chat(" five, six", counts=counts, matched_stop=None)
+    return chat(f"step {said.count('step')}", counts=counts, matched_stop="\n\n")
+
+
+async def until_quiet(server):
+    count = -1
+    while count != len(server.requests):
+        count = len(server.requests)
+        await asyncio.sleep(0.3)
+    return count
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_leaves_stops_all_work(tmp_path, stream):
+    async with staged(counting, delay=0.1) as server:
+        manager = serving(tmp_path, configured(tmp_path, server))
+        url = await asyncio.to_thread(manager.__enter__)
+        try:
+            before = len(server.requests)
+            body = json.dumps(asked("a question", stream=stream)).encode()
+            _, writer = await asyncio.open_connection(*url[7:-3].split(":"))
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+            writer.write(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode() + body)
+            while len(server.requests) < before + 3:
+                await asyncio.sleep(0.01)
+            writer.close()
+            left = await until_quiet(server)
+            assert before + 3 <= left <= before + 6  # Of thirty steps.
+            await asyncio.sleep(0.3)
+            kept = await rows(tmp_path)
+            assert kept == [("abandoned", True)]
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+async def rows(folder):
+    import sqlite3
+
+    connection = sqlite3.connect(folder / "trim.sqlite")
+    with connection:
+        found = connection.execute("SELECT finish, weak_tokens + strong_tokens > 0 FROM requests")
+        return list(found)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_model_that_falls_silent(tmp_path, stream):
+    def answer(request):
+        said = counting(request)
+        deep = "step 2" in str(request.body["messages"])
+        return Reply({"error": "gone"}, 500) if deep else said
+
+    async with staged(answer) as server:
+        manager = serving(tmp_path, configured(tmp_path, server))
+        url = await asyncio.to_thread(manager.__enter__)
+        try:
+            async with httpx.AsyncClient(timeout=20) as client:
+                answered = await client.post(
+                    f"{url}/chat/completions", json=asked("a question", stream=stream)
+                )
+            if stream:
+                events = [e for e in answered.text.split("\n\n") if e]
+                assert answered.status_code == 200 and "[DONE]" not in answered.text
+                assert json.loads(events[-1][6:])["error"]["code"] == "model_unavailable"
+            else:
+                assert answered.status_code == 503
+                assert answered.json()["error"]["code"] == "model_unavailable"
+                assert answered.headers["Retry-After"]
+            assert await rows(tmp_path) == [("failed", True)]
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+async def test_who_comes_when_all_is_full_is_sent_away(tmp_path):
+    def answer(request):
+        probed = request.body["messages"][0]["content"].startswith("Count")
+        return counting(request) if probed else SILENCE
+
+    async with staged(answer) as server:
+        words = (configured(tmp_path, server), "--running", 1, "--queue", 1)
+        manager = serving(tmp_path, *words)
+        url = await asyncio.to_thread(manager.__enter__)
+        try:
+            async with httpx.AsyncClient(timeout=20) as client:
+                waiting = [
+                    asyncio.create_task(client.post(f"{url}/chat/completions", json=asked("q")))
+                    for _ in range(2)
+                ]
+                await asyncio.sleep(0.5)
+                refused = await client.post(f"{url}/chat/completions", json=asked("q"))
+                assert refused.status_code == 503
+                assert refused.json()["error"]["code"] == "overloaded"
+                assert refused.headers["Retry-After"] == "1"
+                late = asked("q", trim={"deadline": 0.2})
+                for task in waiting:
+                    task.cancel()
+                await asyncio.gather(*waiting, return_exceptions=True)
+                await asyncio.sleep(0.3)
+                due = await client.post(f"{url}/chat/completions", json=late)
+                assert due.status_code == 503
+                assert "0.2 s" in due.json()["error"]["message"]
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+def trim(*words, folder):
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *words, "--database", str(folder / "trim.sqlite")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_keys_let_in_and_budgets_hold(tmp_path):
+    key = trim("keys", "create", "app", "--strong-tokens-a-day", "60", folder=tmp_path).stdout
+    with serving(tmp_path) as url:
+        for wrong in ("", "trim-0-0", key.strip() + "x"):
+            client = openai.OpenAI(base_url=url, api_key=wrong or "x", max_retries=0)
+            with pytest.raises(openai.AuthenticationError, match="no key that holds"):
+                client.chat.completions.create(**asked())
+        client = openai.OpenAI(base_url=url, api_key=key.strip(), max_retries=0)
+        spent = 0
+        with pytest.raises(openai.RateLimitError, match="has spent its strong tokens") as told:
+            for question in QUESTIONS * 3:
+                answer = client.chat.completions.create(**asked(question, model="trim:thr-0.9"))
+                spent += answer.usage.model_extra["trim"]["strong_tokens"]
+        assert 60 <= spent < 60 + 40  # One step may pass it.
+        assert told.value.code == "insufficient_quota"
+        listed = trim("keys", "list", folder=tmp_path).stdout
+        assert f"{spent} of 60" in " ".join(listed.split())
+        assert trim("keys", "revoke", "app", folder=tmp_path).returncode == 0
+        with pytest.raises(openai.AuthenticationError):
+            client.chat.completions.create(**asked())
+
+
+def test_without_keys_only_this_machine_is_served(tmp_path):
+    refused = trim("serve", "--host", "0.0.0.0", "--port", "0", folder=tmp_path)
+    assert (refused.returncode, "trim keys create" in refused.stderr) == (2, True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused = trim("serve", "--port", port, folder=tmp_path)
+    assert (refused.returncode, "cannot be listened on" in refused.stderr) == (2, True)
+
+
+def test_an_answer_under_way_is_finished_before_the_end(tmp_path):
+    answers = []
+    with serving(tmp_path) as url:
+        client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+
+        def ask():
+            answers.append(client.chat.completions.create(**asked(n=8)))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.05)
+    asking.join()
+    assert len(answers[0].choices) == 8
+
+
+texts = st.text("ab\n", max_size=30)
+
+
+@given(st.lists(texts, max_size=6), st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=3))
+def test_stop_strings_cut_as_in_the_whole_text(pieces, stops):
+    stopping = Stopping(stops)
+    shown = [stopping.let(piece) for piece in pieces]
+    shown.append(stopping.rest())
+    whole = "".join(pieces)
+    ends = [(whole.find(stop) + len(stop), whole.find(stop)) for stop in stops if stop in whole]
+    assert stopping.stopped == bool(ends)
+    assert "".join(shown) == (whole[: min(ends)[1]] if ends else whole)
+
+
+offers = st.lists(
+    st.builds(
+        Offer, st.sampled_from(["thr-0.1", "thr-0.5"]), st.floats(0, 1), st.floats(0, 1),
+        st.floats(0, 9),
+    ), min_size=1, max_size=6,
+)  # fmt: skip
+
+
+@given(offers, st.floats(0, 1))
+def test_the_menu_meets_the_wish_or_says_what_it_has(curve, wish):
+    menu = Menu("thr:0.5", {}, curve)
+    allowed = [offer for offer in curve if offer.strong_share <= wish]
+    if allowed:
+        chosen = menu.offer(Wishes(strong_share=wish))
+        assert chosen.strong_share <= wish
+        assert chosen.accuracy == max(offer.accuracy for offer in allowed)
+    else:
+        with pytest.raises(Failure, match="the least share"):
+            menu.offer(Wishes(strong_share=wish))
+    allowed = [offer for offer in curve if offer.accuracy >= wish]
+    if allowed:
+        chosen = menu.offer(Wishes(accuracy=wish))
+        assert chosen.accuracy >= wish
+        assert chosen.money == min(offer.money for offer in allowed)
+    else:
+        with pytest.raises(Failure, match="the best accuracy"):
+            menu.offer(Wishes(accuracy=wish))
+
+
+def test_a_menu_refuses_what_is_none():
+    with pytest.raises(InvalidInput, match="one setting"):
+        Menu("thr:0.1,0.5")
