@@ -39,18 +39,32 @@ def served(server: VllmServer) -> OpenAIModel:
     return OpenAIModel(HttpServer(server.url), server.name, Continuation.COMPLETIONS, VLLM)
 
 
+class Heard:
+    """A model, and all that it has written."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name = model.name
+        self.written: dict[Prefix, Completion] = {}
+
+    async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
+        self.written[prefix] = await self.model.write_step(prefix, sampling, seed)
+        return self.written[prefix]
+
+
 def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
     """Of `count` problems: answers and texts that are the same, and how sure each was."""
     answers = texts = 0
     differences = []
+    here, there = Heard(here), Heard(there)
     for problem in generate(suite, count, SEED):
         local = Router(here, here, None, WeakAlone(), GREEDY).solve(problem.question)
         remote = Router(there, there, None, WeakAlone(), GREEDY).solve(problem.question)
         answers += local.answer == remote.answer
         texts += local.solution == remote.solution
-        for one, other in zip(local.steps, remote.steps, strict=False):
-            if one.text != other.text:
-                break
+    for prefix, one in here.written.items():
+        other = there.written.get(prefix)
+        if other and other.text == one.text:
             differences.append(abs(one.log_probability - other.log_probability))
     return (
         f"{answers}/{count} | {texts}/{count} | {len(differences)} |"

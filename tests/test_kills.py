@@ -256,3 +256,20 @@ async def test_a_run_without_a_terminal_tells_how_far_it_is(work, tmp_path):
         assert f"{PROBLEMS}/{PROBLEMS}" in last
         for figure in (" a minute", "% right", "% strong", "money "):
             assert figure in last
+
+
+async def test_a_collection_ends_at_its_money_and_continues_with_more(work, tmp_path):
+    async with staged(label) as server:
+        command = ("collect", *work(server), "--rollouts", 3, "--out")
+        assert (await finished(*command, tmp_path / "whole"))[0] == 0
+        price = bill_of(tmp_path / "whole")
+        folder = tmp_path / "part"
+        code, _, errors = await finished(*command, folder, "--max-money", price / 2)
+        assert code == 3, errors
+        assert price / 2 <= bill_of(folder) < price
+        done = len(read_bank(folder).problems)
+        assert 0 < done < PROBLEMS
+        assert f"{done} of {PROBLEMS} problems are done" in errors.splitlines()[-1]
+        assert (await finished(*command, folder))[0] == 0
+        assert read_bank(folder).problems == read_bank(tmp_path / "whole").problems
+        assert bill_of(folder) == pytest.approx(price)
