@@ -2,10 +2,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-training test-vllm test-ray bench bench-serving bench-vllm figures train clean
+.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-vllm figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
+
+serve: .venv/installed
+	$(BIN)/trim serve
 
 test: .venv/test
 	$(BIN)/ruff format --check src tests benchmarks

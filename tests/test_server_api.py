@@ -188,6 +188,27 @@ def test_other_paths_and_methods(url):
     assert httpx.get(url.removesuffix("/v1") + "/healthz").json() == {"status": "ok"}
 
 
+def test_figures_and_readiness(url, client):
+    root = url.removesuffix("/v1")
+    assert httpx.get(f"{root}/readyz").json() == {"status": "ready"}
+
+    def figure(name):
+        lines = httpx.get(f"{root}/metrics").text.splitlines()
+        values = [float(line.split()[-1]) for line in lines if line.startswith(name)]
+        return sum(values)
+
+    names = ("trim_requests_total", 'trim_tokens_total{role="strong"}', "trim_steps_total")
+    before = [figure(name) for name in names]
+    answer = client.chat.completions.create(
+        **asked(model="trim:strong"), extra_body={"trim": {"steps": True}}
+    )
+    spent = answer.usage.model_extra["trim"]
+    after = [figure(name) for name in names]
+    changes = [new - old for new, old in zip(after, before, strict=True)]
+    assert changes == [1, spent["strong_tokens"], len(spent["steps"][0])]
+    assert figure("trim_running") == figure("trim_waiting") == 0
+
+
 def configured(folder, server):
     model = {"api": "openai", "url": server.url, "server": "sglang", "attempts": 1,
              "continuation": "continue_final"}  # fmt: skip
@@ -271,6 +292,10 @@ async def test_a_model_that_falls_silent(tmp_path, stream):
                 assert answered.status_code == 503
                 assert answered.json()["error"]["code"] == "model_unavailable"
                 assert answered.headers["Retry-After"]
+            async with httpx.AsyncClient() as client:
+                figures = (await client.get(url.removesuffix("/v1") + "/metrics")).text
+            assert 'trim_faults_total{kind="500"' in figures
+            assert 'trim_requests_total{finish="failed"} 1.0' in figures
             assert await rows(tmp_path) == [("failed", True)]
         finally:
             await asyncio.to_thread(manager.__exit__, None, None, None)

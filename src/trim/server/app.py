@@ -8,6 +8,7 @@ import json
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
@@ -31,6 +32,21 @@ def make_app(service: Service) -> FastAPI:
     async def healthz() -> dict[str, str]:
         """Whether the process answers."""
         return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        """Whether requests can be answered: the database and all servers of models answer."""
+        silent = service.silent()
+        if not await service.accounts.reachable():
+            silent.append("the database")
+        if silent:
+            return JSONResponse({"status": "not ready", "silent": silent}, 503)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
     @app.exception_handler(Failure)
     async def tell(http: HttpRequest, failure: Failure) -> Response:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
 from trim.events import Event, Finished
 from trim.fallbacks import Fallback, Fallbacks
@@ -21,6 +22,7 @@ from trim.server.desk import Desk
 from trim.server.failure import Failure, invalid, unavailable
 from trim.server.limits import Limits
 from trim.server.menu import Menu
+from trim.server.metrics import Metrics
 from trim.server.request import ChatRequest, CompletionRequest
 from trim.trace import Finish
 
@@ -67,7 +69,13 @@ class Service:
         self.limits = limits
         self.prices = lineup.prices
         self.desk = Desk(limits)
+        self.servers = servers_of(team)
+        self.metrics = Metrics(self.desk, self.prices, self.servers)
         self._usual = team.scorer_of(lineup.usual_kind) if lineup.usual_kind else None
+
+    def silent(self) -> list[str]:
+        """Servers of models and scorers that do not answer now."""
+        return [server.name for server in self.servers if server.breaker.is_open]
 
     def understand(self, request: ChatRequest | CompletionRequest) -> Job:
         """Raises Failure for what cannot be done."""
@@ -136,6 +144,14 @@ class Service:
                         yield event
             except ContextExceeded as error:
                 raise invalid(str(error), "messages", "context_length_exceeded") from error
+
+
+def servers_of(team: Team) -> list[HttpServer]:
+    """The servers behind models and scorers, each once."""
+    parts = (team.weak, *team.between, team.strong, *team.scorers.values())
+    owners = (part for each in parts for part in (each, getattr(each, "model", None)))
+    servers = (getattr(owner, "server", None) for owner in owners)
+    return list({id(each): each for each in servers if isinstance(each, HttpServer)}.values())
 
 
 def failed(event: Finished) -> Failure | None:
