@@ -4,6 +4,7 @@ import asyncio
 import random
 import re
 import time
+from collections import Counter
 from email.utils import formatdate
 
 import pytest
@@ -17,6 +18,7 @@ from trim.engines.http import HttpServer
 from trim.engines.key import Key, read_key
 from trim.engines.patience import Patience, retry_after
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, Refused
+from trim.fallbacks import Fallback, Fallbacks
 from trim.models.chat_template import ChatTemplate
 from trim.models.continuation import Continuation
 from trim.models.dialect import SGLANG
@@ -129,6 +131,39 @@ async def test_every_problem_ends_once_and_its_tokens_add_up(kind):
     met = sum((part.server.faults for part in (weak, strong, scorer)), start=weak.server.faults)
     name = "garbled answer" if kind == "NaN" else kind
     assert met[name] > 0.1 * len(server.requests)
+
+
+@pytest.mark.parametrize("scorer_fallback", [Fallback.KEEP, Fallback.ESCALATE])
+async def test_with_fallbacks_nearly_every_problem_has_an_answer(scorer_fallback):
+    """Half of the calls fail, so that each part is silent now and then after its retries."""
+    chance = random.Random(5)
+
+    def answer(request):
+        return honest(request) if chance.random() > 0.5 else FAULTS["500"]
+
+    fallbacks = Fallbacks(weak=Fallback.ESCALATE, strong=Fallback.KEEP, scorer=scorer_fallback)
+    async with staged(answer) as server:
+        weak, strong, scorer = parts(server.url, Patience(60, attempts=3, pause=0.001))
+        (policy,) = parse_policies("thr:0.5")
+        router = Router(weak, strong, scorer, policy, fallbacks=fallbacks)
+        ended = await asyncio.gather(*(router.asolve(f"problem {n}") for n in range(PROBLEMS)))
+    answered = [trace for trace in ended if trace.finish is Finish.ANSWER]
+    assert len(answered) > 0.9 * PROBLEMS
+    silent = Counter(step.fallback for trace in answered for step in trace.steps)
+    assert all(silent[part] > 10 for part in ("weak", "strong", "scorer"))
+    assert sum(trace.fallbacks for trace in answered) == silent.total() - silent[None]
+    for trace in answered:
+        drafted = [n for n, step in enumerate(trace.steps) if step.fallback != "weak"]
+        scored = [n for n in drafted if trace.steps[n].fallback != "scorer"]
+        # A rewrite for want of a score is of the scorer's making, whoever was silent after that.
+        if scorer_fallback is Fallback.ESCALATE:
+            scored = [n for n in drafted if trace.steps[n].score is not None]
+        rewritten = [n for n, step in enumerate(trace.steps) if step.author is Author.STRONG]
+        for role, indices in (("weak", drafted), ("strong", rewritten)):
+            spent = sum(tokens_of(role, trace.question, index) for index in indices)
+            assert trace.usage[role].tokens == spent
+        read = sum(tokens_of("scorer", trace.question, index + 1) for index in scored)
+        assert trace.usage["scorer"].prompt_tokens == read
 
 
 async def test_connections_are_used_again():
