@@ -87,10 +87,12 @@ class PoolingScorer:
         """
         started = time.perf_counter()
         spent = Usage()
-        unread = self._estimate(trace)
+        text = whole = self.rendered(trace.asked, trace.steps)
+        unread = self._estimate(trace, len(whole))
         while True:
             rest = trace.steps[unread:]
-            text = self.rendered(trace.asked, rest)
+            if unread:
+                text = self.rendered(trace.asked, rest)
             try:
                 pooled = await self._ask(text, len(rest))
             except ContextExceeded:
@@ -105,7 +107,7 @@ class PoolingScorer:
                     f"{self.name}: question and newest step do not fit the reward model's"
                     f" {self.limit or 'own'} tokens; shorten the problem"
                 )
-            unread = max(unread + 1, self._estimate(trace))
+            unread = max(unread + 1, self._estimate(trace, len(whole)))
         values = checked([self._value(row) for row in pooled.rows])
         seconds = time.perf_counter() - started
         return Scores.of(values[-len(written) :], spent, seconds, unread)
@@ -123,12 +125,13 @@ class PoolingScorer:
         ]
         return self.template.render(messages, add_generation_prompt=False)
 
-    def _estimate(self, trace: Prefix) -> int:
-        """Earliest steps to leave out so that the trace is likely to fit: only if it is not."""
+    def _estimate(self, trace: Prefix, length: int) -> int:
+        """Earliest steps to leave out so that the trace, `length` characters as it is rendered,
+        is likely to fit: only if it is not."""
         if self.limit is None or not self._tokens_a_character:
             return 0
         room = self.limit / self._tokens_a_character
-        if len(self.rendered(trace.asked, trace.steps)) <= room:
+        if length <= room:
             return 0
         for unread in range(1, len(trace.steps)):
             if len(self.rendered(trace.asked, trace.steps[unread:])) <= SHARE * room:
