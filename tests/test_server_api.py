@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from staged_server import SILENCE, Reply, chat, staged, usage
 
+from trim.embedded import FOLDER
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, generate
 from trim.server.failure import Failure
@@ -338,6 +339,49 @@ def trim(*words, folder):
         [sys.executable, "-c", MAIN, *words, "--database", str(folder / "trim.sqlite")],
         capture_output=True, text=True,
     )  # fmt: skip
+
+
+def test_routers_of_a_configuration_and_a_measured_curve(tmp_path):
+    points = [
+        {"policy": "thr", "setting": k, "accuracy": a, "strong_share": c, "money_mean": c}
+        for k, a, c in ((0.1, 0.6, 0.1), (0.5, 0.9, 0.3), (0.9, 0.95, 0.5))
+    ]
+    (tmp_path / "summary.json").write_text(json.dumps({"points": points}))
+
+    def file(name):
+        return {"gguf": str(FOLDER / f"{name}.gguf"), "context": 1024}
+
+    document = {
+        "weak": file("weak"),
+        "strong": file("strong"),
+        "scorer": {"kind": "label", **file("scorer")},
+        "sampling": {"max_tokens": 96},
+    }
+    document["server"] = {
+        "routers": [{"name": "pomdp-share-0.2", "policy": "thr:0.05"}],
+        "curve": "summary.json",
+    }
+    path = tmp_path / "trim.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with serving(tmp_path, path) as url:
+        client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+
+        def policy(model="trim", **wishes):
+            answer = client.chat.completions.create(
+                **asked(model=model), extra_body={"trim": wishes}
+            )
+            return answer.usage.model_extra["trim"]["policy"]
+
+        assert policy("trim:pomdp-share-0.2") == "thr:0.05"
+        assert policy(strong_share=0.4) == "thr:0.5"
+        assert policy(accuracy=0.92) == "thr:0.9"
+        assert policy(policy="pomdp-share-0.2") == "thr:0.05"
+        with pytest.raises(openai.BadRequestError, match="the least share that was measured"):
+            policy(strong_share=0.01)
+        with pytest.raises(openai.BadRequestError, match="name the router once"):
+            policy("trim:weak", accuracy=0.9)
+        names = {model.id for model in client.models.list()}
+        assert {"trim:pomdp-share-0.2", "trim:thr-0.5"} <= names
 
 
 def test_keys_let_in_and_budgets_hold(tmp_path):

@@ -52,6 +52,16 @@ class Lineup(Protocol):
         ...
 
     @property
+    def routers(self) -> Mapping[str, str]:
+        """Further policies that a server offers, by name."""
+        ...
+
+    @property
+    def curve(self) -> Path | None:
+        """A `summary.json` of `trim eval` that says what routers cost; None without one."""
+        ...
+
+    @property
     def settings(self) -> Settings: ...
 
     @property

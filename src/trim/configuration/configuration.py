@@ -18,6 +18,7 @@ from trim.configuration.routing import PricesSection, RoutingSection, SamplingSe
 from trim.configuration.scorer import ScorerSection
 from trim.configuration.secrecy import refuse_keys
 from trim.configuration.section import Section
+from trim.configuration.server import ServerSection
 from trim.errors import InvalidInput
 
 
@@ -42,6 +43,7 @@ class Configuration(Section):
     routing: RoutingSection = RoutingSection()
     sampling: SamplingSection = SamplingSection()
     prices: PricesSection = PricesSection()
+    server: ServerSection = ServerSection()
 
 
 def read_configuration(

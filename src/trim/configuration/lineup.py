@@ -29,7 +29,7 @@ NAME = "configuration.yaml"
 """In a run's folder: the configuration as it was used."""
 OF_THE_PLACE = {
     *("url", "key_variable", "key_file", "concurrency", "timeout", "attempts"),
-    *("gguf", "weights", "template", "slots", "threads", "policy", "router", "prices"),
+    *("gguf", "weights", "template", "slots", "threads", "policy", "router", "prices", "server"),
 }
 """What may change while a run goes on, and what its record holds elsewhere: the sha256 of files
 and the policies."""
@@ -53,6 +53,14 @@ class ConfiguredLineup:
     @property
     def policy(self) -> str | None:
         return self.configuration.routing.spec
+
+    @property
+    def routers(self) -> dict[str, str]:
+        return {router.name: router.spec for router in self.configuration.server.routers}
+
+    @property
+    def curve(self) -> Path | None:
+        return self.configuration.server.curve
 
     @property
     def settings(self) -> Settings:

@@ -26,6 +26,14 @@ class EmbeddedLineup:
         return usual_kind(self.folder)
 
     @property
+    def routers(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def curve(self) -> Path | None:
+        return None
+
+    @property
     def settings(self) -> Settings:
         return Settings(SAMPLING)
 

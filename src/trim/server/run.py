@@ -31,7 +31,8 @@ class Serving:
         port: 0 for any free one.
         database: a file for SQLite, or `postgresql://…`.
         policy: of the model `trim`; the lineup's own where None.
-        curve: what was measured of routers (`trim.server.menu.read_curve`).
+        curve: what was measured of routers (`trim.server.menu.read_curve`); the lineup's own
+            where None.
         keep_texts: keep questions and answers, not only what they cost.
     """
 
@@ -53,7 +54,8 @@ def serve(lineup: Lineup, serving: Serving) -> None:
         ModelUnavailable: a server does not answer.
     """
     usual = serving.policy or lineup.policy or USUAL_POLICY
-    menu = Menu(usual, {}, read_curve(serving.curve) if serving.curve else ())
+    curve = serving.curve or lineup.curve
+    menu = Menu(usual, lineup.routers, read_curve(curve) if curve else ())
     listening = listen(serving.host, serving.port)
     team = lineup.load()
 
