@@ -1,0 +1,73 @@
+"""A server that is killed under load: what is on disk is what clients have received."""
+
+import asyncio
+import json
+import random
+import sqlite3
+import sys
+
+import httpx
+from test_server_api import MAIN, QUESTIONS, asked
+
+KILLS = 20
+CLIENTS = 6
+
+
+async def start(folder):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MAIN, "serve", "--port", "0", "--database", str(folder / "t.sqlite"),
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    line = (await process.stderr.readline()).decode()
+    assert line.startswith("trim: listening on "), line
+    return process, line.split()[-1]
+
+
+async def ask(client, url, chance, received):
+    """Requests without end, streams and others; what was received whole is noted."""
+    while True:
+        stream = chance.random() < 0.5
+        body = asked(chance.choice(QUESTIONS), model="trim:thr-0.9", stream=stream,
+                     stream_options={"include_usage": True})  # fmt: skip
+        answer = await client.post(f"{url}/chat/completions", json=body)
+        assert answer.status_code == 200
+        if not stream:
+            record = answer.json()
+        else:
+            *events, last = [line for line in answer.text.split("\n\n") if line]
+            assert last == "data: [DONE]"
+            record = json.loads(events[-1][6:])
+        received[record["id"].partition("-")[2]] = record["usage"]["trim"]
+
+
+async def test_spending_on_disk_is_what_clients_received(tmp_path):
+    chance, received = random.Random(3), {}
+    for _ in range(KILLS):
+        process, url = await start(tmp_path)
+        async with httpx.AsyncClient(timeout=30) as client:
+            asking = [
+                asyncio.create_task(ask(client, url, chance, received)) for _ in range(CLIENTS)
+            ]
+            goal = len(received) + chance.randint(1, 12)
+            while len(received) < goal:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(chance.uniform(0, 0.1))
+            process.kill()
+            await process.wait()
+            ended = await asyncio.gather(*asking, return_exceptions=True)
+        assert all(isinstance(end, httpx.TransportError) for end in ended), ended
+    connection = sqlite3.connect(tmp_path / "t.sqlite")
+    kept = {
+        name: (strong, money)
+        for name, strong, money in connection.execute(
+            "SELECT id, strong_tokens, money FROM requests WHERE finish != 'abandoned'"
+        )
+    }
+    steps = dict(connection.execute("SELECT request_id, count(*) FROM steps GROUP BY request_id"))
+    assert len(received) >= KILLS
+    for name, spent in received.items():
+        assert kept[name] == (spent["strong_tokens"], spent["money"])
+        assert steps[name] > 0
+    # What is there beyond was under way: written, and not yet received whole.
+    assert len(kept) - len(received) <= KILLS * CLIENTS
+    connection.close()
