@@ -125,7 +125,8 @@ def usage_of(traces: Sequence[Trace], prices: Prices, with_steps: bool) -> dict[
     """OpenAI's usage, and under `trim` what each part did.
 
     `prompt_tokens` are all that models read, over all calls, cached ones included;
-    `completion_tokens` are those of the steps that were kept.
+    `completion_tokens` are those of the steps that were kept. `seconds` is the time spent waiting
+    for models and scorer, of the slowest choice.
     """
     read = [
         used
@@ -144,6 +145,7 @@ def usage_of(traces: Sequence[Trace], prices: Prices, with_steps: bool) -> dict[
         "interventions": sum(trace.interventions for trace in traces),
         "fallbacks": sum(trace.fallbacks for trace in traces),
         "money": sum(map(prices.of, traces)),
+        "seconds": max((trace.seconds for trace in traces), default=0.0),
         "policy": traces[0].policy if traces else None,
         "seeds": [trace.seed for trace in traces],
     }

@@ -1,0 +1,173 @@
+"""What the server adds: beside the router in this process, and under many streams.
+
+    python benchmarks/server.py [streams] [seconds]
+
+First the shipped models, one request at a time: the same questions with the same seeds by the
+router in this process and by `trim serve` in another, in turn. Then so many streams for so long, on
+engines that compute nothing and answer at stated speeds (`benchmarks/simulated`): what a request
+takes at the client, less what its models took, is what server, database, loopback and machine add.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import yaml
+from simulated.server import serving as engines
+from simulated.speeds import ENGINES
+
+from trim import Router, Threshold, load_embedded
+from trim.embedded import SAMPLING
+from trim.evaluation.suites import CHAIN, generate
+
+PAIRS = 150
+SEED = 88
+TEMPLATE = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+TRIM = "from trim.cli import main; main()"
+
+
+@contextlib.contextmanager
+def server(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
+    """`trim serve` in a process of its own: its address and process id."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRIM, "serve", *words, "--port", "0",
+         "--database", str(folder / "trim.sqlite")],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    line = process.stderr.readline() if process.stderr else ""
+    try:
+        if "listening" not in line:
+            raise SystemExit(line)
+        yield line.split()[-1], process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def ask(session: aiohttp.ClientSession, url: str, question: str, seed: int) -> dict:
+    """One stream: seconds at the client, and the usage that came last."""
+    body = {
+        "model": "trim", "seed": seed, "stream": True, "stream_options": {"include_usage": True},
+        "messages": [{"role": "user", "content": question}], "trim": {"steps": True},
+    }  # fmt: skip
+    started = time.perf_counter()
+    async with session.post(f"{url}/chat/completions", json=body) as answer:
+        text = (await answer.read()).decode()
+    seconds = time.perf_counter() - started
+    events = [line for line in text.split("\n\n") if line]
+    if answer.status != 200 or events[-1] != "data: [DONE]":
+        return {"failed": text[-200:]}
+    spent = json.loads(events[-2][6:])["usage"]["trim"]
+    return {"seconds": seconds, "waited": spent["seconds"], "steps": len(spent["steps"][0])}
+
+
+async def beside(url: str) -> None:
+    """The same requests in this process and by the server, in turn."""
+    models = load_embedded(slots=1)
+    router = Router(models.weak, models.strong, models.scorer, Threshold(0.5), SAMPLING)
+    requests, steps = [], []
+    async with aiohttp.ClientSession() as session:
+        for number, problem in enumerate(generate(CHAIN, PAIRS, SEED)):
+            started = time.perf_counter()
+            trace = await router.asolve(problem.question, number)
+            here = time.perf_counter() - started - trace.seconds
+            there = await ask(session, url, problem.question, number)
+            added = 1e3 * (there["seconds"] - there["waited"] - here)
+            if number >= 10:  # Connections, caches and code are warm.
+                requests.append(added)
+                steps.append(added / there["steps"])
+    print("| shipped models, one at a time | median ms | 95 % within |\n|---|---|---|")
+    for name, values in (("added a request", requests), ("added a step", steps)):
+        tail = statistics.quantiles(values, n=20)[-1]
+        print(f"| {name} | {statistics.median(values):.2f} | {tail:.2f} |")
+
+
+def memory(process: int) -> float:
+    """Resident MiB."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+async def load(url: str, process: int, streams: int, seconds: float) -> None:
+    """So many streams at any time."""
+    ended: list[dict] = []
+    sizes = []
+    stop = time.perf_counter() + seconds
+
+    async def work(session: aiohttp.ClientSession, number: int) -> None:
+        await asyncio.sleep(number / streams * 5)  # They do not all come at once.
+        while time.perf_counter() < stop:
+            question = f"{number}: " + " ".join(["word"] * 44)
+            ended.append(await ask(session, url, question, number + 1000 * len(ended)))
+
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        working = [asyncio.create_task(work(session, number)) for number in range(streams)]
+        while time.perf_counter() < stop:
+            await asyncio.sleep(seconds / 6)
+            sizes.append(memory(process))
+        await asyncio.gather(*working)
+    good = [one for one in ended if "failed" not in one]
+    added = sorted(1e3 * (one["seconds"] - one["waited"]) for one in good)
+    steps = sum(one["steps"] for one in good)
+    print(f"\n| {streams} streams for {seconds:.0f} s, simulated engines | |\n|---|---|")
+    for name, told in (
+        ("requests, failed", f"{len(ended)}, {len(ended) - len(good)}"),
+        ("requests, steps a second", f"{len(good) / seconds:.1f}, {steps / seconds:.0f}"),
+        ("added, median and 99 % within, ms",
+         f"{statistics.median(added):.0f}, {added[int(0.99 * len(added))]:.0f}"),
+        ("seconds a request, median", f"{statistics.median(o['seconds'] for o in good):.2f}"),
+        ("memory every sixth of the time, MiB", ", ".join(f"{size:.0f}" for size in sizes)),
+    ):  # fmt: skip
+        print(f"| {name} | {told} |")
+    for one in [one for one in ended if "failed" in one][:3]:
+        print(one)
+
+
+def configuration(folder: Path, urls: dict[str, str]) -> str:
+    """Weak, strong and reward model on the engines."""
+    (folder / "template").mkdir()
+    (folder / "template" / "tokenizer_config.json").write_text(
+        json.dumps({"chat_template": TEMPLATE})
+    )
+    model = {"api": "openai", "server": "vllm", "continuation": "completions",
+             "concurrency": 2000, "log_probabilities": False, "token_ids": False}  # fmt: skip
+    document = {
+        "weak": {**model, "url": urls["weak"], "model": "weak"},
+        "strong": {**model, "url": urls["strong"], "model": "strong"},
+        "scorer": {"kind": "pooling", "url": urls["scorer"], "model": "scorer",
+                   "template": str(folder / "template"), "concurrency": 2000},
+        "routing": {"policy": "thr:0.5"},
+    }  # fmt: skip
+    path = folder / "trim.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def main() -> None:
+    streams = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with server(folder) as (url, _):
+            asyncio.run(beside(url))
+    with tempfile.TemporaryDirectory() as name, engines(ENGINES, 1.0) as started:
+        folder = Path(name)
+        words = (configuration(folder, dict(started.urls)), "--running", str(streams))
+        with server(folder, *words) as (url, process):
+            asyncio.run(load(url, process, streams, seconds))
+
+
+if __name__ == "__main__":
+    main()
