@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-vllm figures train clean
+.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-server bench-vllm figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -30,6 +30,10 @@ test-vllm: .venv/test .venv-vllm/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
+
+# What the server adds to a request, and 500 streams for a minute (docs/server.md).
+bench-server: .venv/installed
+	$(BIN)/python benchmarks/server.py 500 60
 
 # vLLM beside llama.cpp on the shipped models (docs/vllm.md).
 bench-vllm: .venv/test .venv-vllm/installed

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +48,28 @@ class Serving:
     keep_texts: bool = False
 
 
+class Server(uvicorn.Server):
+    """Ends by SIGINT and SIGTERM alike, once answers under way are finished and written."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():
+            host, port = listening.getsockname()[:2]
+            click.echo(f"trim: listening on http://{host}:{port}/v1", err=True)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn's own would end the process before the database is closed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
 def serve(lineup: Lineup, serving: Serving) -> None:
     """Answer until the process is told to stop; answers under way are finished first.
 
@@ -68,9 +93,7 @@ def serve(lineup: Lineup, serving: Serving) -> None:
                     " `trim keys create NAME`"
                 )
             service = Service(lineup, team, menu, serving.limits, accounts)
-            server = uvicorn.Server(settings(service))
-            host, port = listening.getsockname()[:2]
-            click.echo(f"trim: listening on http://{host}:{port}/v1", err=True)
+            server = Server(settings(service))
             await server.serve([listening])
         finally:
             await accounts.close()
