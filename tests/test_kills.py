@@ -196,7 +196,7 @@ async def test_one_process_works_in_a_folder(work, tmp_path):
     async with staged(label) as server:
         given = work(server)
         for command in (("eval", *given, *EVALUATE), ("collect", *given, "--rollouts", 2)):
-            folder, server.delay = tmp_path / command[0], 0.15
+            folder, server.delay = tmp_path / command[0], 0.4
             first = await start(*command, "--out", folder)
             asked = len(server.requests)
             while len(server.requests) < asked + 20:

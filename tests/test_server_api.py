@@ -255,8 +255,8 @@ async def test_who_leaves_stops_all_work(tmp_path, stream):
             writer.close()
             left = await until_quiet(server)
             assert before + 3 <= left <= before + 6  # Of thirty steps.
-            await asyncio.sleep(0.3)
-            kept = await rows(tmp_path)
+            while not (kept := await rows(tmp_path)):
+                await asyncio.sleep(0.05)
             assert kept == [("abandoned", True)]
         finally:
             await asyncio.to_thread(manager.__exit__, None, None, None)
@@ -303,6 +303,15 @@ async def test_a_model_that_falls_silent(tmp_path, stream):
             await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
+async def until_desk(client, url, **counts):
+    """Until so many solutions run and wait."""
+    lines = {f"trim_{name} {float(count)}" for name, count in counts.items()}
+    while not lines <= set(
+        (await client.get(url.removesuffix("/v1") + "/metrics")).text.split("\n")
+    ):
+        await asyncio.sleep(0.05)
+
+
 async def test_who_comes_when_all_is_full_is_sent_away(tmp_path):
     def answer(request):
         probed = request.body["messages"][0]["content"].startswith("Count")
@@ -318,7 +327,7 @@ async def test_who_comes_when_all_is_full_is_sent_away(tmp_path):
                     asyncio.create_task(client.post(f"{url}/chat/completions", json=asked("q")))
                     for _ in range(2)
                 ]
-                await asyncio.sleep(0.5)
+                await until_desk(client, url, running=1, waiting=1)
                 refused = await client.post(f"{url}/chat/completions", json=asked("q"))
                 assert refused.status_code == 503
                 assert refused.json()["error"]["code"] == "overloaded"
@@ -327,7 +336,7 @@ async def test_who_comes_when_all_is_full_is_sent_away(tmp_path):
                 for task in waiting:
                     task.cancel()
                 await asyncio.gather(*waiting, return_exceptions=True)
-                await asyncio.sleep(0.3)
+                await until_desk(client, url, running=0, waiting=0)
                 due = await client.post(f"{url}/chat/completions", json=late)
                 assert due.status_code == 503
                 assert "0.2 s" in due.json()["error"]["message"]
@@ -439,7 +448,9 @@ def test_an_answer_under_way_is_finished_before_the_end(tmp_path):
 
         asking = threading.Thread(target=ask)
         asking.start()
-        time.sleep(0.05)
+        metrics = url.removesuffix("/v1") + "/metrics"
+        while "trim_running 0.0" in httpx.get(metrics).text and not answers:
+            time.sleep(0.01)
     asking.join()
     assert len(answers[0].choices) == 8
 
