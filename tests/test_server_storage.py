@@ -5,6 +5,7 @@ import json
 import secrets
 import subprocess
 import sys
+from dataclasses import replace
 
 import postgres
 import pytest
@@ -18,6 +19,7 @@ from trim.server.storage.database import open_database, url_of
 from trim.server.storage.keys import Keys
 from trim.server.storage.ledger import Ledger, seconds_to_midnight, today
 from trim.server.storage.recorder import Entry, Recorder
+from trim.server.storage.retention import delete_traffic
 from trim.server.storage.tables import keys, metadata, requests, spending, steps
 
 
@@ -191,6 +193,22 @@ async def test_a_budget_is_of_a_day_and_says_when_it_begins_again(engine, monkey
                 patched.setattr(ledgers, "today", lambda: "2099-01-01")
                 await ledger.left(key)
     assert 0 < seconds_to_midnight() <= 24 * 3600
+    await recorder.close()
+
+
+async def test_traffic_is_deleted_and_spending_stays(engine):
+    store, recorder = Keys(engine), Recorder(engine)
+    key = await store.find(await store.create("app"))
+    for created, owner in ((100.0, key.id), (200.0, key.id), (100.0, None)):
+        made = entry(owner, number=2)
+        await recorder.write(replace(made, request={**made.request, "created": created}))
+    assert await delete_traffic(engine, 150.0, "app") == 1
+    assert (await count(engine, requests), await count(engine, steps)) == (2, 4)
+    assert await delete_traffic(engine, 150.0) == 1
+    assert await delete_traffic(engine, 150.0) == 0
+    assert await Ledger(engine).spent(key) == (1.0, 14)
+    with pytest.raises(InvalidInput, match="there is none"):
+        await delete_traffic(engine, 150.0, "nobody")
     await recorder.close()
 
 

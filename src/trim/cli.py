@@ -31,6 +31,7 @@ COMMANDS = {
     "ablate": "ablate:ablate",
     "serve": "serve:serve_command",
     "keys": "keys:keys_command",
+    "traffic": "traffic:traffic_command",
 }
 """Where each is in `trim.commands`; only the one that is called is imported."""
 
