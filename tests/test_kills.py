@@ -3,14 +3,12 @@
 import asyncio
 import json
 import random
-import resource
 import signal
-import sys
-from functools import partial
 
 import pytest
 import yaml
-from staged_server import chat, staged, usage
+from preloaded import PATIENCE, finished, started
+from staged_server import SILENCE, chat, staged, usage
 
 from trim.bank.bank import read_bank
 from trim.seeds import derive_seed
@@ -18,7 +16,6 @@ from trim.steps import split_steps
 
 PROBLEMS = 40
 STEPS = 3
-MAIN = "from trim.cli import main; main()"
 EVALUATE = ("--policy", "weak", "--policy", "strong", "--policy", "random:0.5")
 PRICES = {"weak": {"output": 100.0}, "strong": {"output": 1000.0}}
 SIGNALS = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -77,30 +74,20 @@ def label(request):
     return {"choices": [choice], "usage": usage(20, 1)}
 
 
-async def start(*words, limit=None):
-    """A command in a process of its own; `limit` is the size that a file may have."""
-    before = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)) if limit else None
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", MAIN, *map(str, words),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, preexec_fn=before,
-    )  # fmt: skip
+async def until(happened):
+    async with asyncio.timeout(PATIENCE):
+        while not happened():
+            await asyncio.sleep(0.002)
 
 
-async def killed(process, server, requests, number):
-    """End a process by a signal once the server has had so many requests of it."""
-    before = len(server.requests)
-    while process.returncode is None and len(server.requests) - before < requests:
-        await asyncio.sleep(0.002)
-    if process.returncode is None:
-        process.send_signal(number)
-    _, errors = await process.communicate()
-    return process.returncode, errors.decode()
-
-
-async def finished(*words, limit=None):
-    process = await start(*words, limit=limit)
-    output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
+async def killed(words, server, requests, number):
+    """Begin a command, and end it by a signal once the server has had so many requests of it."""
+    goal = len(server.requests) + requests
+    with started(*words) as command:
+        await until(lambda: command.code is not None or len(server.requests) >= goal)
+        command.send(number)
+        code, _, errors = await command.ended()
+    return code, errors
 
 
 def complete(folder):
@@ -132,8 +119,8 @@ async def test_a_killed_evaluation_continues_without_loss(work, tmp_path, seed):
         paid = len(server.requests)
         for number in list(SIGNALS) * 4:
             done, asked = complete(folder), len(server.requests)
-            process = await start(*command, folder)
-            code, errors = await killed(process, server, chance.randint(1, paid // 12), number)
+            words = (*command, folder)
+            code, errors = await killed(words, server, chance.randint(1, paid // 12), number)
             again = {question_of(request) for request in server.requests[asked:]}
             assert not again & done, "what was finished is never asked for again"
             assert code == SIGNALS[number], errors
@@ -163,8 +150,8 @@ async def test_a_killed_collection_continues_without_loss(work, tmp_path):
                 folder.glob("parts/*")
             ) else set()  # fmt: skip
             asked = len(server.requests)
-            process = await start(*command, folder)
-            code, errors = await killed(process, server, chance.randint(1, paid // 6), number)
+            words = (*command, folder)
+            code, errors = await killed(words, server, chance.randint(1, paid // 6), number)
             again = {
                 question_of(request)
                 for request in server.requests[asked:]
@@ -193,20 +180,32 @@ async def test_a_full_disk_ends_a_run_in_one_line_and_loses_nothing(work, tmp_pa
 
 
 async def test_one_process_works_in_a_folder(work, tmp_path):
-    async with staged(label) as server:
+    held = True
+
+    def holding(request):
+        """Is tried like any server, and then never answers."""
+        tried = "messages" not in request.body or question_of(request).startswith("Count")
+        return SILENCE if held and not tried else label(request)
+
+    async with staged(holding) as server:
         given = work(server)
         for command in (("eval", *given, *EVALUATE), ("collect", *given, "--rollouts", 2)):
-            folder, server.delay = tmp_path / command[0], 0.4
-            first = await start(*command, "--out", folder)
-            asked = len(server.requests)
-            while len(server.requests) < asked + 20:
-                await asyncio.sleep(0.01)
-            code, _, errors = await finished(*command, "--out", folder)
-            assert (code, "another process works in this folder" in errors) == (2, True), errors
-            first.send_signal(signal.SIGKILL)
-            await first.communicate()
-            server.delay = 0.0
+            folder, held = tmp_path / command[0], True
+            goal = asked_for_problems(server) + 1
+            with started(*command, "--out", folder) as first:
+                await until(lambda goal=goal: asked_for_problems(server) >= goal)
+                code, _, errors = await finished(*command, "--out", folder)
+                assert (code, "another process works in this folder" in errors) == (2, True), errors
+                first.send(signal.SIGKILL)
+                await first.ended()
+            held = False
             assert (await finished(*command, "--out", folder))[0] == 0
+
+
+def asked_for_problems(server):
+    """How many requests have been more than a trial."""
+    with_messages = (request for request in server.requests if "messages" in request.body)
+    return sum(not question_of(request).startswith("Count") for request in with_messages)
 
 
 async def test_a_run_ends_at_its_money_and_continues_with_more(work, tmp_path):

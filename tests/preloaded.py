@@ -1,0 +1,84 @@
+"""Commands in processes of their own, which are forked from one that has imported trim."""
+
+import asyncio
+import multiprocessing
+import os
+import resource
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+PATIENCE = 120.0
+"""Seconds in which a command has to end."""
+
+COMMANDS = ("ablate", "collect", "evaluate", "serve")
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload(["pytest", *(f"trim.commands.{name}" for name in COMMANDS)])
+
+
+def run(words, environment, output, errors, limit, stage):
+    """What a process does: `stage` is called before the command, to stage a fault."""
+    for path, number in ((output, 1), (errors, 2)):
+        os.dup2(os.open(path, os.O_WRONLY), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    from trim.cli import main
+
+    if stage:
+        stage()
+    main(words)
+
+
+@dataclass
+class Command:
+    """One under way."""
+
+    process: BaseProcess
+    folder: Path
+
+    @property
+    def code(self):
+        """None until it has ended; -9 where signal 9 ended it."""
+        return self.process.exitcode
+
+    def send(self, number):
+        if self.code is None:
+            os.kill(self.process.pid, number)
+
+    async def ended(self):
+        """Its code, and what it wrote to both outputs."""
+        async with asyncio.timeout(PATIENCE):
+            while self.code is None:
+                await asyncio.sleep(0.002)
+        output, errors = (
+            (self.folder / name).read_text(encoding="utf-8") for name in ("output", "errors")
+        )
+        return self.code, output, errors
+
+
+@contextmanager
+def started(*words, limit=None, stage=None):
+    """A command; `limit` is the size that a file may have."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        outputs = (folder / "output", folder / "errors")
+        for path in outputs:
+            path.touch()
+        arguments = ([*map(str, words)], dict(os.environ), *map(str, outputs), limit, stage)
+        process = FORKING.Process(target=run, args=arguments)
+        process.start()
+        try:
+            yield Command(process, folder)
+        finally:
+            if process.is_alive():
+                process.kill()
+            process.join()
+
+
+async def finished(*words, limit=None, stage=None):
+    with started(*words, limit=limit, stage=stage) as command:
+        return await command.ended()
