@@ -179,6 +179,15 @@ async def test_a_full_disk_ends_a_run_in_one_line_and_loses_nothing(work, tmp_pa
         assert len(traces_of(tmp_path / "out")) == 3 * PROBLEMS
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [("solve", "problem 1"), ("check",), ("serve", "--port", "0")])
+async def test_a_command_without_a_bar_ends_by_signals_in_one_line(work, words, number):
+    async with staged(lambda request: SILENCE) as server:
+        configuration = work(server)[1]
+        code, errors = await killed((*words, configuration), server, 1, number)
+    assert (code, errors) == (SIGNALS[number], "trim: interrupted\n")
+
+
 async def test_one_process_works_in_a_folder(work, tmp_path):
     held = True
 

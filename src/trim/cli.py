@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from trim.errors import MoneySpent, TrimError
+from trim.termination import terminable
 
 COMMANDS = {
     "solve": "solve:solve",
@@ -38,7 +39,7 @@ COMMANDS = {
 
 class TrimGroup(click.Group):
     """Turns every error that a user can mend into one line and exit code 2, and 3 for a run that
-    has spent its --max-money."""
+    has spent its --max-money; Ctrl-C and SIGTERM into one line and codes 130 and 143."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -51,11 +52,15 @@ class TrimGroup(click.Group):
         return command
 
     def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except TrimError as error:
-            click.echo(f"trim: {error}", err=True)
-            sys.exit(3 if isinstance(error, MoneySpent) else 2)
+        with terminable() as terminated:
+            try:
+                return super().invoke(context)
+            except TrimError as error:
+                click.echo(f"trim: {error}", err=True)
+                sys.exit(3 if isinstance(error, MoneySpent) else 2)
+            except KeyboardInterrupt as interrupt:
+                click.echo("; ".join(("trim: interrupted", *interrupt.args)), err=True)
+                sys.exit(143 if terminated else 130)
 
 
 @click.group(cls=TrimGroup)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
@@ -65,11 +61,13 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[Standi
     """A bar on the standard error, with what was found so far; without a terminal a line now and
     then.
 
-    It appears with the first standing, so that what is refused at once is told in one line. Ctrl-C
-    and SIGTERM end the command (codes 130 and 143) and tell how to go on.
+    It appears with the first standing, so that what is refused at once is told in one line.
 
     Args:
         out: folder that the same command continues from.
+
+    Raises:
+        KeyboardInterrupt: as it came, and it says how to go on.
     """
     console = Console(stderr=True)
     shown = Shown(title, total)
@@ -92,35 +90,14 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[Standi
             told = time.monotonic()
             click.echo(shown.line(standing), err=True)
 
-    with terminable() as terminated:
-        try:
-            try:
-                yield move
-            finally:
-                if bar.live.is_started:
-                    bar.stop()
-        except KeyboardInterrupt:
-            click.echo(f"trim: interrupted; the same command continues from {out}", err=True)
-            sys.exit(143 if terminated else 130)
-
-
-@contextmanager
-def terminable() -> Iterator[list[int]]:
-    """Within it SIGTERM is treated like Ctrl-C; the list says whether it came."""
-    terminated: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield terminated
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        terminated.append(number)
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield terminated
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        try:
+            yield move
+        finally:
+            if bar.live.is_started:
+                bar.stop()
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(f"the same command continues from {out}") from interrupt
 
 
 def percent(values: Range) -> str:
