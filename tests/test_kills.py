@@ -11,11 +11,13 @@ from preloaded import PATIENCE, finished, started
 from staged_server import SILENCE, chat, staged, usage
 
 from trim.bank.bank import read_bank
+from trim.evaluation.bill import EVERY
 from trim.seeds import derive_seed
 from trim.steps import split_steps
 
 PROBLEMS = 40
 STEPS = 3
+CONCURRENCY = 4
 EVALUATE = ("--policy", "weak", "--policy", "strong", "--policy", "random:0.5")
 PRICES = {"weak": {"output": 100.0}, "strong": {"output": 1000.0}}
 SIGNALS = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -23,6 +25,18 @@ SIGNALS = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 def question_of(request):
     return request.body["messages"][0]["content"]
+
+
+def is_trial(request):
+    """Whether a server is only tried, and no problem is solved."""
+    if "messages" in request.body:
+        return question_of(request).startswith("Count")
+    return "problem" not in request.body["prompt"]
+
+
+def of_problems(server):
+    """How many requests have been about problems."""
+    return sum(not is_trial(request) for request in server.requests)
 
 
 def answer(request):
@@ -53,7 +67,7 @@ def work(tmp_path):
             "weak": {**model, "model": "weak"},
             "strong": {**model, "model": "strong"},
             "scorer": {"kind": "label", "url": server.url, "model": "scorer"},
-            "routing": {"concurrency": 4},
+            "routing": {"concurrency": CONCURRENCY},
             "prices": PRICES,
         }
         path = tmp_path / "trim.yaml"
@@ -163,6 +177,61 @@ async def test_a_killed_collection_continues_without_loss(work, tmp_path):
         assert read_bank(folder).problems == read_bank(whole).problems
 
 
+class Metered:
+    """Answers so many requests about problems, which never end, and then none; knows what it gave.
+
+    Attributes:
+        held: requests that it left without an answer since it was last filled.
+    """
+
+    def __init__(self):
+        self.left = self.held = 0
+        self.served = {}
+        self.dearest = 0
+
+    def fill(self, requests):
+        self.left, self.held = requests, 0
+
+    def __call__(self, request):
+        reply = label(request)
+        if is_trial(request):
+            return reply
+        if "messages" in request.body:
+            reply = chat(f"step {self.left}", counts=reply["usage"], matched_stop="\n\n")
+        if not self.left:
+            self.held += 1
+            return SILENCE
+        self.left -= 1
+        role, tokens = request.body["model"], reply["usage"]["prompt_tokens"]
+        self.served[role] = self.served.get(role, 0) + tokens
+        self.dearest = max(self.dearest, tokens)
+        return reply
+
+
+@pytest.mark.parametrize("command", ["eval", "collect"])
+async def test_the_bill_is_what_was_served_until_a_run_is_killed(work, tmp_path, command):
+    """Nothing is missing after Ctrl-C and SIGTERM, and few requests after each `kill -9`."""
+    meter, lost = Metered(), 0
+    options = ("--policy", "random:0.5") if command == "eval" else ("--rollouts", 2)
+    async with staged(meter) as server:
+        words = (command, *work(server), *options, "--out", tmp_path / "out")
+        for requests, number in zip((40, 7, 31, 40, 28), [*SIGNALS, *SIGNALS][:5], strict=True):
+            meter.fill(requests)
+            with started(*words) as process:
+                await until(lambda: process.code is not None or meter.held == CONCURRENCY)
+                process.send(number)
+                assert (await process.ended())[0] == SIGNALS[number]
+            record = json.loads((tmp_path / "out" / "bill.json").read_text())
+            billed = {role: used["prompt_tokens"] for role, used in record.items()}
+            missing = {role: tokens - billed.get(role, 0) for role, tokens in meter.served.items()}
+            assert min(missing.values()) >= 0
+            if number == signal.SIGKILL:
+                assert sum(missing.values()) - lost <= (EVERY - 1) * meter.dearest
+            else:
+                assert sum(missing.values()) == lost
+            lost = sum(missing.values())
+
+
 @pytest.mark.parametrize("limit", [2_000, 20_000, 60_000])
 async def test_a_full_disk_ends_a_run_in_one_line_and_loses_nothing(work, tmp_path, limit):
     async with staged(answer) as server:
@@ -193,28 +262,21 @@ async def test_one_process_works_in_a_folder(work, tmp_path):
 
     def holding(request):
         """Is tried like any server, and then never answers."""
-        tried = "messages" not in request.body or question_of(request).startswith("Count")
-        return SILENCE if held and not tried else label(request)
+        return SILENCE if held and not is_trial(request) else label(request)
 
     async with staged(holding) as server:
         given = work(server)
         for command in (("eval", *given, *EVALUATE), ("collect", *given, "--rollouts", 2)):
             folder, held = tmp_path / command[0], True
-            goal = asked_for_problems(server) + 1
+            goal = of_problems(server) + 1
             with started(*command, "--out", folder) as first:
-                await until(lambda goal=goal: asked_for_problems(server) >= goal)
+                await until(lambda goal=goal: of_problems(server) >= goal)
                 code, _, errors = await finished(*command, "--out", folder)
                 assert (code, "another process works in this folder" in errors) == (2, True), errors
                 first.send(signal.SIGKILL)
                 await first.ended()
             held = False
             assert (await finished(*command, "--out", folder))[0] == 0
-
-
-def asked_for_problems(server):
-    """How many requests have been more than a trial."""
-    with_messages = (request for request in server.requests if "messages" in request.body)
-    return sum(not question_of(request).startswith("Count") for request in with_messages)
 
 
 async def test_a_run_ends_at_its_money_and_continues_with_more(work, tmp_path):

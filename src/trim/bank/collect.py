@@ -120,6 +120,7 @@ def collect(
         store = BankStore(out, identity)
         held.callback(FolderLock(out).release)
         bill.recover()
+        held.callback(bill.save)
 
         def tell() -> None:
             bill.save()

@@ -17,23 +17,28 @@ from trim.scorers.scorer import Scorer, Scores
 from trim.trace import Usage
 
 NAME = "bill.json"
+EVERY = 10
+"""Requests after which a bill is written; one that is killed loses fewer of them than that."""
 
 
 class Bill:
     """Tokens by role, as the models and scorers were asked for them.
 
     A step that several policies share is paid once, and a draft that was dropped is paid. What a
-    server decoded for a request that failed is not known.
+    server decoded for a request that failed is not known. It is written after every `EVERY`
+    requests, and when it is told to.
 
     Args:
         prices: that make money of them.
-        folder: where the bill of earlier sessions lies; None for a run without one.
+        folder: where the bill of earlier sessions lies, to `recover` before the first request; None
+            for a run without one.
     """
 
     def __init__(self, prices: Prices, folder: Path | None = None) -> None:
         self.prices = prices
         self.path = folder / NAME if folder else None
         self.usage: dict[str, Usage] = {}
+        self._unsaved = 0
 
     def recover(self) -> None:
         """Go on from what earlier sessions have paid; from nothing where the file is damaged."""
@@ -41,7 +46,7 @@ class Bill:
             return
         try:
             record = read_object(self.path)
-            self.usage = {role: Usage(**spent) for role, spent in record.items()}
+            self.usage = {role: counted(spent) for role, spent in record.items()}
         except (OSError, TypeError, ValueError):
             self.usage = {}
 
@@ -50,8 +55,12 @@ class Bill:
         return self.prices.of_usage(self.usage)
 
     def add(self, role: str, used: Completion | Scores) -> None:
+        """Put an answered request on the bill. Raises InvalidInput as `save`."""
         spent = Usage(used.prompt_tokens, used.cached_tokens, used.tokens)
         self.usage[role] = self.usage.get(role, Usage()) + spent
+        self._unsaved += 1
+        if self._unsaved >= EVERY:
+            self.save()
 
     def add_all(self, usage: Mapping[str, Mapping[str, int]]) -> None:
         """Add what was paid elsewhere, by role."""
@@ -65,6 +74,15 @@ class Bill:
         record = {role: asdict(spent) for role, spent in self.usage.items()}
         with writing(self.path):
             write_atomically(self.path, json.dumps(record, indent=2) + "\n")
+        self._unsaved = 0
+
+
+def counted(record: Mapping[str, int]) -> Usage:
+    """Raises TypeError or ValueError where these are no counts of tokens."""
+    usage = Usage(**record)
+    if any(type(count) is not int or count < 0 for count in vars(usage).values()):
+        raise ValueError(f"{record}: no counts of tokens")
+    return usage
 
 
 class BilledModel:

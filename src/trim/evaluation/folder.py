@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -51,20 +52,22 @@ def solve_in(
         run: what says which run it is, besides its policies (`TraceStore`).
         progress: told how far the run is, at its begin and after each problem.
         files: contents by name that the folder keeps besides, once it is known to be this run's.
-        bill: what is paid, which is kept in the folder as well.
+        bill: what is paid, which is kept in the folder as well, however the run ends.
 
     Raises:
         InvalidInput: the folder cannot be written, or holds another run.
     """
     policies = [policy.name for policy in evaluation.policies]
     store = TraceStore(folder, {**run, "policies": policies})
-    try:
+    with ExitStack() as held:
+        held.callback(store.close)
         for name, content in files.items():
             write_atomically(folder / name, content)
         tally = Tally(policies)
         tally.add(store.read() if store.finished else ())
         if bill:
             bill.recover()
+            held.callback(bill.save)
 
         def tell(traces: list[Trace]) -> None:
             tally.add(traces)
@@ -74,6 +77,4 @@ def solve_in(
 
         tell([])
         asyncio.run(evaluation.run(store, tell))
-    finally:
-        store.close()
     return group_by_policy(store.read(), [problem.id for problem in evaluation.problems])
