@@ -24,6 +24,7 @@ from trim.bank.traces import import_traces
 from trim.cli import main
 from trim.embedded import FOLDER
 from trim.errors import InvalidInput
+from trim.folder_lock import FolderLock
 from trim.learning.forest import UNKNOWN
 
 TRACES = Path(__file__).parents[2] / "shared/data/reference/qwen3_1.7b_14b_math500_traces.jsonl"
@@ -245,6 +246,20 @@ def test_the_command_records_adds_and_refuses(tmp_path):
         assert refused.exit_code == 2
         assert refused.stderr.startswith("trim: ") and refused.stderr.count("\n") == 1
     assert content(tmp_path) == before
+
+
+def test_nothing_is_read_or_written_where_another_process_works(tmp_path):
+    """What it would read is changed meanwhile."""
+    filled(tmp_path / "other")
+    for folder in (tmp_path / "new", tmp_path / "other"):
+        lock = FolderLock(folder)
+        before = content(tmp_path)
+        refused = run("collect", "chain", "-n", 2, "--out", folder)
+        assert refused.exit_code == 2
+        assert "another process works in this folder" in refused.stderr
+        assert content(tmp_path) == before and not list((tmp_path / "new").glob("[!.]*"))
+        lock.release()
+    assert "holds a bank with other" in run("collect", "chain", "-n", 2, "--out", folder).stderr
 
 
 def solution(**changes):

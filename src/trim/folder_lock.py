@@ -14,13 +14,19 @@ NAME = ".lock"
 class FolderLock:
     """Held until it is released or the process ends, however it ends.
 
+    Args:
+        folder: created if it is missing.
+
     Raises:
-        InvalidInput: another process holds it.
-        OSError: the folder cannot be written.
+        InvalidInput: another process holds it, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise not_writable(folder, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -32,3 +38,8 @@ class FolderLock:
 
     def release(self) -> None:
         os.close(self._file)
+
+
+def not_writable(folder: Path, error: OSError) -> InvalidInput:
+    reason = error.strerror or error
+    return InvalidInput(f"{folder}: cannot write there ({reason}); name another --out")

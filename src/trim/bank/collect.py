@@ -117,8 +117,8 @@ def collect(
                 held.enter_context(Workers()),
             )
             place = Place(nullcontext(explorer), lambda: settings.concurrency)
-        store = BankStore(out, identity)
         held.callback(FolderLock(out).release)
+        store = BankStore(out, identity)
         bill.recover()
         held.callback(bill.save)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.files import write_atomically
-from trim.folder_lock import FolderLock
+from trim.folder_lock import FolderLock, not_writable
 from trim.trace import Trace
 
 
@@ -31,25 +31,17 @@ class TraceStore:
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
         self.path = folder / "traces.jsonl"
         self.policies: list[str] = run["policies"]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(folder)
-        except OSError as error:
-            raise self._not_writable(folder, error) from error
+        self._lock = FolderLock(folder)
         try:
             self._claim(folder / "run.json", run)
             self.finished = self._recover()
             self._file = self.path.open("ab", buffering=0)
         except OSError as error:
             self._lock.release()
-            raise self._not_writable(folder, error) from error
+            raise not_writable(folder, error) from error
         except InvalidInput:
             self._lock.release()
             raise
-
-    def _not_writable(self, folder: Path, error: OSError) -> InvalidInput:
-        reason = error.strerror or error
-        return InvalidInput(f"{folder}: cannot write there ({reason}); name another --out")
 
     def _claim(self, path: Path, run: dict[str, Any]) -> None:
         if not path.exists():
