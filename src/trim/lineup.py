@@ -62,6 +62,11 @@ class Lineup(Protocol):
         ...
 
     @property
+    def target_share(self) -> float | None:
+        """Share of strong tokens that a server's usual router is held at; None leaves it."""
+        ...
+
+    @property
     def settings(self) -> Settings: ...
 
     @property

@@ -42,6 +42,11 @@ USUAL = Limits()
     show_default=True,
     help="Solutions that may wait.",
 )
+@click.option(
+    "--target-share",
+    type=click.FloatRange(0, 1),
+    help="Share of strong tokens that the model `trim` is held at, by moving its setting.",
+)
 @click.option("--keep-texts", is_flag=True, help="Keep questions and answers in the database.")
 @database_option
 @models_option
@@ -54,6 +59,7 @@ def serve_command(
     curve: Path | None,
     running: int,
     queue: int,
+    target_share: float | None,
     keep_texts: bool,
     database: str,
     models: Path,
@@ -65,4 +71,5 @@ def serve_command(
     """
     lineup = choose_lineup(configuration, assignments, models)
     limits = replace(USUAL, running=running, queue=queue)
-    serve(lineup, Serving(host, port, database, limits, spec, curve, keep_texts))
+    serving = Serving(host, port, database, limits, spec, curve, keep_texts, target_share)
+    serve(lineup, serving)

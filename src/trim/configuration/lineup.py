@@ -63,6 +63,10 @@ class ConfiguredLineup:
         return self.configuration.server.curve
 
     @property
+    def target_share(self) -> float | None:
+        return self.configuration.server.target_share
+
+    @property
     def settings(self) -> Settings:
         routing, sampling = self.configuration.routing, self.configuration.sampling
         given = routing.fallbacks

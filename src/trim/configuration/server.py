@@ -37,10 +37,12 @@ class ServerSection(Section):
 
     Attributes:
         curve: `summary.json` of `trim eval`, from which routers are chosen by what they cost.
+        target_share: of strong tokens, which the usual router is held at.
     """
 
     routers: tuple[RouterSection, ...] = ()
     curve: Path | None = None
+    target_share: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def require_names(self) -> ServerSection:

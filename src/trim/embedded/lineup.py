@@ -34,6 +34,10 @@ class EmbeddedLineup:
         return None
 
     @property
+    def target_share(self) -> float | None:
+        return None
+
+    @property
     def settings(self) -> Settings:
         return Settings(SAMPLING)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from trim.engines.http import HttpServer
 from trim.prices import Prices
+from trim.server.controller import Controller
 from trim.server.desk import Desk
 from trim.trace import Trace
 
@@ -67,6 +68,17 @@ class Metrics:
             lambda: desk.waiting
         )
         self.registry.register(Faults(servers))
+
+    def watch(self, controller: Controller) -> None:
+        """Tell what a controller aims at, and where it is."""
+        figures: tuple[tuple[str, str, Callable[[], float]], ...] = (
+            ("trim_target_share", "Strong share to hold.", lambda: controller.target),
+            ("trim_realised_share", "Strong share held lately.", lambda: controller.share or 0.0),
+            ("trim_controller_place", "Setting, by its place in the family's sweep.",
+             lambda: controller.place),
+        )  # fmt: skip
+        for name, text, figure in figures:
+            Gauge(name, text, registry=self.registry).set_function(figure)
 
     def answered(self, traces: Sequence[Trace], finish: str, seconds: float) -> None:
         """Count a request that has ended, whatever became of it."""

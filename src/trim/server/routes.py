@@ -95,7 +95,7 @@ async def recorded(
     finally:
         policy = job.router.policy.name
         traces = [c.trace or c.solution.trace(policy) for c in choices if c.solution]
-        service.metrics.answered(traces, finish, time.time() - asked.created)
+        service.answered(job, traces, finish, time.time() - asked.created)
         writing = asyncio.create_task(service.accounts.record(asked, traces, finish, failure))
         # Who leaves stops the work and not the record of it.
         await asyncio.shield(writing)

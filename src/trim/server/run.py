@@ -15,8 +15,10 @@ import uvicorn
 
 from trim.errors import InvalidInput
 from trim.lineup import Lineup
+from trim.policies.sweep import sweep
 from trim.server.accounts import open_accounts
 from trim.server.app import make_app
+from trim.server.controller import Controller
 from trim.server.limits import Limits
 from trim.server.menu import Menu, read_curve
 from trim.server.service import Service
@@ -37,6 +39,8 @@ class Serving:
         curve: what was measured of routers (`trim.server.menu.read_curve`); the lineup's own
             where None.
         keep_texts: keep questions and answers, not only what they cost.
+        target_share: of strong tokens, which the usual router is held at by moving its setting;
+            the lineup's own where None.
     """
 
     host: str
@@ -46,6 +50,7 @@ class Serving:
     policy: str | None = None
     curve: Path | None = None
     keep_texts: bool = False
+    target_share: float | None = None
 
 
 class Server(uvicorn.Server):
@@ -74,13 +79,16 @@ def serve(lineup: Lineup, serving: Serving) -> None:
     """Answer until the process is told to stop; answers under way are finished first.
 
     Raises:
-        InvalidInput: a wrong policy, curve or database, an address that cannot be listened on, or
-            one that others reach while there is no key; a model that does not work.
+        InvalidInput: a wrong policy, curve or database, a policy that cannot be held at the target
+            share; an address that cannot be listened on, or one that others reach while there is
+            no key; a model that does not work.
         ModelUnavailable: a server does not answer.
     """
     usual = serving.policy or lineup.policy or USUAL_POLICY
     curve = serving.curve or lineup.curve
     menu = Menu(usual, lineup.routers, read_curve(curve) if curve else ())
+    target = lineup.target_share if serving.target_share is None else serving.target_share
+    controller = Controller(*sweep(usual), target) if target is not None else None
     listening = listen(serving.host, serving.port)
     team = lineup.load()
 
@@ -92,7 +100,7 @@ def serve(lineup: Lineup, serving: Serving) -> None:
                     f"--host {serving.host}: without keys only this machine may ask; make one with"
                     " `trim keys create NAME`"
                 )
-            service = Service(lineup, team, menu, serving.limits, accounts)
+            service = Service(lineup, team, menu, serving.limits, accounts, controller)
             server = Server(settings(service))
             await server.serve([listening])
         finally:

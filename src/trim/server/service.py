@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -18,13 +18,14 @@ from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.server.accounts import Accounts
 from trim.server.answer import Choice
+from trim.server.controller import Controller
 from trim.server.desk import Desk
 from trim.server.failure import Failure, invalid, unavailable
 from trim.server.limits import Limits
 from trim.server.menu import Menu
 from trim.server.metrics import Metrics
 from trim.server.request import ChatRequest, CompletionRequest
-from trim.trace import Finish
+from trim.trace import Finish, Trace
 
 FALLBACKS: Mapping[str, Fallbacks] = {
     "fail": Fallbacks(),
@@ -57,20 +58,30 @@ class Service:
         lineup: who solves, and how.
         team: the same, loaded or reached.
         accounts: who may ask, and where it is kept.
+        controller: chooses the setting of the usual router; without one it stays.
     """
 
     def __init__(
-        self, lineup: Lineup, team: Team, menu: Menu, limits: Limits, accounts: Accounts
+        self,
+        lineup: Lineup,
+        team: Team,
+        menu: Menu,
+        limits: Limits,
+        accounts: Accounts,
+        controller: Controller | None = None,
     ) -> None:
         self.lineup = lineup
         self.accounts = accounts
         self.team = team
         self.menu = menu
         self.limits = limits
+        self.controller = controller
         self.prices = lineup.prices
         self.desk = Desk(limits)
         self.servers = servers_of(team)
         self.metrics = Metrics(self.desk, self.prices, self.servers)
+        if controller:
+            self.metrics.watch(controller)
         self._usual = team.scorer_of(lineup.usual_kind) if lineup.usual_kind else None
 
     def silent(self) -> list[str]:
@@ -102,6 +113,8 @@ class Service:
         """The router of a request: the server's settings, and what the request wishes."""
         wishes = request.trim
         policy = self.menu.choose(request.model, wishes)
+        if self.controller and policy is self.menu.usual:
+            policy = self.controller.policy()
         try:
             scorer = choose_scorer(policy, self._usual, self.team.scorers)
             router = router_of(self.team, self.lineup.settings, scorer, policy)
@@ -123,6 +136,12 @@ class Service:
             stops=request.stops,
             fallbacks=FALLBACKS[wishes.fallback] if wishes.fallback else router.fallbacks,
         )
+
+    def answered(self, job: Job, traces: Sequence[Trace], finish: str, seconds: float) -> None:
+        """Learn from a request that has ended, whatever became of it."""
+        self.metrics.answered(traces, finish, seconds)
+        if self.controller and self.controller.steers(job.router.policy):
+            self.controller.see(traces, self.desk.running)
 
     async def events(self, job: Job, choice: Choice) -> AsyncGenerator[Event, None]:
         """Solve a choice of a job once it is its turn. Closing the iterator stops all work for it.
