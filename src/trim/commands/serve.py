@@ -42,6 +42,13 @@ USUAL = Limits()
     show_default=True,
     help="Solutions that may wait.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes behind the port, each with its own models, --running and --queue.",
+)
 @click.option("--keep-texts", is_flag=True, help="Keep questions and answers in the database.")
 @database_option
 @models_option
@@ -54,6 +61,7 @@ def serve_command(
     curve: Path | None,
     running: int,
     queue: int,
+    workers: int,
     keep_texts: bool,
     database: str,
     models: Path,
@@ -65,4 +73,4 @@ def serve_command(
     """
     lineup = choose_lineup(configuration, assignments, models)
     limits = replace(USUAL, running=running, queue=queue)
-    serve(lineup, Serving(host, port, database, limits, spec, curve, keep_texts))
+    serve(lineup, Serving(host, port, database, limits, spec, curve, keep_texts, workers))

@@ -68,9 +68,9 @@ class Service:
         self.menu = menu
         self.limits = limits
         self.prices = lineup.prices
-        self.desk = Desk(limits)
         self.servers = servers_of(team)
-        self.metrics = Metrics(self.desk, self.prices, self.servers)
+        self.metrics = Metrics(self.prices, self.servers)
+        self.desk = Desk(limits, self.metrics.show)
         self._usual = team.scorer_of(lineup.usual_kind) if lineup.usual_kind else None
 
     def silent(self) -> list[str]:
