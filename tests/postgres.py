@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -59,6 +60,17 @@ def start() -> str | None:
             return f"postgresql://{USER}@127.0.0.1:{port}"
         time.sleep(0.05)
     raise RuntimeError("PostgreSQL did not start")
+
+
+def fresh() -> str | None:
+    """The address of a new database; None where PostgreSQL is not installed."""
+    server, folder = start(), programs()
+    if server is None or folder is None:
+        return None
+    name = f"trim_{secrets.token_hex(4)}"
+    subprocess.run([folder / "psql", "-q", f"{server}/postgres", "-c", f"CREATE DATABASE {name}"],
+                   check=True, timeout=60)  # fmt: skip
+    return f"{server}/{name}"
 
 
 def stop(server: subprocess.Popen[bytes], data: Path) -> None:

@@ -47,6 +47,13 @@ USUAL = Limits()
     type=click.FloatRange(0, 1),
     help="Share of strong tokens that the model `trim` is held at, by moving its setting.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes behind the port, each with its own models, --running and --queue.",
+)
 @click.option("--keep-texts", is_flag=True, help="Keep questions and answers in the database.")
 @database_option
 @models_option
@@ -60,6 +67,7 @@ def serve_command(
     running: int,
     queue: int,
     target_share: float | None,
+    workers: int,
     keep_texts: bool,
     database: str,
     models: Path,
@@ -71,5 +79,5 @@ def serve_command(
     """
     lineup = choose_lineup(configuration, assignments, models)
     limits = replace(USUAL, running=running, queue=queue)
-    serving = Serving(host, port, database, limits, spec, curve, keep_texts, target_share)
+    serving = Serving(host, port, database, limits, spec, curve, keep_texts, target_share, workers)
     serve(lineup, serving)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from trim.server.failure import Failure
@@ -15,12 +15,18 @@ OVERLOADED = "the server has as many requests as it can take; ask again later"
 class Desk:
     """Lets so many solutions run together, and others wait in the order in which they came.
 
+    Args:
+        show: told how many run and wait whenever that changes.
+
     Attributes:
         running, waiting: solutions, now.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self, limits: Limits, show: Callable[[int, int], None] = lambda running, waiting: None
+    ) -> None:
         self.limits = limits
+        self.show = show
         self.running = 0
         self.waiting = 0
         self._turns = asyncio.Semaphore(limits.running)
@@ -34,14 +40,19 @@ class Desk:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Within it, one solution runs."""
-        self.waiting += 1
+        self._count(waiting=1)
         try:
             await self._turns.acquire()
         finally:
-            self.waiting -= 1
-        self.running += 1
+            self._count(waiting=-1)
+        self._count(running=1)
         try:
             yield
         finally:
-            self.running -= 1
+            self._count(running=-1)
             self._turns.release()
+
+    def _count(self, running: int = 0, waiting: int = 0) -> None:
+        self.running += running
+        self.waiting += waiting
+        self.show(self.running, self.waiting)

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from trim.engines.http import HttpServer
 from trim.prices import Prices
 from trim.server.controller import Controller
-from trim.server.desk import Desk
 from trim.trace import Trace
 
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder in which the figures of several processes meet; set before they begin."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
 
-class Faults(Collector):
-    """What the clients of models and scorers have met, mended failures included."""
-
-    def __init__(self, servers: Sequence[HttpServer]) -> None:
-        self.servers = servers
-
-    def collect(self) -> Iterable[Metric]:
-        faults = CounterMetricFamily(
-            "trim_faults", "Failures of model servers, retried ones included.",
-            labels=("server", "kind"),
-        )  # fmt: skip
-        for server in self.servers:
-            for kind, count in server.faults.items():
-                faults.add_metric((server.name, kind), count)
-        yield faults
-
-
 class Metrics:
-    """Counted since the process began."""
+    """Counted since the server began, over all its processes."""
 
-    def __init__(self, desk: Desk, prices: Prices, servers: Sequence[HttpServer]) -> None:
+    def __init__(self, prices: Prices, servers: Sequence[HttpServer]) -> None:
         self.registry = CollectorRegistry()
         self.prices = prices
+        self.servers = servers
         self.requests = Counter(
             "trim_requests",
             "Requests that were begun, by how they ended.",
@@ -61,27 +46,50 @@ class Metrics:
             registry=self.registry,
         )
         self.money = Counter("trim_money", "By the price list.", registry=self.registry)
-        Gauge("trim_running", "Solutions under way.", registry=self.registry).set_function(
-            lambda: desk.running
+        self.faults = Counter(
+            "trim_faults",
+            "Failures of model servers, retried ones included.",
+            ["server", "kind"],
+            registry=self.registry,
         )
-        Gauge("trim_waiting", "Solutions in the queue.", registry=self.registry).set_function(
-            lambda: desk.waiting
+        self._watched: Controller | None = None
+        self._told = [dict[str, int]() for _ in servers]
+        self.running, self.waiting = (
+            Gauge(name, said, registry=self.registry, multiprocess_mode="livesum")
+            for name, said in (
+                ("trim_running", "Solutions under way."),
+                ("trim_waiting", "Solutions in the queue."),
+            )
         )
-        self.registry.register(Faults(servers))
+
+    def show(self, running: int, waiting: int) -> None:
+        """Solutions under way and in the queue, now."""
+        self.running.set(running)
+        self.waiting.set(waiting)
 
     def watch(self, controller: Controller) -> None:
-        """Tell what a controller aims at, and where it is."""
-        figures: tuple[tuple[str, str, Callable[[], float]], ...] = (
-            ("trim_target_share", "Strong share to hold.", lambda: controller.target),
-            ("trim_realised_share", "Strong share held lately.", lambda: controller.share or 0.0),
-            ("trim_controller_place", "Setting, by its place in the family's sweep.",
-             lambda: controller.place),
-        )  # fmt: skip
-        for name, text, figure in figures:
-            Gauge(name, text, registry=self.registry).set_function(figure)
+        """Show from now on where a controller is; that of each process for itself."""
+        self._watched = controller
+        self.target, self.realised, self.place = (
+            Gauge(name, said, registry=self.registry, multiprocess_mode="liveall")
+            for name, said in (
+                ("trim_target_share", "Strong share to hold."),
+                ("trim_realised_share", "Strong share held lately."),
+                ("trim_controller_place", "Setting, by its place in the family's sweep."),
+            )
+        )
+        self.steered()
+
+    def steered(self) -> None:
+        """The controller has moved."""
+        if controller := self._watched:
+            self.target.set(controller.target)
+            self.realised.set(controller.share or 0.0)
+            self.place.set(controller.place)
 
     def answered(self, traces: Sequence[Trace], finish: str, seconds: float) -> None:
         """Count a request that has ended, whatever became of it."""
+        self._count_faults()
         self.requests.labels(finish).inc()
         self.seconds.observe(seconds)
         for trace in traces:
@@ -96,4 +104,16 @@ class Metrics:
 
     def page(self) -> bytes:
         """In Prometheus' text form."""
+        self._count_faults()
+        if folder := os.environ.get(FOLDER_VARIABLE):
+            together = CollectorRegistry()
+            MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
+            return generate_latest(together)
         return generate_latest(self.registry)
+
+    def _count_faults(self) -> None:
+        """Add what the clients of models and scorers have met since."""
+        for server, told in zip(self.servers, self._told, strict=True):
+            for kind, count in server.faults.items():
+                self.faults.labels(server.name, kind).inc(count - told.get(kind, 0))
+                told[kind] = count

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import click
 import uvicorn
 
 from trim.errors import InvalidInput
-from trim.lineup import Lineup
+from trim.lineup import Lineup, Team
 from trim.policies.sweep import sweep
 from trim.server.accounts import open_accounts
 from trim.server.app import make_app
@@ -22,6 +23,7 @@ from trim.server.controller import Controller
 from trim.server.limits import Limits
 from trim.server.menu import Menu, read_curve
 from trim.server.service import Service
+from trim.server.workers import supervise
 
 USUAL_POLICY = "thr:0.5"
 BACKLOG = 2048
@@ -41,6 +43,7 @@ class Serving:
         keep_texts: keep questions and answers, not only what they cost.
         target_share: of strong tokens, which the usual router is held at by moving its setting;
             the lineup's own where None.
+        workers: processes behind the port, each with its own models and limits.
     """
 
     host: str
@@ -51,28 +54,41 @@ class Serving:
     curve: Path | None = None
     keep_texts: bool = False
     target_share: float | None = None
+    workers: int = 1
 
 
 class Server(uvicorn.Server):
-    """Ends by SIGINT and SIGTERM alike, once answers under way are finished and written."""
+    """Ends by SIGINT and SIGTERM alike, and where the process that has started it is gone, once
+    answers under way are finished and written.
+
+    Args:
+        ready: called as soon as requests are taken.
+    """
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listening in sockets or ():
-            host, port = listening.getsockname()[:2]
-            click.echo(f"trim: listening on http://{host}:{port}/v1", err=True)
+        self.ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Uvicorn's own would end the process before the database is closed."""
         loop = asyncio.get_running_loop()
+        parent = multiprocessing.parent_process()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        if parent:
+            loop.add_reader(parent.sentinel, self.handle_exit, signal.SIGTERM, None)
         try:
             yield
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+            if parent:
+                loop.remove_reader(parent.sentinel)
 
 
 def serve(lineup: Lineup, serving: Serving) -> None:
@@ -84,29 +100,64 @@ def serve(lineup: Lineup, serving: Serving) -> None:
             no key; a model that does not work.
         ModelUnavailable: a server does not answer.
     """
-    usual = serving.policy or lineup.policy or USUAL_POLICY
-    curve = serving.curve or lineup.curve
-    menu = Menu(usual, lineup.routers, read_curve(curve) if curve else ())
-    target = lineup.target_share if serving.target_share is None else serving.target_share
-    controller = Controller(*sweep(usual), target) if target is not None else None
+    menu_of(lineup, serving)
+    controller_of(lineup, serving)
     listening = listen(serving.host, serving.port)
+
+    def announce() -> None:
+        host, port = listening.getsockname()[:2]
+        click.echo(f"trim: listening on http://{host}:{port}/v1", err=True)
+
+    if serving.workers == 1:
+        answer(lineup, serving, listening, announce)
+    else:
+        supervise(serving.workers, answer, (lineup, serving, listening), announce)
+
+
+def answer(
+    lineup: Lineup, serving: Serving, listening: socket.socket, ready: Callable[[], None]
+) -> None:
+    """The work of one process, until it is told to stop. Raises as `serve` does."""
     team = lineup.load()
 
-    async def answer() -> None:
-        accounts = await open_accounts(serving.database, lineup.prices, serving.keep_texts)
-        try:
-            if accounts.open and serving.host not in LOOPBACK:
-                raise InvalidInput(
-                    f"--host {serving.host}: without keys only this machine may ask; make one with"
-                    " `trim keys create NAME`"
-                )
-            service = Service(lineup, team, menu, serving.limits, accounts, controller)
-            server = Server(settings(service))
-            await server.serve([listening])
-        finally:
-            await accounts.close()
+    async def until_told() -> None:
+        async with opened(lineup, team, serving) as service:
+            await Server(settings(service), ready).serve([listening])
 
-    asyncio.run(answer())
+    asyncio.run(until_told())
+
+
+@asynccontextmanager
+async def opened(lineup: Lineup, team: Team, serving: Serving) -> AsyncIterator[Service]:
+    """The service of one process, on an open database."""
+    accounts = await open_accounts(serving.database, lineup.prices, serving.keep_texts)
+    try:
+        if accounts.open and serving.host not in LOOPBACK:
+            raise InvalidInput(
+                f"--host {serving.host}: without keys only this machine may ask; make one with"
+                " `trim keys create NAME`"
+            )
+        menu, controller = menu_of(lineup, serving), controller_of(lineup, serving)
+        yield Service(lineup, team, menu, serving.limits, accounts, controller)
+    finally:
+        await accounts.close()
+
+
+def menu_of(lineup: Lineup, serving: Serving) -> Menu:
+    """What is offered. Raises InvalidInput for a wrong policy or curve."""
+    curve = serving.curve or lineup.curve
+    usual = usual_policy(lineup, serving)
+    return Menu(usual, lineup.routers, read_curve(curve) if curve else ())
+
+
+def controller_of(lineup: Lineup, serving: Serving) -> Controller | None:
+    """What holds the share, if one is to be held. Raises InvalidInput where that cannot be."""
+    target = lineup.target_share if serving.target_share is None else serving.target_share
+    return None if target is None else Controller(*sweep(usual_policy(lineup, serving)), target)
+
+
+def usual_policy(lineup: Lineup, serving: Serving) -> str:
+    return serving.policy or lineup.policy or USUAL_POLICY
 
 
 def settings(service: Service) -> uvicorn.Config:

@@ -77,9 +77,9 @@ class Service:
         self.limits = limits
         self.controller = controller
         self.prices = lineup.prices
-        self.desk = Desk(limits)
         self.servers = servers_of(team)
-        self.metrics = Metrics(self.desk, self.prices, self.servers)
+        self.metrics = Metrics(self.prices, self.servers)
+        self.desk = Desk(limits, self.metrics.show)
         if controller:
             self.metrics.watch(controller)
         self._usual = team.scorer_of(lineup.usual_kind) if lineup.usual_kind else None
@@ -142,6 +142,7 @@ class Service:
         self.metrics.answered(traces, finish, seconds)
         if self.controller and self.controller.steers(job.router.policy):
             self.controller.see(traces, self.desk.running)
+            self.metrics.steered()
 
     async def events(self, job: Job, choice: Choice) -> AsyncGenerator[Event, None]:
         """Solve a choice of a job once it is its turn. Closing the iterator stops all work for it.
