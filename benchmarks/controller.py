@@ -62,7 +62,10 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         words = ("--policy", "thr:0.5", "--target-share", str(TARGET))
-        with server(Path(folder), *words) as (url, _), httpx.Client(base_url=url) as client:
+        with (
+            server(Path(folder), *words) as (url, _),
+            httpx.Client(base_url=url, timeout=300) as client,
+        ):
             spent = {
                 name: np.array([ask(client, model, question, seed)
                                 for seed, question in enumerate(questions)])
