@@ -1,6 +1,7 @@
 """Commands in processes of their own, which are forked from one that has imported trim."""
 
 import asyncio
+import errno
 import multiprocessing
 import os
 import resource
@@ -31,6 +32,31 @@ def run(words, environment, output, errors, limit, stage):
     if stage:
         stage()
     main(words)
+
+
+def die_at(name, number):
+    """Have this process send itself a signal when it is about to put a file in place."""
+    before_placing(name, lambda: os.kill(os.getpid(), number))
+
+
+def fill_disk_at(name):
+    """Have this process find the disk full when it is about to put a file in place."""
+
+    def fail():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before_placing(name, fail)
+
+
+def before_placing(name, act):
+    replace = Path.replace
+
+    def replaced(partial, path):
+        if path.match(name):
+            act()
+        return replace(partial, path)
+
+    Path.replace = replaced
 
 
 @dataclass

@@ -4,10 +4,11 @@ import asyncio
 import json
 import random
 import signal
+from functools import partial
 
 import pytest
 import yaml
-from preloaded import PATIENCE, finished, started
+from preloaded import PATIENCE, die_at, finished, started
 from staged_server import SILENCE, chat, staged, usage
 
 from trim.bank.bank import read_bank
@@ -175,6 +176,46 @@ async def test_a_killed_collection_continues_without_loss(work, tmp_path):
             assert code == SIGNALS[number], errors
         assert (await finished(*command, folder))[0] == 0
         assert read_bank(folder).problems == read_bank(whole).problems
+
+
+FILES = {
+    "eval": (
+        "run.json",
+        "configuration.yaml",
+        "bill.json",
+        "curve.png",
+        "curve.svg",
+        "summary.json",
+        "report.html",
+    ),
+    "collect": ("bank.json", "bill.json", "*.parquet"),
+}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("command", FILES)
+async def test_a_run_is_killed_while_it_writes_its_files(work, tmp_path, command, number):
+    """Each is whole or not there, and what a killed process leaves is removed by the next one."""
+    options = EVALUATE if command == "eval" else ("--rollouts", 2)
+    async with staged(label) as server:
+        whole, folder = tmp_path / "whole", tmp_path / "killed"
+        words = (command, *work(server), "-n", 5, *options, "--out")
+        assert (await finished(*words, whole))[0] == 0
+        for name in FILES[command]:
+            code, _, errors = await finished(*words, folder, stage=partial(die_at, name, number))
+            assert code == SIGNALS[number], errors
+            left = list(folder.rglob(".*.partial"))
+            assert len(left) == (number == signal.SIGKILL)
+            assert all(path.match(f".{name}.*.partial") for path in left)
+        asked = of_problems(server)
+        assert (await finished(*words, folder))[0] == 0
+        assert not list(folder.rglob(".*.partial"))
+        if command == "eval":
+            assert of_problems(server) == asked, "all was solved before the results were written"
+            assert traces_of(folder) == traces_of(whole)
+        else:
+            assert read_bank(folder).problems == read_bank(whole).problems
+        assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
 
 
 class Metered:

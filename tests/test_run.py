@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -369,6 +371,20 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     with pytest.raises(OSError):
         write_atomically(tmp_path / "folder", "content")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "summary.json"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    """By the number of a process that is dead, or is this one, which has just begun."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    kept = {f".a.json.{os.getppid()}.partial", f".b.json.{dead.pid}.whole", ".c.partial", "d.json"}
+    left = {f".{name}.{number}.partial" for name in ("a.json", "b") for number in
+            (dead.pid, os.getpid(), 10**30)}  # fmt: skip
+    for name in kept | left:
+        (tmp_path / name).touch()
+    TraceStore(tmp_path, described()).close()
+    assert {path.name for path in tmp_path.iterdir()} >= kept
+    assert not {path.name for path in tmp_path.iterdir()} & left
 
 
 counts = st.integers(0, 10**6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,44 @@ from trim.errors import InvalidInput
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` by `content` in one move; OSError leaves the old file as it was."""
+    """Replace `path` by `content` in one move; OSError leaves the old file as it was.
+
+    A process that is killed meanwhile leaves a file `.NAME.PID.partial` (`remove_leftovers`).
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `write_atomically` left in a folder where its process was killed.
+
+    To be called while no other process writes there: in a container of its own it may not be seen
+    from here, and have the number of one that is. A leftover stays as long as its number is that of
+    another process, and where it cannot be removed.
+    """
+    for path in folder.glob(".*.partial"):
+        number = path.name.split(".")[-2]
+        if number.isdecimal() and not is_another(int(number)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def is_another(number: int) -> bool:
+    """Whether a process other than this one has this number."""
+    if number == os.getpid():
+        return False
+    try:
+        os.kill(number, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 @contextmanager

@@ -7,12 +7,15 @@ import os
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.files import remove_leftovers
 
 NAME = ".lock"
 
 
 class FolderLock:
     """Held until it is released or the process ends, however it ends.
+
+    What killed processes have left half-written in the folder is removed (`remove_leftovers`).
 
     Args:
         folder: created if it is missing.
@@ -35,6 +38,7 @@ class FolderLock:
                 f"{folder}: another process works in this folder; wait for it, or name another"
                 " --out"
             ) from error
+        remove_leftovers(folder)
 
     def release(self) -> None:
         os.close(self._file)

@@ -20,6 +20,7 @@ from trim.evaluation.bill import Bill, billed, spent
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.standing import Standing
+from trim.files import remove_leftovers
 from trim.folder_lock import FolderLock
 from trim.lineup import Lineup, Team
 
@@ -118,6 +119,7 @@ def collect(
             )
             place = Place(nullcontext(explorer), lambda: settings.concurrency)
         held.callback(FolderLock(out).release)
+        remove_leftovers(out / "parts")
         store = BankStore(out, identity)
         bill.recover()
         held.callback(bill.save)
