@@ -8,8 +8,9 @@ from trim.bank.growth import Growth, StepCheck
 from trim.bank.record import Origin, RecordedProblem, Rollout, Solved, SolvedStep
 from trim.bank.step_scorer import StepScorer
 from trim.errors import InvalidInput, ModelUnavailable
+from trim.evaluation.benchmarks.problem import Problem
 from trim.evaluation.grading.workers import Workers
-from trim.evaluation.problem_set import Gradable
+from trim.evaluation.problem_set import ANSWER_OF_STRONG, Gradable
 from trim.models.model import Model, Sampling
 from trim.models.shared import SharedModel
 from trim.policies.fixed import StrongAlone
@@ -60,6 +61,8 @@ class Explorer:
         alone = await router.asolve(problem.question, self.seed)
         if alone.finish is Finish.FAILED:
             raise ModelUnavailable(alone.failure or f"{self.strong.name} does not answer")
+        if problem.answer == ANSWER_OF_STRONG:
+            problem = Problem(problem.id, problem.question, alone.answer or "", problem.grader)
         right = await self.grading.agrade(problem.grader, alone.answer, problem.answer)
         growth = Growth(problem, weak, strong, StepScorer(self.scorer), self.check, self.grading)
         question = problem.question.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -27,18 +28,37 @@ from trim.commands.options import (
     set_option,
 )
 from trim.commands.progress import progress_bar
+from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
+
+DAY = "%Y-%m-%d"
 
 
 @click.command()
-@click.argument("suite")
+@click.argument("suite", required=False)
 @configuration_argument
 @click.option(
     "-n",
     "count",
     type=int,
-    show_default="500; of a benchmark or file all",
+    show_default="500; of a benchmark, file or server all",
     help="How many problems.",
+)
+@click.option(
+    "--from-server",
+    metavar="DATABASE",
+    help="Take the questions that `trim serve --keep-texts` has kept there, instead of a SUITE.",
+)
+@click.option(
+    "--since",
+    type=click.DateTime([DAY, f"{DAY}T%H:%M:%S"]),
+    help="With --from-server: questions from this moment on (UTC).",
+)
+@click.option("--key", help="With --from-server: questions of the key with this name.")
+@click.option(
+    "--answers",
+    type=path_type,
+    help="With --from-server: file of right answers, records with question or request, and answer.",
 )
 @click.option(
     "--seed",
@@ -64,9 +84,13 @@ from trim.evaluation.benchmarks.selection import Selection
 @set_option
 @selection_options
 def collect(
-    suite: str,
+    suite: str | None,
     configuration: Path | None,
     count: int | None,
+    from_server: str | None,
+    since: datetime | None,
+    key: str | None,
+    answers: Path | None,
     seed: int,
     rollouts: int,
     scorer: str | None,
@@ -85,10 +109,27 @@ def collect(
     checked, and others have no step labels. CONFIG is a configuration file
     (docs/configuration.md); without one the shipped models are recorded.
 
+    With --from-server there is no SUITE; without --answers, what the strong model answers
+    alone stands for the right answer, and the bank says so.
+
     Interrupted, the same command continues where it stopped; with a larger -n it adds
     problems.
     """
-    problem_set = choose_problems(suite, count, seed, selection)
+    if from_server is not None:
+        if configuration is not None:
+            raise InvalidInput(f"{suite}: with --from-server no SUITE is named")
+        configuration, suite = Path(suite) if suite else None, None
+        from trim.commands.from_server import questions_of
+
+        problem_set = questions_of(from_server, since, key, answers, count, selection)
+    else:
+        given = {"--since": since, "--key": key, "--answers": answers}
+        for option, value in given.items():
+            if value is not None:
+                raise InvalidInput(f"{option}: goes with --from-server")
+        if suite is None:
+            raise InvalidInput("name a SUITE, a benchmark or a file, or --from-server DATABASE")
+        problem_set = choose_problems(suite, count, seed, selection)
     lineup = choose_lineup(configuration, assignments, models)
     title = f"recording {problem_set.name}"
     with progress_bar(title, len(problem_set.problems), out) as progress:
@@ -124,8 +165,10 @@ def described(bank: Bank) -> str:
         sum(getattr(problem, model).correct for problem in problems) / len(problems)
         for model in ("weak", "strong")
     )
+    agreeing = bank.identity.described.get("reference") == "strong"
+    right = "answer of the strong model" if agreeing else "alone right"
     return (
         f"{bank.identity.suite}: {len(problems)} problems, {solutions} solutions,"
         f" {len(forest)} drafts, {forest.free.mean():.1%} of them with both actions recorded\n"
-        f"alone right: weak {weak:.1%}, strong {strong:.1%}"
+        f"{right}: weak {weak:.1%}, strong {strong:.1%}"
     )

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from trim.policies.oracle import StepCheck
 
+ANSWER_OF_STRONG = ""
+"""In place of an answer that nobody knows: in a bank, that of the strong model alone is taken."""
+
 
 class Gradable(Protocol):
     """What an evaluation needs to know of a problem."""

@@ -31,6 +31,7 @@ class Asked:
     Attributes:
         created: seconds since 1970.
         question: kept where texts are.
+        turns: messages before it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Asked:
     model: str
     stream: bool
     question: str
+    turns: int = 0
 
 
 class Accounts:
@@ -123,6 +125,7 @@ class Accounts:
             "failure": failure,
             "question": asked.question if texts else None,
             "answer": traces[0].solution if texts and traces else None,
+            "turns": asked.turns,
         }
         steps = [
             {

@@ -65,7 +65,15 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         service.desk.admit(body.n)
         answer = Answer(isinstance(body, ChatRequest), body.model, fingerprint)
         choices = [Choice(index, Stopping(body.stops)) for index in range(body.n)]
-        asked = Asked(answer.id, key, time.time(), body.model, body.stream, job.question)
+        asked = Asked(
+            answer.id,
+            key,
+            time.time(),
+            body.model,
+            body.stream,
+            job.question,
+            len(job.history),
+        )
         if body.stream:
             pieces = streamed(service, job, body, answer, choices, asked)
             # The first piece tells whether there is an answer at all, and so the status.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trim.errors import InvalidInput
 from trim.server.storage.tables import keys
@@ -112,6 +112,15 @@ class Keys:
         known = "" if found is None else str(found.digest)
         same = hmac.compare_digest(known, digest(key))
         return user_key(found) if found is not None and same and found.revoked is None else None
+
+
+async def id_of(connection: AsyncConnection, name: str) -> int:
+    """The id of a key, revoked or not. Raises InvalidInput where there never was one."""
+    found = await connection.execute(select(keys.c.id).where(keys.c.name == name))
+    number: int | None = found.scalar_one_or_none()
+    if number is None:
+        raise InvalidInput(f"key {name!r}: there is none; `trim keys list` shows them")
+    return number
 
 
 def digest(key: str) -> str:

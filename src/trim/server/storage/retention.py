@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trim.errors import InvalidInput
-from trim.server.storage.tables import keys, requests
+from trim.server.storage.keys import id_of
+from trim.server.storage.tables import requests
 
 
 async def delete_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
@@ -25,9 +25,5 @@ async def delete_traffic(engine: AsyncEngine, before: float, key: str | None = N
     meant = delete(requests).where(requests.c.created < before)
     async with engine.begin() as connection:
         if key is not None:
-            found = await connection.execute(select(keys.c.id).where(keys.c.name == key))
-            number = found.scalar_one_or_none()
-            if number is None:
-                raise InvalidInput(f"key {key!r}: there is none; `trim keys list` shows them")
-            meant = meant.where(requests.c.key_id == number)
+            meant = meant.where(requests.c.key_id == await id_of(connection, key))
         return (await connection.execute(meant)).rowcount

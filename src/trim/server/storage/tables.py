@@ -50,9 +50,10 @@ requests = Table(
     Column("failure", Text),
     Column("question", Text),
     Column("answer", Text),
+    Column("turns", Integer),
 )
 """`finish` is that of the first solution, `abandoned` where the client left; texts are kept only
-where the server was told to."""
+where the server was told to; `turns` are messages before the question, null where not known."""
 
 steps = Table(
     "steps",

@@ -1,0 +1,51 @@
+"""`trim collect --from-server`: what is really asked, as problems."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from trim.commands.benchmark import FIELDS
+from trim.errors import InvalidInput
+from trim.evaluation.benchmarks.selection import Selection
+from trim.evaluation.problem_set import ProblemSet
+from trim.server.problems import Answers, left_out, problems_of
+from trim.server.storage.database import open_database
+from trim.server.storage.questions import KeptQuestions, kept_questions
+
+
+def questions_of(
+    database: str,
+    since: datetime | None,
+    key: str | None,
+    answers: Path | None,
+    count: int | None,
+    selection: Selection,
+) -> ProblemSet:
+    """The questions that a server has kept.
+
+    Raises:
+        InvalidInput: there are none, the database cannot be read, or an option does not go with it.
+    """
+    for option in FIELDS[1:]:
+        if option != "grader" and getattr(selection, option) is not None:
+            raise InvalidInput(f"--{option}: goes with a file of problems, not with --from-server")
+    if "://" not in database and not Path(database).exists():
+        raise InvalidInput(f"--from-server {database}: there is no such database of `trim serve`")
+    given = Answers.read(answers) if answers else None
+    moment = since.replace(tzinfo=UTC).timestamp() if since else 0.0
+
+    async def read() -> KeptQuestions:
+        engine = await open_database(database)
+        try:
+            return await kept_questions(engine, moment, key)
+        finally:
+            await engine.dispose()
+
+    kept = asyncio.run(read())
+    problem_set = problems_of(kept, count, given, selection.grader)
+    click.echo(f"{len(problem_set.problems)} questions; {left_out(kept)}", err=True)
+    return problem_set
