@@ -14,6 +14,7 @@ from trim.events import Event, Finished
 from trim.fallbacks import Fallback, Fallbacks
 from trim.lineup import Lineup, Team, router_of
 from trim.models.model import Role, Turn
+from trim.models.openai import OpenAIModel
 from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.server.accounts import Accounts
@@ -23,8 +24,9 @@ from trim.server.failure import Failure, invalid, unavailable
 from trim.server.limits import Limits
 from trim.server.menu import Menu
 from trim.server.metrics import Metrics
+from trim.server.passthrough import Passthrough
 from trim.server.request import ChatRequest, CompletionRequest
-from trim.trace import Finish
+from trim.trace import Author, Finish
 
 FALLBACKS: Mapping[str, Fallbacks] = {
     "fail": Fallbacks(),
@@ -71,6 +73,7 @@ class Service:
         self.desk = Desk(limits)
         self.servers = servers_of(team)
         self.metrics = Metrics(self.desk, self.prices, self.servers)
+        self.passthrough = passthrough_of(lineup, team)
         self._usual = team.scorer_of(lineup.usual_kind) if lineup.usual_kind else None
 
     def silent(self) -> list[str]:
@@ -89,14 +92,17 @@ class Service:
         if not question.strip():
             raise invalid("the last message is empty; it should hold the question", "messages")
         first = request.seed if request.seed is not None else secrets.randbits(31)
-        seconds = min(request.trim.deadline or self.limits.seconds, self.limits.seconds)
         return Job(
             question,
             history,
             self.router(request),
             tuple(range(first, first + request.n)),
-            time.monotonic() + seconds,
+            self.moment(request.trim.deadline),
         )
+
+    def moment(self, deadline: float | None) -> float:
+        """The moment of `time.monotonic` at which an answer is due that may take so long."""
+        return time.monotonic() + min(deadline or self.limits.seconds, self.limits.seconds)
 
     def router(self, request: ChatRequest | CompletionRequest) -> Router:
         """The router of a request: the server's settings, and what the request wishes."""
@@ -152,6 +158,17 @@ def servers_of(team: Team) -> list[HttpServer]:
     owners = (part for each in parts for part in (each, getattr(each, "model", None)))
     servers = (getattr(owner, "server", None) for owner in owners)
     return list({id(each): each for each in servers if isinstance(each, HttpServer)}.values())
+
+
+def passthrough_of(lineup: Lineup, team: Team) -> Passthrough | None:
+    """Raises InvalidInput where the model is not reached by OpenAI's protocol."""
+    if lineup.passthrough is None:
+        return None
+    author = Author(lineup.passthrough)
+    model = team.weak if author is Author.WEAK else team.strong
+    if not isinstance(model, OpenAIModel):
+        raise InvalidInput(f"the {author} model is not on a server that requests can be handed to")
+    return Passthrough(model, author)
 
 
 def failed(event: Finished) -> Failure | None:
