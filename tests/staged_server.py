@@ -11,13 +11,16 @@ from typing import Any
 class Reply:
     """What is sent back.
 
-    `missing` bytes of the body are promised and not sent; a reply without a body never comes.
+    `missing` bytes of the body are promised and not sent; a reply without a body never comes. With
+    `later` the body goes on by those pieces, `pause` seconds apart, until the connection ends.
     """
 
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     missing: int = 0
+    later: tuple[bytes, ...] = ()
+    pause: float = 0.0
 
 
 SILENCE = Reply(None)
@@ -38,6 +41,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         self.staged.connections += 1
+
+    def connection_lost(self, error):
+        self.staged.lost += 1
 
     def data_received(self, data):
         self.received += data
@@ -66,13 +72,20 @@ class Connection(asyncio.Protocol):
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         headers = {
             "Content-Type": "application/json",
-            "Content-Length": len(body) + reply.missing,
+            "Content-Length": len(body) + reply.missing + sum(map(len, reply.later)),
             **reply.headers,
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode() + body)
-        if reply.missing:
+        if reply.later:
+            self.go_on(reply.later, reply.pause)
+        elif reply.missing:
             self.transport.close()
+
+    def go_on(self, pieces, pause):
+        if pieces and not self.transport.is_closing():
+            self.transport.write(pieces[0])
+            asyncio.get_running_loop().call_later(pause, self.go_on, pieces[1:], pause)
 
 
 class StagedServer:
@@ -83,6 +96,7 @@ class StagedServer:
         self.delay = delay
         self.requests: list[Request] = []
         self.connections = 0
+        self.lost = 0
         self.url = ""
 
     @property
@@ -106,6 +120,13 @@ def script(*replies):
     """Says one after the other, and the last one for ever."""
     left = list(replies)
     return lambda request: left.pop(0) if len(left) > 1 else left[0]
+
+
+def events(*records, done=True, **more):
+    """A stream of server-sent events."""
+    pieces = [b"data: " + json.dumps(record).encode() + b"\n\n" for record in records]
+    pieces += [b"data: [DONE]\n\n"] if done else []
+    return Reply(b"", headers={"Content-Type": "text/event-stream"}, later=tuple(pieces), **more)
 
 
 def usage(prompt=10, tokens=3, **more):

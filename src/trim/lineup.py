@@ -67,6 +67,12 @@ class Lineup(Protocol):
         ...
 
     @property
+    def passthrough(self) -> str | None:
+        """`weak` or `strong`, whose server a `trim serve` hands what routing cannot serve; None
+        where that is refused."""
+        ...
+
+    @property
     def settings(self) -> Settings: ...
 
     @property

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, ValidationError, model_validator
 
 from trim.configuration.document import read_document
 from trim.configuration.mistake import first_mistake
-from trim.configuration.model import ModelSection
+from trim.configuration.model import ModelSection, OpenAIServed
 from trim.configuration.override import overridden, overrides_in, parse_override
 from trim.configuration.paths import resolved
 from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection
 from trim.configuration.scorer import ScorerSection
 from trim.configuration.secrecy import refuse_keys
-from trim.configuration.section import Section
+from trim.configuration.section import Section, said
 from trim.configuration.server import ServerSection
 from trim.errors import InvalidInput
 
@@ -44,6 +44,16 @@ class Configuration(Section):
     sampling: SamplingSection = SamplingSection()
     prices: PricesSection = PricesSection()
     server: ServerSection = ServerSection()
+
+    @model_validator(mode="after")
+    def require_server_to_pass_on_to(self) -> Configuration:
+        role = self.server.passthrough
+        if role and not isinstance(getattr(self, role), OpenAIServed):
+            raise said(
+                f"server.passthrough: {role} is no server with OpenAI's protocol (api: openai), and"
+                " only such a one can be handed a request"
+            )
+        return self
 
 
 def read_configuration(

@@ -67,6 +67,10 @@ class ConfiguredLineup:
         return self.configuration.server.target_share
 
     @property
+    def passthrough(self) -> str | None:
+        return self.configuration.server.passthrough
+
+    @property
     def settings(self) -> Settings:
         routing, sampling = self.configuration.routing, self.configuration.sampling
         given = routing.fallbacks

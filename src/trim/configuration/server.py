@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,11 +38,14 @@ class ServerSection(Section):
     Attributes:
         curve: `summary.json` of `trim eval`, from which routers are chosen by what they cost.
         target_share: of strong tokens, which the usual router is held at.
+        passthrough: the model that is handed what routing cannot serve; None where that is
+            refused.
     """
 
     routers: tuple[RouterSection, ...] = ()
     curve: Path | None = None
     target_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    passthrough: Literal["weak", "strong"] | None = None
 
     @model_validator(mode="after")
     def require_names(self) -> ServerSection:

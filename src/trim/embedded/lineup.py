@@ -38,6 +38,10 @@ class EmbeddedLineup:
         return None
 
     @property
+    def passthrough(self) -> str | None:
+        return None
+
+    @property
     def settings(self) -> Settings:
         return Settings(SAMPLING)
 

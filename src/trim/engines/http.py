@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -148,6 +149,50 @@ class HttpServer:
                 return answer
         raise self._unavailable(f"no answer in {self.patience.attempts} attempts", fault)
 
+    @asynccontextmanager
+    async def relay(
+        self, path: str, body: bytes, seconds: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Post `body` once and hand on what comes, whatever its status; not read before it is
+        asked for, and no longer sent once the context is left.
+
+        Args:
+            seconds: for the whole answer.
+
+        Raises:
+            ModelUnavailable: no answer, one that breaks off, or a server that is left alone.
+        """
+        if self.breaker.wait(time.monotonic()) > 0:
+            raise self._unavailable("has not answered for a while and is left alone", None)
+        pool = await self._pool()
+        async with pool.turns:
+            self.requests += 1
+            try:
+                async with pool.session.post(
+                    self.url + path,
+                    data=body,
+                    timeout=aiohttp.ClientTimeout(total=seconds),
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                ) as answer:
+                    if answer.status >= 500:
+                        raise Fault(str(answer.status), message_in(await self.text_of(answer)))
+                    self.breaker.succeeded()
+                    yield answer
+            except TimeoutError as error:
+                self.faults["time-out"] += 1
+                raise self._unavailable(f"no whole answer in {seconds:.3g} s", None) from error
+            except (aiohttp.ClientError, OSError, Fault) as error:
+                fault = error if isinstance(error, Fault) else None
+                fault = fault or Fault("connection", self.hidden(str(error)))
+                self.faults[fault.kind] += 1
+                self.breaker.failed(time.monotonic())
+                raise self._unavailable("no answer", fault) from error
+
+    async def text_of(self, answer: aiohttp.ClientResponse) -> str:
+        """The rest of an answer, without any key."""
+        return self.hidden((await answer.read()).decode("utf-8", "replace"))
+
     async def _wait(self, pause: float, fault: Fault | None, attempts: int) -> None:
         """Until the next attempt may be made, if that is before the problem's deadline."""
         resume = time.monotonic() + pause
@@ -189,13 +234,13 @@ class HttpServer:
                 whole = seconds == self.patience.seconds
                 raise Fault("time-out", f"{seconds:.3g} s", down=whole) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise Fault("connection", self._hidden(str(error))) from error
+                raise Fault("connection", self.hidden(str(error))) from error
         if status == 200:
             try:
                 return json.loads(content)
             except ValueError as error:
                 raise Fault("garbled answer", "no JSON") from error
-        text = self._hidden(content.decode("utf-8", "replace"))
+        text = self.hidden(content.decode("utf-8", "replace"))
         if status in BUSY:
             raise Fault(str(status), message_in(text), down=False, pause=retry_after(headers))
         if status >= 500 or status < 300:
@@ -204,18 +249,19 @@ class HttpServer:
 
     def _read(self, raw: Any, read: Callable[[Any], Read]) -> Read:
         if isinstance(raw, dict) and raw.get("error"):
-            raise Fault("error", self._hidden(message_in(json.dumps(raw))))
+            raise Fault("error", self.hidden(message_in(json.dumps(raw))))
         try:
             return read(raw)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            reason = self._hidden(f"{type(error).__name__} {error}")
+            reason = self.hidden(f"{type(error).__name__} {error}")
             raise Fault("garbled answer", reason) from error
 
     def _unavailable(self, why: str, fault: Fault | None) -> ModelUnavailable:
         last = f"; the last failure: {fault}" if fault else ""
         return ModelUnavailable(f"{self.name}: {why}{last}")
 
-    def _hidden(self, text: str) -> str:
+    def hidden(self, text: str) -> str:
+        """`text` without the key."""
         return self._key.hide(text) if self._key else text
 
     async def _pool(self) -> Pool:

@@ -160,6 +160,12 @@ def usage_of(traces: Sequence[Trace], prices: Prices, with_steps: bool) -> dict[
     }
 
 
+def headers_of(usage: dict[str, Any]) -> dict[str, str]:
+    """The main figures of an answer as headers."""
+    names = ("strong_tokens", "weak_tokens", "discarded_tokens", "scorer_tokens", "money")
+    return {f"X-Trim-{name.replace('_', '-').title()}": str(usage["trim"][name]) for name in names}
+
+
 def step_record(step: Step) -> dict[str, Any]:
     return {
         "text": step.text,

@@ -6,16 +6,13 @@ import hashlib
 import json
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
-from trim.server.body import BodyLimit
-from trim.server.failure import Failure, unsupported
-from trim.server.features import unserved_message
-from trim.server.routes import Gone, routes
+from trim.server.failure import Failure, Gone
+from trim.server.routes import routes
 from trim.server.service import Service
 
 CLIENT_GONE = 499
@@ -25,7 +22,6 @@ CLIENT_GONE = 499
 def make_app(service: Service) -> FastAPI:
     """The application of one process."""
     app = FastAPI(title="trim", description="Step-level hybrid inference behind OpenAI's API.")
-    app.add_middleware(BodyLimit, limit=service.limits.body)
     app.include_router(routes(service, fingerprint(service)))
 
     @app.get("/healthz")
@@ -52,12 +48,6 @@ def make_app(service: Service) -> FastAPI:
     async def tell(http: HttpRequest, failure: Failure) -> Response:
         return JSONResponse(failure.body, failure.status, failure.headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def tell_invalid(http: HttpRequest, error: RequestValidationError) -> Response:
-        body = error.body if isinstance(error.body, dict) else {}
-        feature = unserved_message(body)
-        return await tell(http, unsupported(feature) if feature else first_mistake(error))
-
     @app.exception_handler(HTTPException)
     async def tell_http(http: HttpRequest, error: HTTPException) -> Response:
         failure = Failure(error.status_code, f"{http.method} {http.url.path}: {error.detail}")
@@ -73,14 +63,6 @@ def make_app(service: Service) -> FastAPI:
         return JSONResponse(failure.body, failure.status)
 
     return app
-
-
-def first_mistake(error: RequestValidationError) -> Failure:
-    """What is wrong with a request, without the value, which may be private."""
-    mistake = error.errors()[0]
-    names = [str(name) for name in mistake["loc"] if name != "body"]
-    where = ".".join(names) or "the body"
-    return Failure(400, f"{where}: {mistake['msg']}", param=".".join(names) or None)
 
 
 def fingerprint(service: Service) -> str:

@@ -1,49 +1,62 @@
-"""A limit to what a request may send."""
+"""The body of a request: its size, the time it may take, and its JSON."""
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import asyncio
+from typing import Any
 
-from trim.server.failure import Failure
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+
+from trim.server.failure import Failure, Gone, invalid
+from trim.server.limits import Limits
+
+CLOSE = {"Connection": "close"}
+"""What is left of a body is not waited for."""
 
 
-class BodyLimit:
-    """Refuses a request whose body is larger than `limit` bytes, before all of it has come."""
+async def read_fields(http: HttpRequest, limits: Limits) -> dict[str, Any]:
+    """The fields of the JSON object that a request holds.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app = app
-        self.limit = limit
+    Raises:
+        Failure: it is larger than it may be (413), has not come in time (408), or is no such
+            object (400).
+        Gone: the client has left before its end.
+    """
+    kind = http.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise invalid("the body must be JSON, sent as Content-Type: application/json")
+    try:
+        fields = from_json(await read(http, limits), allow_inf_nan=False)
+    except ValueError as error:
+        raise invalid(f"the body is no JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise invalid('the body must be a JSON object, as in {"model": "trim", "messages": […]}')
+    return fields
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        failure = Failure(413, f"the body is larger than {self.limit} bytes", code="body_too_large")
-        refusal = JSONResponse(failure.body, failure.status)
-        told = dict(scope["headers"]).get(b"content-length", b"")
-        if told.isdigit() and int(told) > self.limit:
-            await refusal(scope, receive, send)
-            return
-        length = 0
-        answered = False
 
-        async def receive_some() -> Message:
-            nonlocal length
-            message = await receive()
-            length += len(message.get("body", b""))
-            if length > self.limit:
-                raise failure
-            return message
-
-        async def send_once(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive_some, send_once)
-        except Failure:
-            if answered:
-                raise
-            await refusal(scope, receive, send)
+async def read(http: HttpRequest, limits: Limits) -> bytes:
+    too_large = Failure(
+        413, f"the body is larger than {limits.body} bytes", code="body_too_large", headers=CLOSE
+    )
+    told = http.headers.get("content-length", "")
+    if told.isdecimal() and int(told[:20]) > limits.body:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.upload):
+            async for piece in http.stream():
+                body += piece
+                if len(body) > limits.body:
+                    raise too_large
+    except TimeoutError:
+        raise Failure(
+            408,
+            f"the body did not come within {limits.upload:g} seconds",
+            code="body_too_slow",
+            headers=CLOSE,
+        ) from None
+    except ClientDisconnect:
+        raise Gone from None
+    return bytes(body)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+
+class Gone(Exception):
+    """The client has closed the connection."""
 
 
 class Failure(Exception):
@@ -14,6 +19,7 @@ class Failure(Exception):
         code: what a program can tell it by.
         param: the field of the request that is to blame.
         retry_after: seconds after which asking again makes sense; None where it does not.
+        headers: of the answer.
     """
 
     def __init__(
@@ -24,6 +30,7 @@ class Failure(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -32,6 +39,8 @@ class Failure(Exception):
         self.code = code
         self.param = param
         self.retry_after = retry_after
+        wish = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.headers = {**wish, **(headers or {})}
 
     @property
     def body(self) -> dict[str, Any]:
@@ -44,10 +53,6 @@ class Failure(Exception):
             }
         }
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> Failure:
     """The request is at fault."""
@@ -57,7 +62,8 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
 def unsupported(feature: str) -> Failure:
     """The request asks for what routing cannot give."""
     return invalid(
-        f"{feature}: this server routes steps of text and cannot serve it; ask a model directly",
+        f"{feature}: this server routes steps of text, and none of its models is configured to be"
+        " handed the rest (server.passthrough)",
         feature,
         "unsupported_feature",
     )

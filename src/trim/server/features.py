@@ -31,11 +31,12 @@ HARMLESS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def unserved(fields: Mapping[str, Any]) -> str | None:
-    """The first field that asks for what routing cannot give; None where there is none."""
+    """What of a request's body asks for what routing cannot give: a field, or a kind of message;
+    None where there is nothing."""
     for name, value in fields.items():
         if value is not None and name in HARMLESS and not HARMLESS[name](value):
             return name
-    return None
+    return unserved_message(fields)
 
 
 def unserved_message(body: Mapping[str, Any]) -> str | None:

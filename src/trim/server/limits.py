@@ -11,6 +11,7 @@ class Limits:
 
     Attributes:
         body: bytes of a request (413).
+        upload: seconds in which a body must have come (408), and the head of a request.
         prompt: characters of all messages together (400).
         running: solutions under way together; the others wait in the queue.
         queue: solutions that wait (503 beyond, with Retry-After).
@@ -19,6 +20,7 @@ class Limits:
     """
 
     body: int = 1_000_000
+    upload: float = 30.0
     prompt: int = 100_000
     running: int = 64
     queue: int = 512

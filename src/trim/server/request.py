@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trim.server.failure import invalid
 
 Stop = Annotated[str, Field(min_length=1)]
 
@@ -62,35 +65,36 @@ class Wishes(BaseModel):
     steps: bool = False
 
 
-class Request(BaseModel):
-    """What both kinds of request have; fields that are not named here are looked at by
-    `trim.server.features`."""
-
-    model_config = ConfigDict(extra="allow")
+class Envelope(BaseModel):
+    """What this server reads of every request, those included that it hands on."""
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
+    trim: Wishes = Wishes()
+
+    @property
+    def with_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+Body = TypeVar("Body", bound=Envelope)
+
+
+class Request(Envelope):
+    """What both kinds of routed request have; of other fields `trim.server.features` says which
+    change nothing."""
+
     n: Annotated[int, Field(ge=1, le=8)] = 1
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     user: str | None = None
-    trim: Wishes = Wishes()
 
     @property
     def stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-
-    @property
-    def with_usage(self) -> bool:
-        return self.stream_options is not None and self.stream_options.include_usage
-
-    @property
-    def others(self) -> dict[str, Any]:
-        """Fields that are not named here."""
-        return self.model_extra or {}
 
 
 class ChatRequest(Request):
@@ -114,3 +118,13 @@ class CompletionRequest(Request):
     @property
     def text(self) -> str:
         return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+
+
+def checked(kind: type[Body], fields: Mapping[str, Any]) -> Body:
+    """Raises Failure for the first mistake, without the value, which may be private."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        mistake = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, mistake["loc"]))
+        raise invalid(f"{where or 'the body'}: {mistake['msg']}", where or None) from None

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-import anyio
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response
 from starlette.requests import Request as HttpRequest
-from starlette.types import Receive, Scope, Send
 
 from trim.events import Decided, Finished, Kept
 from trim.policies.policy import Action
 from trim.server.accounts import Asked
-from trim.server.answer import Answer, Choice, usage_of
-from trim.server.failure import Failure, unsupported
+from trim.server.answer import Answer, Choice, headers_of, usage_of
+from trim.server.body import read_fields
+from trim.server.failure import Failure
 from trim.server.features import unserved
-from trim.server.request import ChatRequest, CompletionRequest
+from trim.server.recording import recorded
+from trim.server.relay import passed_on
+from trim.server.request import ChatRequest, CompletionRequest, checked
 from trim.server.service import Job, Service, failed
 from trim.server.stopping import Stopping
+from trim.server.streaming import DONE, EventStream, JsonAnswer, resumed, sent, unless_gone
 from trim.trace import Trace
-
-Result = TypeVar("Result")
-DONE = b"data: [DONE]\n\n"
-
-
-class Gone(Exception):
-    """The client has closed the connection."""
 
 
 def routes(service: Service, fingerprint: str) -> APIRouter:
@@ -48,29 +42,33 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         return {"object": "list", "data": listed}
 
     @router.post("/chat/completions")
-    async def chat(body: ChatRequest, http: HttpRequest) -> Response:
-        return await answered(body, http)
+    async def chat(http: HttpRequest) -> Response:
+        return await answered(http, ChatRequest)
 
     @router.post("/completions")
-    async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
-        return await answered(body, http)
+    async def completions(http: HttpRequest) -> Response:
+        return await answered(http, CompletionRequest)
 
-    async def answered(body: ChatRequest | CompletionRequest, http: HttpRequest) -> Response:
+    async def answered(
+        http: HttpRequest, kind: type[ChatRequest] | type[CompletionRequest]
+    ) -> Response:
         accounts = service.accounts
         key = await accounts.authorize(http.headers.get("authorization"))
-        if feature := unserved(body.others):
-            raise unsupported(feature)
+        fields = await read_fields(http, service.limits)
+        if feature := unserved(fields):
+            return await passed_on(service, http, key, fields, feature)
+        body = checked(kind, fields)
         job = service.understand(body)
         job = replace(job, router=await accounts.limited(job.router, key, body.n))
         service.desk.admit(body.n)
-        answer = Answer(isinstance(body, ChatRequest), body.model, fingerprint)
+        answer = Answer(kind is ChatRequest, body.model, fingerprint)
         choices = [Choice(index, Stopping(body.stops)) for index in range(body.n)]
         asked = Asked(
             answer.id,
             key,
             time.time(),
             body.model,
-            body.stream,
+            bool(body.stream),
             job.question,
             len(job.history),
         )
@@ -78,35 +76,19 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
             pieces = streamed(service, job, body, answer, choices, asked)
             # The first piece tells whether there is an answer at all, and so the status.
             first = await unless_gone(http, anext(pieces))
-            return EventStream(resumed(first, pieces))
-        async with recorded(service, job, choices, asked):
+            return EventStream(resumed(first, pieces), job.moment)
+        async with recorded(service, asked, lambda: traces_of(choices, job), job.router.policy):
             traces = await unless_gone(http, all_solved(service, job, choices))
         usage = usage_of(traces, service.prices, body.trim.steps)
-        return JSONResponse(answer.whole(choices, usage), headers=headers_of(usage))
+        return JsonAnswer(answer.whole(choices, usage), headers=headers_of(usage))
 
     return router
 
 
-@asynccontextmanager
-async def recorded(
-    service: Service, job: Job, choices: list[Choice], asked: Asked
-) -> AsyncIterator[None]:
-    """Keep what is done inside, whatever becomes of it; at its end it is on disk."""
-    finish, failure = "abandoned", None
-    try:
-        yield
-        ended = choices[0].trace
-        finish = str(ended.finish) if ended else finish
-    except Failure as error:
-        finish, failure = "failed", error.message
-        raise
-    finally:
-        policy = job.router.policy.name
-        traces = [c.trace or c.solution.trace(policy) for c in choices if c.solution]
-        service.answered(job, traces, finish, time.time() - asked.created)
-        writing = asyncio.create_task(service.accounts.record(asked, traces, finish, failure))
-        # Who leaves stops the work and not the record of it.
-        await asyncio.shield(writing)
+def traces_of(choices: list[Choice], job: Job) -> list[Trace]:
+    """What has been done for each choice that was begun."""
+    policy = job.router.policy.name
+    return [c.trace or c.solution.trace(policy) for c in choices if c.solution]
 
 
 async def all_solved(service: Service, job: Job, choices: list[Choice]) -> list[Trace]:
@@ -179,7 +161,7 @@ async def streamed(
     begun: set[int] = set()
     tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
-        async with recorded(service, job, choices, asked):
+        async with recorded(service, asked, lambda: traces_of(choices, job), job.router.policy):
             ended: list[Choice] = []
             while len(ended) < len(choices):
                 match await pieces.get():
@@ -212,59 +194,3 @@ async def stop(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def resumed(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(pieces):
-        yield first
-        async for piece in pieces:
-            yield piece
-
-
-def sent(record: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(record, ensure_ascii=False).encode() + b"\n\n"
-
-
-def headers_of(usage: dict[str, Any]) -> dict[str, str]:
-    """The main figures of an answer as headers."""
-    names = ("strong_tokens", "weak_tokens", "discarded_tokens", "scorer_tokens", "money")
-    return {f"X-Trim-{name.replace('_', '-').title()}": str(usage["trim"][name]) for name in names}
-
-
-async def unless_gone(http: HttpRequest, work: Awaitable[Result]) -> Result:
-    """The result of `work`, which is stopped as soon as the client has closed the connection."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(left(http))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Gone
-        return working.result()
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def left(http: HttpRequest) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
-
-
-class EventStream(StreamingResponse):
-    """A stream that stops as soon as the client has closed the connection."""
-
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(pieces, media_type="text/event-stream")
-        self.pieces = pieces
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self.pieces), anyio.create_task_group() as group:
-
-            async def stream() -> None:
-                await self.stream_response(send)
-                group.cancel_scope.cancel()
-
-            group.start_soon(stream)
-            await self.listen_for_disconnect(receive)
-            group.cancel_scope.cancel()

@@ -14,6 +14,8 @@ from trim.events import Event, Finished
 from trim.fallbacks import Fallback, Fallbacks
 from trim.lineup import Lineup, Team, router_of
 from trim.models.model import Role, Turn
+from trim.models.openai import OpenAIModel
+from trim.policies.policy import Policy
 from trim.router import Router
 from trim.scorers.choice import choose_scorer
 from trim.server.accounts import Accounts
@@ -24,8 +26,9 @@ from trim.server.failure import Failure, invalid, unavailable
 from trim.server.limits import Limits
 from trim.server.menu import Menu
 from trim.server.metrics import Metrics
+from trim.server.passthrough import Passthrough
 from trim.server.request import ChatRequest, CompletionRequest
-from trim.trace import Finish, Trace
+from trim.trace import Author, Finish, Trace
 
 FALLBACKS: Mapping[str, Fallbacks] = {
     "fail": Fallbacks(),
@@ -82,6 +85,7 @@ class Service:
         self.desk = Desk(limits, self.metrics.show)
         if controller:
             self.metrics.watch(controller)
+        self.passthrough = passthrough_of(lineup, team)
         self._usual = team.scorer_of(lineup.usual_kind) if lineup.usual_kind else None
 
     def silent(self) -> list[str]:
@@ -100,14 +104,17 @@ class Service:
         if not question.strip():
             raise invalid("the last message is empty; it should hold the question", "messages")
         first = request.seed if request.seed is not None else secrets.randbits(31)
-        seconds = min(request.trim.deadline or self.limits.seconds, self.limits.seconds)
         return Job(
             question,
             history,
             self.router(request),
             tuple(range(first, first + request.n)),
-            time.monotonic() + seconds,
+            self.moment(request.trim.deadline),
         )
+
+    def moment(self, deadline: float | None) -> float:
+        """The moment of `time.monotonic` at which an answer is due that may take so long."""
+        return time.monotonic() + min(deadline or self.limits.seconds, self.limits.seconds)
 
     def router(self, request: ChatRequest | CompletionRequest) -> Router:
         """The router of a request: the server's settings, and what the request wishes."""
@@ -137,10 +144,16 @@ class Service:
             fallbacks=FALLBACKS[wishes.fallback] if wishes.fallback else router.fallbacks,
         )
 
-    def answered(self, job: Job, traces: Sequence[Trace], finish: str, seconds: float) -> None:
-        """Learn from a request that has ended, whatever became of it."""
+    def answered(
+        self, policy: Policy | None, traces: Sequence[Trace], finish: str, seconds: float
+    ) -> None:
+        """Learn from a request that has ended, whatever became of it.
+
+        Args:
+            policy: that has decided in it, if one did.
+        """
         self.metrics.answered(traces, finish, seconds)
-        if self.controller and self.controller.steers(job.router.policy):
+        if self.controller and policy and self.controller.steers(policy):
             self.controller.see(traces, self.desk.running)
             self.metrics.steered()
 
@@ -172,6 +185,17 @@ def servers_of(team: Team) -> list[HttpServer]:
     owners = (part for each in parts for part in (each, getattr(each, "model", None)))
     servers = (getattr(owner, "server", None) for owner in owners)
     return list({id(each): each for each in servers if isinstance(each, HttpServer)}.values())
+
+
+def passthrough_of(lineup: Lineup, team: Team) -> Passthrough | None:
+    """Raises InvalidInput where the model is not reached by OpenAI's protocol."""
+    if lineup.passthrough is None:
+        return None
+    author = Author(lineup.passthrough)
+    model = team.weak if author is Author.WEAK else team.strong
+    if not isinstance(model, OpenAIModel):
+        raise InvalidInput(f"the {author} model is not on a server that requests can be handed to")
+    return Passthrough(model, author)
 
 
 def failed(event: Finished) -> Failure | None:

@@ -1,0 +1,41 @@
+"""Every request is kept, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from trim.policies.policy import Policy
+from trim.server.accounts import Asked
+from trim.server.failure import Failure
+from trim.server.service import Service
+from trim.trace import Trace
+
+
+@asynccontextmanager
+async def recorded(
+    service: Service,
+    asked: Asked,
+    traces: Callable[[], Sequence[Trace]],
+    policy: Policy | None = None,
+) -> AsyncIterator[None]:
+    """Keep what is done inside, as `traces` tells it; at its end it is on disk.
+
+    Args:
+        policy: that decides in it, if one does.
+    """
+    finish, failure = "abandoned", None
+    try:
+        yield
+        finish = next((str(trace.finish) for trace in traces()), finish)
+    except Failure as error:
+        finish, failure = "failed", error.message
+        raise
+    finally:
+        done = traces()
+        service.answered(policy, done, finish, time.time() - asked.created)
+        writing = asyncio.create_task(service.accounts.record(asked, done, finish, failure))
+        # Who leaves stops the work and not the record of it.
+        await asyncio.shield(writing)

@@ -1,0 +1,118 @@
+"""Requests that are handed on, between a client and a model's server."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi.responses import Response
+from starlette.requests import Request as HttpRequest
+
+from trim.server.accounts import Asked
+from trim.server.answer import headers_of, usage_of
+from trim.server.failure import Failure, invalid, unsupported
+from trim.server.passage import Passage
+from trim.server.passthrough import Passthrough
+from trim.server.recording import recorded
+from trim.server.request import Envelope, Wishes, checked
+from trim.server.service import Service
+from trim.server.storage.keys import UserKey
+from trim.server.streaming import DONE, EventStream, resumed, sent, unless_gone
+
+
+async def passed_on(
+    service: Service,
+    http: HttpRequest,
+    key: UserKey | None,
+    fields: dict[str, Any],
+    feature: str,
+) -> Response:
+    """The answer of the model that is handed what routing cannot serve.
+
+    Raises:
+        Failure: there is no such model, the request is wrong, or there is no answer.
+    """
+    passthrough = service.passthrough
+    if passthrough is None:
+        raise unsupported(feature)
+    body = checked(Envelope, fields)
+    service.menu.choose(body.model, body.trim)
+    if limit := limit_in(body.trim):
+        raise invalid(f"{limit}: cannot be kept with {feature}, which is not routed", limit)
+    service.desk.admit(1)
+    path = http.url.path.removeprefix("/v1")
+    passage = passthrough.begin(fields)
+    moment = service.moment(body.trim.deadline)
+    asked = Asked(
+        uuid.uuid4().hex, key, time.time(), body.model, bool(body.stream), passage.question
+    )
+    if body.stream:
+        pieces = streamed(service, passthrough, path, passage, moment, asked, body.with_usage)
+        first = await unless_gone(http, anext(pieces))
+        return EventStream(resumed(first, pieces), moment)
+    async with recorded(service, asked, passage.traces):
+        answer = await unless_gone(http, whole(service, passthrough, path, passage, moment))
+    headers = headers_of(usage_of(passage.traces(), service.prices, with_steps=False))
+    return Response(answer, media_type="application/json", headers=headers)
+
+
+def limit_in(wishes: Wishes) -> str | None:
+    """A limit that holds between steps only."""
+    limits = {"trim.strong_tokens": wishes.strong_tokens, "trim.money": wishes.money}
+    return next((name for name, limit in limits.items() if limit is not None), None)
+
+
+async def whole(
+    service: Service, passthrough: Passthrough, path: str, passage: Passage, moment: float
+) -> bytes:
+    async with service.desk.turn():
+        return await passthrough.whole(path, passage, seconds_to(moment))
+
+
+async def streamed(
+    service: Service,
+    passthrough: Passthrough,
+    path: str,
+    passage: Passage,
+    moment: float,
+    asked: Asked,
+    with_usage: bool,
+) -> AsyncGenerator[bytes, None]:
+    """The events of a stream; the finish and the usage come once the request is on disk.
+
+    Raises:
+        Failure: before the first of them; after it, the failure is the last event.
+    """
+    begun = False
+    held: list[bytes] = []
+    try:
+        async with recorded(service, asked, passage.traces), service.desk.turn():
+            pieces = passthrough.pieces(path, passage, seconds_to(moment))
+            async with aclosing(pieces):
+                async for data, record in pieces:
+                    event = b"data: " + data + b"\n\n"
+                    if any(choice.get("finish_reason") for choice in record["choices"]):
+                        held.append(event)
+                    elif record["choices"]:
+                        yield event
+                        begun = True
+                    elif with_usage or not record.get("usage"):
+                        held.append(event)
+        for event in held:
+            yield event
+        yield DONE
+    except Failure as failure:
+        if not begun:
+            raise
+        yield sent(failure.body)
+
+
+def seconds_to(moment: float) -> float:
+    """Raises Failure where none is left."""
+    left = moment - time.monotonic()
+    if left <= 0:
+        raise Failure(504, "the answer was due before it began", "server_error", "deadline")
+    return left
