@@ -63,6 +63,10 @@ class ConfiguredLineup:
         return self.configuration.server.curve
 
     @property
+    def belief(self) -> Path | None:
+        return self.configuration.server.belief
+
+    @property
     def settings(self) -> Settings:
         routing, sampling = self.configuration.routing, self.configuration.sampling
         given = routing.fallbacks

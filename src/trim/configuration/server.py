@@ -37,10 +37,12 @@ class ServerSection(Section):
 
     Attributes:
         curve: `summary.json` of `trim eval`, from which routers are chosen by what they cost.
+        belief: file of `trim fit`, from which the page shows what scores let one believe.
     """
 
     routers: tuple[RouterSection, ...] = ()
     curve: Path | None = None
+    belief: Path | None = None
 
     @model_validator(mode="after")
     def require_names(self) -> ServerSection:

@@ -18,7 +18,7 @@ from trim.lineup import Lineup
 from trim.server.accounts import open_accounts
 from trim.server.app import make_app
 from trim.server.limits import Limits
-from trim.server.menu import Menu, read_curve
+from trim.server.menu import Menu, read_curve, read_origin
 from trim.server.service import Service
 
 USUAL_POLICY = "thr:0.5"
@@ -80,7 +80,11 @@ def serve(lineup: Lineup, serving: Serving) -> None:
     """
     usual = serving.policy or lineup.policy or USUAL_POLICY
     curve = serving.curve or lineup.curve
-    menu = Menu(usual, lineup.routers, read_curve(curve) if curve else ())
+    menu = (
+        Menu(usual, lineup.routers, read_curve(curve), read_origin(curve))
+        if curve
+        else Menu(usual, lineup.routers)
+    )
     listening = listen(serving.host, serving.port)
     team = lineup.load()
 
