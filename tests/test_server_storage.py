@@ -7,43 +7,18 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import postgres
 import pytest
-from sqlalchemy import func, select, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import func, select
 
 from trim.errors import InvalidInput
 from trim.server.failure import Failure
 from trim.server.storage import ledger as ledgers
-from trim.server.storage.database import open_database, url_of
+from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
 from trim.server.storage.ledger import Ledger, seconds_to_midnight, today
 from trim.server.storage.recorder import Entry, Recorder
 from trim.server.storage.retention import delete_traffic
 from trim.server.storage.tables import keys, metadata, requests, spending, steps
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def address(request, tmp_path):
-    if request.param == "sqlite":
-        yield str(tmp_path / "trim.sqlite")
-        return
-    server = postgres.start()
-    if server is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    name = f"trim_{secrets.token_hex(4)}"
-    engine = create_async_engine(url_of(f"{server}/postgres"), isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(text(f"CREATE DATABASE {name}"))
-    await engine.dispose()
-    yield f"{server}/{name}"
-
-
-@pytest.fixture
-async def engine(address):
-    opened = await open_database(address)
-    yield opened
-    await opened.dispose()
 
 
 def entry(key_id=None, money=0.5, strong=7, number=0, day=None):
