@@ -44,7 +44,7 @@ bench-serving: .venv/installed
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/serving_llama.py
 
-# The table and the pictures of the README.
+# The table and the pictures of the README, and what the server's page knows of the shipped models.
 figures: .venv/installed
 	for suite in chain chain-hard words program; do \
 		$(BIN)/trim eval $$suite -n 500 --policy weak --policy strong --policy random:0.1,0.3 \
@@ -54,6 +54,9 @@ figures: .venv/installed
 		cp build/$$suite/curve.svg docs/$$suite.svg; \
 	done
 	$(BIN)/python benchmarks/table.py
+	$(BIN)/python benchmarks/curve.py build/chain/summary.json src/trim/embedded/curve.json
+	$(BIN)/trim collect chain -n 1100 --seed 1 --out build/bank-chain
+	$(BIN)/trim fit build/bank-chain --out src/trim/embedded/belief.json
 
 train: .venv/training
 	$(BIN)/python -m trim.embedded.training

@@ -1,7 +1,29 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the databases of those that need one."""
 
+import postgres
+import pytest
 from hypothesis import settings
+
+from trim.server.storage.database import open_database
 
 # A busy machine may hold up any example.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def address(request, tmp_path):
+    if request.param == "sqlite":
+        yield str(tmp_path / "trim.sqlite")
+        return
+    database = postgres.fresh()
+    if database is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    yield database
+
+
+@pytest.fixture
+async def engine(address):
+    opened = await open_database(address)
+    yield opened
+    await opened.dispose()

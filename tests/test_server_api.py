@@ -154,7 +154,7 @@ WRONG = [
     (asked(n=9), 400, None),
     (asked(temperature=-1), 400, None),
     (asked(trim={"unknown": 1}), 400, None),
-    (asked(trim={"strong_share": 0.5}), 400, None),
+    (asked(trim={"strong_share": 0.5, "accuracy": 0.9}), 400, None),
     (asked(tools=[{"type": "function"}]), 400, "unsupported_feature"),
     (asked(response_format={"type": "json_object"}), 400, "unsupported_feature"),
     (asked(logprobs=True), 400, "unsupported_feature"),
@@ -498,6 +498,15 @@ def test_the_menu_meets_the_wish_or_says_what_it_has(curve, wish):
             menu.offer(Wishes(accuracy=wish))
 
 
+def test_without_a_configuration_there_is_a_measured_curve(client):
+    names = {model.id for model in client.models.list()}
+    assert {"trim:thr-0.5", "trim:thr-0.95"} <= names
+    answer = client.chat.completions.create(**asked(), extra_body={"trim": {"strong_share": 0.2}})
+    assert answer.usage.model_extra["trim"]["policy"] == "thr:0.9"
+
+
 def test_a_menu_refuses_what_is_none():
+    with pytest.raises(Failure, match="no curve was measured"):
+        Menu("thr:0.5").offer(Wishes(strong_share=0.5))
     with pytest.raises(InvalidInput, match="one setting"):
         Menu("thr:0.1,0.5")

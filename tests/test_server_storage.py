@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import postgres
 import pytest
 from sqlalchemy import func, select
 
@@ -20,24 +19,6 @@ from trim.server.storage.ledger import Ledger, seconds_to_midnight, today
 from trim.server.storage.recorder import Entry, Recorder
 from trim.server.storage.retention import delete_traffic
 from trim.server.storage.tables import keys, metadata, requests, spending, steps
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def address(request, tmp_path):
-    if request.param == "sqlite":
-        yield str(tmp_path / "trim.sqlite")
-        return
-    database = postgres.fresh()
-    if database is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    yield database
-
-
-@pytest.fixture
-async def engine(address):
-    opened = await open_database(address)
-    yield opened
-    await opened.dispose()
 
 
 def entry(key_id=None, money=0.5, strong=7, number=0, day=None):

@@ -73,6 +73,11 @@ class Lineup(Protocol):
         ...
 
     @property
+    def belief(self) -> Path | None:
+        """A model of `trim fit` that says what its scores let one believe; None without one."""
+        ...
+
+    @property
     def settings(self) -> Settings: ...
 
     @property

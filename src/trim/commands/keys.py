@@ -38,14 +38,19 @@ def keys_command() -> None:
 @click.argument("name")
 @click.option("--money-a-day", type=float, help="Money that the key may spend a day (UTC).")
 @click.option("--strong-tokens-a-day", type=int, help="Strong tokens that it may spend a day.")
+@click.option("--operator", is_flag=True, help="Let it see the traffic of all keys.")
 @database_option
 def create(
-    name: str, money_a_day: float | None, strong_tokens_a_day: int | None, database: str
+    name: str,
+    money_a_day: float | None,
+    strong_tokens_a_day: int | None,
+    operator: bool,
+    database: str,
 ) -> None:
     """Make a key called NAME and print it: it is shown this once."""
 
     async def make(keys: Keys) -> str:
-        return await keys.create(name, money_a_day, strong_tokens_a_day)
+        return await keys.create(name, money_a_day, strong_tokens_a_day, operator)
 
     click.echo(within(database, make))
 
@@ -81,9 +86,15 @@ def list_keys(database: str) -> None:
             datetime.fromtimestamp(key.created, UTC).date().isoformat(),
             of(f"{money:.6g}", key.money_a_day),
             of(str(tokens), key.strong_tokens_a_day),
-            "holds" if key.revoked is None else "revoked",
+            state(key),
         )
     Console(highlight=False).print(table)
+
+
+def state(key: UserKey) -> str:
+    if key.revoked is not None:
+        return "revoked"
+    return "operator" if key.operator else "holds"
 
 
 def of(spent: str, budget: float | None) -> str:

@@ -71,6 +71,10 @@ class ConfiguredLineup:
         return self.configuration.server.passthrough
 
     @property
+    def belief(self) -> Path | None:
+        return self.configuration.server.belief
+
+    @property
     def settings(self) -> Settings:
         routing, sampling = self.configuration.routing, self.configuration.sampling
         given = routing.fallbacks

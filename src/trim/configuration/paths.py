@@ -10,7 +10,7 @@ from typing import Any
 from trim.policies.registry import FROM_FILE
 from trim.policies.router_file import FAMILY as ROUTER
 
-FILES = ("gguf", "key_file", "weights", "router", "curve")
+FILES = ("gguf", "key_file", "weights", "router", "curve", "belief")
 """Names that hold a path, wherever they stand."""
 FREE = "extra_body"
 """Holds what a server is sent, whatever the names in it."""

@@ -40,12 +40,14 @@ class ServerSection(Section):
         target_share: of strong tokens, which the usual router is held at.
         passthrough: the model that is handed what routing cannot serve; None where that is
             refused.
+        belief: file of `trim fit`, from which the page shows what scores let one believe.
     """
 
     routers: tuple[RouterSection, ...] = ()
     curve: Path | None = None
     target_share: Annotated[float, Field(ge=0, le=1)] | None = None
     passthrough: Literal["weak", "strong"] | None = None
+    belief: Path | None = None
 
     @model_validator(mode="after")
     def require_names(self) -> ServerSection:

@@ -12,6 +12,9 @@ from trim.prices import Prices
 from trim.settings import Settings
 
 SLOTS = 16
+CURVE = FOLDER.parent / "curve.json"
+BELIEF = FOLDER.parent / "belief.json"
+"""Measured with, and fitted to, the models that ship with trim (`make figures`)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,11 @@ class EmbeddedLineup:
 
     @property
     def curve(self) -> Path | None:
-        return None
+        return CURVE if self.folder == FOLDER else None
+
+    @property
+    def belief(self) -> Path | None:
+        return BELIEF if self.folder == FOLDER else None
 
     @property
     def target_share(self) -> float | None:

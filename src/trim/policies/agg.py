@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trim.odds import log_odds, log_odds_of_all
+from trim.odds import log_odds, log_odds_of_all, logistic
+from trim.policies.explanation import Explanation, compared
 from trim.policies.fitted import FittedPolicy
 from trim.policies.learned import LearnedRouter, Weights, read_router
 from trim.policies.policy import Action, Observation
@@ -113,6 +114,12 @@ class Aggregated(FittedPolicy):
     def decide(self, observation: Observation) -> Action:
         seen = features(self.names, self.odds, observation.scores, observation.tokens)
         return Action.REGENERATE if self.output(seen) > 0 else Action.CONTINUE
+
+    def explain(self, observation: Observation) -> Explanation:
+        seen = features(self.names, self.odds, observation.scores, observation.tokens)
+        output = self.output(seen)
+        rewriting = logistic(output)
+        return Explanation(compared("the network's probability of rewriting,", rewriting, 0.5))
 
     def output(self, seen: Sequence[float]) -> float:
         """Log-odds of regenerating, for the features `seen`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from trim.errors import InvalidInput
+from trim.policies.explanation import Explanation
 from trim.policies.files import numbers, read_models, read_record, wrong_content
 from trim.policies.fitted import FittedPolicy
 from trim.policies.policy import Action, Observation
@@ -34,8 +35,13 @@ class VerifierTable:
 
     def escalates(self, value: float, price: float) -> bool:
         """Whether the expected gain exceeds `price` (answers a token) times the cost."""
+        gain, cost = self.worth(value)
+        return gain > price * cost
+
+    def worth(self, value: float) -> tuple[float, float]:
+        """Expected gain in right answers, and cost in tokens, of escalating."""
         bin = bisect_right(self.edges, value)
-        return self.gains[bin] > price * self.costs[bin]
+        return self.gains[bin], self.costs[bin]
 
     def is_sound(self) -> bool:
         """Whether the numbers can be what they are said to be."""
@@ -83,6 +89,16 @@ class AutoMix(FittedPolicy):
             return Action.CONTINUE
         value = solution_verdict(observation, self.table.verdict)
         return Action.RESTART if self.table.escalates(value, self.price) else Action.CONTINUE
+
+    def explain(self, observation: Observation) -> Explanation:
+        if not observation.last:
+            return Explanation("it decides when the whole solution is there")
+        value = solution_verdict(observation, self.table.verdict)
+        gain, cost = self.table.worth(value)
+        return Explanation(
+            f"verdict {value:.2f}: a new solution should gain {gain:.2f} right answers, and its"
+            f" {cost:.0f} tokens cost {self.price * cost:.2f}"
+        )
 
 
 @dataclass(frozen=True)

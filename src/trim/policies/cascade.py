@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trim.policies.explanation import Explanation, compared
 from trim.policies.policy import Action, Observation, Policy, named
 from trim.policies.verdict import Verdict, solution_verdict
 
@@ -30,3 +31,9 @@ class Cascade(Policy):
             return Action.CONTINUE
         low = solution_verdict(observation, Verdict.LOWEST) < self.threshold or self.threshold == 1
         return Action.RESTART if low else Action.CONTINUE
+
+    def explain(self, observation: Observation) -> Explanation:
+        if not observation.last:
+            return Explanation("it decides when the whole solution is there")
+        lowest = solution_verdict(observation, Verdict.LOWEST)
+        return Explanation(compared("the lowest score,", lowest, self.threshold))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trim.odds import logistic
+from trim.policies.explanation import Explanation, compared
 from trim.policies.files import numbers, read_models, read_record, wrong_content
 from trim.policies.fitted import FittedPolicy
 from trim.policies.policy import Action, Observation
@@ -83,6 +84,10 @@ class Classifier(FittedPolicy):
 
     def decide(self, observation: Observation) -> Action:
         return Action.CONTINUE
+
+    def explain(self, observation: Observation) -> Explanation:
+        found = self.model.probability(observation.question)
+        return Explanation(compared("how likely the question is hard,", found, self.threshold))
 
 
 def classifier_record(model: TermModel, thresholds: tuple[float, ...]) -> dict[str, Any]:

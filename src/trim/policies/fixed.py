@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trim.policies.explanation import Explanation
 from trim.policies.policy import Action, Observation, Policy
 
 
@@ -13,6 +14,9 @@ class WeakAlone(Policy):
 
     def decide(self, observation: Observation) -> Action:
         return Action.CONTINUE
+
+    def explain(self, observation: Observation) -> Explanation:
+        return Explanation("the weak model solves alone")
 
 
 class StrongAlone(Policy):
@@ -26,3 +30,6 @@ class StrongAlone(Policy):
 
     def decide(self, observation: Observation) -> Action:
         return Action.TAKE_OVER
+
+    def explain(self, observation: Observation) -> Explanation:
+        return Explanation("the strong model solves alone")

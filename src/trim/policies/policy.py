@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from trim.policies.explanation import Explanation
+
 
 class Action(StrEnum):
     """What to do with a draft."""
@@ -97,3 +99,10 @@ class Policy(ABC):
     @abstractmethod
     def decide(self, observation: Observation) -> Action:
         """Decide about the newest draft."""
+
+    def explain(self, observation: Observation) -> Explanation:
+        """Why `decide` decides so, for people; nothing is decided by it.
+
+        One without steps is about `begin`, of policies that may decide there.
+        """
+        return Explanation(f"{self.name} does not say why")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.policies.explanation import Explanation, States
 from trim.policies.fitted import FittedPolicy
 from trim.policies.policy import Action, Observation
 from trim.policies.priced import Priced
@@ -39,21 +40,46 @@ class Pomdp(FittedPolicy):
         return self.named("pomdp", self.plan.problem.price)
 
     def decide(self, observation: Observation) -> Action:
-        rewritten = [action is not Action.CONTINUE for action in observation.actions]
-        right, lost, mendable = self.filter.belief(observation.scores, rewritten)
-        if self.filter.kind is Belief.UNIFORM and mendable < max(right, lost) - DOUBT:
+        right, repairable, lost = states = states_of(self.filter, observation)
+        if self.filter.kind is Belief.UNIFORM and repairable < max(right, lost) - DOUBT:
             return Action.CONTINUE
-        if observation.last:
-            keep, rewrite = self.plan.problem.process.finishing
-            gain = (
-                right * (rewrite[0] - keep[0])
-                + lost * (rewrite[1] - keep[1])
-                + mendable * (rewrite[2] - keep[2])
-            )
-        else:
-            gain = self.plan.gain(len(observation.scores), right, lost)
-        pays = gain > self.plan.problem.price * observation.tokens[-1]
+        pays = self.gain(states, observation) > self.price * observation.tokens[-1]
         return Action.REGENERATE if pays else Action.CONTINUE
+
+    @property
+    def price(self) -> float:
+        """lambda, in right answers a strong token."""
+        return self.plan.problem.price
+
+    def gain(self, states: States, observation: Observation) -> float:
+        """Right answers that rewriting the draft earns more than keeping it."""
+        right, repairable, lost = states
+        if not observation.last:
+            return self.plan.gain(len(observation.scores), right, lost)
+        keep, rewrite = self.plan.problem.process.finishing
+        return float(
+            right * (rewrite[0] - keep[0])
+            + lost * (rewrite[1] - keep[1])
+            + repairable * (rewrite[2] - keep[2])
+        )
+
+    def explain(self, observation: Observation) -> Explanation:
+        states = states_of(self.filter, observation)
+        if self.filter.kind is Belief.UNIFORM and states.repairable < max(states) - DOUBT:
+            return Explanation("it is too unlikely that only this draft is wrong", states)
+        cost = self.price * observation.tokens[-1]
+        return Explanation(
+            f"rewriting should gain {self.gain(states, observation):.3f} right answers, and"
+            f" {observation.tokens[-1]} tokens cost {cost:.3f}",
+            states,
+        )
+
+
+def states_of(filter: Filter, observation: Observation) -> States:
+    """What a filter believes of the solution, by all its scores."""
+    rewritten = [action is not Action.CONTINUE for action in observation.actions]
+    right, lost, repairable = filter.belief(observation.scores, rewritten)
+    return States(right, repairable, lost)
 
 
 def read_pomdp(path: Path) -> Priced[Pomdp]:

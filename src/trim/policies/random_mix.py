@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trim.policies.explanation import Explanation, compared
 from trim.policies.policy import Action, Observation, Policy, named
 from trim.seeds import uniform
 
@@ -25,5 +26,10 @@ class RandomMix(Policy):
         return named("random", self.share)
 
     def decide(self, observation: Observation) -> Action:
-        drawn = uniform("random", observation.seed, observation.question, len(observation.steps))
-        return Action.REGENERATE if drawn < self.share else Action.CONTINUE
+        return Action.REGENERATE if self._draw(observation) < self.share else Action.CONTINUE
+
+    def explain(self, observation: Observation) -> Explanation:
+        return Explanation(compared("the number drawn,", self._draw(observation), self.share))
+
+    def _draw(self, observation: Observation) -> float:
+        return uniform("random", observation.seed, observation.question, len(observation.steps))

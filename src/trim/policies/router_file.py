@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
+from trim.policies.explanation import Explanation
 from trim.policies.files import numbers, read_record, unreadable, wrong_content
 from trim.policies.policy import Action, Observation, Policy
 from trim.scorers.choice import KINDS
@@ -161,6 +162,9 @@ class Calibrated(Policy):
 
     def decide(self, observation: Observation) -> Action:
         return self.policy.decide(observation)
+
+    def explain(self, observation: Observation) -> Explanation:
+        return self.policy.explain(observation)
 
     def is_doubtful(self, observation: Observation) -> bool:
         return self.policy.is_doubtful(observation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trim.policies.explanation import Explanation, compared
 from trim.policies.policy import Action, Observation, Policy, named
 
 
@@ -24,3 +25,6 @@ class RewardGuided(Policy):
     def decide(self, observation: Observation) -> Action:
         accepted = observation.scores[-1] >= self.threshold
         return Action.CONTINUE if accepted else Action.REGENERATE
+
+    def explain(self, observation: Observation) -> Explanation:
+        return Explanation(compared("score", observation.scores[-1], self.threshold))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trim.odds import log_odds_of_all
+from trim.odds import log_odds_of_all, logistic
 from trim.policies.agg import STEPS_SCALE, TOKENS_SCALE
+from trim.policies.explanation import Explanation, compared
 from trim.policies.fitted import FittedPolicy
 from trim.policies.learned import LearnedRouter, Weights, read_router
 from trim.policies.policy import Action, Observation
@@ -65,6 +66,11 @@ class Sequential(FittedPolicy):
     def decide(self, observation: Observation) -> Action:
         output = self.output(observation.scores, observation.tokens)
         return Action.REGENERATE if output > 0 else Action.CONTINUE
+
+    def explain(self, observation: Observation) -> Explanation:
+        output = self.output(observation.scores, observation.tokens)
+        rewriting = logistic(output)
+        return Explanation(compared("the network's probability of rewriting,", rewriting, 0.5))
 
     def output(self, scores: Sequence[float], tokens: Sequence[int]) -> float:
         """Log-odds of regenerating step t, for r_1..r_t and c_1..c_t."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trim.policies.explanation import Explanation, compared
 from trim.policies.policy import Action, Observation, Policy, named
 from trim.scorers.grade import BEST_GRADE
 
@@ -26,3 +27,7 @@ class SpecReason(Policy):
     def decide(self, observation: Observation) -> Action:
         accepted = observation.scores[-1] >= self.grade / BEST_GRADE
         return Action.CONTINUE if accepted else Action.REGENERATE
+
+    def explain(self, observation: Observation) -> Explanation:
+        given = BEST_GRADE * observation.scores[-1]
+        return Explanation(f"{compared('the grade', given, self.grade)}, of {BEST_GRADE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trim.policies.explanation import Explanation, compared
 from trim.policies.policy import Action, Observation, Policy, named
 
 
@@ -24,6 +25,11 @@ class Threshold(Policy):
         low = observation.scores[-1] < self.threshold or self.threshold == 1
         return Action.REGENERATE if low else Action.CONTINUE
 
+    def explain(self, observation: Observation) -> Explanation:
+        if self.threshold == 1:
+            return Explanation("at a threshold of 1 every draft is rewritten")
+        return Explanation(compared("score", observation.scores[-1], self.threshold))
+
     def is_doubtful(self, observation: Observation) -> bool:
         """Whether the newest score is nearer to the threshold than to 1, or below it."""
         return bool(observation.scores) and observation.scores[-1] < (1 + self.threshold) / 2
@@ -42,3 +48,6 @@ class Takeover(Policy):
     def decide(self, observation: Observation) -> Action:
         low = Threshold(self.threshold).decide(observation) is Action.REGENERATE
         return Action.TAKE_OVER if low else Action.CONTINUE
+
+    def explain(self, observation: Observation) -> Explanation:
+        return Threshold(self.threshold).explain(observation)

@@ -70,6 +70,27 @@ class Accounts:
         """
         if self.open:
             return None
+        key = await self._known(header)
+        await self.ledger.left(key)
+        return key
+
+    async def authorize_operator(self, header: str | None) -> None:
+        """Let in whose key is an operator's, and everybody where nobody needs a key.
+
+        Raises:
+            Failure: 401 without a key that holds, 403 where it is another's.
+        """
+        if not self.open and not (await self._known(header)).operator:
+            raise Failure(
+                403,
+                "this key may ask, not see the traffic of others; an operator's is made by"
+                " `trim keys create NAME --operator`",
+                "permission_error",
+                "operator_key_needed",
+            )
+
+    async def _known(self, header: str | None) -> UserKey:
+        """Raises Failure without a key that holds."""
         scheme, _, shown = (header or "").partition(" ")
         key = await self.keys.find(shown.strip()) if scheme.lower() == SCHEME else None
         if key is None:
@@ -79,7 +100,6 @@ class Accounts:
                 "authentication_error",
                 "invalid_api_key",
             )
-        await self.ledger.left(key)
         return key
 
     async def limited(self, router: Router, key: UserKey | None, count: int) -> Router:

@@ -45,14 +45,20 @@ class Menu:
         usual: the policy of the model `trim`, as on the command line.
         routers: further policies by name.
         curve: what was measured of those that may be chosen by what they cost.
+        measured: on what, for people, as `500 problems of chain, seed 0`.
     """
 
     def __init__(
-        self, usual: str, routers: Mapping[str, str] | None = None, curve: Iterable[Offer] = ()
+        self,
+        usual: str,
+        routers: Mapping[str, str] | None = None,
+        curve: Iterable[Offer] = (),
+        measured: str = "",
     ) -> None:
         self.routers = {name: single(spec) for name, spec in (routers or {}).items()}
         self.usual = single(usual)
         self.curve = tuple(curve)
+        self.measured = measured
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,6 +153,13 @@ def read_curve(path: Path) -> tuple[Offer, ...]:
         raise InvalidInput(f"{path}: no readable curve ({error.strerror})") from error
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: no summary.json of `trim eval`") from error
+
+
+def read_origin(path: Path) -> str:
+    """What the curve of `read_curve` was measured on, as far as its file says; for people."""
+    record = read_object(path)
+    known = [record.get(name) for name in ("n", "suite", "seed")]
+    return "" if None in known else "{} problems of {}, seed {}".format(*known)
 
 
 def is_plain(point: Mapping[str, Any]) -> bool:

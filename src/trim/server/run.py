@@ -21,7 +21,7 @@ from trim.server.accounts import open_accounts
 from trim.server.app import make_app
 from trim.server.controller import Controller
 from trim.server.limits import Limits
-from trim.server.menu import Menu, read_curve
+from trim.server.menu import Menu, read_curve, read_origin
 from trim.server.service import Service
 from trim.server.workers import supervise
 
@@ -147,7 +147,9 @@ def menu_of(lineup: Lineup, serving: Serving) -> Menu:
     """What is offered. Raises InvalidInput for a wrong policy or curve."""
     curve = serving.curve or lineup.curve
     usual = usual_policy(lineup, serving)
-    return Menu(usual, lineup.routers, read_curve(curve) if curve else ())
+    if curve is None:
+        return Menu(usual, lineup.routers)
+    return Menu(usual, lineup.routers, read_curve(curve), read_origin(curve))
 
 
 def controller_of(lineup: Lineup, serving: Serving) -> Controller | None:

@@ -27,6 +27,7 @@ class UserKey:
     Attributes:
         money_a_day, strong_tokens_a_day: its budget; None for none.
         created, revoked: seconds since 1970; `revoked` None while it holds.
+        operator: whether it shows what all keys did.
     """
 
     id: int
@@ -36,6 +37,7 @@ class UserKey:
     strong_tokens_a_day: int | None = None
     created: float = 0.0
     revoked: float | None = None
+    operator: bool = False
     digest: str = field(default="", repr=False)
 
 
@@ -55,6 +57,7 @@ class Keys:
         name: str,
         money_a_day: float | None = None,
         strong_tokens_a_day: int | None = None,
+        operator: bool = False,
     ) -> str:
         """Make a key and return it; it is never shown again.
 
@@ -75,6 +78,7 @@ class Keys:
             "money_a_day": money_a_day,
             "strong_tokens_a_day": strong_tokens_a_day,
             "created": time.time(),
+            "operator": operator,
         }
         try:
             async with self.engine.begin() as connection:

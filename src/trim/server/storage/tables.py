@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData()
@@ -28,7 +29,9 @@ keys = Table(
     Column("strong_tokens_a_day", Integer),
     Column("created", Float, nullable=False),
     Column("revoked", Float),
+    Column("operator", Boolean, nullable=False, server_default=false()),
 )
+"""An operator's key shows what all keys did."""
 
 requests = Table(
     "requests",

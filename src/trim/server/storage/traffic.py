@@ -1,0 +1,177 @@
+"""What was asked and done, summed up for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, ColumnElement, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from trim.server.storage.tables import keys, requests, spending, steps
+
+DAY = 24 * 3600
+SLICES = 48
+"""Parts of a time that are counted apart."""
+UNANSWERED = ("failed", "abandoned")
+QUANTILES = (0.5, 0.95, 0.99)
+FAULTS = 10
+"""Reasons of failures that are told, the most frequent ones."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Requests of a slice of time that had one policy and one end.
+
+    Attributes:
+        time: at which the slice begins, in seconds since 1970.
+        kept_tokens: of kept steps, whoever wrote them.
+    """
+
+    time: int
+    policy: str
+    finish: str
+    requests: int
+    strong_tokens: int
+    kept_tokens: int
+    money: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a key spent on a day.
+
+    Attributes:
+        key: its name; None for requests without one.
+        day: in UTC, as 2026-01-31.
+        money_a_day, strong_tokens_a_day: its budget; None for none.
+    """
+
+    key: str | None
+    day: str
+    money: float
+    strong_tokens: int
+    money_a_day: float | None = None
+    strong_tokens_a_day: int | None = None
+
+
+class Traffic:
+    """The requests in a database, whichever process answered them."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def counts(self, since: int, width: int) -> list[Count]:
+        """All requests since then, in slices of `width` seconds; in the order of time."""
+        slice = (cast(requests.c.created, BigInteger) - since) // width
+        kept = requests.c.strong_tokens + requests.c.middle_tokens + requests.c.weak_tokens
+        query = (
+            select(
+                slice.label("slice"),
+                requests.c.policy,
+                requests.c.finish,
+                func.count(),
+                func.sum(requests.c.strong_tokens),
+                func.sum(kept),
+                func.sum(requests.c.money),
+            )
+            .where(requests.c.created >= since)
+            .group_by("slice", requests.c.policy, requests.c.finish)
+            .order_by("slice", requests.c.policy, requests.c.finish)
+        )
+        async with self.engine.connect() as connection:
+            return [
+                Count(
+                    since + width * int(place), policy, finish, number, int(strong), int(all), money
+                )
+                for place, policy, finish, number, strong, all, money in (
+                    await connection.execute(query)
+                )
+            ]
+
+    async def latencies(self, since: int) -> dict[float, float]:
+        """Seconds within which such shares of the answered requests were; empty without any."""
+        answered = (requests.c.created >= since) & requests.c.finish.not_in(UNANSWERED)
+        async with self.engine.connect() as connection:
+            number = await size(connection, answered)
+            return {
+                share: (
+                    await connection.execute(
+                        select(requests.c.seconds)
+                        .where(answered)
+                        .order_by(requests.c.seconds)
+                        .offset(min(int(share * number), number - 1))
+                        .limit(1)
+                    )
+                ).scalar_one()
+                for share in (QUANTILES if number else ())
+            }
+
+    async def faults(self, since: int) -> list[tuple[str, int]]:
+        """Why requests failed, and how many did for that; the most frequent reasons first."""
+        number = func.count()
+        query = (
+            select(requests.c.failure, number)
+            .where(requests.c.created >= since, requests.c.finish == "failed")
+            .group_by(requests.c.failure)
+            .order_by(number.desc())
+            .limit(FAULTS)
+        )
+        async with self.engine.connect() as connection:
+            found = await connection.execute(query)
+            reasons = [(failure or "no reason is known", count) for failure, count in found]
+        return sorted(reasons, key=lambda reason: (-reason[1], reason[0]))
+
+    async def spending(self, days: Sequence[str], since: int) -> list[Spent]:
+        """What each key spent on these days, the newest first.
+
+        Args:
+            since: second at which the first of them begins.
+        """
+        by_key = (
+            select(
+                keys.c.name,
+                spending.c.day,
+                spending.c.money,
+                spending.c.strong_tokens,
+                keys.c.money_a_day,
+                keys.c.strong_tokens_a_day,
+            )
+            .join(keys, keys.c.id == spending.c.key_id)
+            .where(spending.c.day.in_(days))
+            .order_by(spending.c.day.desc(), keys.c.name)
+        )
+        day = (cast(requests.c.created, BigInteger) - since) // DAY
+        without = (
+            select(day.label("day"), func.sum(requests.c.money), func.sum(requests.c.strong_tokens))
+            .where(requests.c.key_id.is_(None), requests.c.created >= since)
+            .group_by("day")
+        )
+        async with self.engine.connect() as connection:
+            spent = [Spent(*row) for row in await connection.execute(by_key)]
+            spent += [
+                Spent(None, days[int(place)], money, int(tokens))
+                for place, money, tokens in await connection.execute(without)
+                if int(place) < len(days)
+            ]
+        return sorted(spent, key=lambda one: one.day, reverse=True)
+
+    async def first_scores(self, limit: int) -> list[float]:
+        """Scores of the newest requests' first drafts, the newest first.
+
+        They come before any decision, and so depend on questions, weak model and scorer alone.
+        """
+        query = (
+            select(steps.c.score)
+            .join(requests, requests.c.id == steps.c.request_id)
+            .where(steps.c.choice == 0, steps.c.number == 0, steps.c.score.is_not(None))
+            .order_by(requests.c.created.desc())
+            .limit(limit)
+        )
+        async with self.engine.connect() as connection:
+            return list((await connection.execute(query)).scalars())
+
+
+async def size(connection: AsyncConnection, condition: ColumnElement[bool]) -> int:
+    query = select(func.count()).select_from(requests).where(condition)
+    return int((await connection.execute(query)).scalar_one())
