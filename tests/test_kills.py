@@ -5,10 +5,11 @@ import json
 import random
 import signal
 from functools import partial
+from statistics import median_low
 
 import pytest
 import yaml
-from preloaded import PATIENCE, die_at, finished, started
+from preloaded import PATIENCE, die_at, fill_disk_at, finished, started
 from staged_server import SILENCE, chat, staged, usage
 
 from trim.bank.bank import read_bank
@@ -279,14 +280,73 @@ async def test_a_full_disk_ends_a_run_in_one_line_and_loses_nothing(work, tmp_pa
         command = ("eval", *work(server), *EVALUATE, "--out", tmp_path / "out")
         code, _, errors = await finished(*command, limit=limit)
         assert code == 2, errors
-        line = errors.splitlines()[-1]
-        assert line.startswith("trim: ") and "File too large" in line
-        assert "Traceback" not in errors
+        assert is_one_line(errors, "File too large")
         done, asked = complete(tmp_path / "out"), len(server.requests)
         code, _, errors = await finished(*command)
         assert code == 0, errors
         assert not {question_of(request) for request in server.requests[asked:]} & done
         assert len(traces_of(tmp_path / "out")) == 3 * PROBLEMS
+
+
+@pytest.mark.parametrize("command", FILES)
+async def test_a_disk_is_full_for_any_file(work, tmp_path, command):
+    options = EVALUATE if command == "eval" else ("--rollouts", 2)
+    async with staged(label) as server:
+        folder = tmp_path / "out"
+        words = (command, *work(server), "-n", 5, *options, "--out", folder)
+        for name in FILES[command]:
+            code, _, errors = await finished(*words, stage=partial(fill_disk_at, name))
+            assert code == 2, errors
+            assert is_one_line(errors, "No space left on device")
+            assert not list(folder.rglob(".*.partial"))
+        asked = of_problems(server)
+        code, _, errors = await finished(*words)
+        assert code == 0, errors
+        if command == "eval":
+            assert of_problems(server) == asked, "all was solved before the results were written"
+            assert len(traces_of(folder)) == 3 * 5
+        else:
+            assert len(read_bank(folder).problems) == 5
+
+
+async def test_results_that_do_not_fit_on_the_disk_are_written_later(work, tmp_path):
+    async with staged(answer) as server:
+        folder = tmp_path / "out"
+        words = ("eval", *work(server), "-n", 5, *EVALUATE, "--out", folder)
+        assert (await finished(*words))[0] == 0
+        asked = of_problems(server)
+        sizes = {name: (folder / name).stat().st_size for name in ("curve.png", "report.html")}
+        for size in sizes.values():
+            for name in sizes:
+                (folder / name).unlink()
+            code, _, errors = await finished(*words, limit=size - 1)
+            assert code == 2, errors
+            assert is_one_line(errors, "File too large")
+            assert (await finished(*words))[0] == 0
+            assert {name: (folder / name).stat().st_size for name in sizes} == sizes
+        assert of_problems(server) == asked
+
+
+async def test_a_full_disk_ends_a_collection_in_one_line_and_loses_nothing(work, tmp_path):
+    """Neither a bank's description nor half of its parts find room."""
+    async with staged(label) as server:
+        whole, folder = tmp_path / "whole", tmp_path / "out"
+        command = ("collect", *work(server), "--rollouts", 3, "--out")
+        assert (await finished(*command, whole))[0] == 0
+        parts = [path.stat().st_size for path in whole.glob("parts/*")]
+        for limit in (1_500, median_low(parts)):
+            code, _, errors = await finished(*command, folder, limit=limit)
+            assert code == 2, errors
+            assert is_one_line(errors, "File too large")
+        assert (await finished(*command, folder))[0] == 0
+        assert read_bank(folder).problems == read_bank(whole).problems
+
+
+def is_one_line(errors, reason):
+    """Whether a command ended with one line that gives a reason, below its progress."""
+    *shown, last = errors.splitlines()
+    told = all(line.startswith(("solving ", "recording ")) for line in shown)
+    return told and last.startswith("trim: ") and reason in last
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

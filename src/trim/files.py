@@ -59,7 +59,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror})") from error
+        raise InvalidInput(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def read_object(path: Path) -> dict[str, Any]:

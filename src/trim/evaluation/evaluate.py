@@ -24,7 +24,7 @@ from trim.evaluation.standing import Standing
 from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
 from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
-from trim.files import write_atomically
+from trim.files import write_atomically, writing
 from trim.lineup import Lineup
 from trim.policies.oracle import Oracle, OracleQuery
 from trim.policies.policy import Policy
@@ -202,14 +202,17 @@ def conditions(lineup: Lineup, settings: Settings, kind: str | None) -> dict[str
 
 
 def note(ungraded: Ungraded, path: Path) -> None:
-    """Append an answer that could not be graded to a file of the run."""
-    with path.open("a", encoding="utf-8") as file:
+    """Append an answer that could not be graded to a file of the run.
+
+    Raises:
+        InvalidInput: it cannot be written.
+    """
+    with writing(path), path.open("a", encoding="utf-8") as file:
         print(json.dumps(asdict(ungraded)), file=file)
 
 
 def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) -> None:
-    plot_curves(summary, [out / "curve.png", out / "curve.svg"])
-    write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    """Raises InvalidInput where they cannot be written."""
     traces = [
         {
             **trace.to_json(),
@@ -218,6 +221,8 @@ def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) ->
         for of_policy in solved.values()
         for trace in of_policy[:40]
     ]
-    write_report(
-        summary, traces, (out / "curve.svg").read_text(encoding="utf-8"), out / "report.html"
-    )
+    with writing(out):
+        plot_curves(summary, [out / "curve.png", out / "curve.svg"])
+        write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+        svg = (out / "curve.svg").read_text(encoding="utf-8")
+        write_report(summary, traces, svg, out / "report.html")

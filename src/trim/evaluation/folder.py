@@ -15,7 +15,7 @@ from trim.evaluation.schedule import Tell
 from trim.evaluation.standing import Standing, Tally
 from trim.evaluation.store import TraceStore
 from trim.evaluation.summary import group_by_policy
-from trim.files import write_atomically
+from trim.files import write_atomically, writing
 from trim.policies.policy import Policy
 from trim.trace import Trace
 
@@ -62,7 +62,8 @@ def solve_in(
     with ExitStack() as held:
         held.callback(store.close)
         for name, content in files.items():
-            write_atomically(folder / name, content)
+            with writing(folder / name):
+                write_atomically(folder / name, content)
         tally = Tally(policies)
         tally.add(store.read() if store.finished else ())
         if bill:
