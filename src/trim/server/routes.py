@@ -73,6 +73,8 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
             body.stream,
             job.question,
             len(job.history),
+            answer.chat,
+            http.headers,
         )
         if body.stream:
             pieces = streamed(service, job, body, answer, choices, asked)
@@ -93,6 +95,7 @@ async def recorded(
 ) -> AsyncIterator[None]:
     """Keep what is done inside, whatever becomes of it; at its end it is on disk."""
     finish, failure = "abandoned", None
+    span = service.tracing.begin(asked, choices, service.prices) if service.tracing else None
     try:
         yield
         ended = choices[0].trace
@@ -104,6 +107,8 @@ async def recorded(
         policy = job.router.policy.name
         traces = [c.trace or c.solution.trace(policy) for c in choices if c.solution]
         service.metrics.answered(traces, finish, time.time() - asked.created)
+        if span:
+            span.end(traces, finish, failure)
         writing = asyncio.create_task(service.accounts.record(asked, traces, finish, failure))
         # Who leaves stops the work and not the record of it.
         await asyncio.shield(writing)
@@ -138,6 +143,8 @@ async def texts(service: Service, job: Job, choice: Choice) -> AsyncGenerator[st
     restarts = job.router.policy.restarts
     async with aclosing(service.events(job, choice)) as events:
         async for event in events:
+            if choice.hear:
+                choice.hear(event)
             match event:
                 case Decided(_, Action.RESTART):
                     choice.restart()

@@ -21,6 +21,7 @@ from trim.server.app import make_app
 from trim.server.limits import Limits
 from trim.server.menu import Menu, read_curve
 from trim.server.service import Service
+from trim.server.telemetry import open_tracing
 from trim.server.workers import supervise
 
 USUAL_POLICY = "thr:0.5"
@@ -123,6 +124,7 @@ def answer(
 @asynccontextmanager
 async def opened(lineup: Lineup, team: Team, serving: Serving) -> AsyncIterator[Service]:
     """The service of one process, on an open database."""
+    tracing = open_tracing(serving.keep_texts)
     accounts = await open_accounts(serving.database, lineup.prices, serving.keep_texts)
     try:
         if accounts.open and serving.host not in LOOPBACK:
@@ -130,9 +132,12 @@ async def opened(lineup: Lineup, team: Team, serving: Serving) -> AsyncIterator[
                 f"--host {serving.host}: without keys only this machine may ask; make one with"
                 " `trim keys create NAME`"
             )
-        yield Service(lineup, team, menu_of(lineup, serving), serving.limits, accounts)
+        menu = menu_of(lineup, serving)
+        yield Service(lineup, team, menu, serving.limits, accounts, tracing)
     finally:
         await accounts.close()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
 
 def menu_of(lineup: Lineup, serving: Serving) -> Menu:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
@@ -25,6 +26,9 @@ from trim.server.menu import Menu
 from trim.server.metrics import Metrics
 from trim.server.request import ChatRequest, CompletionRequest
 from trim.trace import Finish
+
+if TYPE_CHECKING:
+    from trim.server.tracing import Tracing
 
 FALLBACKS: Mapping[str, Fallbacks] = {
     "fail": Fallbacks(),
@@ -57,16 +61,24 @@ class Service:
         lineup: who solves, and how.
         team: the same, loaded or reached.
         accounts: who may ask, and where it is kept.
+        tracing: sends traces of requests; None for none.
     """
 
     def __init__(
-        self, lineup: Lineup, team: Team, menu: Menu, limits: Limits, accounts: Accounts
+        self,
+        lineup: Lineup,
+        team: Team,
+        menu: Menu,
+        limits: Limits,
+        accounts: Accounts,
+        tracing: Tracing | None = None,
     ) -> None:
         self.lineup = lineup
         self.accounts = accounts
         self.team = team
         self.menu = menu
         self.limits = limits
+        self.tracing = tracing
         self.prices = lineup.prices
         self.servers = servers_of(team)
         self.metrics = Metrics(self.prices, self.servers)
@@ -137,7 +149,7 @@ class Service:
                 raise Failure(504, "the answer was due before it began", "server_error", "deadline")
             router = replace(job.router, max_seconds=left)
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
-            choice.solution = solution
+            choice.solution, choice.began = solution, time.time_ns()
             try:
                 async with aclosing(router.grow(solution)) as events:
                     async for event in events:
