@@ -1,5 +1,6 @@
 """Kept traffic becomes a bank, a bank a router, and the router serves."""
 
+import asyncio
 import json
 import sqlite3
 import subprocess
@@ -8,9 +9,11 @@ import time
 
 import openai
 import pytest
+from click.testing import CliRunner
 from test_server_api import MAIN, asked, serving
 
 from trim.bank.bank import read_bank
+from trim.cli import main
 from trim.evaluation.suites import CHAIN, generate
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
@@ -21,14 +24,10 @@ COUNT = 30
 PROBLEMS = list(generate(CHAIN, COUNT, seed=78))
 
 
-def trim(*words):
-    return subprocess.run(
+def done(*words):
+    ended = subprocess.run(
         [sys.executable, "-c", MAIN, *map(str, words)], capture_output=True, text=True, timeout=300
     )
-
-
-def done(*words):
-    ended = trim(*words)
     assert ended.returncode == 0, ended.stderr
     return ended
 
@@ -49,6 +48,13 @@ def traffic(tmp_path_factory):
             model="trim", messages=said + asked(PROBLEMS[1].question)["messages"]
         )
     return folder, ids
+
+
+def refused(*words):
+    """What is said of a command that cannot be done."""
+    ended = CliRunner().invoke(main, list(map(str, words)))
+    assert ended.exit_code == 2, ended.output
+    return ended.output
 
 
 def collected(folder, *words):
@@ -99,8 +105,8 @@ def test_given_answers_are_the_reference(traffic, tmp_path):
     (wrong,) = (problem for problem in bank.problems if problem.answer == "-1")
     assert not wrong.weak.correct and not wrong.strong.correct
     # Another reference is another bank.
-    ended = trim(*collected(folder, "--out", tmp_path / "bank"))
-    assert ended.returncode == 2 and "holds a bank with other described" in ended.stderr
+    said = refused(*collected(folder, "--out", tmp_path / "bank"))
+    assert "holds a bank with other described" in said
 
 
 WRONG = [
@@ -114,18 +120,17 @@ WRONG = [
 
 @pytest.mark.parametrize("words, message", WRONG)
 def test_what_is_wrong_is_one_line(traffic, tmp_path, words, message):
-    ended = trim(*collected(traffic[0], *words, "--out", tmp_path / "bank"))
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(f"trim: {message}") and ended.stderr.count("\n") == 1
+    said = refused(*collected(traffic[0], *words, "--out", tmp_path / "bank"))
+    assert said.startswith(f"trim: {message}") and said.count("\n") == 1
     assert not (tmp_path / "bank").exists()
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path):
-    ended = trim("collect", "--from-server", tmp_path / "none.sqlite", "--out", tmp_path / "bank")
-    assert ended.returncode == 2 and "there is no such database" in ended.stderr
+    out = ("--out", tmp_path / "bank")
+    said = refused("collect", "--from-server", tmp_path / "none.sqlite", *out)
+    assert "there is no such database" in said
+    assert "goes with --from-server" in refused("collect", "chain", "--since", "2026-01-01", *out)
     assert list(tmp_path.iterdir()) == []
-    ended = trim("collect", "chain", "--since", "2026-01-01", "--out", tmp_path / "bank")
-    assert ended.returncode == 2 and "--since: goes with --from-server" in ended.stderr
 
 
 async def test_filters(tmp_path):
@@ -160,9 +165,12 @@ async def test_filters(tmp_path):
     await engine.dispose()
 
 
+async def with_tables(path):
+    await (await open_database(str(path))).dispose()
+
+
 def test_a_database_of_an_earlier_version_is_taken(tmp_path):
-    with serving(tmp_path):
-        pass
+    asyncio.run(with_tables(tmp_path / "trim.sqlite"))
     connection = sqlite3.connect(tmp_path / "trim.sqlite")
     with connection:
         connection.execute("ALTER TABLE requests DROP COLUMN turns")
@@ -173,6 +181,5 @@ def test_a_database_of_an_earlier_version_is_taken(tmp_path):
             (time.time(),),
         )
     connection.close()
-    ended = trim("collect", "--from-server", tmp_path / "trim.sqlite", "--out", tmp_path / "bank")
-    assert ended.returncode == 2
-    assert "left out: 1 requests in conversations" in ended.stderr
+    said = refused(*collected(tmp_path, "--out", tmp_path / "bank"))
+    assert "left out: 1 requests in conversations" in said

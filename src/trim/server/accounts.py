@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import text
@@ -32,6 +32,8 @@ class Asked:
         created: seconds since 1970.
         question: kept where texts are.
         turns: messages before it.
+        chat: whether it is a conversation, not a text to complete.
+        headers: what the client sent, for the trace that it may be part of.
     """
 
     id: str
@@ -41,6 +43,8 @@ class Asked:
     stream: bool
     question: str
     turns: int = 0
+    chat: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Accounts:

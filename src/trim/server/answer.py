@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trim.events import Event
 from trim.prices import Prices
 from trim.server.stopping import Stopping
 from trim.solution import Solution
@@ -26,6 +27,8 @@ class Choice:
         text: what has been let through so far.
         solution: None until its turn has come.
         trace: None until it has ended.
+        began: nanoseconds since 1970; 0 until its turn has come.
+        hear: is told what the router reports; None where nobody listens.
     """
 
     index: int
@@ -34,6 +37,8 @@ class Choice:
     kept: list[Step] = field(default_factory=list)
     solution: Solution | None = None
     trace: Trace | None = None
+    began: int = 0
+    hear: Callable[[Event], None] | None = None
 
     def keep(self, step: Step) -> str:
         """Add a step; the text that may be shown for it."""

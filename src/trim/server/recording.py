@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from trim.policies.policy import Policy
 from trim.server.accounts import Asked
+from trim.server.answer import Choice
 from trim.server.failure import Failure
 from trim.server.service import Service
 from trim.trace import Trace
@@ -20,13 +21,16 @@ async def recorded(
     asked: Asked,
     traces: Callable[[], Sequence[Trace]],
     policy: Policy | None = None,
+    choices: Sequence[Choice] = (),
 ) -> AsyncIterator[None]:
     """Keep what is done inside, as `traces` tells it; at its end it is on disk.
 
     Args:
         policy: that decides in it, if one does.
+        choices: what it works on, whose events a trace has.
     """
     finish, failure = "abandoned", None
+    span = service.tracing.begin(asked, choices, service.prices) if service.tracing else None
     try:
         yield
         finish = next((str(trace.finish) for trace in traces()), finish)
@@ -36,6 +40,8 @@ async def recorded(
     finally:
         done = traces()
         service.answered(policy, done, finish, time.time() - asked.created)
+        if span:
+            span.end(done, finish, failure)
         writing = asyncio.create_task(service.accounts.record(asked, done, finish, failure))
         # Who leaves stops the work and not the record of it.
         await asyncio.shield(writing)

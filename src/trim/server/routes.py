@@ -71,13 +71,17 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
             bool(body.stream),
             job.question,
             len(job.history),
+            answer.chat,
+            http.headers,
         )
         if body.stream:
             pieces = streamed(service, job, body, answer, choices, asked)
             # The first piece tells whether there is an answer at all, and so the status.
             first = await unless_gone(http, anext(pieces))
             return EventStream(resumed(first, pieces), job.moment)
-        async with recorded(service, asked, lambda: traces_of(choices, job), job.router.policy):
+        async with recorded(
+            service, asked, lambda: traces_of(choices, job), job.router.policy, choices
+        ):
             traces = await unless_gone(http, all_solved(service, job, choices))
         usage = usage_of(traces, service.prices, body.trim.steps)
         return JsonAnswer(answer.whole(choices, usage), headers=headers_of(usage))
@@ -120,6 +124,8 @@ async def texts(service: Service, job: Job, choice: Choice) -> AsyncGenerator[st
     restarts = job.router.policy.restarts
     async with aclosing(service.events(job, choice)) as events:
         async for event in events:
+            if choice.hear:
+                choice.hear(event)
             match event:
                 case Decided(_, Action.RESTART):
                     choice.restart()
@@ -161,7 +167,9 @@ async def streamed(
     begun: set[int] = set()
     tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
-        async with recorded(service, asked, lambda: traces_of(choices, job), job.router.policy):
+        async with recorded(
+            service, asked, lambda: traces_of(choices, job), job.router.policy, choices
+        ):
             ended: list[Choice] = []
             while len(ended) < len(choices):
                 match await pieces.get():

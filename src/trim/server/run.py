@@ -23,6 +23,7 @@ from trim.server.controller import Controller
 from trim.server.limits import Limits
 from trim.server.menu import Menu, read_curve, read_origin
 from trim.server.service import Service
+from trim.server.telemetry import open_tracing
 from trim.server.workers import supervise
 
 USUAL_POLICY = "thr:0.5"
@@ -130,6 +131,7 @@ def answer(
 @asynccontextmanager
 async def opened(lineup: Lineup, team: Team, serving: Serving) -> AsyncIterator[Service]:
     """The service of one process, on an open database."""
+    tracing = open_tracing(serving.keep_texts)
     accounts = await open_accounts(serving.database, lineup.prices, serving.keep_texts)
     try:
         if accounts.open and serving.host not in LOOPBACK:
@@ -138,9 +140,11 @@ async def opened(lineup: Lineup, team: Team, serving: Serving) -> AsyncIterator[
                 " `trim keys create NAME`"
             )
         menu, controller = menu_of(lineup, serving), controller_of(lineup, serving)
-        yield Service(lineup, team, menu, serving.limits, accounts, controller)
+        yield Service(lineup, team, menu, serving.limits, accounts, controller, tracing)
     finally:
         await accounts.close()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
 
 def menu_of(lineup: Lineup, serving: Serving) -> Menu:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
@@ -29,6 +30,9 @@ from trim.server.metrics import Metrics
 from trim.server.passthrough import Passthrough
 from trim.server.request import ChatRequest, CompletionRequest
 from trim.trace import Author, Finish, Trace
+
+if TYPE_CHECKING:
+    from trim.server.tracing import Tracing
 
 FALLBACKS: Mapping[str, Fallbacks] = {
     "fail": Fallbacks(),
@@ -62,6 +66,7 @@ class Service:
         team: the same, loaded or reached.
         accounts: who may ask, and where it is kept.
         controller: chooses the setting of the usual router; without one it stays.
+        tracing: sends traces of requests; None for none.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Service:
         limits: Limits,
         accounts: Accounts,
         controller: Controller | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.lineup = lineup
         self.accounts = accounts
@@ -79,6 +85,7 @@ class Service:
         self.menu = menu
         self.limits = limits
         self.controller = controller
+        self.tracing = tracing
         self.prices = lineup.prices
         self.servers = servers_of(team)
         self.metrics = Metrics(self.prices, self.servers)
@@ -170,7 +177,7 @@ class Service:
                 raise Failure(504, "the answer was due before it began", "server_error", "deadline")
             router = replace(job.router, max_seconds=left)
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
-            choice.solution = solution
+            choice.solution, choice.began = solution, time.time_ns()
             try:
                 async with aclosing(router.grow(solution)) as events:
                     async for event in events:
