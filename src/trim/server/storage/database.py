@@ -7,7 +7,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -50,11 +50,13 @@ async def open_database(address: str) -> AsyncEngine:
     """
     url = url_of(address)
     try:
-        engine = create_async_engine(url, pool_pre_ping=True)
+        engine = create_async_engine(
+            url, pool_pre_ping=not url.startswith(DRIVERS["sqlite"]), hide_parameters=True
+        )
     except ArgumentError as error:
         raise InvalidInput(f"--database: no address of a database ({error})") from None
     if engine.dialect.name == "sqlite":
-        prepare(engine)
+        prepare(engine.sync_engine)
     try:
         async with engine.execution_options(alone=True).begin() as connection:
             await connection.run_sync(migrate)
@@ -66,18 +68,25 @@ async def open_database(address: str) -> AsyncEngine:
     return engine
 
 
-def prepare(engine: AsyncEngine) -> None:
+def blocking(engine: AsyncEngine) -> Engine:
+    """The same SQLite database, for use in a thread."""
+    other = create_engine(engine.url.set(drivername="sqlite"), hide_parameters=True)
+    prepare(other)
+    return other
+
+
+def prepare(engine: Engine) -> None:
     """SQLite as several processes need it: readers beside a writer, and patience.
 
     Its driver begins no transaction before tables are made, so that is done here.
     """
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
         alone = connection.get_execution_options().get("alone")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if alone else "BEGIN")
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def connected(connection: Any, record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()

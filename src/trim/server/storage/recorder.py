@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from trim.server.storage.database import blocking
 from trim.server.storage.tables import requests, spending, steps
 
 TOGETHER = 256
@@ -37,11 +39,14 @@ class Recorder:
     """One task writes for all requests: what waits goes into one transaction.
 
     So `write` returns after the commit, and a commit serves as many requests as have come during
-    the one before.
+    the one before. A transaction of SQLite is one visit to a thread: its asynchronous driver makes
+    one for each call, and takes four times as long.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._blocking = blocking(engine) if engine.dialect.name == "sqlite" else None
+        self._thread = ThreadPoolExecutor(1, "recorder")
         self._waiting: asyncio.Queue[tuple[Entry, asyncio.Future[None]]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
@@ -60,6 +65,9 @@ class Recorder:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        self._thread.shutdown()
+        if self._blocking:
+            self._blocking.dispose()
 
     async def _write_all(self) -> None:
         while True:
@@ -67,8 +75,7 @@ class Recorder:
             while len(batch) < TOGETHER and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             try:
-                async with self.engine.begin() as connection:
-                    await keep(connection, [entry for entry, _ in batch])
+                await self._commit([entry for entry, _ in batch])
             except Exception as error:
                 for _, done in batch:
                     if not done.done():
@@ -78,12 +85,25 @@ class Recorder:
                     done.set_result(None)
                 self._waiting.task_done()
 
+    async def _commit(self, entries: Sequence[Entry]) -> None:
+        if self._blocking:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, commit, self._blocking, entries)
+        else:
+            async with self.engine.begin() as connection:
+                await connection.run_sync(keep, entries)
 
-async def keep(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+
+def commit(engine: Engine, entries: Sequence[Entry]) -> None:
+    with engine.begin() as connection:
+        keep(connection, entries)
+
+
+def keep(connection: Connection, entries: Sequence[Entry]) -> None:
     """Insert requests and steps, and add to what their keys have spent."""
-    await connection.execute(insert(requests), [dict(entry.request) for entry in entries])
+    connection.execute(insert(requests), [dict(entry.request) for entry in entries])
     if rows := [dict(step) for entry in entries for step in entry.steps]:
-        await connection.execute(insert(steps), rows)
+        connection.execute(insert(steps), rows)
     sums: dict[tuple[int, str], list[float]] = {}
     for entry in entries:
         if entry.request["key_id"] is not None:
@@ -92,17 +112,15 @@ async def keep(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
             total[1] += entry.request["strong_tokens"]
     # In one order, so that processes never wait for each other in a circle.
     for (key_id, day), (money, tokens) in sorted(sums.items()):
-        await add_spending(connection, key_id, day, money, int(tokens))
+        add_spending(connection, key_id, day, money, int(tokens))
 
 
-async def add_spending(
-    connection: AsyncConnection, key_id: int, day: str, money: float, tokens: int
-) -> None:
+def add_spending(connection: Connection, key_id: int, day: str, money: float, tokens: int) -> None:
     """Add to the row of a key and day, made where it is missing."""
     row = {"key_id": key_id, "day": day, "money": money, "strong_tokens": tokens}
     dialects: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
     added = dialects[connection.dialect.name](spending).values(row)
-    await connection.execute(
+    connection.execute(
         added.on_conflict_do_update(
             index_elements=[spending.c.key_id, spending.c.day],
             set_={
