@@ -15,6 +15,7 @@ from starlette.requests import Request as HttpRequest
 from trim.server.body import BodyLimit
 from trim.server.failure import Failure, unsupported
 from trim.server.features import unserved_message
+from trim.server.page.routes import page_routes
 from trim.server.routes import Gone, routes
 from trim.server.service import Service
 
@@ -27,6 +28,7 @@ def make_app(service: Service) -> FastAPI:
     app = FastAPI(title="trim", description="Step-level hybrid inference behind OpenAI's API.")
     app.add_middleware(BodyLimit, limit=service.limits.body)
     app.include_router(routes(service, fingerprint(service)))
+    app.include_router(page_routes(service))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

@@ -25,6 +25,7 @@ from trim.server.features import unserved
 from trim.server.request import ChatRequest, CompletionRequest
 from trim.server.service import Job, Service, failed
 from trim.server.stopping import Stopping
+from trim.server.storage.keys import UserKey
 from trim.trace import Trace
 
 Result = TypeVar("Result")
@@ -56,13 +57,7 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         return await answered(body, http)
 
     async def answered(body: ChatRequest | CompletionRequest, http: HttpRequest) -> Response:
-        accounts = service.accounts
-        key = await accounts.authorize(http.headers.get("authorization"))
-        if feature := unserved(body.others):
-            raise unsupported(feature)
-        job = service.understand(body)
-        job = replace(job, router=await accounts.limited(job.router, key, body.n))
-        service.desk.admit(body.n)
+        key, job = await admitted(service, body, http)
         answer = Answer(isinstance(body, ChatRequest), body.model, fingerprint)
         choices = [Choice(index, Stopping(body.stops)) for index in range(body.n)]
         asked = Asked(answer.id, key, time.time(), body.model, body.stream, job.question)
@@ -77,6 +72,24 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         return JSONResponse(answer.whole(choices, usage), headers=headers_of(usage))
 
     return router
+
+
+async def admitted(
+    service: Service, body: ChatRequest | CompletionRequest, http: HttpRequest
+) -> tuple[UserKey | None, Job]:
+    """Who asks, and for what, once all of it may be done.
+
+    Raises:
+        Failure: it may not, or cannot.
+    """
+    accounts = service.accounts
+    key = await accounts.authorize(http.headers.get("authorization"))
+    if feature := unserved(body.others):
+        raise unsupported(feature)
+    job = service.understand(body)
+    job = replace(job, router=await accounts.limited(job.router, key, body.n))
+    service.desk.admit(body.n)
+    return key, job
 
 
 @asynccontextmanager
