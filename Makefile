@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-server bench-vllm figures train clean
+.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-server bench-controller bench-vllm figures train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -34,6 +34,10 @@ bench: .venv/installed
 # What the server adds to a request, and 500 streams for a minute (docs/server.md).
 bench-server: .venv/installed
 	$(BIN)/python benchmarks/server.py 500 60
+
+# The step response of the controller of the strong share (docs/server.md).
+bench-controller: .venv/installed
+	$(BIN)/python benchmarks/controller.py 200 docs/controller.svg
 
 # vLLM beside llama.cpp on the shipped models (docs/vllm.md).
 bench-vllm: .venv/test .venv-vllm/installed

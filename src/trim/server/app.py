@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
 from trim.server.failure import Failure, Gone
+from trim.server.page.routes import page_routes
 from trim.server.routes import routes
 from trim.server.service import Service
 
@@ -23,6 +24,7 @@ def make_app(service: Service) -> FastAPI:
     """The application of one process."""
     app = FastAPI(title="trim", description="Step-level hybrid inference behind OpenAI's API.")
     app.include_router(routes(service, fingerprint(service)))
+    app.include_router(page_routes(service))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

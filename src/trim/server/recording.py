@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from trim.policies.policy import Policy
 from trim.server.accounts import Asked
 from trim.server.answer import Choice
 from trim.server.failure import Failure
-from trim.server.service import Service
+from trim.server.service import Job, Service
 from trim.trace import Trace
 
 
@@ -45,3 +45,15 @@ async def recorded(
         writing = asyncio.create_task(service.accounts.record(asked, done, finish, failure))
         # Who leaves stops the work and not the record of it.
         await asyncio.shield(writing)
+
+
+def solving(
+    service: Service, asked: Asked, job: Job, choices: Sequence[Choice]
+) -> AbstractAsyncContextManager[None]:
+    """`recorded` for a request that a router solves."""
+    policy = job.router.policy
+
+    def traces() -> list[Trace]:
+        return [c.trace or c.solution.trace(policy.name) for c in choices if c.solution]
+
+    return recorded(service, asked, traces, policy, choices)

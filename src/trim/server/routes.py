@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -20,7 +19,7 @@ from trim.server.answer import Answer, Choice, headers_of, usage_of
 from trim.server.body import read_fields
 from trim.server.failure import Failure
 from trim.server.features import unserved
-from trim.server.recording import recorded
+from trim.server.recording import solving
 from trim.server.relay import passed_on
 from trim.server.request import ChatRequest, CompletionRequest, checked
 from trim.server.service import Job, Service, failed
@@ -52,15 +51,12 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
     async def answered(
         http: HttpRequest, kind: type[ChatRequest] | type[CompletionRequest]
     ) -> Response:
-        accounts = service.accounts
-        key = await accounts.authorize(http.headers.get("authorization"))
+        key = await service.accounts.authorize(http.headers.get("authorization"))
         fields = await read_fields(http, service.limits)
         if feature := unserved(fields):
             return await passed_on(service, http, key, fields, feature)
         body = checked(kind, fields)
-        job = service.understand(body)
-        job = replace(job, router=await accounts.limited(job.router, key, body.n))
-        service.desk.admit(body.n)
+        job = await service.admitted(body, key)
         answer = Answer(kind is ChatRequest, body.model, fingerprint)
         choices = [Choice(index, Stopping(body.stops)) for index in range(body.n)]
         asked = Asked(
@@ -79,20 +75,12 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
             # The first piece tells whether there is an answer at all, and so the status.
             first = await unless_gone(http, anext(pieces))
             return EventStream(resumed(first, pieces), job.moment)
-        async with recorded(
-            service, asked, lambda: traces_of(choices, job), job.router.policy, choices
-        ):
+        async with solving(service, asked, job, choices):
             traces = await unless_gone(http, all_solved(service, job, choices))
         usage = usage_of(traces, service.prices, body.trim.steps)
         return JsonAnswer(answer.whole(choices, usage), headers=headers_of(usage))
 
     return router
-
-
-def traces_of(choices: list[Choice], job: Job) -> list[Trace]:
-    """What has been done for each choice that was begun."""
-    policy = job.router.policy.name
-    return [c.trace or c.solution.trace(policy) for c in choices if c.solution]
 
 
 async def all_solved(service: Service, job: Job, choices: list[Choice]) -> list[Trace]:
@@ -167,9 +155,7 @@ async def streamed(
     begun: set[int] = set()
     tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
-        async with recorded(
-            service, asked, lambda: traces_of(choices, job), job.router.policy, choices
-        ):
+        async with solving(service, asked, job, choices):
             ended: list[Choice] = []
             while len(ended) < len(choices):
                 match await pieces.get():

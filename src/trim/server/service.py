@@ -29,6 +29,7 @@ from trim.server.menu import Menu
 from trim.server.metrics import Metrics
 from trim.server.passthrough import Passthrough
 from trim.server.request import ChatRequest, CompletionRequest
+from trim.server.storage.keys import UserKey
 from trim.trace import Author, Finish, Trace
 
 if TYPE_CHECKING:
@@ -98,6 +99,17 @@ class Service:
     def silent(self) -> list[str]:
         """Servers of models and scorers that do not answer now."""
         return [server.name for server in self.servers if server.breaker.is_open]
+
+    async def admitted(self, request: ChatRequest | CompletionRequest, key: UserKey | None) -> Job:
+        """A request of a key as it may be done now.
+
+        Raises:
+            Failure: it may not, or cannot.
+        """
+        job = self.understand(request)
+        router = await self.accounts.limited(job.router, key, request.n)
+        self.desk.admit(request.n)
+        return replace(job, router=router)
 
     def understand(self, request: ChatRequest | CompletionRequest) -> Job:
         """Raises Failure for what cannot be done."""

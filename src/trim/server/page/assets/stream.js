@@ -1,0 +1,62 @@
+// Requests to the server, and the events of a solution.
+
+import { authorization } from "./key.js";
+
+const UNREACHABLE = "The server does not answer. Is it still running?";
+const CUT = "The connection was cut before the answer was complete.";
+
+// An error in one line; `status` is that of HTTP where the server has answered.
+export class Refused extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export async function request(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers: { ...options.headers, ...authorization() } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(UNREACHABLE);
+  }
+  if (answer.ok) return answer;
+  const body = await answer.json().catch(() => null);
+  throw new Refused(body?.error?.message ?? `The server answers with ${answer.status}.`, answer.status);
+}
+
+// Yields the events of a solution until it has finished; aborting `signal` stops the work.
+export async function* solution(body, signal) {
+  const answer = await request("/page/solutions", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+  for await (const event of events(answer.body)) {
+    if (event.event === "failed") throw new Refused(event.error.message);
+    yield event;
+    if (event.event === "finished") return;
+  }
+  throw new Refused(CUT);
+}
+
+async function* events(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const parts = (held + value).split("\n\n");
+      held = parts.pop();
+      for (const part of parts) yield JSON.parse(part.slice("data: ".length));
+    }
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(CUT);
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}

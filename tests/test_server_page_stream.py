@@ -1,0 +1,204 @@
+"""The events that the page is told of a solution, and the doors in front of them."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+from staged_server import Reply, chat, staged, usage
+from test_server_api import (
+    QUESTIONS,
+    asked,
+    configured,
+    counting,
+    rows,
+    serving,
+    until_quiet,
+)
+from test_server_traffic import trim
+
+from trim.embedded import SAMPLING, load_embedded
+from trim.events import Finished
+from trim.policies.registry import parse_policies
+from trim.router import Router
+from trim.server.page.telling import Teller
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("server")) as address:
+        yield address.removesuffix("/v1")
+
+
+def told(url, body, **more):
+    answer = httpx.post(f"{url}/page/solutions", json=body, timeout=30, **more)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    return [json.loads(part.removeprefix("data: ")) for part in answer.text.split("\n\n")[:-1]]
+
+
+def named(events, name):
+    return [event for event in events if event["event"] == name]
+
+
+@pytest.mark.parametrize("model", ["trim", "trim:thr-0.99", "trim:weak", "trim:strong",
+                                   "trim:takeover-0.9", "trim:random-0.5"])  # fmt: skip
+def test_events_tell_what_the_api_answers(url, model):
+    body = asked(QUESTIONS[1], model=model, seed=4)
+    events = told(url, body)
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30).json()
+    first, *middle, last = events
+    assert (first["event"], first["seed"], last["event"]) == ("begun", 4, "finished")
+    assert last["text"] == answer["choices"][0]["message"]["content"]
+    assert last["text"] == "\n\n".join(step["text"] for step in named(middle, "kept"))
+    for name in ("strong_tokens", "weak_tokens", "discarded_tokens", "interventions", "policy"):
+        assert last[name] == answer["usage"]["trim"][name]
+    assert (first["reason"] is not None) == (model == "trim:strong")
+    for event in named(middle, "decided"):
+        assert event["reason"] and event["left"] == {}
+        if event["belief"]:
+            assert sum(event["belief"].values()) == pytest.approx(1)
+    scored = model not in ("trim:weak", "trim:strong", "trim:random-0.5")
+    assert bool(named(middle, "scored")) == scored
+    assert all(bool(event["belief"]) == scored for event in named(middle, "decided"))
+
+
+def test_a_solution_that_starts_anew_is_told_so(url):
+    events = told(url, asked(QUESTIONS[2], model="trim:cascade-1", seed=1))
+    actions = [event["action"] for event in named(events, "decided")]
+    assert actions[-1] == "restart" and set(actions[:-1]) <= {"continue"}
+    reasons = [event["reason"] for event in named(events, "decided")]
+    assert all("whole solution" in reason for reason in reasons[:-1])
+    assert "lowest score" in reasons[-1]
+    later = events[events.index(named(events, "decided")[-1]) + 1 :]
+    assert {step["author"] for step in named(later, "kept")} == {"strong"}
+    assert events[-1]["text"] == "\n\n".join(step["text"] for step in named(later, "kept"))
+
+
+def test_a_budget_says_what_is_left_and_where_it_denies(url):
+    events = told(url, asked(model="trim:thr-1", trim={"strong_tokens": 30, "money": 1}))
+    left = [event["left"] for event in named(events, "decided")]
+    tokens = [each["strong_tokens"] for each in left]
+    assert tokens[0] == 30 and tokens == sorted(tokens, reverse=True) and tokens[-1] == 0
+    assert all(0 < each["money"] < 1 for each in left)
+    notes = [step["note"] for step in named(events, "kept")]
+    assert notes[0] is None and "may cost no more" in notes[-1]
+
+
+@pytest.mark.parametrize(
+    "body, status, message",
+    [
+        (asked(model="trim:nothing"), 404, "there is no router"),
+        (asked(n=2), 400, "one solution at a time"),
+        (asked(tools=[{"type": "function"}]), 400, "cannot serve"),
+        (asked(" "), 400, "empty"),
+        (asked("word " * 5000), 400, "context"),
+        ({"model": "trim"}, 400, "messages"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_event(url, body, status, message):
+    answer = httpx.post(f"{url}/page/solutions", json=body, timeout=30)
+    assert (answer.status_code, message in answer.json()["error"]["message"]) == (status, True)
+
+
+def test_keys_budgets_and_records_are_those_of_the_api(tmp_path):
+    key = trim("keys", "create", "app", "--strong-tokens-a-day", "40", folder=tmp_path)
+    headers = {"Authorization": f"Bearer {key}"}
+    with serving(tmp_path) as address:
+        url = address.removesuffix("/v1")
+        body = asked(model="trim:strong")
+        assert httpx.post(f"{url}/page/solutions", json=body).status_code == 401
+        end = told(url, body, headers=headers)[-1]
+        assert 40 <= end["strong_tokens"] < 80
+        spent = httpx.post(f"{url}/page/solutions", json=body, headers=headers)
+        assert spent.status_code == 429 and "has spent its" in spent.json()["error"]["message"]
+        menu = httpx.get(f"{url}/page/menu").json()
+        assert menu["keys"] is True and key not in json.dumps(menu)
+    assert asyncio.run(rows(tmp_path)) == [("answer", True)]
+
+
+async def test_who_leaves_stops_all_work(tmp_path):
+    async with staged(counting, delay=0.1) as server:
+        manager = serving(tmp_path, configured(tmp_path, server))
+        address = await asyncio.to_thread(manager.__enter__)
+        try:
+            before = len(server.requests)
+            async with (
+                httpx.AsyncClient(timeout=30) as client,
+                client.stream("POST", address.removesuffix("/v1") + "/page/solutions",
+                              json=asked("a question")) as answer,
+            ):  # fmt: skip
+                async for line in answer.aiter_lines():
+                    if '"kept"' in line:
+                        break
+            assert await until_quiet(server) < before + 30  # The steps of such a solution.
+            while not (kept := await rows(tmp_path)):
+                await asyncio.sleep(0.05)
+            assert kept == [("abandoned", True)]
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+async def test_a_model_that_falls_silent_ends_the_events(tmp_path):
+    def answer(request):
+        deep = "step 2" in str(request.body["messages"])
+        return Reply({"error": "gone"}, 500) if deep else counting(request)
+
+    async with staged(answer) as server:
+        manager = serving(tmp_path, configured(tmp_path, server))
+        address = await asyncio.to_thread(manager.__enter__)
+        try:
+            url = address.removesuffix("/v1")
+            events = await asyncio.to_thread(told, url, asked("a question", model="trim:weak"))
+            assert len(named(events, "kept")) == 3
+            assert events[-1]["event"] == "failed"
+            assert events[-1]["error"]["code"] == "model_unavailable"
+            assert await rows(tmp_path) == [("failed", True)]
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+async def test_a_part_that_does_not_answer_is_named_where_it_is_passed_over(tmp_path):
+    probed = True
+
+    def answer(request):
+        if request.body["model"] == "strong" and not probed:
+            return Reply({"error": "gone"}, 500)
+        counts = usage(len(str(request.body["messages"])), 5)
+        if request.body["messages"][0]["content"].startswith("Count"):
+            return chat(" five, six", counts=counts, matched_stop=None)
+        return chat(r"a \boxed{1}", counts=counts, matched_stop=7)
+
+    async with staged(answer) as server:
+        manager = serving(tmp_path, configured(tmp_path, server))
+        address = await asyncio.to_thread(manager.__enter__)
+        probed = False
+        try:
+            url = address.removesuffix("/v1")
+            body = asked([{"type": "text", "text": "a question"}], model="trim:random-1",
+                         trim={"fallback": "keep"})  # fmt: skip
+            events = await asyncio.to_thread(told, url, body)
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+    ((decided,), (kept,)) = (named(events, name) for name in ("decided", "kept"))
+    assert decided["action"] == "regenerate" and decided["belief"] is None
+    assert kept["note"] == "the strong model does not answer"
+
+
+async def test_telling_changes_nothing():
+    """The same steps with and without somebody who asks why."""
+    models = load_embedded(exact=True, slots=1)
+    for spec in ("thr:0.9", "random:0.5", "cascade:0.5"):
+        (policy,) = parse_policies(spec)
+        router = Router(models.weak, models.strong, models.scorer, policy, SAMPLING)
+        teller = Teller(router, None)
+        for seed, question in enumerate(QUESTIONS[:3]):
+            alone = await router.asolve(question, seed)
+            solution = router.begin(question, seed)
+            teller.beginning(solution)
+            async for event in router.grow(solution):
+                if isinstance(event, Finished):
+                    assert event.trace.steps == alone.steps
+                    assert event.trace.usage["strong"].tokens == alone.strong_tokens
+                else:
+                    json.dumps(teller.tell(event, solution))
