@@ -7,6 +7,7 @@ import os
 import resource
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +38,20 @@ def run(words, environment, output, errors, limit, stage):
 def die_at(name, number):
     """Have this process send itself a signal when it is about to put a file in place."""
     before_placing(name, lambda: os.kill(os.getpid(), number))
+
+
+def die_after(problems, number):
+    """Have this process send itself a signal when it has written the traces of so many problems."""
+    from trim.evaluation.store import TraceStore
+
+    add, written = TraceStore.add, count(1)
+
+    def added(store, *traces):
+        add(store, *traces)
+        if next(written) == problems:
+            os.kill(os.getpid(), number)
+
+    TraceStore.add = added
 
 
 def fill_disk_at(name):

@@ -9,7 +9,7 @@ from statistics import median_low
 
 import pytest
 import yaml
-from preloaded import PATIENCE, die_at, fill_disk_at, finished, started
+from preloaded import PATIENCE, die_after, die_at, fill_disk_at, finished, started
 from staged_server import SILENCE, chat, staged, usage
 
 from trim.bank.bank import read_bank
@@ -108,9 +108,8 @@ async def killed(words, server, requests, number):
 
 def complete(folder):
     """Questions of the problems that are on disk with all their traces."""
-    path = folder / "traces.jsonl"
     seen = {}
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+    for line in content(folder).splitlines(keepends=True):
         if line.endswith(b"\n"):
             question = json.loads(line)["question"]
             seen[question] = seen.get(question, 0) + 1
@@ -177,6 +176,41 @@ async def test_a_killed_collection_continues_without_loss(work, tmp_path):
             assert code == SIGNALS[number], errors
         assert (await finished(*command, folder))[0] == 0
         assert read_bank(folder).problems == read_bank(whole).problems
+
+
+SHIPPED = {
+    "exact": ("eval", "chain", "--policy", "strong", "--policy", "thr:0.5", "--exact"),
+    "ablate": ("ablate", "takeover", "chain", "--thresholds", "0.3"),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+async def test_shipped_models_are_killed_and_continue_without_loss(tmp_path, name):
+    whole, folder, problems = tmp_path / "whole", tmp_path / "killed", 24
+    words = (*SHIPPED[name], "-n", problems, "--seed", 2, "--out")
+    run = folder / "trial" if name == "ablate" else folder
+    kept = b""
+    for number in SIGNALS:
+        code, _, errors = await finished(*words, folder, stage=partial(die_after, 3, number))
+        assert code == SIGNALS[number], errors
+        assert content(run).startswith(kept)
+        policies = json.loads((run / "run.json").read_text())["policies"]
+        lines = content(run).splitlines(keepends=True)
+        kept = b"".join(lines[: len(lines) // len(policies) * len(policies)])
+        assert 3 * len(policies) <= len(lines) < problems * len(policies)
+    assert (await finished(*words, folder))[0] == 0
+    assert content(run).startswith(kept)
+    assert len(traces_of(run)) == problems * len(policies)
+    assert (folder / "report.html").exists()
+    if name == "exact":
+        assert (await finished(*words, whole))[0] == 0
+        continued, undisturbed = ([t["steps"] for t in traces_of(f)] for f in (run, whole))
+        assert continued == undisturbed
+
+
+def content(folder):
+    path = folder / "traces.jsonl"
+    return path.read_bytes() if path.exists() else b""
 
 
 FILES = {
