@@ -16,9 +16,9 @@ test: .venv/test
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-# Two Ray nodes on this machine, of which one is killed.
+# Two Ray nodes on this machine, of which one is killed, and two replicas of the server.
 test-ray: .venv/test .venv/ray
-	$(BIN)/pytest tests/test_cluster.py
+	$(BIN)/pytest tests/test_cluster.py tests/test_ray_serve.py
 
 # The tests of training, which need torch: outside `make test`, which needs none.
 test-training: .venv/test .venv/training
@@ -79,7 +79,7 @@ train: .venv/training
 	touch $@
 
 .venv/ray: .venv/installed
-	$(BIN)/pip install --quiet --editable ".[ray]"
+	$(BIN)/pip install --quiet --editable ".[ray,ray-serve]"
 	touch $@
 
 .venv-vllm/installed: vllm-requirements.txt

@@ -205,6 +205,8 @@ async def test_workers_end_where_the_process_that_started_them_is_gone(tmp_path)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", MAIN, "serve", "--workers", "2", "--port", "0",
         "--database", str(tmp_path / "trim.sqlite"), stderr=asyncio.subprocess.PIPE,
+        # What a killed process leaves there.
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )  # fmt: skip
     await asyncio.wait_for(process.stderr.readline(), LIMIT)
     assert len(workers_of(process.pid)) == 2
