@@ -101,9 +101,7 @@ async def streamed(
                         begun = True
                     elif with_usage or not record.get("usage"):
                         held.append(event)
-        for event in held:
-            yield event
-        yield DONE
+        yield b"".join((*held, DONE))
     except Failure as failure:
         if not begun:
             raise

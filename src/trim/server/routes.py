@@ -168,14 +168,15 @@ async def streamed(
                         begun.add(index)
             await stop(tasks)
         # What it cost is on disk now.
+        last = []
         for choice in ended:
             if choice.index not in begun:
-                yield sent(answer.piece(choice.index, "", first=True))
-            yield sent(answer.piece(choice.index, finish=choice.finish_reason))
+                last.append(sent(answer.piece(choice.index, "", first=True)))
+            last.append(sent(answer.piece(choice.index, finish=choice.finish_reason)))
         if body.with_usage:
             traces = [choice.trace for choice in choices if choice.trace]
-            yield sent(answer.spent(usage_of(traces, service.prices, body.trim.steps)))
-        yield DONE
+            last.append(sent(answer.spent(usage_of(traces, service.prices, body.trim.steps))))
+        yield b"".join((*last, DONE))
     except Failure as failure:
         if not begun:
             raise
