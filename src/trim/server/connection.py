@@ -23,7 +23,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._head = 0
-        self._in_body = False
+        self._in_body = self._past_head = False
         self._coming: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -38,9 +38,10 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        in_body = self._in_body
+        # A piece that holds the end of a head holds some of the body too.
+        self._past_head = self._in_body
         super().data_received(data)
-        if not in_body and not self._in_body:
+        if not self._past_head:
             self._head += len(data)
         if self._head > HEAD_BYTES:
             self.transport.abort()
@@ -53,7 +54,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._in_body, self._head = True, 0
+        self._in_body, self._past_head, self._head = True, True, 0
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
