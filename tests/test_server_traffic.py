@@ -149,8 +149,9 @@ def test_warnings_name_what_is_wrong_and_nothing_else():
     (failed,) = told([good, replace(good, finish="failed", requests=5)])
     assert failed == "5 of 100 requests failed"
     assert told([replace(good, requests=10), replace(good, finish="failed", requests=9)]) == []
-    (above,) = told([good], target=0.25)
-    assert above == "the strong share is 30.0%, above its target of 25.0%"
+    assert told([good], target=0.26) == []
+    (above,) = told([good], target=0.2)
+    assert above == "the strong share is 30.0%, above its target of 20.0%"
     (drifted,) = told([good], drift=score_drift([0.1] * 100 + [0.9] * 100))
     assert "scores have drifted: the newest 100 first drafts" in drifted
     spent = [

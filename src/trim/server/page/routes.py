@@ -14,7 +14,7 @@ from starlette.requests import Request as HttpRequest
 from trim.server.accounts import Asked
 from trim.server.answer import Choice
 from trim.server.body import read_fields
-from trim.server.failure import Failure, invalid, unsupported
+from trim.server.failure import Failure, invalid
 from trim.server.features import unserved
 from trim.server.page.belief import read_belief
 from trim.server.page.overview import overview
@@ -69,7 +69,8 @@ def page_routes(service: Service) -> APIRouter:
         key = await service.accounts.authorize(http.headers.get("authorization"))
         fields = await read_fields(http, service.limits)
         if feature := unserved(fields):
-            raise unsupported(feature)
+            told = f"{feature}: the page shows routing, which cannot serve it"
+            raise invalid(told, feature, "unsupported_feature")
         body = checked(ChatRequest, fields)
         if body.n != 1:
             raise invalid("n: the page shows one solution at a time", "n")
