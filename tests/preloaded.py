@@ -5,27 +5,30 @@ import errno
 import multiprocessing
 import os
 import resource
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
 PATIENCE = 120.0
 """Seconds in which a command has to end."""
 
-COMMANDS = ("ablate", "collect", "evaluate", "serve")
+COMMANDS = ("ablate", "collect", "evaluate", "generate", "keys", "serve", "solve")
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(["pytest", *(f"trim.commands.{name}" for name in COMMANDS)])
 
 
-def run(words, environment, output, errors, limit, stage):
+def run(words, environment, folder, output, errors, limit, stage):
     """What a process does: `stage` is called before the command, to stage a fault."""
     for path, number in ((output, 1), (errors, 2)):
         os.dup2(os.open(path, os.O_WRONLY), number)
     os.environ.clear()
     os.environ.update(environment)
+    os.chdir(folder)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     from trim.cli import main
@@ -90,26 +93,40 @@ class Command:
         if self.code is None:
             os.kill(self.process.pid, number)
 
+    @property
+    def written(self):
+        """What it has written to both outputs so far."""
+        return tuple(
+            (self.folder / name).read_text(encoding="utf-8") for name in ("output", "errors")
+        )
+
+    def address(self):
+        """Of a server, once it listens."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.written[1].endswith("\n"):
+            assert self.code is None and time.monotonic() < deadline, self.written
+            time.sleep(0.002)
+        line = self.written[1]
+        assert line.startswith("trim: listening on "), line
+        return line.split()[-1]
+
     async def ended(self):
         """Its code, and what it wrote to both outputs."""
         async with asyncio.timeout(PATIENCE):
             while self.code is None:
                 await asyncio.sleep(0.002)
-        output, errors = (
-            (self.folder / name).read_text(encoding="utf-8") for name in ("output", "errors")
-        )
-        return self.code, output, errors
+        return self.code, *self.written
 
 
 @contextmanager
-def started(*words, limit=None, stage=None):
+def started(*words, limit=None, stage=None, cwd="."):
     """A command; `limit` is the size that a file may have."""
     with TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, here = Path(name), Path(cwd).absolute()
         outputs = (folder / "output", folder / "errors")
         for path in outputs:
             path.touch()
-        arguments = ([*map(str, words)], dict(os.environ), *map(str, outputs), limit, stage)
+        arguments = ([*map(str, words)], dict(os.environ), here, *outputs, limit, stage)
         process = FORKING.Process(target=run, args=arguments)
         process.start()
         try:
@@ -120,6 +137,11 @@ def started(*words, limit=None, stage=None):
             process.join()
 
 
-async def finished(*words, limit=None, stage=None):
-    with started(*words, limit=limit, stage=stage) as command:
+async def finished(*words, **options):
+    with started(*words, **options) as command:
         return await command.ended()
+
+
+def completed(*words, **options):
+    """The same where no event loop runs."""
+    return CompletedProcess(words, *asyncio.run(finished(*words, **options)))

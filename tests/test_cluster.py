@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from preloaded import finished, started
 from staged_server import staged
-from test_kills import EVALUATE, PROBLEMS, answer, finished, label, start, traces_of, work
+from test_kills import EVALUATE, PROBLEMS, answer, label, traces_of, until, work
 
 from trim.bank.bank import read_bank
 from trim.cluster.task import Problems, problem_to_json
@@ -60,21 +61,16 @@ def workers():
     return [int(pid) for pid, words in lines if words.startswith("ray::Worker")]
 
 
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0.02)
-
-
 async def test_a_node_may_die(work, tmp_path, cluster):
     async with staged(answer, delay=0.05) as server:
         command = ("eval", *work(server), *EVALUATE, "--out")
         assert (await finished(*command, tmp_path / "here"))[0] == 0
         asked = len(server.requests)
-        process = await start(*command, tmp_path / "there", "--ray", cluster.address)
-        await until(lambda: len(workers()) == 2 and len(server.requests) > asked + 60)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        _, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+        with started(*command, tmp_path / "there", "--ray", cluster.address) as process:
+            await until(lambda: len(server.requests) > asked + 60 and len(workers()) == 2)
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+            code, _, errors = await process.ended()
+        assert code == 0, errors
         assert traces_of(tmp_path / "there") == traces_of(tmp_path / "here")
         # What was under way on the node is asked for again, and nothing else.
         assert len(server.requests) - asked < 1.5 * asked
@@ -85,11 +81,11 @@ async def test_a_worker_may_die_while_a_bank_is_filled(work, tmp_path, cluster):
         command = ("collect", *work(server), "--rollouts", 3, "--out")
         assert (await finished(*command, tmp_path / "here"))[0] == 0
         asked = len(server.requests)
-        process = await start(*command, tmp_path / "there", "--ray", cluster.address)
-        await until(lambda: len(workers()) == 2 and len(server.requests) > asked + 60)
-        os.kill(workers()[0], signal.SIGKILL)
-        _, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+        with started(*command, tmp_path / "there", "--ray", cluster.address) as process:
+            await until(lambda: len(server.requests) > asked + 60 and len(workers()) == 2)
+            os.kill(workers()[0], signal.SIGKILL)
+            code, _, errors = await process.ended()
+        assert code == 0, errors
         here, there = (read_bank(tmp_path / name).problems for name in ("here", "there"))
         assert here == there
 
@@ -97,11 +93,11 @@ async def test_a_worker_may_die_while_a_bank_is_filled(work, tmp_path, cluster):
 async def test_a_killed_driver_continues(work, tmp_path, cluster):
     async with staged(answer, delay=0.05) as server:
         command = ("eval", *work(server), *EVALUATE, "--out", tmp_path / "there")
-        process = await start(*command, "--ray", cluster.address)
         path = tmp_path / "there" / "traces.jsonl"
-        await until(lambda: path.exists() and path.read_bytes().count(b"\n") > PROBLEMS)
-        process.kill()
-        await process.communicate()
+        with started(*command, "--ray", cluster.address) as process:
+            await until(lambda: path.exists() and path.read_bytes().count(b"\n") > PROBLEMS)
+            process.send(signal.SIGKILL)
+            await process.ended()
         assert (await finished(*command, "--ray", cluster.address))[0] == 0
         assert len(traces_of(tmp_path / "there")) == 3 * PROBLEMS
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from preloaded import completed, started
 from staged_server import SILENCE, Reply, chat, staged, usage
 
 from trim.embedded import FOLDER
@@ -34,19 +35,11 @@ QUESTIONS = [problem.question for problem in generate(CHAIN, 12, seed=77)]
 def serving(folder, *words):
     """A server in a process of its own, and its address."""
     database = folder / "trim.sqlite"
-    process = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "serve", *map(str, words), "--port", "0",
-         "--database", str(database)],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        line = process.stderr.readline()
-        assert line.startswith("trim: listening on "), line + process.stderr.read()
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield line.split()[-1]
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
+    with started("serve", *words, "--port", "0", "--database", database) as process:
+        yield process.address()
+        process.send(signal.SIGTERM)
+        process.process.join(30)
+        assert process.code == 0
 
 
 @pytest.fixture(scope="module")
@@ -345,10 +338,7 @@ async def test_who_comes_when_all_is_full_is_sent_away(tmp_path):
 
 
 def trim(*words, folder):
-    return subprocess.run(
-        [sys.executable, "-c", MAIN, *words, "--database", str(folder / "trim.sqlite")],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    return completed(*words, "--database", folder / "trim.sqlite")
 
 
 def test_routers_of_a_configuration_and_a_measured_curve(tmp_path):

@@ -3,24 +3,15 @@
 import asyncio
 import json
 import random
+import signal
 import sqlite3
-import sys
 
 import httpx
-from test_server_api import MAIN, QUESTIONS, asked
+from preloaded import PATIENCE, started
+from test_server_api import QUESTIONS, asked
 
 KILLS = 20
 CLIENTS = 6
-
-
-async def start(folder):
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", MAIN, "serve", "--port", "0", "--database", str(folder / "t.sqlite"),
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    line = (await process.stderr.readline()).decode()
-    assert line.startswith("trim: listening on "), line
-    return process, line.split()[-1]
 
 
 async def ask(client, url, chance, received):
@@ -43,18 +34,21 @@ async def ask(client, url, chance, received):
 async def test_spending_on_disk_is_what_clients_received(tmp_path):
     chance, received = random.Random(3), {}
     for _ in range(KILLS):
-        process, url = await start(tmp_path)
-        async with httpx.AsyncClient(timeout=30) as client:
-            asking = [
-                asyncio.create_task(ask(client, url, chance, received)) for _ in range(CLIENTS)
-            ]
-            goal = len(received) + chance.randint(1, 12)
-            while len(received) < goal:
-                await asyncio.sleep(0.005)
-            await asyncio.sleep(chance.uniform(0, 0.1))
-            process.kill()
-            await process.wait()
-            ended = await asyncio.gather(*asking, return_exceptions=True)
+        words = ("serve", "--port", "0", "--database", tmp_path / "t.sqlite")
+        with started(*words) as process:
+            url = await asyncio.to_thread(process.address)
+            async with httpx.AsyncClient(timeout=30) as client:
+                asking = [
+                    asyncio.create_task(ask(client, url, chance, received)) for _ in range(CLIENTS)
+                ]
+                goal = len(received) + chance.randint(1, 12)
+                async with asyncio.timeout(PATIENCE):
+                    while len(received) < goal:
+                        await asyncio.sleep(0.005)
+                await asyncio.sleep(chance.uniform(0, 0.1))
+                process.send(signal.SIGKILL)
+                assert (await process.ended())[0] == -signal.SIGKILL
+                ended = await asyncio.gather(*asking, return_exceptions=True)
         assert all(isinstance(end, httpx.TransportError) for end in ended), ended
     connection = sqlite3.connect(tmp_path / "t.sqlite")
     kept = {
