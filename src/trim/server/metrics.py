@@ -16,6 +16,7 @@ from trim.trace import Trace
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder in which the figures of several processes meet; set before they begin."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
+SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
 
 
 class Metrics:
@@ -36,6 +37,12 @@ class Metrics:
         )
         self.steps = Counter(
             "trim_steps", "Kept steps.", ["author", "action"], registry=self.registry
+        )
+        self.scores = Histogram(
+            "trim_score",
+            "Scores that steps were decided by.",
+            buckets=SCORES,
+            registry=self.registry,
         )
         self.fallbacks = Counter("trim_fallbacks", "Steps that a part was silent for.",
                                  ["part"], registry=self.registry)  # fmt: skip
@@ -99,6 +106,8 @@ class Metrics:
                 self.tokens.labels(role).inc(used.tokens)
             for step in trace.steps:
                 self.steps.labels(str(step.author), str(step.action)).inc()
+                if step.score is not None:
+                    self.scores.observe(step.score)
                 if step.fallback:
                     self.fallbacks.labels(step.fallback).inc()
 
