@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -109,7 +110,7 @@ def serve(lineup: Lineup, serving: Serving) -> None:
 def settings(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         make_app(service),
-        http=Connection,
+        http=partial(Connection, service.limits),  # type: ignore[arg-type]
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=int(service.limits.shutdown),
