@@ -6,11 +6,12 @@ import hashlib
 import json
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
+from trim.server.description import describe
 from trim.server.failure import Failure, Gone
 from trim.server.page.routes import page_routes
 from trim.server.routes import routes
@@ -31,7 +32,7 @@ def make_app(service: Service) -> FastAPI:
         """Whether the process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses={503: {"description": "not ready"}})
     async def readyz() -> Response:
         """Whether requests can be answered: the database and all servers of models answer."""
         silent = service.silent()
@@ -41,7 +42,7 @@ def make_app(service: Service) -> FastAPI:
             return JSONResponse({"status": "not ready", "silent": silent}, 503)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Figures for Prometheus."""
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
@@ -64,6 +65,7 @@ def make_app(service: Service) -> FastAPI:
         failure = Failure(500, "the server made a mistake; its log says more", "server_error")
         return JSONResponse(failure.body, failure.status)
 
+    describe(app)
     return app
 
 

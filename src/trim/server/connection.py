@@ -7,29 +7,30 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from trim.server.limits import Limits
+
 HEAD_BYTES = 64 * 1024
-HEAD_SECONDS = 30.0
-"""For the head of a request, from its first byte or the beginning of the connection."""
-STALLED_SECONDS = 60.0
-"""In which a client must have taken what waits for it."""
+"""The longest head of a request."""
 
 
 class Connection(HttpToolsProtocol):
     """Uvicorn's, ended where a head is too long or does not come, or nobody reads the answer.
 
-    Seconds between requests are uvicorn's `timeout_keep_alive`.
+    A head has its seconds from its first byte, or from the beginning of the connection; between
+    requests there are uvicorn's (`timeout_keep_alive`).
     """
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, limits: Limits, **named: Any) -> None:
+        super().__init__(**named)
+        self._limits = limits
         self._head = 0
-        self._in_body = self._past_head = False
+        self._in_body = False
         self._coming: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._coming = self.loop.call_later(HEAD_SECONDS, transport.abort)
+        self._coming = self.loop.call_later(self._limits.upload, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._coming, self._stalled):
@@ -38,11 +39,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # A piece that holds the end of a head holds some of the body too.
-        self._past_head = self._in_body
-        super().data_received(data)
-        if not self._past_head:
+        if not self._in_body:
             self._head += len(data)
+        super().data_received(data)
         if self._head > HEAD_BYTES:
             self.transport.abort()
         idle = self.cycle is None or self.cycle.response_complete
@@ -50,11 +49,11 @@ class Connection(HttpToolsProtocol):
             self._coming.cancel()
             self._coming = None
         elif idle and not self._coming:
-            self._coming = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+            self._coming = self.loop.call_later(self._limits.upload, self.transport.abort)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._in_body, self._past_head, self._head = True, True, 0
+        self._in_body, self._head = True, 0
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -64,7 +63,7 @@ class Connection(HttpToolsProtocol):
         super().pause_writing()
         if self._stalled:
             self._stalled.cancel()
-        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+        self._stalled = self.loop.call_later(self._limits.stalled, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()

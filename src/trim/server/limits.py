@@ -11,7 +11,9 @@ class Limits:
 
     Attributes:
         body: bytes of a request (413).
-        upload: seconds in which a body must have come (408), and the head of a request.
+        upload: seconds in which the head of a request must have come (or the connection ends),
+            and after it the body (408).
+        stalled: seconds in which a client must take what waits for it (or the connection ends).
         prompt: characters of all messages together (400).
         running: solutions under way together; the others wait in the queue.
         queue: solutions that wait (503 beyond, with Retry-After).
@@ -21,6 +23,7 @@ class Limits:
 
     body: int = 1_000_000
     upload: float = 30.0
+    stalled: float = 60.0
     prompt: int = 100_000
     running: int = 64
     queue: int = 512

@@ -55,7 +55,7 @@ class Wishes(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    policy: str | None = None
+    policy: Annotated[str, Field(max_length=200)] | None = None
     strong_share: Annotated[float, Field(ge=0, le=1)] | None = None
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     strong_tokens: Annotated[int, Field(ge=0)] | None = None

@@ -17,6 +17,7 @@ from trim.policies.policy import Action
 from trim.server.accounts import Asked
 from trim.server.answer import Answer, Choice, headers_of, usage_of
 from trim.server.body import read_fields
+from trim.server.description import ChatAnswer, ModelList, TextAnswer, answers
 from trim.server.failure import Failure
 from trim.server.features import unserved
 from trim.server.recording import solving
@@ -32,7 +33,7 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
     """What applications call."""
     router = APIRouter(prefix="/v1")
 
-    @router.get("/models")
+    @router.get("/models", response_model=ModelList)
     async def models() -> dict[str, Any]:
         listed = [
             {"id": name, "object": "model", "created": 0, "owned_by": "trim"}
@@ -40,11 +41,11 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         ]
         return {"object": "list", "data": listed}
 
-    @router.post("/chat/completions")
+    @router.post("/chat/completions", responses=answers(ChatAnswer))
     async def chat(http: HttpRequest) -> Response:
         return await answered(http, ChatRequest)
 
-    @router.post("/completions")
+    @router.post("/completions", responses=answers(TextAnswer))
     async def completions(http: HttpRequest) -> Response:
         return await answered(http, CompletionRequest)
 

@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -174,7 +175,7 @@ def usual_policy(lineup: Lineup, serving: Serving) -> str:
 def settings(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         make_app(service),
-        http=Connection,
+        http=partial(Connection, service.limits),  # type: ignore[arg-type]
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=int(service.limits.shutdown),
