@@ -136,9 +136,9 @@ class StepView {
     const budget = [];
     if (left.strong_tokens != null) budget.push(`${count(left.strong_tokens, "strong token")} left`);
     if (left.money != null) budget.push(`money left ${money(left.money)}`);
+    if (states) this.verdict.append(belief(states));
     this.verdict.append(element("p", { class: `decision ${action}` },
       element("strong", {}, DECISIONS[action]), `: ${[reason, ...budget].join("; ")}`));
-    if (states) this.verdict.append(belief(states));
     if (action !== "continue") this.element.classList.add("rewriting");
     if (action === "restart") this.dropNewest();
   }
