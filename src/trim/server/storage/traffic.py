@@ -100,7 +100,7 @@ class Traffic:
             query = select(ordered.c.place, ordered.c.seconds).where(
                 ordered.c.place.in_(set(places.values()))
             )
-            seconds = {place: second for place, second in await connection.execute(query)}
+            seconds = {row.place: row.seconds for row in await connection.execute(query)}
         return {share: seconds[place] for share, place in places.items() if number}
 
     async def faults(self, since: int) -> list[tuple[str, int]]:
