@@ -196,13 +196,26 @@ def test_the_budget_is_moved_and_the_router_follows(page, url):
 
 
 def test_a_usual_router_off_the_curve_is_chosen_as_it_is(page, tmp_path):
-    with serving(tmp_path, "--policy", "takeover:0.5") as address:
+    with serving(tmp_path, "--policy", "cascade:1") as address:
         page.open(address.removesuffix("/v1"))
         page.until(lambda: page.all("#router option"))
         page.ask(QUESTION)
         assert page.one("#router").get_attribute("value") == "trim"
-        assert page.one(".solution .hint").text.startswith("router takeover:0.5 ")
+        assert page.one(".solution .hint").text.startswith("router cascade:1 ")
         assert not page.one("#budget").is_displayed()
+        # Such a router throws the weak model's solution away at its end.
+        weak, strong = (
+            page.run(
+                "return [...document.querySelectorAll(arguments[0])].map((text) =>"
+                " getComputedStyle(text).textDecorationLine)", selector,
+            )
+            for selector in (".step.abandoned .text", ".step:not(.abandoned) .text")
+        )  # fmt: skip
+        assert set(weak) == {"line-through"} and set(strong) == {"none"}
+        assert page.texts(".step:not(.abandoned) .number")[0] == "1"
+        assert set(page.texts(".step:not(.abandoned) .author")) == {"strong"}
+        assert "started anew: the lowest score" in page.texts(".decision")[-1]
+        page.shoot("anew")
         page.choose("#router", "")
         assert page.one("#budget").is_displayed()
 

@@ -81,7 +81,7 @@ export class SolutionView {
         ["weak tokens", String(event.weak_tokens)],
         ["dropped tokens", String(event.discarded_tokens)],
         ["strong share", percent(event.strong_tokens / Math.max(1, event.completion_tokens))],
-        ["rewritten", count(event.interventions, "step")],
+        ["interventions", String(event.interventions)],
         ["time", seconds(event.seconds)],
         ["money", money(event.money)],
       ])));
