@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-server bench-controller bench-vllm figures train clean
+.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-server \
+	bench-controller bench-vllm figures picture train clean
 
 demo: .venv/installed
 	$(BIN)/trim demo
@@ -61,6 +62,10 @@ figures: .venv/installed
 	$(BIN)/python benchmarks/curve.py build/chain/summary.json src/trim/embedded/curve.json
 	$(BIN)/trim collect chain -n 1100 --seed 1 --out build/bank-chain
 	$(BIN)/trim fit build/bank-chain --out src/trim/embedded/belief.json
+
+# The picture of the server's page, taken in Chromium.
+picture: .venv/test
+	PYTHONPATH=tests $(BIN)/python benchmarks/picture.py
 
 train: .venv/training
 	$(BIN)/python -m trim.embedded.training

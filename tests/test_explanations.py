@@ -1,12 +1,14 @@
 """What policies say of their decisions is what they decide by."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trim.embedded.lineup import BELIEF, EmbeddedLineup
+from trim.errors import InvalidInput
 from trim.policies.automix import AutoMix, AutoMixPRM, VerifierTable
 from trim.policies.cascade import Cascade
 from trim.policies.classifier import Classifier, TermModel
@@ -113,3 +115,17 @@ def test_the_shipped_belief_is_of_the_shipped_models_and_scores():
         belief.states(parse_policies("thr:0.5")[0], Observation("q", ("a",), (), (1,), (), 0))
         is None
     )
+
+
+def test_a_belief_of_other_models_is_refused(tmp_path):
+    def lineup(file, models):
+        return SimpleNamespace(belief=file, usual_kind="joint", identify=lambda kind: models)
+
+    present = EmbeddedLineup().identify("joint")
+    assert read_belief(lineup(BELIEF, present)).kind == "joint"
+    assert read_belief(lineup(None, present)) is None
+    for models in ({**present, "weak": "another"}, {**present, "between-1": "a third"}):
+        with pytest.raises(InvalidInput, match="fitted to other models"):
+            read_belief(lineup(BELIEF, models))
+    with pytest.raises(InvalidInput, match=r"nothing\.json"):
+        read_belief(lineup(tmp_path / "nothing.json", present))

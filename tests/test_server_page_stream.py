@@ -202,3 +202,19 @@ async def test_telling_changes_nothing():
                     assert event.trace.usage["strong"].tokens == alone.strong_tokens
                 else:
                     json.dumps(teller.tell(event, solution))
+
+
+async def test_models_between_are_told_as_authors_of_their_own():
+    models = load_embedded(exact=True, slots=1)
+    (policy,) = parse_policies("thr:0.9")
+    router = Router(
+        models.weak, models.strong, models.scorer, policy, SAMPLING, between=(models.weak,)
+    )
+    authors, rejected = set(), 0
+    for seed, question in enumerate(QUESTIONS[:6]):
+        solution = router.begin(question, seed)
+        async for event in router.grow(solution):
+            record = Teller(router, None).tell(event, solution)
+            authors |= {record["author"]} if record["event"] == "written" else set()
+            rejected += len(record.get("rejected", ()))
+    assert authors == {"weak", "middle", "strong"} and rejected > 0

@@ -92,20 +92,16 @@ class Traffic:
     async def latencies(self, since: int) -> dict[float, float]:
         """Seconds within which such shares of the answered requests were; empty without any."""
         answered = (requests.c.created >= since) & requests.c.finish.not_in(UNANSWERED)
+        place = func.row_number().over(order_by=requests.c.seconds)
+        ordered = select(requests.c.seconds, place.label("place")).where(answered).subquery()
         async with self.engine.connect() as connection:
             number = await size(connection, answered)
-            return {
-                share: (
-                    await connection.execute(
-                        select(requests.c.seconds)
-                        .where(answered)
-                        .order_by(requests.c.seconds)
-                        .offset(min(int(share * number), number - 1))
-                        .limit(1)
-                    )
-                ).scalar_one()
-                for share in (QUANTILES if number else ())
-            }
+            places = {share: min(int(share * number) + 1, number) for share in QUANTILES}
+            query = select(ordered.c.place, ordered.c.seconds).where(
+                ordered.c.place.in_(set(places.values()))
+            )
+            seconds = {row.place: row.seconds for row in await connection.execute(query)}
+        return {share: seconds[place] for share, place in places.items() if number}
 
     async def faults(self, since: int) -> list[tuple[str, int]]:
         """Why requests failed, and how many did for that; the most frequent reasons first."""

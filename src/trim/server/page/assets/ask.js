@@ -24,6 +24,7 @@ async function begin() {
   find("router").replaceChildren(
     ...(measured ? [element("option", { value: "" }, "by budget")] : []), ...names);
   if (measured) budget = new Budget(menu);
+  if (!budget?.isUsual) find("router").value = "trim";
   chooseRouter();
   find("more").open = menu.keys && !remembered();
 }
@@ -37,7 +38,7 @@ function body(question, seed, strong) {
   const asked = { messages: [{ role: "user", content: question }], seed };
   if (strong) return { ...asked, model: STRONG };
   const name = find("router").value;
-  if (name) return { ...asked, model: name };
+  if (name || !budget) return { ...asked, model: name || "trim" };
   return { ...asked, model: "trim", trim: { strong_share: budget.offer.strong_share } };
 }
 
@@ -53,12 +54,12 @@ async function ask() {
   const { signal } = asking;
   busy(true);
   tell("");
+  await ready;
   find("comparison").hidden = true;
   find("solutions").replaceChildren();
   const seed = find("seed").value === "" ? Math.floor(Math.random() * SEEDS) : Number(find("seed").value);
-  const routed = body(question, seed, false);
   try {
-    const first = await watch("Router", routed, signal);
+    const first = await watch("Router", body(question, seed, false), signal);
     if (find("compare").checked) {
       // One after the other, so that neither slows the other down.
       const second = await watch("Strong alone", body(question, seed, true), signal);
@@ -135,4 +136,4 @@ find("router").addEventListener("change", chooseRouter);
 find("key").addEventListener("change", () => remember(find("key").value.trim()));
 
 find("legend").open = matchMedia("(min-width: 60rem)").matches;
-begin().catch(explain);
+const ready = begin().catch(explain);

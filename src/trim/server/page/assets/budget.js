@@ -5,6 +5,7 @@ import { money, percent } from "./figures.js";
 
 const WIDTH = 420, HEIGHT = 210, LEFT = 44, BOTTOM = 40, EDGE = 10;
 
+// `isUsual`: whether the server's usual router is one of its places.
 export class Budget {
   constructor(menu) {
     this.offers = front(menu.curve);
@@ -12,6 +13,7 @@ export class Budget {
     const input = find("budget");
     input.max = String(Math.max(0, this.offers.length - 1));
     const usual = this.offers.findIndex((offer) => offer.name === menu.usual.replace(":", "-"));
+    this.isUsual = usual >= 0;
     input.value = String(usual >= 0 ? usual : Math.floor(this.offers.length / 2));
     input.addEventListener("input", () => this.draw());
     find("measured").textContent = menu.measured

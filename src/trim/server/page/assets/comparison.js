@@ -10,12 +10,16 @@ const ROWS = [
   ["money", (end) => end.money, money],
 ];
 
+const CACHED = "Strong alone came second: where the router had asked the strong model,"
+  + " the question was in its cache already.";
+
 export function comparison(routed, strong) {
   const rows = ROWS.map(([name, value, shown]) =>
     [name, shown(value(routed)), shown(value(strong)), difference(value(routed), value(strong))]);
   const same = routed.answer === strong.answer ? "the same" : "another";
-  return element("div", {}, table(
-    "The router and the strong model alone, on the same question with the same seed",
-    ["", routed.policy, "strong alone", "difference"],
-    [["answer", routed.answer ?? "none", strong.answer ?? "none", same], ...rows]));
+  return element("div", {},
+    table("The router and the strong model alone, on the same question with the same seed",
+      ["", routed.policy, "strong alone", "difference"],
+      [["answer", routed.answer ?? "none", strong.answer ?? "none", same], ...rows]),
+    element("p", { class: "hint" }, CACHED));
 }

@@ -81,7 +81,7 @@ export class SolutionView {
         ["weak tokens", String(event.weak_tokens)],
         ["dropped tokens", String(event.discarded_tokens)],
         ["strong share", percent(event.strong_tokens / Math.max(1, event.completion_tokens))],
-        ["rewritten", count(event.interventions, "step")],
+        ["interventions", String(event.interventions)],
         ["time", seconds(event.seconds)],
         ["money", money(event.money)],
       ])));
@@ -136,9 +136,9 @@ class StepView {
     const budget = [];
     if (left.strong_tokens != null) budget.push(`${count(left.strong_tokens, "strong token")} left`);
     if (left.money != null) budget.push(`money left ${money(left.money)}`);
+    if (states) this.verdict.append(belief(states));
     this.verdict.append(element("p", { class: `decision ${action}` },
       element("strong", {}, DECISIONS[action]), `: ${[reason, ...budget].join("; ")}`));
-    if (states) this.verdict.append(belief(states));
     if (action !== "continue") this.element.classList.add("rewriting");
     if (action === "restart") this.dropNewest();
   }
