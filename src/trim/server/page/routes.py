@@ -68,8 +68,8 @@ def page_routes(service: Service) -> APIRouter:
         key = await service.accounts.authorize(http.headers.get("authorization"))
         fields = await read_fields(http, service.limits)
         if feature := unserved(fields):
-            told = f"{feature}: the page shows routing, which cannot serve it"
-            raise invalid(told, feature, "unsupported_feature")
+            refusal = f"{feature}: the page shows routing, which cannot serve it"
+            raise invalid(refusal, feature, "unsupported_feature")
         body = checked(ChatRequest, fields)
         if body.n != 1:
             raise invalid("n: the page shows one solution at a time", "n")
