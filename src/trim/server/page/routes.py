@@ -18,6 +18,7 @@ from trim.server.failure import Failure, invalid
 from trim.server.features import unserved
 from trim.server.page.belief import read_belief
 from trim.server.page.overview import overview
+from trim.server.page.stream import told
 from trim.server.request import ChatRequest, checked
 from trim.server.service import Service
 from trim.server.stopping import Stopping
