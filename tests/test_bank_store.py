@@ -113,12 +113,17 @@ def ids(path):
 
 
 def test_a_failure_keeps_what_was_finished(tmp_path):
+    finished = []
+
     class Failing(Explorer):
         async def explore(self, problem):
             if problem is PROBLEMS[6]:
-                await asyncio.sleep(0.1)
+                async with asyncio.timeout(60):
+                    while len(finished) < 6:
+                        await asyncio.sleep(0.01)
                 raise InvalidInput("it fails")
-            return await super().explore(problem)
+            finished.append(await super().explore(problem))
+            return finished[-1]
 
     failing = Failing(**vars(EXPLORER))
     with pytest.raises(InvalidInput, match="it fails"):

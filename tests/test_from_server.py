@@ -76,8 +76,9 @@ def test_a_router_is_fitted_to_traffic_and_serves(traffic, tmp_path):
         assert problem.answer == (problem.strong.answer or "")
         assert problem.strong.correct == (problem.strong.answer is not None)
     done("fit", tmp_path / "bank", "--out", tmp_path / "pomdp.json")
-    done("calibrate", tmp_path / "bank", "--policy", f"pomdp:{tmp_path}/pomdp.json",
+    ended = done("calibrate", tmp_path / "bank", "--policy", f"pomdp:{tmp_path}/pomdp.json",
          "--strong-share", 0.9, "--confidence", 0.5, "--out", tmp_path / "router.json")  # fmt: skip
+    assert "its accuracy is agreement with the strong model alone" in ended.stderr
     with serving(tmp_path, "--policy", f"router:{tmp_path}/router.json") as url:
         client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
         answer = client.chat.completions.create(**asked(PROBLEMS[0].question))

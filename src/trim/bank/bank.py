@@ -40,6 +40,11 @@ class Bank:
     identity: Identity
     problems: tuple[RecordedProblem, ...]
 
+    @property
+    def is_of_agreement(self) -> bool:
+        """Whether right means as the strong model alone, for nobody knew the answers."""
+        return self.identity.described.get("reference") == "strong"
+
     @cached_property
     def trees(self) -> list[Tree]:
         return [problem.tree for problem in self.problems]

@@ -77,6 +77,12 @@ def calibrate_command(
         write_atomically(out, json.dumps(file.to_json(out), indent=2) + "\n")
     for line in report(out, sweep, promise, found, file):
         click.echo(line)
+    if recorded.is_of_agreement:
+        click.echo(
+            "trim: warning: nobody knew the answers of this bank: its accuracy is agreement with"
+            " the strong model alone",
+            err=True,
+        )
     if not found.helps:
         click.echo(
             "trim: warning: this budget is too small to help: no gain in accuracy over the weak"

@@ -165,8 +165,7 @@ def described(bank: Bank) -> str:
         sum(getattr(problem, model).correct for problem in problems) / len(problems)
         for model in ("weak", "strong")
     )
-    agreeing = bank.identity.described.get("reference") == "strong"
-    right = "answer of the strong model" if agreeing else "alone right"
+    right = "answer of the strong model" if bank.is_of_agreement else "alone right"
     return (
         f"{bank.identity.suite}: {len(problems)} problems, {solutions} solutions,"
         f" {len(forest)} drafts, {forest.free.mean():.1%} of them with both actions recorded\n"
