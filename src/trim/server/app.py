@@ -6,13 +6,14 @@ import hashlib
 import json
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
 from trim.server.description import describe
-from trim.server.failure import Failure, Gone
+from trim.server.failure import Failure, Gone, invalid
 from trim.server.page.routes import page_routes
 from trim.server.routes import routes
 from trim.server.service import Service
@@ -50,6 +51,12 @@ def make_app(service: Service) -> FastAPI:
     @app.exception_handler(Failure)
     async def tell(http: HttpRequest, failure: Failure) -> Response:
         return JSONResponse(failure.body, failure.status, failure.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def tell_invalid(http: HttpRequest, error: RequestValidationError) -> Response:
+        mistake = error.errors()[0]
+        where = ".".join(str(name) for name in mistake["loc"][1:])
+        return await tell(http, invalid(f"{where}: {mistake['msg']}", where))
 
     @app.exception_handler(HTTPException)
     async def tell_http(http: HttpRequest, error: HTTPException) -> Response:
