@@ -29,9 +29,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove what `write_atomically` left in a folder where its process was killed.
 
-    To be called while no other process writes there: in a container of its own it may not be seen
-    from here, and have the number of one that is. A leftover stays as long as its number is that of
-    another process, and where it cannot be removed.
+    To be called by who holds the folder (`FolderLock`), for a process of another container looks
+    like a dead one. A leftover stays as long as another process has its number, and where it cannot
+    be removed.
     """
     for path in folder.glob(".*.partial"):
         number = path.name.split(".")[-2]
