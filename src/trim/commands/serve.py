@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 from trim.commands.keys import database_option
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import configuration_argument, models_option, set_option
+from trim.server.journal import LogFormat
 from trim.server.limits import Limits
 from trim.server.run import Serving, serve
 
@@ -42,6 +44,12 @@ USUAL = Limits()
     show_default=True,
     help="Solutions that may wait.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice([kind.value for kind in LogFormat]),
+    show_default="text on a terminal, else json",
+    help="Of the line on stderr for each request.",
+)
 @click.option("--keep-texts", is_flag=True, help="Keep questions and answers in the database.")
 @database_option
 @models_option
@@ -54,6 +62,7 @@ def serve_command(
     curve: Path | None,
     running: int,
     queue: int,
+    log_format: str | None,
     keep_texts: bool,
     database: str,
     models: Path,
@@ -65,4 +74,6 @@ def serve_command(
     """
     lineup = choose_lineup(configuration, assignments, models)
     limits = replace(USUAL, running=running, queue=queue)
-    serve(lineup, Serving(host, port, database, limits, spec, curve, keep_texts))
+    usual = LogFormat.TEXT if sys.stderr.isatty() else LogFormat.JSON
+    written = LogFormat(log_format or usual)
+    serve(lineup, Serving(host, port, database, limits, spec, curve, keep_texts, written))

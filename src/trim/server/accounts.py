@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import text
@@ -22,6 +22,11 @@ from trim.server.storage.recorder import Entry, Recorder
 from trim.trace import Trace
 
 SCHEME = "bearer"
+TOLD = (
+    *("id", "model", "policy", "stream", "finish", "strong_tokens", "middle_tokens"),
+    *("weak_tokens", "discarded_tokens", "scorer_tokens", "money"),
+)
+"""What the journal tells of a request."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Asked:
     Attributes:
         created: seconds since 1970.
         question: kept where texts are.
+        told: what became of it, for the journal; empty until it has ended.
     """
 
     id: str
@@ -39,6 +45,7 @@ class Asked:
     model: str
     stream: bool
     question: str
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 class Accounts:
@@ -101,7 +108,9 @@ class Accounts:
         self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None = None
     ) -> None:
         """Keep what was done for a request, whatever became of it; returns when it is on disk."""
-        await self.recorder.write(self.entry(asked, traces, finish, failure))
+        entry = self.entry(asked, traces, finish, failure)
+        asked.told.update((name, entry.request[name]) for name in TOLD)
+        await self.recorder.write(entry)
 
     def entry(
         self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None

@@ -55,6 +55,7 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
     ) -> Response:
         accounts = service.accounts
         key = await accounts.authorize(http.headers.get("authorization"))
+        http.state.key = key and key.name
         fields = await read_fields(http, service.limits)
         if feature := unserved(fields):
             return await passed_on(service, http, key, fields, feature)
@@ -65,6 +66,7 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         answer = Answer(kind is ChatRequest, body.model, fingerprint)
         choices = [Choice(index, Stopping(body.stops)) for index in range(body.n)]
         asked = Asked(answer.id, key, time.time(), body.model, bool(body.stream), job.question)
+        http.state.asked = asked
         if body.stream:
             pieces = streamed(service, job, body, answer, choices, asked)
             # The first piece tells whether there is an answer at all, and so the status.

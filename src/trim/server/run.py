@@ -20,6 +20,7 @@ from trim.lineup import Lineup
 from trim.server.accounts import open_accounts
 from trim.server.app import make_app
 from trim.server.connection import Connection
+from trim.server.journal import Journal, LogFormat, begin_journal
 from trim.server.limits import Limits
 from trim.server.menu import Menu, read_curve
 from trim.server.service import Service
@@ -49,6 +50,7 @@ class Serving:
     policy: str | None = None
     curve: Path | None = None
     keep_texts: bool = False
+    log_format: LogFormat = LogFormat.TEXT
 
 
 class Server(uvicorn.Server):
@@ -81,6 +83,7 @@ def serve(lineup: Lineup, serving: Serving) -> None:
             one that others reach while there is no key; a model that does not work.
         ModelUnavailable: a server does not answer.
     """
+    begin_journal(serving.log_format)
     usual = serving.policy or lineup.policy or USUAL_POLICY
     curve = serving.curve or lineup.curve
     menu = Menu(usual, lineup.routers, read_curve(curve) if curve else ())
@@ -109,8 +112,9 @@ def serve(lineup: Lineup, serving: Serving) -> None:
 
 def settings(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
-        make_app(service),
+        Journal(make_app(service)),
         http=partial(Connection, service.limits),  # type: ignore[arg-type]
+        log_config=None,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=int(service.limits.shutdown),
