@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,8 @@ def server(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
     try:
         if "listening" not in line:
             raise SystemExit(line)
+        # A log that nobody reads would hold the server up.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
         yield line.split()[-1], process.pid
     finally:
         process.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 from trim.commands.keys import database_option
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import configuration_argument, models_option, set_option
+from trim.server.journal import LogFormat
 from trim.server.limits import Limits
 from trim.server.run import Serving, serve
 
@@ -54,6 +56,12 @@ USUAL = Limits()
     show_default=True,
     help="Processes behind the port, each with its own models, --running and --queue.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice([kind.value for kind in LogFormat]),
+    show_default="text on a terminal, else json",
+    help="Of the line on stderr for each request.",
+)
 @click.option("--keep-texts", is_flag=True, help="Keep questions and answers in the database.")
 @database_option
 @models_option
@@ -68,6 +76,7 @@ def serve_command(
     queue: int,
     target_share: float | None,
     workers: int,
+    log_format: str | None,
     keep_texts: bool,
     database: str,
     models: Path,
@@ -79,5 +88,17 @@ def serve_command(
     """
     lineup = choose_lineup(configuration, assignments, models)
     limits = replace(USUAL, running=running, queue=queue)
-    serving = Serving(host, port, database, limits, spec, curve, keep_texts, target_share, workers)
+    usual = LogFormat.TEXT if sys.stderr.isatty() else LogFormat.JSON
+    serving = Serving(
+        host,
+        port,
+        database,
+        limits,
+        spec,
+        curve,
+        keep_texts,
+        target_share,
+        workers,
+        LogFormat(log_format or usual),
+    )
     serve(lineup, serving)

@@ -22,6 +22,11 @@ from trim.server.storage.recorder import Entry, Recorder
 from trim.trace import Trace
 
 SCHEME = "bearer"
+TOLD = (
+    *("id", "model", "policy", "stream", "finish", "strong_tokens", "middle_tokens"),
+    *("weak_tokens", "discarded_tokens", "scorer_tokens", "money"),
+)
+"""What the journal tells of a request."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Asked:
         turns: messages before it.
         chat: whether it is a conversation, not a text to complete.
         headers: what the client sent, for the trace that it may be part of.
+        told: what became of it, for the journal; empty until it has ended.
     """
 
     id: str
@@ -45,6 +51,7 @@ class Asked:
     turns: int = 0
     chat: bool = True
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 class Accounts:
@@ -127,7 +134,9 @@ class Accounts:
         self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None = None
     ) -> None:
         """Keep what was done for a request, whatever became of it; returns when it is on disk."""
-        await self.recorder.write(self.entry(asked, traces, finish, failure))
+        entry = self.entry(asked, traces, finish, failure)
+        asked.told.update((name, entry.request[name]) for name in TOLD)
+        await self.recorder.write(entry)
 
     def entry(
         self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None

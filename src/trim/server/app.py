@@ -14,12 +14,10 @@ from starlette.requests import Request as HttpRequest
 
 from trim.server.description import describe
 from trim.server.failure import Failure, Gone, invalid
+from trim.server.journal import CLIENT_GONE
 from trim.server.page.routes import page_routes
 from trim.server.routes import routes
 from trim.server.service import Service
-
-CLIENT_GONE = 499
-"""Nobody reads this answer."""
 
 
 def make_app(service: Service) -> FastAPI:
@@ -50,6 +48,7 @@ def make_app(service: Service) -> FastAPI:
 
     @app.exception_handler(Failure)
     async def tell(http: HttpRequest, failure: Failure) -> Response:
+        http.state.error = failure.code
         return JSONResponse(failure.body, failure.status, failure.headers)
 
     @app.exception_handler(RequestValidationError)

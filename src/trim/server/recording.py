@@ -36,6 +36,7 @@ async def recorded(
         finish = next((str(trace.finish) for trace in traces()), finish)
     except Failure as error:
         finish, failure = "failed", error.message
+        asked.told["error"] = error.code
         raise
     finally:
         done = traces()

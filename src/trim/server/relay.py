@@ -49,6 +49,7 @@ async def passed_on(
     asked = Asked(
         uuid.uuid4().hex, key, time.time(), body.model, bool(body.stream), passage.question
     )
+    http.state.asked = asked
     if body.stream:
         pieces = streamed(service, passthrough, path, passage, moment, asked, body.with_usage)
         first = await unless_gone(http, anext(pieces))

@@ -53,6 +53,7 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         http: HttpRequest, kind: type[ChatRequest] | type[CompletionRequest]
     ) -> Response:
         key = await service.accounts.authorize(http.headers.get("authorization"))
+        http.state.key = key and key.name
         fields = await read_fields(http, service.limits)
         if feature := unserved(fields):
             return await passed_on(service, http, key, fields, feature)
@@ -71,6 +72,7 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
             answer.chat,
             http.headers,
         )
+        http.state.asked = asked
         if body.stream:
             pieces = streamed(service, job, body, answer, choices, asked)
             # The first piece tells whether there is an answer at all, and so the status.

@@ -23,6 +23,7 @@ from trim.server.accounts import open_accounts
 from trim.server.app import make_app
 from trim.server.connection import Connection
 from trim.server.controller import Controller
+from trim.server.journal import Journal, LogFormat, begin_journal
 from trim.server.limits import Limits
 from trim.server.menu import Menu, read_curve, read_origin
 from trim.server.service import Service
@@ -59,6 +60,7 @@ class Serving:
     keep_texts: bool = False
     target_share: float | None = None
     workers: int = 1
+    log_format: LogFormat = LogFormat.TEXT
 
 
 class Server(uvicorn.Server):
@@ -122,6 +124,7 @@ def answer(
     lineup: Lineup, serving: Serving, listening: socket.socket, ready: Callable[[], None]
 ) -> None:
     """The work of one process, until it is told to stop. Raises as `serve` does."""
+    begin_journal(serving.log_format)
     team = lineup.load()
     # What is there now stays: to look through it again would hold up all streams for 0.1 s.
     gc.collect()
@@ -174,8 +177,9 @@ def usual_policy(lineup: Lineup, serving: Serving) -> str:
 
 def settings(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
-        make_app(service),
+        Journal(make_app(service)),
         http=partial(Connection, service.limits),  # type: ignore[arg-type]
+        log_config=None,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=int(service.limits.shutdown),

@@ -67,6 +67,7 @@ def page_routes(service: Service) -> APIRouter:
     async def solutions(http: HttpRequest) -> Response:
         """A solution as it comes about (`trim.server.page.stream`)."""
         key = await service.accounts.authorize(http.headers.get("authorization"))
+        http.state.key = key and key.name
         fields = await read_fields(http, service.limits)
         if feature := unserved(fields):
             refusal = f"{feature}: the page shows routing, which cannot serve it"
@@ -86,6 +87,7 @@ def page_routes(service: Service) -> APIRouter:
             len(job.history),
             headers=http.headers,
         )
+        http.state.asked = asked
         pieces = told(service, job, choice, asked, belief)
         first = await unless_gone(http, anext(pieces))
         return EventStream(resumed(first, pieces), job.moment)
