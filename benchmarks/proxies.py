@@ -6,8 +6,8 @@ PYTHON is that of an environment with `litellm[proxy]`. The engine computes noth
 stated speeds (`benchmarks/simulated`: a 1.5B model on one H100), 8 tokens a request. First the
 engine itself and each proxy are asked in turn, one request at a time; then each proxy in turn by so
 many clients at once. trim hands requests on as they are (they ask for log-probabilities), or routes
-them (`trim:weak`, one call a step); it keeps each in SQLite, which LiteLLM does not here. Each proxy is one process,
-and asks nobody for a key.
+them (`trim:weak`, one call a step); it keeps each in SQLite, which LiteLLM does not here. Each
+proxy is one process, and asks nobody for a key.
 """
 
 from __future__ import annotations

@@ -247,7 +247,8 @@ async def test_limits_that_cannot_be_kept_and_deadlines(monkeypatch, tmp_path):
 
 
 async def test_budgets_hold_for_what_is_handed_on(monkeypatch, tmp_path):
-    made = trim("keys", "create", "app", "--strong-tokens-a-day", "10", folder=tmp_path)
+    words = ("keys", "create", "app", "--strong-tokens-a-day", "10")
+    made = await asyncio.to_thread(trim, *words, folder=tmp_path)
     key = made.stdout.strip()
     answers = lambda _: chat("yes", counts=usage(5, 6))  # noqa: E731
     async with passing(monkeypatch, tmp_path, answers) as (upstream, client):
@@ -259,7 +260,8 @@ async def test_budgets_hold_for_what_is_handed_on(monkeypatch, tmp_path):
         with pytest.raises(openai.RateLimitError, match="has spent its strong tokens"):
             await allowed.chat.completions.create(**asked(tools=[TOOL]))
         assert len(upstream.requests) == 2
-        assert "12 of 10" in " ".join(trim("keys", "list", folder=tmp_path).stdout.split())
+        listed = await asyncio.to_thread(trim, "keys", "list", folder=tmp_path)
+        assert "12 of 10" in " ".join(listed.stdout.split())
 
 
 def test_only_a_server_with_openais_protocol_can_be_handed_requests(tmp_path):
