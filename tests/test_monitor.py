@@ -285,30 +285,23 @@ def test_what_is_no_object_is_no_profile(record):
 
 
 @given(samples | graded, samples | graded)
-def test_the_distance_is_never_too_large(old, new):
-    distance = Distribution.of(old).against(new).statistic
+def test_the_distance_is_hardly_too_small_and_never_too_large(old, new):
+    found = Distribution.of(old).against(new)
     exact = max(
         abs(np.mean(np.array(old) <= place) - np.mean(np.array(new) <= place))
         for place in (*old, *new)
     )
-    assert distance <= exact + 1e-12
-
-
-@given(graded, graded)
-def test_the_distance_of_few_levels_is_that_of_the_shares(old, new):
-    found = Distribution.of(old).against(new)
+    assert exact - 0.01 - 1e-9 <= found.statistic <= exact + 1e-9
     assert found.here == pytest.approx(np.mean(np.array(new) <= found.place))
-    assert found.there == pytest.approx(np.mean(np.array(old) <= found.place))
+    assert found.there == pytest.approx(np.mean(np.array(old) <= found.place), abs=0.01 + 1e-9)
 
 
-def test_the_distance_is_hardly_too_small():
+def test_the_p_value_errs_towards_one():
     generator = np.random.default_rng(1)
     for _ in range(20):
         old, new = generator.random(500), generator.beta(1.2, 1, size=300)
         found = Distribution.of(old).against(new)
-        exact = ks_2samp(old, new, method="asymp")
-        assert exact.statistic - 0.01 - 1e-9 <= found.statistic <= exact.statistic
-        assert found.p_value >= exact.pvalue * (1 - 1e-9)
+        assert found.p_value >= ks_2samp(old, new, method="asymp").pvalue * (1 - 1e-9)
 
 
 @given(samples)
