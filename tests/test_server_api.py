@@ -22,6 +22,8 @@ from staged_server import SILENCE, Reply, chat, staged, usage
 from trim.embedded import FOLDER
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, generate
+from trim.policies.router_file import RouterFile
+from trim.server.accounts import LOOK_AGAIN
 from trim.server.failure import Failure
 from trim.server.menu import Menu, Offer
 from trim.server.request import Wishes
@@ -402,8 +404,42 @@ def test_keys_let_in_and_budgets_hold(tmp_path):
         listed = trim("keys", "list", folder=tmp_path).stdout
         assert f"{spent} of 60" in " ".join(listed.split())
         assert trim("keys", "revoke", "app", folder=tmp_path).returncode == 0
+        for call in (lambda: client.chat.completions.create(**asked()), client.models.list):
+            with pytest.raises(openai.AuthenticationError):
+                call()
+
+
+def test_a_running_server_asks_for_a_key_once_there_is_one(tmp_path):
+    with serving(tmp_path) as url:
+        nobody = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+        assert nobody.models.list().data
+        key = trim("keys", "create", "app", folder=tmp_path).stdout.strip()
+        time.sleep(LOOK_AGAIN)
         with pytest.raises(openai.AuthenticationError):
-            client.chat.completions.create(**asked())
+            nobody.models.list()
+        assert nobody.with_options(api_key=key).models.list().data
+        trim("keys", "revoke", "app", folder=tmp_path)
+        time.sleep(LOOK_AGAIN)
+        with pytest.raises(openai.AuthenticationError):
+            nobody.models.list()
+
+
+def test_a_mistyped_database_is_not_made(tmp_path):
+    for words in (("keys", "list"), ("keys", "revoke", "app"),
+                  ("traffic", "delete", "--older-than", "1")):  # fmt: skip
+        refused = trim(*words, folder=tmp_path)
+        assert (refused.returncode, "there is no such database" in refused.stderr) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_asks_sees_no_path_of_the_server(tmp_path):
+    promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": ""}
+    file = RouterFile("thr", 0.25, None, "joint", {}, None, promise)
+    path = tmp_path / "kept.json"
+    path.write_text(json.dumps(file.to_json(path)))
+    menu = Menu(f"router:{path}", {"cheap": f"router:{path}"})
+    assert menu.usual.name == "router:kept"
+    assert menu.choose("trim:cheap", Wishes()).name == "router:cheap"
 
 
 def test_without_keys_only_this_machine_is_served(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -12,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from trim.errors import InvalidInput
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger
@@ -52,7 +54,7 @@ def create(
     async def make(keys: Keys) -> str:
         return await keys.create(name, money_a_day, strong_tokens_a_day, operator)
 
-    click.echo(within(database, make))
+    click.echo(within(database, make, new=True))
 
 
 @keys_command.command()
@@ -101,8 +103,16 @@ def of(spent: str, budget: float | None) -> str:
     return spent if budget is None else f"{spent} of {budget:g}"
 
 
-def within(database: str, work: Callable[[Keys], Awaitable[Result]]) -> Result:
-    """Do something with the keys of a database."""
+def within(database: str, work: Callable[[Keys], Awaitable[Result]], new: bool = False) -> Result:
+    """Do something with the keys of a database.
+
+    Raises:
+        InvalidInput: it cannot be used, or is not there and not to be made (`new`).
+    """
+    if not (new or "://" in database or Path(database).is_file()):
+        raise InvalidInput(
+            f"{database}: there is no such database; `trim serve` and `trim keys create` make one"
+        )
 
     async def connected() -> Result:
         engine = await open_database(database)

@@ -141,10 +141,15 @@ def fitted_to(family: str, fitted: Path) -> tuple[str | None, dict[str, str]]:
 
 
 class Calibrated(Policy):
-    """The policy of a router file, under the file's name."""
+    """The policy of a router file, under the file's name, or another for those who may not see it.
+
+    Attributes:
+        label: what it is called instead of its path.
+    """
 
     def __init__(self, path: Path, file: RouterFile, policy: Policy) -> None:
         self.path = path
+        self.label = str(path)
         self.file = file
         self.policy = policy
         self.needs_scores = policy.needs_scores
@@ -155,7 +160,7 @@ class Calibrated(Policy):
 
     @property
     def name(self) -> str:
-        return f"{FAMILY}:{self.path}"
+        return f"{FAMILY}:{self.label}"
 
     def begin(self, question: str) -> Action:
         return self.policy.begin(question)

@@ -22,6 +22,8 @@ from trim.server.storage.recorder import Entry, Recorder
 from trim.trace import Trace
 
 SCHEME = "bearer"
+LOOK_AGAIN = 1.0
+"""Seconds after which a server without keys sees that one was made."""
 TOLD = (
     *("id", "model", "policy", "stream", "finish", "strong_tokens", "middle_tokens"),
     *("weak_tokens", "discarded_tokens", "scorer_tokens", "money"),
@@ -58,31 +60,43 @@ class Accounts:
     """Keys, budgets and records on one database.
 
     Args:
-        open: let everybody in; with keys nobody is let in without one.
         keep_texts: keep questions, answers and steps, not only what they cost.
     """
 
-    def __init__(
-        self, engine: AsyncEngine, prices: Prices, open: bool, keep_texts: bool = False
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, prices: Prices, keep_texts: bool = False) -> None:
         self.engine = engine
         self.prices = prices
-        self.open = open
         self.keep_texts = keep_texts
         self.keys = Keys(engine)
         self.ledger = Ledger(engine)
         self.recorder = Recorder(engine)
+        self._open = True
+        self._look = 0.0
+
+    async def need_key(self) -> bool:
+        """Whether a key must be sent: once one was made, and from then on even if it is revoked."""
+        if self._open and time.monotonic() >= self._look:
+            self._look = time.monotonic() + LOOK_AGAIN
+            self._open = not await self.keys.any_holds()
+        return not self._open
+
+    async def identify(self, header: str | None) -> UserKey | None:
+        """The key in an `Authorization` header; None where nobody needs one.
+
+        Raises:
+            Failure: 401 without a key that holds.
+        """
+        return await self._known(header) if await self.need_key() else None
 
     async def authorize(self, header: str | None) -> UserKey | None:
-        """The key in an `Authorization` header; None where nobody needs one.
+        """As `identify`, for a key that may spend something.
 
         Raises:
             Failure: 401 without a key that holds, 429 where its budget is spent.
         """
-        if self.open:
-            return None
-        key = await self._known(header)
-        await self.ledger.left(key)
+        key = await self.identify(header)
+        if key:
+            await self.ledger.left(key)
         return key
 
     async def authorize_operator(self, header: str | None) -> None:
@@ -91,7 +105,8 @@ class Accounts:
         Raises:
             Failure: 401 without a key that holds, 403 where it is another's.
         """
-        if not self.open and not (await self._known(header)).operator:
+        key = await self.identify(header)
+        if key and not key.operator:
             raise Failure(
                 403,
                 "this key may ask, not see the traffic of others; an operator's is made by"
@@ -200,11 +215,9 @@ def least(limit: float | None, other: float) -> float:
 
 
 async def open_accounts(address: str, prices: Prices, keep_texts: bool = False) -> Accounts:
-    """The accounts in a database; with a key in it that holds, keys are needed.
+    """The accounts in a database.
 
     Raises:
         InvalidInput: the database cannot be used.
     """
-    engine = await open_database(address)
-    holding = [key for key in await Keys(engine).all() if key.revoked is None]
-    return Accounts(engine, prices, not holding, keep_texts)
+    return Accounts(await open_database(address), prices, keep_texts)

@@ -123,11 +123,12 @@ def answers(kind: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
         "description": "the answer, or with `stream` its events",
         "content": {"text/event-stream": {"schema": EVENT}},
     }
-    errors: dict[int | str, dict[str, Any]] = {
-        status: {"model": ErrorAnswer, "description": meaning}
-        for status, meaning in MEANINGS.items()
-    }
-    return {200: whole, **errors}
+    return {200: whole, **errors(*MEANINGS)}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Errors that a route may answer."""
+    return {status: {"model": ErrorAnswer, "description": MEANINGS[status]} for status in statuses}
 
 
 def describe(app: FastAPI) -> None:
@@ -147,5 +148,6 @@ def describe(app: FastAPI) -> None:
             "required": True,
             "content": {"application/json": {"schema": schema}},
         }
+    for path, method in (("/v1/models", "get"), *((path, "post") for path in kinds)):
         # Without any key in its database a server asks for none.
-        operation["security"] = [{"key": []}, {}]
+        described["paths"][path][method]["security"] = [{"key": []}, {}]

@@ -11,6 +11,7 @@ from trim.errors import InvalidInput
 from trim.files import read_object
 from trim.policies.policy import Policy, named
 from trim.policies.registry import WITH_GRADE, WITH_SHARE, WITHOUT_SETTING, parse_policies
+from trim.policies.router_file import Calibrated
 from trim.server.failure import Failure, invalid
 from trim.server.request import Wishes
 
@@ -55,7 +56,7 @@ class Menu:
         curve: Iterable[Offer] = (),
         measured: str = "",
     ) -> None:
-        self.routers = {name: single(spec) for name, spec in (routers or {}).items()}
+        self.routers = {name: single(spec, name) for name, spec in (routers or {}).items()}
         self.usual = single(usual)
         self.curve = tuple(curve)
         self.measured = measured
@@ -132,12 +133,19 @@ class Menu:
         )  # fmt: skip
 
 
-def single(spec: str) -> Policy:
-    """Raises InvalidInput for an unknown policy, or several."""
+def single(spec: str, name: str | None = None) -> Policy:
+    """The policy of a word; the path of a router file is not shown to those who ask.
+
+    Raises:
+        InvalidInput: it is unknown, or there are several.
+    """
     policies = parse_policies(spec)
     if len(policies) != 1:
         raise InvalidInput(f"{spec}: a server's router has one setting, as in thr:0.5")
-    return policies[0]
+    (policy,) = policies
+    if isinstance(policy, Calibrated):
+        policy.label = name or policy.path.stem
+    return policy
 
 
 def read_curve(path: Path) -> tuple[Offer, ...]:

@@ -17,7 +17,7 @@ from trim.policies.policy import Action
 from trim.server.accounts import Asked
 from trim.server.answer import Answer, Choice, headers_of, usage_of
 from trim.server.body import read_fields
-from trim.server.description import ChatAnswer, ModelList, TextAnswer, answers
+from trim.server.description import ChatAnswer, ModelList, TextAnswer, answers, errors
 from trim.server.failure import Failure
 from trim.server.features import unserved
 from trim.server.recording import solving
@@ -33,8 +33,9 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
     """What applications call."""
     router = APIRouter(prefix="/v1")
 
-    @router.get("/models", response_model=ModelList)
-    async def models() -> dict[str, Any]:
+    @router.get("/models", response_model=ModelList, responses=errors(401))
+    async def models(http: HttpRequest) -> dict[str, Any]:
+        await service.accounts.identify(http.headers.get("authorization"))
         listed = [
             {"id": name, "object": "model", "created": 0, "owned_by": "trim"}
             for name in service.menu.names

@@ -143,7 +143,7 @@ async def opened(lineup: Lineup, team: Team, serving: Serving) -> AsyncIterator[
     tracing = open_tracing(serving.keep_texts)
     accounts = await open_accounts(serving.database, lineup.prices, serving.keep_texts)
     try:
-        if accounts.open and serving.host not in LOOPBACK:
+        if serving.host not in LOOPBACK and not await accounts.need_key():
             raise InvalidInput(
                 f"--host {serving.host}: without keys only this machine may ask; make one with"
                 " `trim keys create NAME`"

@@ -93,6 +93,12 @@ class Keys:
             rows = await connection.execute(select(keys).order_by(keys.c.id))
             return [user_key(row) for row in rows]
 
+    async def any_holds(self) -> bool:
+        """Whether there is a key that was not revoked."""
+        query = select(keys.c.id).where(keys.c.revoked.is_(None)).limit(1)
+        async with self.engine.connect() as connection:
+            return (await connection.execute(query)).first() is not None
+
     async def revoke(self, name: str) -> None:
         """Raises InvalidInput where no key of that name holds."""
         async with self.engine.begin() as connection:
