@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sqlite3
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ import time
 import openai
 import pytest
 from click.testing import CliRunner
+from databases import made_at
 from test_server_api import MAIN, asked, serving
 
 from trim.bank.bank import read_bank
@@ -166,21 +166,11 @@ async def test_filters(tmp_path):
     await engine.dispose()
 
 
-async def with_tables(path):
-    await (await open_database(str(path))).dispose()
-
-
 def test_a_database_of_an_earlier_version_is_taken(tmp_path):
-    asyncio.run(with_tables(tmp_path / "trim.sqlite"))
-    connection = sqlite3.connect(tmp_path / "trim.sqlite")
-    with connection:
-        connection.execute("ALTER TABLE requests DROP COLUMN turns")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.execute(
-            "INSERT INTO requests VALUES ('r', NULL, ?, 1, 'trim', 'thr:0.5', 0, 'answer',"
-            " 1, 0, 1, 0, 1, 0.5, NULL, 'asked before', 'x')",
-            (time.time(),),
-        )
-    connection.close()
+    asked_before = (
+        "INSERT INTO requests VALUES ('r', NULL, :now, 1, 'trim', 'thr:0.5', FALSE, 'answer',"
+        " 1, 0, 1, 0, 1, 0.5, NULL, 'asked before', 'x')"
+    )
+    asyncio.run(made_at(tmp_path / "trim.sqlite", "0001", asked_before, now=time.time()))
     said = refused(*collected(tmp_path, "--out", tmp_path / "bank"))
     assert "left out: 1 requests in conversations" in said

@@ -10,15 +10,14 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
+from databases import made_at
 from staged_server import Reply, staged
 from test_server_api import MAIN, QUESTIONS, asked, configured, counting, serving
 from test_server_storage import entry
 
 from trim.server.page.drift import histogram, score_drift
 from trim.server.page.overview import newest_days, warnings
-from trim.server.storage.database import MIGRATIONS, open_database, url_of
+from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
 from trim.server.storage.ledger import today
 from trim.server.storage.recorder import Recorder
@@ -101,22 +100,8 @@ async def test_first_scores_are_those_of_first_drafts_the_newest_first(engine):
 
 async def test_a_database_of_the_first_version_gets_operators(address):
     """Its keys hold as before, and none of them is an operator's."""
-    from alembic import command
-    from alembic.config import Config
-
-    def first(connection):
-        configuration = Config()
-        configuration.set_main_option("script_location", str(MIGRATIONS))
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "0001")
-
-    old = create_async_engine(url_of(address))
-    async with old.begin() as connection:
-        await connection.run_sync(first)
-        await connection.execute(
-            text("INSERT INTO keys (name, prefix, digest, created) VALUES ('app', 'p', 'd', 1)")
-        )
-    await old.dispose()
+    made = "INSERT INTO keys (name, prefix, digest, created) VALUES ('app', 'p', 'd', 1)"
+    await made_at(address, "0001", made)
     opened = await open_database(address)
     (key,) = await Keys(opened).all()
     assert (key.name, key.operator) == ("app", False)

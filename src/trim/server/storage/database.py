@@ -100,8 +100,8 @@ def prepare(engine: Engine) -> None:
         cursor.close()
 
 
-def migrate(connection: Connection) -> None:
-    """Apply the migrations that are missing, while no other process does.
+def migrate(connection: Connection, version: str = "head") -> None:
+    """Apply the migrations that are missing up to a version, while no other process does.
 
     Alembic works on one database at a time in a process.
     """
@@ -110,4 +110,4 @@ def migrate(connection: Connection) -> None:
     configuration = Config()
     configuration.set_main_option("script_location", str(MIGRATIONS))
     configuration.attributes["connection"] = connection
-    command.upgrade(configuration, "head")
+    command.upgrade(configuration, version)
