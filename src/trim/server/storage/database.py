@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,14 @@ async def open_database(address: str) -> AsyncEngine:
         )
     except ArgumentError as error:
         raise InvalidInput(f"--database: no address of a database ({error})") from None
-    if engine.dialect.name == "sqlite":
-        prepare(engine.sync_engine)
     try:
-        async with engine.execution_options(alone=True).begin() as connection:
-            await connection.run_sync(migrate)
+        if engine.dialect.name == "sqlite":
+            prepare(engine.sync_engine)
+            # Its asynchronous driver leaves a thread behind where a file cannot be opened.
+            await asyncio.to_thread(migrate_file, blocking(engine))
+        else:
+            async with engine.begin() as connection:
+                await connection.run_sync(migrate)
     except (SQLAlchemyError, OSError) as error:
         await engine.dispose()
         shown = engine.url.render_as_string(hide_password=True)
@@ -98,6 +102,14 @@ def prepare(engine: Engine) -> None:
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+
+def migrate_file(engine: Engine) -> None:
+    try:
+        with engine.execution_options(alone=True).begin() as connection:
+            migrate(connection)
+    finally:
+        engine.dispose()
 
 
 def migrate(connection: Connection, version: str = "head") -> None:
