@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
+import socket
 import statistics
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
@@ -57,20 +60,48 @@ def server(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
         process.wait()
 
 
+class Wire:
+    """One request after the other over a plain socket: the least that a client can take."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.head = f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        self.socket = socket.create_connection((parts.hostname, parts.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, question: str, seed: int) -> dict:
+        body = json.dumps(asking(question, seed)).encode()
+        length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        request, answer = (self.head + length).encode() + body, b""
+        started = time.perf_counter()
+        self.socket.sendall(request)
+        while not answer.endswith(b"0\r\n\r\n"):
+            answer += self.socket.recv(65536)
+        seconds = time.perf_counter() - started
+        return told(answer.decode(), seconds)
+
+
 async def ask(session: aiohttp.ClientSession, url: str, question: str, seed: int) -> dict:
-    """One stream: seconds at the client, and the usage that came last."""
-    body = {
+    """One stream by a client as applications have them."""
+    started = time.perf_counter()
+    async with session.post(f"{url}/chat/completions", json=asking(question, seed)) as answer:
+        text = (await answer.read()).decode()
+    return told(text, time.perf_counter() - started)
+
+
+def asking(question: str, seed: int) -> dict:
+    return {
         "model": "trim", "seed": seed, "stream": True, "stream_options": {"include_usage": True},
         "messages": [{"role": "user", "content": question}], "trim": {"steps": True},
     }  # fmt: skip
-    started = time.perf_counter()
-    async with session.post(f"{url}/chat/completions", json=body) as answer:
-        text = (await answer.read()).decode()
-    seconds = time.perf_counter() - started
-    events = [line for line in text.split("\n\n") if line]
-    if answer.status != 200 or events[-1] != "data: [DONE]":
+
+
+def told(text: str, seconds: float) -> dict:
+    """Seconds at the client, those that the models took, and steps; or what failed."""
+    last = [line for line in text.splitlines() if line.startswith("data: ")][-2:]
+    if len(last) < 2 or last[1] != "data: [DONE]":
         return {"failed": text[-200:]}
-    spent = json.loads(events[-2][6:])["usage"]["trim"]
+    spent = json.loads(last[0][6:])["usage"]["trim"]
     return {"seconds": seconds, "waited": spent["seconds"], "steps": len(spent["steps"][0])}
 
 
@@ -78,19 +109,25 @@ async def beside(url: str) -> None:
     """The same requests in this process and by the server, in turn."""
     models = load_embedded(slots=1)
     router = Router(models.weak, models.strong, models.scorer, Threshold(0.5), SAMPLING)
-    requests, steps = [], []
+    wire = Wire(url)
+    requests, steps, by_client = [], [], []
     async with aiohttp.ClientSession() as session:
         for number, problem in enumerate(generate(CHAIN, PAIRS, SEED)):
             started = time.perf_counter()
             trace = await router.asolve(problem.question, number)
             here = time.perf_counter() - started - trace.seconds
-            there = await ask(session, url, problem.question, number)
-            added = 1e3 * (there["seconds"] - there["waited"] - here)
+            there = wire.ask(problem.question, number)
+            again = await ask(session, url, problem.question, number)
             if number >= 10:  # Connections, caches and code are warm.
-                requests.append(added)
-                steps.append(added / there["steps"])
+                requests.append(1e3 * (there["seconds"] - there["waited"] - here))
+                steps.append(requests[-1] / there["steps"])
+                by_client.append(1e3 * (again["seconds"] - again["waited"] - here))
     print("| shipped models, one at a time | median ms | 95 % within |\n|---|---|---|")
-    for name, values in (("added a request", requests), ("added a step", steps)):
+    for name, values in (
+        ("added a request", requests),
+        ("added a step", steps),
+        ("added a request, with aiohttp as the client", by_client),
+    ):
         tail = statistics.quantiles(values, n=20)[-1]
         print(f"| {name} | {statistics.median(values):.2f} | {tail:.2f} |")
 
@@ -106,6 +143,8 @@ async def load(url: str, process: int, streams: int, seconds: float) -> None:
     ended: list[dict] = []
     sizes = []
     stop = time.perf_counter() + seconds
+    gc.freeze()
+    gc.disable()  # What holds up this side is not the server's.
 
     async def work(session: aiohttp.ClientSession, number: int) -> None:
         await asyncio.sleep(number / streams * 5)  # They do not all come at once.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,6 +63,9 @@ class Accounts:
 
     Args:
         keep_texts: keep questions, answers and steps, not only what they cost.
+
+    Attributes:
+        need_key: whether a key must be sent: once there is one, and then even if it is revoked.
     """
 
     def __init__(self, engine: AsyncEngine, prices: Prices, keep_texts: bool = False) -> None:
@@ -70,15 +75,19 @@ class Accounts:
         self.keys = Keys(engine)
         self.ledger = Ledger(engine)
         self.recorder = Recorder(engine)
-        self._open = True
-        self._look = 0.0
+        self.need_key = False
+        self._watching: asyncio.Task[None] | None = None
 
-    async def need_key(self) -> bool:
-        """Whether a key must be sent: once one was made, and from then on even if it is revoked."""
-        if self._open and time.monotonic() >= self._look:
-            self._look = time.monotonic() + LOOK_AGAIN
-            self._open = not await self.keys.any_holds()
-        return not self._open
+    async def begin(self) -> None:
+        """See whether a key must be sent, and go on to see it until it must."""
+        self.need_key = await self.keys.any_holds()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while not self.need_key:
+            await asyncio.sleep(LOOK_AGAIN)
+            with suppress(SQLAlchemyError, OSError):
+                self.need_key = await self.keys.any_holds()
 
     async def identify(self, header: str | None) -> UserKey | None:
         """The key in an `Authorization` header; None where nobody needs one.
@@ -86,7 +95,7 @@ class Accounts:
         Raises:
             Failure: 401 without a key that holds.
         """
-        return await self._known(header) if await self.need_key() else None
+        return await self._known(header) if self.need_key else None
 
     async def authorize(self, header: str | None) -> UserKey | None:
         """As `identify`, for a key that may spend something.
@@ -206,6 +215,10 @@ class Accounts:
 
     async def close(self) -> None:
         """Write what waits."""
+        if self._watching:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
         await self.recorder.close()
         await self.engine.dispose()
 
@@ -220,4 +233,6 @@ async def open_accounts(address: str, prices: Prices, keep_texts: bool = False) 
     Raises:
         InvalidInput: the database cannot be used.
     """
-    return Accounts(await open_database(address), prices, keep_texts)
+    accounts = Accounts(await open_database(address), prices, keep_texts)
+    await accounts.begin()
+    return accounts

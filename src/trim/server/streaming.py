@@ -63,6 +63,8 @@ class JsonAnswer(JSONResponse):
 class EventStream(StreamingResponse):
     """A stream that stops as soon as the client has closed the connection, or reads too slowly.
 
+    A piece that ends with `DONE` is the last one.
+
     Args:
         moment: of `time.monotonic` at which the answer is due.
     """
@@ -83,3 +85,13 @@ class EventStream(StreamingResponse):
             group.start_soon(stream)
             await self.listen_for_disconnect(receive)
             group.cancel_scope.cancel()
+
+    async def stream_response(self, send: Send) -> None:
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        async for piece in self.pieces:
+            more = not piece.endswith(DONE)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+            if not more:
+                return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -61,7 +61,7 @@ def page_routes(service: Service) -> APIRouter:
     @router.get("/page/menu")
     async def menu() -> Response:
         """What may be chosen, and what it was measured to cost."""
-        return JSONResponse({**menu_of(service), "keys": await service.accounts.need_key()})
+        return JSONResponse(menu_of(service))
 
     @router.post("/page/solutions")
     async def solutions(http: HttpRequest) -> Response:
@@ -127,4 +127,5 @@ def menu_of(service: Service) -> dict[str, Any]:
             for offer in menu.curve
         ],
         "measured": menu.measured,
+        "keys": service.accounts.need_key,
     }
