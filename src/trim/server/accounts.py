@@ -154,13 +154,13 @@ class Accounts:
             router = replace(router, max_strong_tokens=int(tokens))
         return router
 
-    async def record(
+    def record(
         self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None = None
-    ) -> None:
-        """Keep what was done for a request, whatever became of it; returns when it is on disk."""
+    ) -> asyncio.Future[None]:
+        """Keep what was done for a request, whatever became of it (`Recorder.write`)."""
         entry = self.entry(asked, traces, finish, failure)
         asked.told.update((name, entry.request[name]) for name in TOLD)
-        await self.recorder.write(entry)
+        return self.recorder.write(entry)
 
     def entry(
         self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None

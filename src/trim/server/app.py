@@ -8,6 +8,7 @@ import json
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
@@ -18,12 +19,17 @@ from trim.server.journal import CLIENT_GONE
 from trim.server.page.routes import page_routes
 from trim.server.routes import routes
 from trim.server.service import Service
+from trim.server.shortcut import Shortcut
 
 
 def make_app(service: Service) -> FastAPI:
     """The application of one process."""
     app = FastAPI(title="trim", description="Step-level hybrid inference behind OpenAI's API.")
-    app.include_router(routes(service, fingerprint(service)))
+    api = routes(service, fingerprint(service))
+    app.include_router(api)
+    busy = ("/v1/chat/completions", "/v1/completions")
+    known = (each for each in api.routes if isinstance(each, APIRoute))
+    app.add_middleware(Shortcut, routes={each.path: each for each in known if each.path in busy})
     app.include_router(page_routes(service))
 
     @app.get("/healthz")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -43,9 +42,8 @@ async def recorded(
         service.answered(policy, done, finish, time.time() - asked.created)
         if span:
             span.end(done, finish, failure)
-        writing = asyncio.create_task(service.accounts.record(asked, done, finish, failure))
         # Who leaves stops the work and not the record of it.
-        await asyncio.shield(writing)
+        await service.accounts.record(asked, done, finish, failure)
 
 
 def solving(

@@ -144,7 +144,10 @@ async def streamed(
     choices: list[Choice],
     asked: Asked,
 ) -> AsyncGenerator[bytes, None]:
-    """The events of a stream. Raises Failure before the first of them, and tells it after."""
+    """The events of a stream, those that come together as one piece.
+
+    Raises Failure before the first of them, and tells it after.
+    """
     pieces: asyncio.Queue[tuple[Choice, str] | Choice | Failure] = asyncio.Queue()
 
     async def work(choice: Choice) -> None:
@@ -157,6 +160,8 @@ async def streamed(
             await pieces.put(failure)
 
     begun: set[int] = set()
+    ready: list[bytes] = []
+    shown = False
     tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
         async with solving(service, asked, job, choices):
@@ -168,23 +173,25 @@ async def streamed(
                     case Choice() as choice:
                         ended.append(choice)
                     case (Choice(index=index), text):
-                        yield sent(answer.piece(index, text, first=index not in begun))
+                        ready.append(sent(answer.piece(index, text, first=index not in begun)))
                         begun.add(index)
+                if pieces.empty() and ready and len(ended) < len(choices):
+                    yield b"".join(ready)
+                    shown, ready = True, []
             await stop(tasks)
         # What it cost is on disk now.
-        last = []
         for choice in ended:
             if choice.index not in begun:
-                last.append(sent(answer.piece(choice.index, "", first=True)))
-            last.append(sent(answer.piece(choice.index, finish=choice.finish_reason)))
+                ready.append(sent(answer.piece(choice.index, "", first=True)))
+            ready.append(sent(answer.piece(choice.index, finish=choice.finish_reason)))
         if body.with_usage:
             traces = [choice.trace for choice in choices if choice.trace]
-            last.append(sent(answer.spent(usage_of(traces, service.prices, body.trim.steps))))
-        yield b"".join((*last, DONE))
+            ready.append(sent(answer.spent(usage_of(traces, service.prices, body.trim.steps))))
+        yield b"".join((*ready, DONE))
     except Failure as failure:
-        if not begun:
+        if not shown:
             raise
-        yield sent(failure.body)
+        yield b"".join((*ready, sent(failure.body)))
     finally:
         await stop(tasks)
 

@@ -191,6 +191,7 @@ def settings(service: Service) -> uvicorn.Config:
         log_config=None,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=int(service.limits.shutdown),
         timeout_keep_alive=75,
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, insert
@@ -37,11 +36,11 @@ class Entry:
 
 
 class Recorder:
-    """One task writes for all requests: what waits goes into one transaction.
+    """Writes for all requests in one transaction after the other: all that waits goes into one.
 
-    So `write` returns after the commit, and a commit serves as many requests as have come during
-    the one before. A transaction of SQLite is one visit to a thread, with a connection that is
-    kept: its asynchronous driver makes a visit for each call, and takes six times as long.
+    So a commit serves as many requests as have come during the one before. A transaction of SQLite
+    is one visit to a thread, with a connection that is kept: its asynchronous driver makes a visit
+    for each call, and takes six times as long.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -49,61 +48,62 @@ class Recorder:
         self._file = blocking(engine) if engine.dialect.name == "sqlite" else None
         self._kept: Connection | None = None
         self._thread = ThreadPoolExecutor(1, "recorder")
-        self._waiting: asyncio.Queue[tuple[Entry, asyncio.Future[None]]] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
+        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._commit: asyncio.Future[None] | None = None
 
-    async def write(self, entry: Entry) -> None:
-        """Keep an entry. Raises what the database raises where it cannot be written."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write_all())
+    def write(self, entry: Entry) -> asyncio.Future[None]:
+        """Keep an entry, whether or not anybody waits for it.
+
+        The future is done when it is on disk; it has what the database raises where it cannot be.
+        """
         done = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((entry, done))
-        await done
+        self._waiting.append((entry, done))
+        if self._commit is None:
+            self._begin()
+        return done
 
     async def close(self) -> None:
         """Write what waits, and stop."""
-        await self._waiting.join()
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        while self._commit:
+            await asyncio.wait([self._commit])
         if self._kept:
-            await self._in_thread(self._kept.close)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._kept.close)
         self._thread.shutdown()
         if self._file:
             self._file.dispose()
 
-    async def _write_all(self) -> None:
-        while True:
-            batch = [await self._waiting.get()]
-            while len(batch) < TOGETHER and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            try:
-                await self._commit([entry for entry, _ in batch])
-            except Exception as error:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-            for _, done in batch:
-                if not done.done():
-                    done.set_result(None)
-                self._waiting.task_done()
-
-    async def _commit(self, entries: Sequence[Entry]) -> None:
+    def _begin(self) -> None:
+        batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+        entries = [entry for entry, _ in batch]
         if self._file:
-            await self._in_thread(self._commit_to, self._file, entries)
+            loop = asyncio.get_running_loop()
+            self._commit = loop.run_in_executor(self._thread, self._to_file, self._file, entries)
         else:
-            async with self.engine.begin() as connection:
-                await connection.run_sync(keep, entries)
+            self._commit = asyncio.create_task(self._to_server(entries))
+        self._commit.add_done_callback(partial(self._end, [done for _, done in batch]))
 
-    def _commit_to(self, file: Engine, entries: Sequence[Entry]) -> None:
+    def _end(self, waiters: Sequence[asyncio.Future[None]], commit: asyncio.Future[None]) -> None:
+        error = commit.exception()
+        for done in waiters:
+            if done.done():  # Who waited has left.
+                continue
+            if error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+        self._commit = None
+        if self._waiting:
+            self._begin()
+
+    def _to_file(self, file: Engine, entries: Sequence[Entry]) -> None:
         if self._kept is None or self._kept.invalidated:
             self._kept = file.connect()
         with self._kept.begin():
             keep(self._kept, entries)
 
-    async def _in_thread(self, call: Callable[..., None], *arguments: Any) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+    async def _to_server(self, entries: Sequence[Entry]) -> None:
+        async with self.engine.begin() as connection:
+            await connection.run_sync(keep, entries)
 
 
 def keep(connection: Connection, entries: Sequence[Entry]) -> None:
