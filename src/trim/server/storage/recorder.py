@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, insert
+from sqlalchemy import Engine, Insert, PoolProxiedConnection, insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,6 +19,9 @@ from trim.server.storage.tables import requests, spending, steps
 
 TOGETHER = 256
 """Records that one transaction takes at most."""
+INSERT_REQUESTS, INSERT_STEPS = insert(requests), insert(steps)
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Recorder:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._file = blocking(engine) if engine.dialect.name == "sqlite" else None
-        self._kept: Connection | None = None
+        self._kept: PoolProxiedConnection | None = None
+        self._add_spending = adding(sqlite if self._file else postgresql)
         self._thread = ThreadPoolExecutor(1, "recorder")
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
         self._commit: asyncio.Future[None] | None = None
@@ -96,58 +101,60 @@ class Recorder:
             self._begin()
 
     def _to_file(self, file: Engine, entries: Sequence[Entry]) -> None:
-        if self._kept is None or self._kept.invalidated:
-            self._kept = file.connect()
-        with self._kept.begin():
-            keep(self._kept, entries)
+        """By SQLite's own driver: what SQLAlchemy does around a statement takes longer than it."""
+        if self._kept is None:
+            self._kept = file.raw_connection()
+        driver: sqlite3.Connection = self._kept.driver_connection  # type: ignore[assignment]
+        with driver:
+            driver.execute("BEGIN IMMEDIATE")
+            for statement, rows in self._statements(entries):
+                driver.executemany(in_words(statement, tuple(rows[0])), rows)
 
     async def _to_server(self, entries: Sequence[Entry]) -> None:
         async with self.engine.begin() as connection:
-            await connection.run_sync(keep, entries)
+            for statement, rows in self._statements(entries):
+                await connection.execute(statement, rows)
+
+    def _statements(self, entries: Sequence[Entry]) -> Iterator[tuple[Insert, Rows]]:
+        """What adds requests and steps, and adds to what their keys have spent."""
+        yield INSERT_REQUESTS, [dict(entry.request) for entry in entries]
+        if rows := [dict(step) for entry in entries for step in entry.steps]:
+            yield INSERT_STEPS, rows
+        if rows := spent_by_key(entries):
+            yield self._add_spending, rows
 
 
-def keep(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Insert requests and steps, and add to what their keys have spent."""
-    add(connection, requests, [dict(entry.request) for entry in entries])
-    if rows := [dict(step) for entry in entries for step in entry.steps]:
-        add(connection, steps, rows)
+def spent_by_key(entries: Sequence[Entry]) -> Rows:
+    """One row of `spending` for each key and day.
+
+    In one order, so that processes never wait for each other in a circle.
+    """
     sums: dict[tuple[int, str], list[float]] = {}
     for entry in entries:
         if entry.request["key_id"] is not None:
             total = sums.setdefault((entry.request["key_id"], entry.day), [0.0, 0])
             total[0] += entry.request["money"]
             total[1] += entry.request["strong_tokens"]
-    # In one order, so that processes never wait for each other in a circle.
-    for (key_id, day), (money, tokens) in sorted(sums.items()):
-        add_spending(connection, key_id, day, money, int(tokens))
+    return [
+        {"key_id": key_id, "day": day, "money": money, "strong_tokens": int(tokens)}
+        for (key_id, day), (money, tokens) in sorted(sums.items())
+    ]
 
 
-def add(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows that name the same columns."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(insertion(table, tuple(rows[0])), rows)
-    else:
-        connection.execute(insert(table), rows)
+def adding(dialect: Any) -> Insert:
+    """A dialect's statement that adds to the row of a key and day, made where it is missing."""
+    added = dialect.insert(spending)
+    return added.on_conflict_do_update(  # type: ignore[no-any-return]
+        index_elements=[spending.c.key_id, spending.c.day],
+        set_={
+            "money": spending.c.money + added.excluded.money,
+            "strong_tokens": spending.c.strong_tokens + added.excluded.strong_tokens,
+        },
+    )
 
 
 @cache
-def insertion(table: Table, columns: tuple[str, ...]) -> str:
-    """The statement in SQLite's words: what SQLAlchemy does around it takes longer than SQLite."""
+def in_words(statement: Insert, columns: tuple[str, ...]) -> str:
+    """A statement as SQLite takes it, for rows with these columns."""
     dialect = sqlite.dialect(paramstyle="named")
-    return str(insert(table).compile(dialect=dialect, column_keys=columns))
-
-
-def add_spending(connection: Connection, key_id: int, day: str, money: float, tokens: int) -> None:
-    """Add to the row of a key and day, made where it is missing."""
-    row = {"key_id": key_id, "day": day, "money": money, "strong_tokens": tokens}
-    dialects: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-    added = dialects[connection.dialect.name](spending).values(row)
-    connection.execute(
-        added.on_conflict_do_update(
-            index_elements=[spending.c.key_id, spending.c.day],
-            set_={
-                "money": spending.c.money + added.excluded.money,
-                "strong_tokens": spending.c.strong_tokens + added.excluded.strong_tokens,
-            },
-        )
-    )
+    return str(statement.compile(dialect=dialect, column_keys=columns))
