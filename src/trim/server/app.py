@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
+from starlette.types import ASGIApp
 
 from trim.server.description import describe
 from trim.server.failure import Failure, Gone, invalid
@@ -21,15 +22,15 @@ from trim.server.routes import routes
 from trim.server.service import Service
 from trim.server.shortcut import Shortcut
 
+BUSY = ("/v1/chat/completions", "/v1/completions")
+"""What applications call all the time."""
 
-def make_app(service: Service) -> FastAPI:
+
+def make_app(service: Service) -> ASGIApp:
     """The application of one process."""
     app = FastAPI(title="trim", description="Step-level hybrid inference behind OpenAI's API.")
     api = routes(service, fingerprint(service))
     app.include_router(api)
-    busy = ("/v1/chat/completions", "/v1/completions")
-    known = (each for each in api.routes if isinstance(each, APIRoute))
-    app.add_middleware(Shortcut, routes={each.path: each for each in known if each.path in busy})
     app.include_router(page_routes(service))
 
     @app.get("/healthz")
@@ -78,7 +79,8 @@ def make_app(service: Service) -> FastAPI:
         return JSONResponse(failure.body, failure.status)
 
     describe(app)
-    return app
+    known = (each for each in api.routes if isinstance(each, APIRoute))
+    return Shortcut(app, {each.path: each for each in known if each.path in BUSY})
 
 
 def fingerprint(service: Service) -> str:
