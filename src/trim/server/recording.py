@@ -39,11 +39,12 @@ async def recorded(
         raise
     finally:
         done = traces()
+        writing = service.accounts.record(asked, done, finish, failure)
         service.answered(policy, done, finish, time.time() - asked.created)
         if span:
             span.end(done, finish, failure)
         # Who leaves stops the work and not the record of it.
-        await service.accounts.record(asked, done, finish, failure)
+        await writing
 
 
 def solving(
