@@ -136,7 +136,7 @@ async def test_what_was_written_is_there_and_adds_up(engine):
     await recorder.close()
 
 
-async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine):
+async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine, caplog):
     recorder = Recorder(engine)
     twice = entry()
     await recorder.write(twice)
@@ -144,7 +144,13 @@ async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine):
         await recorder.write(twice)
     await recorder.write(entry())
     assert await count(engine, requests) == 2
+    caplog.clear()
+    recorder.write(twice).cancel()  # Nobody is there to be told.
+    kept = recorder.write(entry())
+    kept.cancel()
     await recorder.close()
+    assert "1 requests could not be kept" in caplog.text
+    assert await count(engine, requests) == 3
 
 
 async def test_a_budget_is_of_a_day_and_says_when_it_begins_again(engine, monkeypatch):

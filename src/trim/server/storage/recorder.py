@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from trim.server.storage.tables import requests, spending, steps
 TOGETHER = 256
 """Records that one transaction takes at most."""
 INSERT_REQUESTS, INSERT_STEPS = insert(requests), insert(steps)
+
+LOG = logging.getLogger(__name__)
 
 Rows = list[dict[str, Any]]
 
@@ -89,6 +92,8 @@ class Recorder:
 
     def _end(self, waiters: Sequence[asyncio.Future[None]], commit: asyncio.Future[None]) -> None:
         error = commit.exception()
+        if error:
+            LOG.warning("%d requests could not be kept: %s", len(waiters), type(error).__name__)
         for done in waiters:
             if done.done():  # Who waited has left.
                 continue
