@@ -33,13 +33,11 @@ def questions_of(
     for option in FIELDS[1:]:
         if option != "grader" and getattr(selection, option) is not None:
             raise InvalidInput(f"--{option}: goes with a file of problems, not with --from-server")
-    if "://" not in database and not Path(database).exists():
-        raise InvalidInput(f"--from-server {database}: there is no such database of `trim serve`")
     given = Answers.read(answers) if answers else None
     moment = since.replace(tzinfo=UTC).timestamp() if since else 0.0
 
     async def read() -> KeptQuestions:
-        engine = await open_database(database)
+        engine = await open_database(database, new=False)
         try:
             return await kept_questions(engine, moment, key)
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -13,7 +12,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from trim.errors import InvalidInput
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger
@@ -106,16 +104,15 @@ def of(spent: str, budget: float | None) -> str:
 def within(database: str, work: Callable[[Keys], Awaitable[Result]], new: bool = False) -> Result:
     """Do something with the keys of a database.
 
+    Args:
+        new: make it where it is not there.
+
     Raises:
-        InvalidInput: it cannot be used, or is not there and not to be made (`new`).
+        InvalidInput: it cannot be used.
     """
-    if not (new or "://" in database or Path(database).is_file()):
-        raise InvalidInput(
-            f"{database}: there is no such database; `trim serve` and `trim keys create` make one"
-        )
 
     async def connected() -> Result:
-        engine = await open_database(database)
+        engine = await open_database(database, new)
         try:
             return await work(Keys(engine))
         finally:

@@ -40,16 +40,21 @@ def url_of(address: str) -> str:
     return f"{DRIVERS[scheme]}://{rest}"
 
 
-async def open_database(address: str) -> AsyncEngine:
+async def open_database(address: str, new: bool = True) -> AsyncEngine:
     """Connect, and bring the tables to this version.
 
     Args:
         address: a file for SQLite, or `postgresql://user@host/name`.
+        new: make the file where there is none.
 
     Raises:
-        InvalidInput: it cannot be reached or changed. No password is shown.
+        InvalidInput: it is not there, or cannot be reached or changed. No password is shown.
     """
     url = url_of(address)
+    if not (new or "://" in address or Path(address).is_file()):
+        raise InvalidInput(
+            f"{address}: there is no such database; `trim serve` and `trim keys create` make one"
+        )
     try:
         engine = create_async_engine(
             url, pool_pre_ping=not url.startswith(DRIVERS["sqlite"]), hide_parameters=True
