@@ -93,6 +93,15 @@ async def test_a_span_a_step_in_a_span_a_request(tmp_path, team, keep_texts):
     assert ("boxed" in written) == keep_texts
 
 
+async def test_what_the_page_asks_has_its_steps(tmp_path, team):
+    async with traced(tmp_path, team) as (client, spans):
+        told = await client.post("/page/solutions", json=asked(seed=1, stream=True))
+        *steps, request = spans()
+    kept = told.text.count('"event":"kept"')
+    assert [span.name for span in steps] == [f"step {n}" for n in range(1, kept + 1)] != []
+    assert all(span.parent.span_id == request.context.span_id for span in steps)
+
+
 async def test_choices_restarts_streams_and_completions(tmp_path, team):
     async with traced(tmp_path, team) as (client, spans):
         await ask(client, n=2, model="trim:weak")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from trim.commands.benchmark import FIELDS
+from trim.commands.keys import within
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.problem_set import ProblemSet
 from trim.server.problems import Answers, left_out, problems_of
-from trim.server.storage.database import open_database
+from trim.server.storage.keys import Keys
 from trim.server.storage.questions import KeptQuestions, kept_questions
 
 
@@ -36,14 +36,10 @@ def questions_of(
     given = Answers.read(answers) if answers else None
     moment = since.replace(tzinfo=UTC).timestamp() if since else 0.0
 
-    async def read() -> KeptQuestions:
-        engine = await open_database(database, new=False)
-        try:
-            return await kept_questions(engine, moment, key)
-        finally:
-            await engine.dispose()
+    async def read(keys: Keys) -> KeptQuestions:
+        return await kept_questions(keys.engine, moment, key)
 
-    kept = asyncio.run(read())
+    kept = within(database, read)
     problem_set = problems_of(kept, count, given, selection.grader)
     click.echo(f"{len(problem_set.problems)} questions; {left_out(kept)}", err=True)
     return problem_set

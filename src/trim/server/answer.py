@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trim.events import Event
+from trim.events import Decided, Event, Finished, Kept
+from trim.policies.policy import Action
 from trim.prices import Prices
 from trim.server.stopping import Stopping
 from trim.solution import Solution
@@ -40,29 +41,37 @@ class Choice:
     began: int = 0
     hear: Callable[[Event], None] | None = None
 
-    def keep(self, step: Step) -> str:
-        """Add a step; the text that may be shown for it."""
+    def follow(self, event: Event) -> None:
+        """Take in what the router reports."""
+        if self.hear:
+            self.hear(event)
+        match event:
+            case Decided(_, Action.RESTART):
+                self.restart()
+            case Kept(_, step):
+                self.keep(step)
+            case Finished(trace):
+                self.trace = trace
+
+    def keep(self, step: Step) -> None:
+        """Add the text that may be shown for a step."""
         piece = SEPARATOR + step.text if self.kept else step.text
         self.kept.append(step)
-        return self._let(self.stopping.let(piece))
+        self.text += self.stopping.let(piece)
 
     def restart(self) -> None:
         """Forget what was kept; only before any of it was shown."""
         self.kept, self.text = [], ""
         self.stopping = Stopping(self.stopping.stops)
 
-    def rest(self) -> str:
-        """What was held back at the end."""
-        return self._let(self.stopping.rest())
+    def rest(self) -> None:
+        """Add what was held back, at the end."""
+        self.text += self.stopping.rest()
 
     @property
     def finish_reason(self) -> str:
         cut = self.trace is not None and self.trace.finish in CUT
         return "length" if cut and not self.stopping.stopped else "stop"
-
-    def _let(self, piece: str) -> str:
-        self.text += piece
-        return piece
 
 
 @dataclass(frozen=True)

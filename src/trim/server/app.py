@@ -14,16 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.types import ASGIApp
 
-from trim.server.description import describe
+from trim.server.description import BODIES, describe
 from trim.server.failure import Failure, Gone, invalid
 from trim.server.journal import CLIENT_GONE
 from trim.server.page.routes import page_routes
 from trim.server.routes import routes
 from trim.server.service import Service
 from trim.server.shortcut import Shortcut
-
-BUSY = ("/v1/chat/completions", "/v1/completions")
-"""What applications call all the time."""
 
 
 def make_app(service: Service) -> ASGIApp:
@@ -80,7 +77,7 @@ def make_app(service: Service) -> ASGIApp:
 
     describe(app)
     known = (each for each in api.routes if isinstance(each, APIRoute))
-    return Shortcut(app, {each.path: each for each in known if each.path in BUSY})
+    return Shortcut(app, {each.path: each for each in known if each.path in BODIES})
 
 
 def fingerprint(service: Service) -> str:

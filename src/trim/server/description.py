@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -22,7 +23,11 @@ MEANINGS = {
     504: "the answer was due before it began",
 }
 
-
+BODIES: Mapping[str, type[Request]] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+}
+"""What is posted where, and read by this server itself."""
 EVENT = {
     "type": "object",
     "description": "`data` is a chunk as OpenAI's API has it, an error, or `[DONE]`.",
@@ -136,11 +141,7 @@ def describe(app: FastAPI) -> None:
     described = app.openapi()
     parts = described["components"]
     parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    kinds: dict[str, type[Request]] = {
-        "/v1/chat/completions": ChatRequest,
-        "/v1/completions": CompletionRequest,
-    }
-    for path, kind in kinds.items():
+    for path, kind in BODIES.items():
         schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
         parts["schemas"] |= schema.pop("$defs", {})
         operation = described["paths"][path]["post"]
@@ -148,6 +149,6 @@ def describe(app: FastAPI) -> None:
             "required": True,
             "content": {"application/json": {"schema": schema}},
         }
-    for path, method in (("/v1/models", "get"), *((path, "post") for path in kinds)):
+    for path, method in (("/v1/models", "get"), *((path, "post") for path in BODIES)):
         # Without any key in its database a server asks for none.
         described["paths"][path][method]["security"] = [{"key": []}, {}]

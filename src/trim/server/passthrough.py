@@ -35,11 +35,7 @@ class Passthrough:
 
     def begin(self, fields: Mapping[str, Any]) -> Passage:
         """A request as the server is to get it: the model's name is changed, what is for this
-        server left out, and a stream is to tell its usage.
-
-        Raises:
-            Failure: a number in it is infinite.
-        """
+        server left out, and a stream is to tell its usage."""
         body = {name: value for name, value in fields.items() if name != "trim"}
         if body.get("stream"):
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
@@ -52,7 +48,7 @@ class Passthrough:
         """The answer as it came.
 
         Raises:
-            Failure: the server refuses the request, or does not answer.
+            Failure: a number in it is infinite, or the server refuses it or does not answer.
         """
         async with self._answer(path, passage, seconds) as answer:
             content = await answer.read()

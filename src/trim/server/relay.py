@@ -18,9 +18,9 @@ from trim.server.passage import Passage
 from trim.server.passthrough import Passthrough
 from trim.server.recording import recorded
 from trim.server.request import Envelope, Wishes, checked
-from trim.server.service import Service
+from trim.server.service import Service, seconds_to
 from trim.server.storage.keys import UserKey
-from trim.server.streaming import DONE, EventStream, resumed, sent, unless_gone
+from trim.server.streaming import DONE, begun, sent, unless_gone
 
 
 async def passed_on(
@@ -52,8 +52,7 @@ async def passed_on(
     http.state.asked = asked
     if body.stream:
         pieces = streamed(service, passthrough, path, passage, moment, asked, body.with_usage)
-        first = await unless_gone(http, anext(pieces))
-        return EventStream(resumed(first, pieces), moment)
+        return await begun(http, pieces, moment)
     async with recorded(service, asked, passage.traces):
         answer = await unless_gone(http, whole(service, passthrough, path, passage, moment))
     headers = headers_of(usage_of(passage.traces(), service.prices, with_steps=False))
@@ -87,7 +86,7 @@ async def streamed(
     Raises:
         Failure: before the first of them; after it, the failure is the last event.
     """
-    begun = False
+    shown = False
     held: list[bytes] = []
     try:
         async with recorded(service, asked, passage.traces), service.desk.turn():
@@ -99,19 +98,11 @@ async def streamed(
                         held.append(event)
                     elif record["choices"]:
                         yield event
-                        begun = True
+                        shown = True
                     elif with_usage or not record.get("usage"):
                         held.append(event)
         yield b"".join((*held, DONE))
     except Failure as failure:
-        if not begun:
+        if not shown:
             raise
         yield sent(failure.body)
-
-
-def seconds_to(moment: float) -> float:
-    """Raises Failure where none is left."""
-    left = moment - time.monotonic()
-    if left <= 0:
-        raise Failure(504, "the answer was due before it began", "server_error", "deadline")
-    return left

@@ -12,8 +12,6 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from starlette.requests import Request as HttpRequest
 
-from trim.events import Decided, Finished, Kept
-from trim.policies.policy import Action
 from trim.server.accounts import Asked
 from trim.server.answer import Answer, Choice, headers_of, usage_of
 from trim.server.body import read_fields
@@ -23,9 +21,9 @@ from trim.server.features import unserved
 from trim.server.recording import solving
 from trim.server.relay import passed_on
 from trim.server.request import ChatRequest, CompletionRequest, checked
-from trim.server.service import Job, Service, failed
+from trim.server.service import Job, Service
 from trim.server.stopping import Stopping
-from trim.server.streaming import DONE, EventStream, JsonAnswer, resumed, sent, unless_gone
+from trim.server.streaming import DONE, JsonAnswer, begun, sent, unless_gone
 from trim.trace import Trace
 
 
@@ -76,9 +74,7 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
         http.state.asked = asked
         if body.stream:
             pieces = streamed(service, job, body, answer, choices, asked)
-            # The first piece tells whether there is an answer at all, and so the status.
-            first = await unless_gone(http, anext(pieces))
-            return EventStream(resumed(first, pieces), job.moment)
+            return await begun(http, pieces, job.moment)
         async with solving(service, asked, job, choices):
             traces = await unless_gone(http, all_solved(service, job, choices))
         usage = usage_of(traces, service.prices, body.trim.steps)
@@ -114,26 +110,15 @@ async def texts(service: Service, job: Job, choice: Choice) -> AsyncGenerator[st
     A policy that may throw kept steps away shows nothing before the end.
     """
     restarts = job.router.policy.restarts
+    shown = 0
     async with aclosing(service.events(job, choice)) as events:
-        async for event in events:
-            if choice.hear:
-                choice.hear(event)
-            match event:
-                case Decided(_, Action.RESTART):
-                    choice.restart()
-                case Kept(_, step):
-                    piece = choice.keep(step)
-                    if piece and not restarts:
-                        yield piece
-                case Finished(trace):
-                    choice.trace = trace
-                    if failure := failed(event):
-                        raise failure
-    rest = choice.rest()
-    if restarts:
-        yield choice.text
-    elif rest:
-        yield rest
+        async for _ in events:
+            if shown < len(choice.text) and not restarts:
+                yield choice.text[shown:]
+                shown = len(choice.text)
+    choice.rest()
+    if shown < len(choice.text) or restarts:
+        yield choice.text[shown:]
 
 
 async def streamed(
@@ -159,7 +144,7 @@ async def streamed(
         except Failure as failure:
             await pieces.put(failure)
 
-    begun: set[int] = set()
+    named: set[int] = set()
     ready: list[bytes] = []
     shown = False
     tasks = [asyncio.create_task(work(choice)) for choice in choices]
@@ -173,15 +158,15 @@ async def streamed(
                     case Choice() as choice:
                         ended.append(choice)
                     case (Choice(index=index), text):
-                        ready.append(sent(answer.piece(index, text, first=index not in begun)))
-                        begun.add(index)
+                        ready.append(sent(answer.piece(index, text, first=index not in named)))
+                        named.add(index)
                 if pieces.empty() and ready and len(ended) < len(choices):
                     yield b"".join(ready)
                     shown, ready = True, []
             await stop(tasks)
         # What it cost is on disk now.
         for choice in ended:
-            if choice.index not in begun:
+            if choice.index not in named:
                 ready.append(sent(answer.piece(choice.index, "", first=True)))
             ready.append(sent(answer.piece(choice.index, finish=choice.finish_reason)))
         if body.with_usage:

@@ -177,25 +177,35 @@ class Service:
             self.metrics.steered()
 
     async def events(self, job: Job, choice: Choice) -> AsyncGenerator[Event, None]:
-        """Solve a choice of a job once it is its turn. Closing the iterator stops all work for it.
+        """Solve a choice of a job once it is its turn; the choice has followed each event.
+
+        Closing the iterator stops all work for it.
 
         Raises:
             Failure: the question does not fit, or a part does not answer and the fallback is to
                 fail; where something had been kept, after that.
         """
         async with self.desk.turn():
-            left = job.moment - time.monotonic()
-            if left <= 0:
-                raise Failure(504, "the answer was due before it began", "server_error", "deadline")
-            router = replace(job.router, max_seconds=left)
+            router = replace(job.router, max_seconds=seconds_to(job.moment))
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
             choice.solution, choice.began = solution, time.time_ns()
             try:
                 async with aclosing(router.grow(solution)) as events:
                     async for event in events:
+                        choice.follow(event)
+                        if isinstance(event, Finished) and (failure := failed(event)):
+                            raise failure
                         yield event
             except ContextExceeded as error:
                 raise invalid(str(error), "messages", "context_length_exceeded") from error
+
+
+def seconds_to(moment: float) -> float:
+    """Raises Failure where none is left."""
+    left = moment - time.monotonic()
+    if left <= 0:
+        raise Failure(504, "the answer was due before it began", "server_error", "deadline")
+    return left
 
 
 def servers_of(team: Team) -> list[HttpServer]:

@@ -26,6 +26,15 @@ def sent(record: dict[str, Any]) -> bytes:
     return b"data: " + to_json(record) + b"\n\n"
 
 
+async def begun(
+    http: HttpRequest, pieces: AsyncGenerator[bytes, None], moment: float
+) -> EventStream:
+    """The stream of pieces, once the first is there: it tells whether there is an answer at all,
+    and so the status."""
+    first = await unless_gone(http, anext(pieces))
+    return EventStream(resumed(first, pieces), moment)
+
+
 async def resumed(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(pieces):
         yield first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from trim.server.page.stream import told
 from trim.server.request import ChatRequest, checked
 from trim.server.service import Service
 from trim.server.stopping import Stopping
-from trim.server.streaming import EventStream, resumed, unless_gone
+from trim.server.streaming import begun
 
 ASSETS = Path(__file__).parent / "assets"
 KINDS = {
@@ -89,8 +90,7 @@ def page_routes(service: Service) -> APIRouter:
         )
         http.state.asked = asked
         pieces = told(service, job, choice, asked, belief)
-        first = await unless_gone(http, anext(pieces))
-        return EventStream(resumed(first, pieces), job.moment)
+        return await begun(http, pieces, job.moment)
 
     @router.get("/page/traffic")
     async def traffic(
@@ -117,15 +117,7 @@ def menu_of(service: Service) -> dict[str, Any]:
     return {
         "names": menu.names,
         "usual": menu.usual.name,
-        "curve": [
-            {
-                "name": offer.name,
-                "accuracy": offer.accuracy,
-                "strong_share": offer.strong_share,
-                "money": offer.money,
-            }
-            for offer in menu.curve
-        ],
+        "curve": [asdict(offer) for offer in menu.curve],
         "measured": menu.measured,
         "keys": service.accounts.need_key,
     }

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from trim.events import Decided, Finished, Kept
-from trim.policies.policy import Action
+from trim.events import Finished
 from trim.server.accounts import Asked
 from trim.server.answer import Choice, usage_of
 from trim.server.failure import Failure
 from trim.server.page.belief import FittedBelief
 from trim.server.page.telling import Record, Teller
 from trim.server.recording import solving
-from trim.server.service import Job, Service, failed
+from trim.server.service import Job, Service
 from trim.server.streaming import sent
 from trim.trace import Trace
 
@@ -37,17 +36,8 @@ async def told(
                 if not begun:
                     begun = True
                     yield sent(teller.beginning(choice.solution))
-                match event:
-                    case Decided(_, Action.RESTART):
-                        choice.restart()
-                    case Kept(_, step):
-                        choice.keep(step)
-                    case Finished(trace):
-                        choice.trace = trace
-                        if failure := failed(event):
-                            raise failure
-                        continue
-                yield sent(teller.tell(event, choice.solution))
+                if not isinstance(event, Finished):
+                    yield sent(teller.tell(event, choice.solution))
         choice.rest()
         assert choice.trace is not None
         yield sent(finished(service, choice, choice.trace))
