@@ -448,7 +448,7 @@ def test_a_mode_that_does_not_work_is_refused_before_anything_is_written(tmp_pat
                 attempts=1)}  # fmt: skip
     result = run("eval", "chain", write(tmp_path, document), "-n", 2, "--out", tmp_path / "run")
     assert result.exit_code == 2
-    assert result.stderr.startswith("trim: 127.0.0.1:9: no answer in 1 attempts")
+    assert result.stderr.startswith("trim: 127.0.0.1:9: no answer in 1 attempt")
     assert not (tmp_path / "run").exists()
 
 

@@ -243,10 +243,11 @@ async def test_a_wish_beyond_all_patience_ends_the_request():
         assert server.requests == 1
 
 
-async def test_a_problem_ends_at_its_deadline_with_the_reason():
+@pytest.mark.parametrize("attempts", [1, 8])
+async def test_a_problem_ends_at_its_deadline_with_the_reason(attempts):
     async with staged(script(SILENCE)) as served:
         (policy,) = parse_policies("weak")
-        weak, strong, _ = parts(served.url, Patience(60))
+        weak, strong, _ = parts(served.url, Patience(60, attempts))
         router = Router(weak, strong, None, policy, max_seconds=0.1)
         trace = await router.asolve("problem")
         assert trace.finish is Finish.FAILED

@@ -147,7 +147,7 @@ class HttpServer:
             else:
                 self.breaker.succeeded()
                 return answer
-        raise self._unavailable(f"no answer in {self.patience.attempts} attempts", fault)
+        raise self._gave_up(self.patience.attempts, seconds_left() <= 0, fault)
 
     @asynccontextmanager
     async def relay(
@@ -205,8 +205,7 @@ class HttpServer:
                     raise self._unavailable("has not answered for a while and is left alone", fault)
             left = seconds_left()
             if left <= max(wait, 0.0):
-                tried = f"{attempts} attempts" if attempts != 1 else "1 attempt"
-                raise self._unavailable(f"the problem's time is up after {tried}", fault)
+                raise self._gave_up(attempts, True, fault)
             if self._busy_until - now > self.patience.longest_wish:
                 raise self._unavailable(f"wishes to be left alone for {wait:.0f} s", fault)
             if wait <= 0:
@@ -255,6 +254,11 @@ class HttpServer:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             reason = self.hidden(f"{type(error).__name__} {error}")
             raise Fault("garbled answer", reason) from error
+
+    def _gave_up(self, attempts: int, due: bool, fault: Fault | None) -> ModelUnavailable:
+        tried = f"{attempts} attempts" if attempts != 1 else "1 attempt"
+        why = f"the problem's time is up after {tried}" if due else f"no answer in {tried}"
+        return self._unavailable(why, fault)
 
     def _unavailable(self, why: str, fault: Fault | None) -> ModelUnavailable:
         last = f"; the last failure: {fault}" if fault else ""
