@@ -39,7 +39,7 @@ def configuration(folder, server, **more):
 
 
 @asynccontextmanager
-async def passing(monkeypatch, folder, answer):
+async def passing(monkeypatch, folder, answer, *words):
     """A server that hands requests on to `answer(request)`, which is what came after its probes."""
     monkeypatch.setenv("UPSTREAM_KEY", SECRET)
 
@@ -48,7 +48,7 @@ async def passing(monkeypatch, folder, answer):
         return counting(request) if str(first).startswith("Count") else answer(request)
 
     async with staged(answer_all) as upstream:
-        manager = serving(folder, configuration(folder, upstream))
+        manager = serving(folder, configuration(folder, upstream), *words)
         url = await asyncio.to_thread(manager.__enter__)
         upstream.requests.clear()
         try:
@@ -244,6 +244,35 @@ async def test_limits_that_cannot_be_kept_and_deadlines(monkeypatch, tmp_path):
             await client.chat.completions.create(
                 **asked(tools=[TOOL]), extra_body={"trim": {"deadline": 0.2}}
             )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("more", [{"model": "trim:strong"}, {"tools": [TOOL]}])
+async def test_who_has_waited_may_spend_what_is_left_at_its_turn(
+    monkeypatch, tmp_path, more, stream
+):
+    words = ("keys", "create", "app", "--strong-tokens-a-day", "2")
+    made = await asyncio.to_thread(trim, *words, folder=tmp_path)
+    whole = chat("\\boxed{7}", counts=usage(5, 6), matched_stop=None)
+
+    def answer(request):
+        return events(*PIECES) if request.body.get("stream") else whole
+
+    async with passing(monkeypatch, tmp_path, answer, "--running", 1) as (upstream, client):
+        upstream.delay = 0.5
+        url = f"{client.base_url}chat/completions"
+        headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+        async with httpx.AsyncClient(timeout=30, headers=headers) as plain:
+            body = asked(stream=stream, **more)
+            ended = await asyncio.gather(*(plain.post(url, json=body) for _ in range(8)))
+        statuses = sorted(one.status_code for one in ended)
+        answered = statuses.count(200)
+        # What was spent is on disk a moment after the next one's turn.
+        assert 1 <= answered <= 3 and statuses[answered:] == [429] * (8 - answered)
+        assert len(upstream.requests) == answered
+        refused = [one.json()["error"] for one in ended if one.status_code == 429]
+        assert {one["code"] for one in refused} == {"insufficient_quota"}
+        assert [row[1] for row in kept(tmp_path)].count("failed") == 8 - answered
 
 
 async def test_budgets_hold_for_what_is_handed_on(monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ from trim.router import Router
 from trim.server.failure import Failure
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys, UserKey
-from trim.server.storage.ledger import Ledger, today
+from trim.server.storage.ledger import Ledger, Left, today
 from trim.server.storage.recorder import Entry, Recorder
 from trim.trace import Trace
 
@@ -97,17 +97,6 @@ class Accounts:
         """
         return await self._known(header) if self.need_key else None
 
-    async def authorize(self, header: str | None) -> UserKey | None:
-        """As `identify`, for a key that may spend something.
-
-        Raises:
-            Failure: 401 without a key that holds, 429 where its budget is spent.
-        """
-        key = await self.identify(header)
-        if key:
-            await self.ledger.left(key)
-        return key
-
     async def authorize_operator(self, header: str | None) -> None:
         """Let in whose key is an operator's, and everybody where nobody needs a key.
 
@@ -137,15 +126,21 @@ class Accounts:
             )
         return key
 
+    async def left(self, key: UserKey | None) -> Left:
+        """What a key may still spend today, and who asks without one where nobody needs one.
+
+        Raises:
+            Failure: nothing is left (429).
+        """
+        return await self.ledger.left(key) if key else Left()
+
     async def limited(self, router: Router, key: UserKey | None, count: int) -> Router:
         """The router, which spends no more than is left to a key, shared by `count` solutions.
 
         Raises:
-            Failure: nothing is left.
+            Failure: nothing is left (429).
         """
-        if key is None:
-            return router
-        left = await self.ledger.left(key)
+        left = await self.left(key)
         if left.money < math.inf:
             router = replace(router, max_money=least(router.max_money, left.money / count))
         if left.strong_tokens < math.inf:

@@ -11,6 +11,7 @@ from typing import Any
 from trim.events import Decided, Event, Finished, Kept
 from trim.policies.policy import Action
 from trim.prices import Prices
+from trim.router import Router
 from trim.server.stopping import Stopping
 from trim.solution import Solution
 from trim.steps import SEPARATOR
@@ -26,7 +27,7 @@ class Choice:
 
     Attributes:
         text: what has been let through so far.
-        solution: None until its turn has come.
+        router, solution: None until its turn has come.
         trace: None until it has ended.
         began: nanoseconds since 1970; 0 until its turn has come.
         hear: is told what the router reports; None where nobody listens.
@@ -36,6 +37,7 @@ class Choice:
     stopping: Stopping
     text: str = ""
     kept: list[Step] = field(default_factory=list)
+    router: Router | None = None
     solution: Solution | None = None
     trace: Trace | None = None
     began: int = 0

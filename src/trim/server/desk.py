@@ -38,8 +38,9 @@ class Desk:
             raise Failure(503, OVERLOADED, "server_error", "overloaded", retry_after=1)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Within it, one solution runs."""
+    async def turn(self) -> AsyncIterator[bool]:
+        """Within it, one solution runs; it is told whether it had to wait."""
+        waits = self._turns.locked()
         self._count(waiting=1)
         try:
             await self._turns.acquire()
@@ -47,7 +48,7 @@ class Desk:
             self._count(waiting=-1)
         self._count(running=1)
         try:
-            yield
+            yield waits
         finally:
             self._count(running=-1)
             self._turns.release()

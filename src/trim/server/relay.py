@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from fastapi.responses import Response
@@ -42,6 +42,7 @@ async def passed_on(
     service.menu.choose(body.model, body.trim)
     if limit := limit_in(body.trim):
         raise invalid(f"{limit}: cannot be kept with {feature}, which is not routed", limit)
+    await service.accounts.left(key)
     service.desk.admit(1)
     path = http.url.path.removeprefix("/v1")
     passage = passthrough.begin(fields)
@@ -54,7 +55,7 @@ async def passed_on(
         pieces = streamed(service, passthrough, path, passage, moment, asked, body.with_usage)
         return await begun(http, pieces, moment)
     async with recorded(service, asked, passage.traces):
-        answer = await unless_gone(http, whole(service, passthrough, path, passage, moment))
+        answer = await unless_gone(http, whole(service, passthrough, path, passage, moment, asked))
     headers = headers_of(usage_of(passage.traces(), service.prices, with_steps=False))
     return Response(answer, media_type="application/json", headers=headers)
 
@@ -65,10 +66,28 @@ def limit_in(wishes: Wishes) -> str | None:
     return next((name for name, limit in limits.items() if limit is not None), None)
 
 
+@asynccontextmanager
+async def turn(service: Service, asked: Asked) -> AsyncIterator[None]:
+    """Within it, the request is the model's.
+
+    Raises:
+        Failure: while it waited, others have spent what was left to its key.
+    """
+    async with service.desk.turn() as waited:
+        if waited:
+            await service.accounts.left(asked.key)
+        yield
+
+
 async def whole(
-    service: Service, passthrough: Passthrough, path: str, passage: Passage, moment: float
+    service: Service,
+    passthrough: Passthrough,
+    path: str,
+    passage: Passage,
+    moment: float,
+    asked: Asked,
 ) -> bytes:
-    async with service.desk.turn():
+    async with turn(service, asked):
         return await passthrough.whole(path, passage, seconds_to(moment))
 
 
@@ -89,7 +108,7 @@ async def streamed(
     shown = False
     held: list[bytes] = []
     try:
-        async with recorded(service, asked, passage.traces), service.desk.turn():
+        async with recorded(service, asked, passage.traces), turn(service, asked):
             pieces = passthrough.pieces(path, passage, seconds_to(moment))
             async with aclosing(pieces):
                 async for data, record in pieces:

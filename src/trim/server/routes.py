@@ -51,7 +51,7 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
     async def answered(
         http: HttpRequest, kind: type[ChatRequest] | type[CompletionRequest]
     ) -> Response:
-        key = await service.accounts.authorize(http.headers.get("authorization"))
+        key = await service.accounts.identify(http.headers.get("authorization"))
         http.state.key = key and key.name
         fields = await read_fields(http, service.limits)
         if feature := unserved(fields):

@@ -48,6 +48,7 @@ class Job:
     """A request that has been understood.
 
     Attributes:
+        router: which spends no more than was left to the key when the request came.
         seeds: one for each solution that is asked for.
         moment: of `time.monotonic` at which the answer is due.
     """
@@ -57,6 +58,7 @@ class Job:
     router: Router
     seeds: tuple[int, ...]
     moment: float
+    key: UserKey | None = None
 
 
 class Service:
@@ -109,7 +111,7 @@ class Service:
         job = self.understand(request)
         router = await self.accounts.limited(job.router, key, request.n)
         self.desk.admit(request.n)
-        return replace(job, router=router)
+        return replace(job, router=router, key=key)
 
     def understand(self, request: ChatRequest | CompletionRequest) -> Job:
         """Raises Failure for what cannot be done."""
@@ -182,13 +184,15 @@ class Service:
         Closing the iterator stops all work for it.
 
         Raises:
-            Failure: the question does not fit, or a part does not answer and the fallback is to
-                fail; where something had been kept, after that.
+            Failure: nothing is left to the key any more, the question does not fit, or a part does
+                not answer and the fallback is to fail; where something had been kept, after that.
         """
-        async with self.desk.turn():
+        async with self.desk.turn() as waited:
             router = replace(job.router, max_seconds=seconds_to(job.moment))
+            if waited:  # Others may have spent meanwhile what was left.
+                router = await self.accounts.limited(router, job.key, len(job.seeds))
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
-            choice.solution, choice.began = solution, time.time_ns()
+            choice.router, choice.solution, choice.began = router, solution, time.time_ns()
             try:
                 async with aclosing(router.grow(solution)) as events:
                     async for event in events:

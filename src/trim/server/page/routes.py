@@ -67,7 +67,7 @@ def page_routes(service: Service) -> APIRouter:
     @router.post("/page/solutions")
     async def solutions(http: HttpRequest) -> Response:
         """A solution as it comes about (`trim.server.page.stream`)."""
-        key = await service.accounts.authorize(http.headers.get("authorization"))
+        key = await service.accounts.identify(http.headers.get("authorization"))
         http.state.key = key and key.name
         fields = await read_fields(http, service.limits)
         if feature := unserved(fields):

@@ -24,17 +24,16 @@ async def told(
 
     The last one, `finished`, comes when all is on disk.
     """
-    teller = Teller(job.router, belief)
-    begun = False
+    teller: Teller | None = None
     try:
         async with (
             solving(service, asked, job, [choice]),
             aclosing(service.events(job, choice)) as events,
         ):
             async for event in events:
-                assert choice.solution is not None
-                if not begun:
-                    begun = True
+                assert choice.router is not None and choice.solution is not None
+                if teller is None:
+                    teller = Teller(choice.router, belief)
                     yield sent(teller.beginning(choice.solution))
                 if not isinstance(event, Finished):
                     yield sent(teller.tell(event, choice.solution))
@@ -42,7 +41,7 @@ async def told(
         assert choice.trace is not None
         yield sent(finished(service, choice, choice.trace))
     except Failure as failure:
-        if not begun:
+        if teller is None:
             raise
         yield sent({"event": "failed", **failure.body})
 
