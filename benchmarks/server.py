@@ -3,7 +3,8 @@
     python benchmarks/server.py [streams] [seconds]
 
 First the shipped models, one request at a time: the same questions with the same seeds by the
-router in this process and by `trim serve` in another, in turn. Then so many streams for so long, on
+router in this process and by `trim serve` in two others, in turn; one of them asks for a key, which
+has a budget. Then so many streams for so long, on
 engines that compute nothing and answer at stated speeds (`benchmarks/simulated`): what a request
 takes at the client, less what its models took, is what server, database, loopback and machine add.
 """
@@ -63,9 +64,12 @@ def server(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
 class Wire:
     """One request after the other over a plain socket: the least that a client can take."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = "none") -> None:
         parts = urlsplit(url)
-        self.head = f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        self.head = (
+            f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Authorization: Bearer {key}\r\n"
+        )
         self.socket = socket.create_connection((parts.hostname, parts.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -105,27 +109,37 @@ def told(text: str, seconds: float) -> dict:
     return {"seconds": seconds, "waited": spent["seconds"], "steps": len(spent["steps"][0])}
 
 
-async def beside(url: str) -> None:
-    """The same requests in this process and by the server, in turn."""
+def made_key(folder: Path) -> str:
+    """A key that will not spend its budget."""
+    words = ("keys", "create", "app", "--money-a-day", "1000", "--strong-tokens-a-day", "1000000")
+    command = [sys.executable, "-c", TRIM, *words, "--database", str(folder / "trim.sqlite")]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+async def beside(url: str, url_with_keys: str, key: str) -> None:
+    """The same requests in this process and by the servers, in turn."""
     models = load_embedded(slots=1)
     router = Router(models.weak, models.strong, models.scorer, Threshold(0.5), SAMPLING)
-    wire = Wire(url)
-    requests, steps, by_client = [], [], []
+    wire, with_key = Wire(url), Wire(url_with_keys, key)
+    requests, steps, by_key, by_client = [], [], [], []
     async with aiohttp.ClientSession() as session:
         for number, problem in enumerate(generate(CHAIN, PAIRS, SEED)):
             started = time.perf_counter()
             trace = await router.asolve(problem.question, number)
             here = time.perf_counter() - started - trace.seconds
             there = wire.ask(problem.question, number)
+            keyed = with_key.ask(problem.question, number)
             again = await ask(session, url, problem.question, number)
             if number >= 10:  # Connections, caches and code are warm.
                 requests.append(1e3 * (there["seconds"] - there["waited"] - here))
                 steps.append(requests[-1] / there["steps"])
+                by_key.append(1e3 * (keyed["seconds"] - keyed["waited"] - here))
                 by_client.append(1e3 * (again["seconds"] - again["waited"] - here))
     print("| shipped models, one at a time | median ms | 95 % within |\n|---|---|---|")
     for name, values in (
         ("added a request", requests),
         ("added a step", steps),
+        ("added a request, with a key and its budget", by_key),
         ("added a request, with aiohttp as the client", by_client),
     ):
         tail = statistics.quantiles(values, n=20)[-1]
@@ -201,9 +215,11 @@ def main() -> None:
     streams = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with server(folder) as (url, _):
-            asyncio.run(beside(url))
+        folder, other = Path(name), Path(name) / "keys"
+        other.mkdir()
+        key = made_key(other)
+        with server(folder) as (url, _), server(other) as (url_with_keys, _):
+            asyncio.run(beside(url, url_with_keys, key))
     with tempfile.TemporaryDirectory() as name, engines(ENGINES, 1.0) as started:
         folder = Path(name)
         words = (configuration(folder, dict(started.urls)), "--running", str(streams))

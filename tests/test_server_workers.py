@@ -39,10 +39,10 @@ def address(request, tmp_path):
 
 
 @asynccontextmanager
-async def serving(address, *words):
+async def serving(address, *words, code=MAIN):
     """A server on a database: its process, its URL, and what it goes on to say."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", MAIN, "serve", *map(str, words), "--port", "0",
+        sys.executable, "-c", code, "serve", *map(str, words), "--port", "0",
         "--database", address, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     line = (await asyncio.wait_for(process.stderr.readline(), LIMIT)).decode()
@@ -150,6 +150,27 @@ async def test_a_worker_that_is_killed_is_replaced_and_loses_what_was_under_way(
     # The figures are of all workers, of those that died too.
     lines = [line.split() for line in figures.splitlines() if "trim_requests_total{" in line]
     assert sum(float(count) for _, count in lines) >= len(received)
+
+
+@needs_proc
+async def test_a_worker_that_hangs_is_replaced_and_does_not_hold_up_the_end(tmp_path):
+    impatient = f"import trim.server.workers as workers; workers.SILENCE = 5; {MAIN}"
+    address = str(tmp_path / "trim.sqlite")
+    async with (
+        serving(address, "--workers", 2, code=impatient) as (process, url, said),
+        httpx.AsyncClient(timeout=LIMIT) as client,
+    ):
+        before = workers_of(process.pid)
+        os.kill(before[0], signal.SIGSTOP)
+        await until(lambda: set(workers_of(process.pid)) - set(before))
+        for _ in range(4):
+            answer, _ = await ask(client, url, random.Random(7))
+            assert answer.status_code == 200
+        os.kill(before[1], signal.SIGSTOP)
+        process.terminate()
+    lines = said.result().decode().splitlines()
+    replaced = f"trim: worker {before[0]} is replaced: gave no sign of life for 5 s"
+    assert [line for line in lines if "replaced" in line] == [replaced]
 
 
 async def test_two_machines_keep_one_budget(address):

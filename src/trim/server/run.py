@@ -28,7 +28,7 @@ from trim.server.limits import Limits
 from trim.server.menu import Menu, read_curve, read_origin
 from trim.server.service import Service
 from trim.server.telemetry import open_tracing
-from trim.server.workers import supervise
+from trim.server.workers import BEAT, supervise
 
 USUAL_POLICY = "thr:0.5"
 BACKLOG = 2048
@@ -69,15 +69,28 @@ class Server(uvicorn.Server):
 
     Args:
         ready: called as soon as requests are taken.
+        beat: called every second from then to the end of the event loop.
     """
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None],
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
         self.ready = ready
+        self.beat = beat
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready()
+        self._beating = asyncio.create_task(self._go_on_beating())
+
+    async def _go_on_beating(self) -> None:
+        while True:
+            self.beat()
+            await asyncio.sleep(BEAT)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -121,7 +134,11 @@ def serve(lineup: Lineup, serving: Serving) -> None:
 
 
 def answer(
-    lineup: Lineup, serving: Serving, listening: socket.socket, ready: Callable[[], None]
+    lineup: Lineup,
+    serving: Serving,
+    listening: socket.socket,
+    ready: Callable[[], None],
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
     """The work of one process, until it is told to stop. Raises as `serve` does."""
     begin_journal(serving.log_format)
@@ -129,7 +146,7 @@ def answer(
 
     async def until_told() -> None:
         async with opened(lineup, team, serving) as service:
-            server = Server(settings(service), ready)
+            server = Server(settings(service), ready, beat)
             look_for_cycles_seldom()
             await server.serve([listening])
 

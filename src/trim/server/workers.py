@@ -1,8 +1,10 @@
-"""Several processes behind one port: started together, replaced where one dies, ended together."""
+"""Several processes behind one port: started together, replaced where one dies or hangs, ended
+together."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -22,10 +24,13 @@ from trim.server.metrics import FOLDER_VARIABLE
 
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a worker is replaced; doubled where its successor cannot begin either."""
+BEAT, SILENCE = 1.0, 30
+"""Seconds between a worker's signs of life, and how many may be missing before it is killed."""
 SPAWN = multiprocessing.get_context("spawn")
 READY = ""
 
 Work = Callable[..., None]
+Beats = ctypes.c_ulong
 
 
 def supervise(
@@ -34,8 +39,8 @@ def supervise(
     """Have `count` processes at work until this one is told to stop, by SIGINT or SIGTERM.
 
     Args:
-        work: called in each process with `arguments` and with what it calls as soon as it takes
-            requests.
+        work: called in each process with `arguments` and with two functions: it calls the first as
+            soon as it takes requests, and the second every `BEAT` seconds from then to its end.
         ready: called once, when all of them do.
 
     Raises:
@@ -80,24 +85,24 @@ class Workers:
         """Have one process at work all the time; `begun` is set when the first of them is ready."""
         pause = PAUSE
         while True:
-            async with self._started() as (process, line):
+            async with self._started() as (process, line, beats):
                 failure = await first_word(line)
                 if failure == READY and not begun.done():
                     begun.set_result(None)
                 if not begun.done():
                     raise InvalidInput(failure)
-                await readable(process.sentinel)
-                process.join()
-                how = failure or f"ended with code {process.exitcode}"
+                how = failure or await end_of(process, beats)
                 click.echo(f"trim: worker {process.pid} is replaced: {how}", err=True)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE) if failure else PAUSE
 
     @asynccontextmanager
-    async def _started(self) -> AsyncIterator[tuple[SpawnProcess, Connection]]:
-        """A process and what it says; at the end it has finished its answers and is gone."""
+    async def _started(self) -> AsyncIterator[tuple[SpawnProcess, Connection, Beats]]:
+        """A process, what it says, and its signs of life; at the end it has finished its answers
+        and is gone."""
         line, its_end = SPAWN.Pipe(duplex=False)
-        process = SPAWN.Process(target=begin, args=(self.work, self.arguments, its_end))
+        beats = SPAWN.RawValue("L", 0)
+        process = SPAWN.Process(target=begin, args=(self.work, self.arguments, its_end, beats))
         # A terminal sends SIGINT to all processes; the workers are told by this one.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -106,11 +111,10 @@ class Workers:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         its_end.close()
         try:
-            yield process, line
+            yield process, line, beats
         finally:
             process.terminate()
-            await readable(process.sentinel)
-            process.join()
+            await end_of(process, beats)
             mark_process_dead(process.pid, self.folder)  # type: ignore[no-untyped-call]
             process.close()
             line.close()
@@ -125,10 +129,34 @@ async def first_word(line: Connection) -> str:
         return "a worker ended before it was ready"
 
 
-def begin(work: Work, arguments: tuple[Any, ...], line: Connection) -> None:
+async def end_of(process: SpawnProcess, beats: Beats) -> str:
+    """How a process came to its end: by itself, or killed for it gave no sign of life.
+
+    Silence is counted and not timed, for this process may itself have been held up.
+    """
+    seen, silent = beats.value, 0
+    while silent < SILENCE:
+        try:
+            async with asyncio.timeout(BEAT):
+                await readable(process.sentinel)
+            process.join()
+            return f"ended with code {process.exitcode}"
+        except TimeoutError:
+            silent = silent + 1 if beats.value == seen else 0
+            seen = beats.value
+    process.kill()
+    process.join()
+    return f"gave no sign of life for {SILENCE * BEAT:.0f} s"
+
+
+def begin(work: Work, arguments: tuple[Any, ...], line: Connection, beats: Beats) -> None:
     """What a worker does; through `line` it says once that it is ready, or why it cannot be."""
+
+    def beat() -> None:
+        beats.value += 1
+
     try:
-        work(*arguments, lambda: line.send_bytes(READY.encode()))
+        work(*arguments, lambda: line.send_bytes(READY.encode()), beat)
     except TrimError as error:
         line.send_bytes(str(error).encode())
         sys.exit(2)
