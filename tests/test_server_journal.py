@@ -10,6 +10,7 @@ from datetime import datetime
 import httpx
 import openai
 import pytest
+from preloaded import started
 from test_server_api import MAIN, asked, trim
 
 SAID = "a question that nobody else shall read"
@@ -63,7 +64,7 @@ def test_lines_tell_all_but_what_was_said(tmp_path):
     assert SAID not in said and secret not in said and "nobody else" not in said
     lines = [json.loads(line) for line in said.splitlines()]
     requests = [line for line in lines if line["event"] == "request"]
-    assert [line["status"] for line in requests] == [200, 200, 400, 404, 401, 404, 400, 500]
+    assert [line["status"] for line in requests] == [200, 200, 400, 404, 401, 404, 400, 503]
     whole, stream, feature, _, nobody, *_, failed = requests
     assert (whole["key"], whole["model"], whole["policy"]) == ("app", "trim:strong", "strong")
     assert (whole["finish"], whole["path"]) == ("tokens", "/v1/chat/completions")
@@ -71,14 +72,42 @@ def test_lines_tell_all_but_what_was_said(tmp_path):
     assert (whole["stream"], stream["stream"]) == (False, True)
     assert datetime.fromisoformat(whole["time"]) <= datetime.fromisoformat(stream["time"])
     assert (feature["error"], nobody["error"]) == ("unsupported_feature", "invalid_api_key")
-    assert "key" not in nobody and failed["status"] == 500
+    assert "key" not in nobody and failed["error"] == "database_unavailable"
     with sqlite3.connect(tmp_path / "trim.sqlite") as database:
         kept = {name for (name,) in database.execute("SELECT id FROM requests")}
     assert kept == {whole["id"], stream["id"]}
-    # Whoever looks for the mistake finds where it was.
+    fault = next(line for line in lines if line["level"] == "warning")
+    assert (fault["event"], fault["exception"]) == (
+        "1 requests could not be kept",
+        "OperationalError",
+    )
+    assert any("recorder.py" in place for place in fault["places"])
+
+
+def make_a_mistake():
+    from trim.server.service import Service
+
+    def understand(self, request):
+        raise LookupError(SAID)
+
+    Service.understand = understand
+
+
+def test_a_mistake_in_the_server_is_500_and_can_be_found(tmp_path):
+    words = ("--log-format", "json", "--port", "0", "--database", tmp_path / "trim.sqlite")
+    with started("serve", *words, stage=make_a_mistake) as process:
+        client = openai.OpenAI(base_url=process.address(), api_key="none", max_retries=0)
+        for stream in (False, True):
+            with pytest.raises(openai.InternalServerError, match="made a mistake"):
+                client.chat.completions.create(**asked(SAID), stream=stream)
+        process.send(signal.SIGTERM)
+        process.process.join(30)
+        lines = [json.loads(line) for line in process.written[1].splitlines()[1:]]
+        assert SAID not in process.written[1]
+    assert [line["status"] for line in lines if line["event"] == "request"] == [500, 500]
     mistake = next(line for line in lines if line["level"] == "error")
-    assert mistake["exception"] == "OperationalError"
-    assert any("recorder.py" in place for place in mistake["places"])
+    assert mistake["exception"] == "LookupError"
+    assert any("test_server_journal.py" in place for place in mistake["places"])
 
 
 def test_lines_for_people(tmp_path):

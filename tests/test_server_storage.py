@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 import subprocess
 import sys
@@ -140,8 +141,9 @@ async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine, caplog)
     recorder = Recorder(engine)
     twice = entry()
     await recorder.write(twice)
-    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
+    with pytest.raises(Failure, match="cannot be used now") as told:
         await recorder.write(twice)
+    assert re.search("(?i)unique|duplicate", str(told.value.__cause__))
     await recorder.write(entry())
     assert await count(engine, requests) == 2
     caplog.clear()
@@ -151,6 +153,18 @@ async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine, caplog)
     await recorder.close()
     assert "1 requests could not be kept" in caplog.text
     assert await count(engine, requests) == 3
+
+
+async def test_any_text_can_be_kept(engine):
+    recorder, made = Recorder(engine), entry(number=1)
+    told = "a\0b\ufffe\U0001f600"
+    made = replace(made, request={**made.request, "question": told})
+    await asyncio.gather(recorder.write(made), recorder.write(entry()))
+    async with engine.connect() as connection:
+        kept = (await connection.execute(select(requests.c.question))).scalars().all()
+    as_kept = told if engine.dialect.name == "sqlite" else told.replace("\0", "\ufffd")
+    assert set(kept) == {as_kept, None}
+    await recorder.close()
 
 
 async def test_a_budget_is_of_a_day_and_says_when_it_begins_again(engine, monkeypatch):

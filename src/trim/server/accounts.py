@@ -11,15 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from trim.prices import Prices
 from trim.router import Router
 from trim.server.failure import Failure
 from trim.server.storage.database import open_database
+from trim.server.storage.faults import FAULTS
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger, Left, today
+from trim.server.storage.reader import Reader
 from trim.server.storage.recorder import Entry, Recorder
 from trim.trace import Trace
 
@@ -72,8 +73,9 @@ class Accounts:
         self.engine = engine
         self.prices = prices
         self.keep_texts = keep_texts
-        self.keys = Keys(engine)
-        self.ledger = Ledger(engine)
+        self.reader = Reader(engine)
+        self.keys = Keys(engine, self.reader)
+        self.ledger = Ledger(engine, self.reader)
         self.recorder = Recorder(engine)
         self.need_key = False
         self._watching: asyncio.Task[None] | None = None
@@ -86,7 +88,7 @@ class Accounts:
     async def _watch(self) -> None:
         while not self.need_key:
             await asyncio.sleep(LOOK_AGAIN)
-            with suppress(SQLAlchemyError, OSError):
+            with suppress(*FAULTS):
                 self.need_key = await self.keys.any_holds()
 
     async def identify(self, header: str | None) -> UserKey | None:
@@ -204,7 +206,7 @@ class Accounts:
         try:
             async with self.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
-        except (SQLAlchemyError, OSError):
+        except FAULTS:
             return False
         return True
 
@@ -215,6 +217,7 @@ class Accounts:
             with suppress(asyncio.CancelledError):
                 await self._watching
         await self.recorder.close()
+        await self.reader.close()
         await self.engine.dispose()
 
 

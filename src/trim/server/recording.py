@@ -44,7 +44,11 @@ async def recorded(
         if span:
             span.end(done, finish, failure)
         # Who leaves stops the work and not the record of it.
-        await writing
+        try:
+            await writing
+        except Failure as error:
+            asked.told["error"] = error.code
+            raise
 
 
 def solving(

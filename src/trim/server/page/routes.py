@@ -23,6 +23,7 @@ from trim.server.page.stream import told
 from trim.server.request import ChatRequest, checked
 from trim.server.service import Service
 from trim.server.stopping import Stopping
+from trim.server.storage.faults import faults_told
 from trim.server.streaming import begun
 
 ASSETS = Path(__file__).parent / "assets"
@@ -98,7 +99,8 @@ def page_routes(service: Service) -> APIRouter:
     ) -> Response:
         """What was done for all keys."""
         await service.accounts.authorize_operator(http.headers.get("authorization"))
-        seen = await overview(service, hours)
+        with faults_told():
+            seen = await overview(service, hours)
         return JSONResponse(seen, headers={"Cache-Control": "no-store"})
 
     return router

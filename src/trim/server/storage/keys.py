@@ -8,16 +8,18 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trim.errors import InvalidInput
+from trim.server.storage.reader import Reader, Row
 from trim.server.storage.tables import keys
 
 MARK = "trim"
 PREFIX_BYTES = 4
 SECRET_BYTES = 32
+BY_PREFIX = select(keys).where(keys.c.prefix == bindparam("shown"))
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Keys:
     time.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, reader: Reader | None = None) -> None:
         self.engine = engine
+        self.reader = reader or Reader(engine)
 
     async def create(
         self,
@@ -91,7 +94,7 @@ class Keys:
         """Every key, revoked ones included, in the order in which they were made."""
         async with self.engine.connect() as connection:
             rows = await connection.execute(select(keys).order_by(keys.c.id))
-            return [user_key(row) for row in rows]
+            return [user_key(row._asdict()) for row in rows]
 
     async def any_holds(self) -> bool:
         """Whether there is a key that was not revoked."""
@@ -111,17 +114,18 @@ class Keys:
             raise InvalidInput(f"key {name!r}: there is none that holds")
 
     async def find(self, key: str) -> UserKey | None:
-        """The key that a client has sent; None where there is no such key, or it was revoked."""
+        """The key that a client has sent; None where there is no such key, or it was revoked.
+
+        Raises:
+            Failure: the database cannot be used (503).
+        """
         parts = key.split("-", 2)
         if len(parts) != 3 or parts[0] != MARK:
             return None
-        async with self.engine.connect() as connection:
-            found = (
-                await connection.execute(select(keys).where(keys.c.prefix == parts[1]))
-            ).one_or_none()
-        known = "" if found is None else str(found.digest)
-        same = hmac.compare_digest(known, digest(key))
-        return user_key(found) if found is not None and same and found.revoked is None else None
+        row = await self.reader.row(BY_PREFIX, {"shown": parts[1]})
+        found = None if row is None else user_key(row)
+        same = hmac.compare_digest(found.digest if found else "", digest(key))
+        return found if found and same and found.revoked is None else None
 
 
 async def id_of(connection: AsyncConnection, name: str) -> int:
@@ -137,5 +141,5 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def user_key(row: Row[tuple[object, ...]]) -> UserKey:
-    return UserKey(**row._mapping)
+def user_key(row: Row) -> UserKey:
+    return UserKey(**{**row, "operator": bool(row["operator"])})

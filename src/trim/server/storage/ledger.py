@@ -6,12 +6,17 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from trim.server.failure import Failure
 from trim.server.storage.keys import UserKey
+from trim.server.storage.reader import Reader
 from trim.server.storage.tables import spending
+
+SPENT = select(spending.c.money, spending.c.strong_tokens).where(
+    spending.c.key_id == bindparam("key"), spending.c.day == bindparam("date")
+)
 
 
 @dataclass(frozen=True)
@@ -30,20 +35,24 @@ class Ledger:
     than was left when it began.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: AsyncEngine, reader: Reader | None = None) -> None:
+        self.reader = reader or Reader(engine)
 
     async def spent(self, key: UserKey, day: str | None = None) -> tuple[float, int]:
-        """Money and strong tokens of a day (UTC), today without one."""
-        query = select(spending.c.money, spending.c.strong_tokens).where(
-            spending.c.key_id == key.id, spending.c.day == (day or today())
-        )
-        async with self.engine.connect() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return (float(row.money), int(row.strong_tokens)) if row else (0.0, 0)
+        """Money and strong tokens of a day (UTC), today without one.
+
+        Raises:
+            Failure: the database cannot be used (503).
+        """
+        row = await self.reader.row(SPENT, {"key": key.id, "date": day or today()})
+        return (float(row["money"]), int(row["strong_tokens"])) if row else (0.0, 0)
 
     async def left(self, key: UserKey) -> Left:
-        """Raises Failure (429) where a budget is spent."""
+        """What a key may still spend today.
+
+        Raises:
+            Failure: a budget is spent (429), or the database cannot be used (503).
+        """
         if key.money_a_day is None and key.strong_tokens_a_day is None:
             return Left()
         money, tokens = await self.spent(key)

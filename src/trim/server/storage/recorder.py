@@ -6,16 +6,16 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Engine, Insert, PoolProxiedConnection, insert
+from sqlalchemy import Insert, insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trim.server.storage.database import blocking
+from trim.server.storage.faults import FAULTS, no_database
+from trim.server.storage.file import File, in_words
 from trim.server.storage.tables import requests, spending, steps
 
 TOGETHER = 256
@@ -45,24 +45,20 @@ class Entry:
 class Recorder:
     """Writes for all requests in one transaction after the other: all that waits goes into one.
 
-    So a commit serves as many requests as have come during the one before. A transaction of SQLite
-    is one visit to a thread, with a connection that is kept: its asynchronous driver makes a visit
-    for each call, and takes six times as long.
+    So a commit serves as many requests as have come during the one before.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        self._file = blocking(engine) if engine.dialect.name == "sqlite" else None
-        self._kept: PoolProxiedConnection | None = None
+        self._file = File(engine) if engine.dialect.name == "sqlite" else None
         self._add_spending = adding(sqlite if self._file else postgresql)
-        self._thread = ThreadPoolExecutor(1, "recorder")
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
         self._commit: asyncio.Future[None] | None = None
 
     def write(self, entry: Entry) -> asyncio.Future[None]:
         """Keep an entry, whether or not anybody waits for it.
 
-        The future is done when it is on disk; it has what the database raises where it cannot be.
+        The future is done when it is on disk; it has a Failure (503) where it cannot be.
         """
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
@@ -74,18 +70,14 @@ class Recorder:
         """Write what waits, and stop."""
         while self._commit:
             await asyncio.wait([self._commit])
-        if self._kept:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._kept.close)
-        self._thread.shutdown()
         if self._file:
-            self._file.dispose()
+            await self._file.close()
 
     def _begin(self) -> None:
         batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
         entries = [entry for entry, _ in batch]
         if self._file:
-            loop = asyncio.get_running_loop()
-            self._commit = loop.run_in_executor(self._thread, self._to_file, self._file, entries)
+            self._commit = self._file.visit(partial(self._to_file, entries))
         else:
             self._commit = asyncio.create_task(self._to_server(entries))
         self._commit.add_done_callback(partial(self._end, [done for _, done in batch]))
@@ -93,23 +85,19 @@ class Recorder:
     def _end(self, waiters: Sequence[asyncio.Future[None]], commit: asyncio.Future[None]) -> None:
         error = commit.exception()
         if error:
-            LOG.warning("%d requests could not be kept: %s", len(waiters), type(error).__name__)
+            LOG.warning("%d requests could not be kept", len(waiters), exc_info=error)
         for done in waiters:
             if done.done():  # Who waited has left.
                 continue
             if error:
-                done.set_exception(error)
+                done.set_exception(failure_of(error))
             else:
                 done.set_result(None)
         self._commit = None
         if self._waiting:
             self._begin()
 
-    def _to_file(self, file: Engine, entries: Sequence[Entry]) -> None:
-        """By SQLite's own driver: what SQLAlchemy does around a statement takes longer than it."""
-        if self._kept is None:
-            self._kept = file.raw_connection()
-        driver: sqlite3.Connection = self._kept.driver_connection  # type: ignore[assignment]
+    def _to_file(self, entries: Sequence[Entry], driver: sqlite3.Connection) -> None:
         with driver:
             driver.execute("BEGIN IMMEDIATE")
             for statement, rows in self._statements(entries):
@@ -118,7 +106,7 @@ class Recorder:
     async def _to_server(self, entries: Sequence[Entry]) -> None:
         async with self.engine.begin() as connection:
             for statement, rows in self._statements(entries):
-                await connection.execute(statement, rows)
+                await connection.execute(statement, [without_nul(row) for row in rows])
 
     def _statements(self, entries: Sequence[Entry]) -> Iterator[tuple[Insert, Rows]]:
         """What adds requests and steps, and adds to what their keys have spent."""
@@ -158,8 +146,18 @@ def adding(dialect: Any) -> Insert:
     )
 
 
-@cache
-def in_words(statement: Insert, columns: tuple[str, ...]) -> str:
-    """A statement as SQLite takes it, for rows with these columns."""
-    dialect = sqlite.dialect(paramstyle="named")
-    return str(statement.compile(dialect=dialect, column_keys=columns))
+def without_nul(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as PostgreSQL takes it: its texts hold no NUL."""
+    return {
+        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+def failure_of(error: BaseException) -> BaseException:
+    """What who waited is told."""
+    if not isinstance(error, FAULTS):
+        return error
+    failure = no_database()
+    failure.__cause__ = error
+    return failure
