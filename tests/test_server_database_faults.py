@@ -1,12 +1,15 @@
 """A database that does not answer for a while, as those who ask see it."""
 
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 from contextlib import contextmanager
 
 import httpx
 import postgres
+import pytest
 from preloaded import completed, started
 from test_server_api import asked
 
@@ -33,11 +36,14 @@ def change(address, statements):
         return
     server, _, name = address.rpartition("/")
     for statement in statements["postgresql"]:
-        subprocess.run(
-            [postgres.programs() / "psql", "-q", f"{server}/postgres", "-c",
-             statement.format(name=name)],
-            check=True, timeout=60, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        psql(f"{server}/postgres", statement.format(name=name))
+
+
+def psql(address, statement):
+    """What it shows, a row a line."""
+    command = [postgres.programs() / "psql", "-qAt", address, "-c", statement]
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    return done.stdout.split()
 
 
 @contextmanager
@@ -50,8 +56,9 @@ def broken(address):
 
 
 @contextmanager
-def serving(address):
-    with started("serve", "--port", "0", "--database", address, "--log-format", "json") as process:
+def serving(address, stage=None):
+    words = ("serve", "--port", "0", "--database", address, "--log-format", "json")
+    with started(*words, stage=stage) as process:
         yield process.address(), process
 
 
@@ -103,3 +110,32 @@ def test_who_cannot_be_identified_is_told_why(address):
                 assert error_of(answer) == (503, "database_unavailable")
                 assert answer.headers["Retry-After"] == "5"
         assert ask().status_code == 200
+
+
+def hurry():
+    from trim.server.storage import database
+
+    database.PATIENCE = 2.0
+
+
+def test_a_connection_to_the_database_that_hangs_is_given_up(address):
+    if not address.startswith("postgresql"):
+        pytest.skip("a file has no connection that could hang")
+    server, _, name = address.rpartition("/")
+    ours = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}'"
+    with serving(address, hurry) as (url, _), httpx.Client(timeout=60) as client:
+
+        def ask():
+            return client.post(f"{url}/chat/completions", json=asked())
+
+        assert ask().status_code == 200
+        hung = list(map(int, psql(f"{server}/postgres", ours)))
+        assert hung
+        for process in hung:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            assert error_of(ask()) == (503, "database_unavailable")
+            assert ask().status_code == 200  # By a new one.
+        finally:
+            for process in hung:
+                os.kill(process, signal.SIGCONT)

@@ -90,6 +90,41 @@ async def test_many_processes_may_open_a_new_database_together(address):
     await again.dispose()
 
 
+AT_ONCE = """
+import multiprocessing, sys
+from pathlib import Path
+from sqlalchemy import create_engine
+from trim.server.storage.database import prepare, write_ahead
+
+FORK = multiprocessing.get_context("fork")
+
+def open_file(path, together):
+    engine = create_engine(f"sqlite:///{path}")
+    prepare(engine)
+    together.wait()
+    write_ahead(engine)
+    with engine.execution_options(alone=True).begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (x)")
+    engine.dispose()
+
+for number in range(100):
+    arguments = (Path(sys.argv[1]) / f"{number}.sqlite", FORK.Barrier(3))
+    processes = [FORK.Process(target=open_file, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+"""
+
+
+def test_a_new_file_may_be_opened_by_all_at_the_same_moment(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE, tmp_path], timeout=120, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 async def test_a_key_is_shown_once_and_found_by_itself_only(engine):
     store = Keys(engine)
     shown = await store.create("app", money_a_day=2.5)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from trim.errors import InvalidInput
+from trim.server.storage.faults import FAULTS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DRIVERS = {
@@ -22,6 +26,10 @@ DRIVERS = {
 }
 LOCK = 7_126_313
 """Any number: processes that start together migrate PostgreSQL one after the other."""
+BUSY = 10.0
+"""Seconds that SQLite waits for another process that writes."""
+PATIENCE = 30.0
+"""Seconds that PostgreSQL may take to connect, and to answer a statement."""
 
 
 def url_of(address: str) -> str:
@@ -56,9 +64,7 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
             f"{address}: there is no such database; `trim serve` and `trim keys create` make one"
         )
     try:
-        engine = create_async_engine(
-            url, pool_pre_ping=not url.startswith(DRIVERS["sqlite"]), hide_parameters=True
-        )
+        engine = engine_for(url)
     except ArgumentError as error:
         raise InvalidInput(f"--database: no address of a database ({error})") from None
     try:
@@ -67,14 +73,21 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
             # Its asynchronous driver leaves a thread behind where a file cannot be opened.
             await asyncio.to_thread(migrate_file, blocking(engine))
         else:
-            async with engine.begin() as connection:
-                await connection.run_sync(migrate)
-    except (SQLAlchemyError, OSError) as error:
+            await migrate_server(engine)
+    except FAULTS as error:
         await engine.dispose()
         shown = engine.url.render_as_string(hide_password=True)
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise InvalidInput(f"{shown}: the database cannot be used ({reason})") from error
     return engine
+
+
+def engine_for(url: str) -> AsyncEngine:
+    """Raises ArgumentError where it is no address."""
+    if url.startswith(DRIVERS["sqlite"]):
+        return create_async_engine(url, hide_parameters=True)
+    limits = {"timeout": PATIENCE, "command_timeout": PATIENCE}
+    return create_async_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=limits)
 
 
 def blocking(engine: AsyncEngine) -> Engine:
@@ -100,8 +113,7 @@ def prepare(engine: Engine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (
-            "busy_timeout = 10000",
-            "journal_mode = WAL",
+            f"busy_timeout = {1000 * BUSY:.0f}",
             "synchronous = NORMAL",
             "foreign_keys = ON",
         ):
@@ -111,10 +123,38 @@ def prepare(engine: Engine) -> None:
 
 def migrate_file(engine: Engine) -> None:
     try:
+        write_ahead(engine)
         with engine.execution_options(alone=True).begin() as connection:
             migrate(connection)
     finally:
         engine.dispose()
+
+
+def write_ahead(engine: Engine) -> None:
+    """Have a file kept with a write-ahead log, from now on and for all.
+
+    SQLite does not wait for another process that does so at the same moment.
+    """
+    deadline = time.monotonic() + BUSY
+    with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+        while True:
+            try:
+                cursor.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+
+async def migrate_server(engine: AsyncEngine) -> None:
+    """Without limits, for a large table takes its time."""
+    patient = create_async_engine(engine.url, hide_parameters=True)
+    try:
+        async with patient.begin() as connection:
+            await connection.run_sync(migrate)
+    finally:
+        await patient.dispose()
 
 
 def migrate(connection: Connection, version: str = "head") -> None:
