@@ -129,7 +129,7 @@ class Accounts:
         return key
 
     async def left(self, key: UserKey | None) -> Left:
-        """What a key may still spend today, and who asks without one where nobody needs one.
+        """What may still be spent today with a key; without one there is no limit.
 
         Raises:
             Failure: nothing is left (429).
