@@ -32,10 +32,12 @@ test-vllm: .venv/test .venv-vllm/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
 
-# What the server adds to a request, 500 streams for a minute, and LiteLLM beside it (docs/server.md).
-bench-server: .venv/installed .venv-litellm/installed
+# What the server adds to a request, 500 streams for a minute, LiteLLM beside it, and what it
+# promises under faults, kills and malformed requests (docs/server.md).
+bench-server: .venv/test .venv-litellm/installed
 	$(BIN)/python benchmarks/server.py 500 60
 	$(BIN)/python benchmarks/proxies.py .venv-litellm/bin/python 64 10
+	$(BIN)/python benchmarks/server_promises.py
 
 # The step response of the controller of the strong share (docs/server.md).
 bench-controller: .venv/installed

@@ -18,6 +18,10 @@ TOGETHER = 100
 STEPS = 3
 
 
+def named(ends):
+    return ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
+
+
 def writing(request):
     """A model of solutions of three steps, that counts on where it is probed."""
     messages = request.body["messages"]
@@ -31,7 +35,7 @@ def writing(request):
     return chat(f"step {index}", counts=counts, matched_stop="\n\n")
 
 
-async def test_every_request_ends_once_and_says_how(tmp_path):
+async def test_every_request_ends_once_and_says_how(tmp_path, record_property):
     chance = random.Random(1)
     faults = [FAULTS[kind] for kind in ("429", "500", "503", "connection", "garbled answer")]
     steady = True
@@ -80,6 +84,7 @@ async def test_every_request_ends_once_and_says_how(tmp_path):
             assert json.loads(events[-1])["error"]["code"] == "model_unavailable"
             ends["failed"] += 1
     assert ends.total() == REQUESTS
+    record_property("counted", f"{REQUESTS} requests, {named(ends)}")
     assert ends["answered"] > 0.7 * REQUESTS and ends["failed"] > 20
     connection = sqlite3.connect(tmp_path / "trim.sqlite")
     kept = dict(connection.execute("SELECT finish, count(*) FROM requests GROUP BY finish"))

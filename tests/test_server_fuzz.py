@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 from test_server_api import asked, serving
 
 CHECKS = [content_type_conformance, response_schema_conformance, status_code_conformance]
+RANDOM = 100
 LIMIT = 20.0
 """Seconds that nothing here may take."""
 
@@ -28,7 +29,7 @@ def url(tmp_path_factory):
         yield address
 
 
-def test_answers_are_as_openapi_json_declares(url):
+def test_answers_are_as_openapi_json_declares(url, record_property):
     schema = schemathesis.openapi.from_url(url.removesuffix("/v1") + "/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
     assert {"/v1/chat/completions", "/v1/completions", "/v1/models"} <= {o.path for o in operations}
@@ -36,7 +37,7 @@ def test_answers_are_as_openapi_json_declares(url):
     for operation in operations:
 
         @given(operation.as_strategy())
-        @settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=200, derandomize=True, suppress_health_check=list(HealthCheck))
         def ask(case):
             body = case.body
             if isinstance(body, dict) and isinstance(body.get("model"), str):
@@ -49,6 +50,10 @@ def test_answers_are_as_openapi_json_declares(url):
             case.validate_response(answer, checks=CHECKS)
 
         ask()
+    record_property(
+        "counted",
+        f"{seen.total()} requests from openapi.json, by status {dict(sorted(seen.items()))}",
+    )
     assert {200, 400, 404} <= set(seen), seen
 
 
@@ -83,7 +88,8 @@ WELL = [
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_bodies_are_answered_or_refused(url, stream):
+def test_bodies_are_answered_or_refused(url, stream, record_property):
+    record_property("counted", f"{len(BODIES) + len(WELL)} bodies{', streamed' if stream else ''}")
     with httpx.Client(timeout=LIMIT) as client:
         for body, right in [*((b, False) for b in BODIES), *((b, True) for b in WELL)]:
             content = body.encode() if isinstance(body, str) else body
@@ -144,16 +150,18 @@ HEADS = [
 ]  # fmt: skip
 
 
-def test_heads_are_answered_or_refused(url):
+def test_heads_are_answered_or_refused(url, record_property):
+    record_property("counted", f"{len(HEADS)} heads")
     for sent, statuses in HEADS:
         said = talk(url, sent)
         status = int(said.split()[1]) if said else None
         assert status in statuses, (sent[:200], said[:300])
 
 
-def test_random_bytes_do_no_harm(url):
+def test_random_bytes_do_no_harm(url, record_property):
+    record_property("counted", f"{RANDOM} requests with random bytes")
     chance = random.Random(5)
-    for _ in range(100):
+    for _ in range(RANDOM):
         sent = bytearray(head(JSON, LENGTH) + BODY)
         for _ in range(chance.randint(1, 5)):
             sent[chance.randrange(len(sent))] = chance.randrange(256)

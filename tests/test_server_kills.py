@@ -31,7 +31,7 @@ async def ask(client, url, chance, received):
         received[record["id"].partition("-")[2]] = record["usage"]["trim"]
 
 
-async def test_spending_on_disk_is_what_clients_received(tmp_path):
+async def test_spending_on_disk_is_what_clients_received(tmp_path, record_property):
     chance, received = random.Random(3), {}
     for _ in range(KILLS):
         words = ("serve", "--port", "0", "--database", tmp_path / "t.sqlite")
@@ -63,5 +63,9 @@ async def test_spending_on_disk_is_what_clients_received(tmp_path):
         assert kept[name] == (spent["strong_tokens"], spent["money"])
         assert steps[name] > 0
     # What is there beyond was under way: written, and not yet received whole.
-    assert len(kept) - len(received) <= KILLS * CLIENTS
+    beyond = len(kept) - len(received)
+    record_property(
+        "counted", f"{KILLS} kills: {len(received)} answers received and kept, {beyond} in flight"
+    )
+    assert beyond <= KILLS * CLIENTS
     connection.close()

@@ -129,10 +129,11 @@ OPEN = {
 }  # fmt: skip
 
 
-async def test_who_sends_no_whole_request_is_hung_up_on(tmp_path):
+async def test_who_sends_no_whole_request_is_hung_up_on(tmp_path, record_property):
     async with short_of_patience(tmp_path) as server:
         before, size = server.descriptors, server.mebibytes
         kinds = [kind for kind in OPEN for _ in range(40)]
+        record_property("counted", f"{len(kinds)} connections that are slow to send")
         connections = [await server.connect(OPEN[kind][0]) for kind in kinds]
         trickling = [
             asyncio.create_task(trickle(connection, OPEN[kind][1]))
