@@ -84,7 +84,7 @@ async def test_every_request_ends_once_and_says_how(tmp_path, record_property):
             assert json.loads(events[-1])["error"]["code"] == "model_unavailable"
             ends["failed"] += 1
     assert ends.total() == REQUESTS
-    record_property("counted", f"{REQUESTS} requests, {named(ends)}")
+    record_property("counted", f"{REQUESTS} requests: {named(ends)}")
     assert ends["answered"] > 0.7 * REQUESTS and ends["failed"] > 20
     connection = sqlite3.connect(tmp_path / "trim.sqlite")
     kept = dict(connection.execute("SELECT finish, count(*) FROM requests GROUP BY finish"))
