@@ -53,8 +53,8 @@ def outcome(case: ElementTree.Element) -> str:
 
 def counted(case: ElementTree.Element) -> list[str]:
     """What a test has found (`record_property`)."""
-    found = case.iter("property")
-    return [one.get("value", "") for one in found if one.get("name") == "counted"]
+    found = case.iterfind("properties/property[@name='counted']")
+    return [one.get("value", "") for one in found]
 
 
 def main() -> None:

@@ -133,7 +133,6 @@ async def test_who_sends_no_whole_request_is_hung_up_on(tmp_path, record_propert
     async with short_of_patience(tmp_path) as server:
         before, size = server.descriptors, server.mebibytes
         kinds = [kind for kind in OPEN for _ in range(40)]
-        record_property("counted", f"{len(kinds)} connections that are slow to send")
         connections = [await server.connect(OPEN[kind][0]) for kind in kinds]
         trickling = [
             asyncio.create_task(trickle(connection, OPEN[kind][1]))
@@ -155,6 +154,7 @@ async def test_who_sends_no_whole_request_is_hung_up_on(tmp_path, record_propert
                 assert b" 408 " not in words and b" 500 " not in words
         await server.until_descriptors(before)
         assert server.mebibytes < size + 30
+    record_property("counted", f"{len(kinds)} connections that are slow to send")
 
 
 async def test_a_head_without_an_end_is_not_kept(tmp_path):
