@@ -14,6 +14,7 @@ from rich.text import Text
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.policies.policy import Action
 from trim.prices import Prices
+from trim.steps import bare
 from trim.trace import Author, Trace
 
 COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
@@ -45,7 +46,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Tr
                 if step.draft is not None:
                     discarded += step.draft_tokens
                 colour = COLOURS[step.author]
-                console.print(Text(f"{index:>3}  ", "dim").append(step.text, colour))
+                console.print(Text(f"{index:>3}  ", "dim").append(bare(step.text), colour))
                 kept = f"score {shown_score(score)} → keep · " if score is not None else ""
                 cost = f"{weak} weak tokens ({discarded} discarded), {strong} strong"
                 cut = " · cut at its token limit" if step.truncated else ""

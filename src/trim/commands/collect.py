@@ -22,6 +22,7 @@ from trim.commands.options import (
     models_option,
     out_option,
     path_type,
+    protocol_option,
     ray_option,
     ray_workers_option,
     scorer_option,
@@ -80,6 +81,7 @@ DAY = "%Y-%m-%d"
 @ray_option
 @ray_workers_option
 @out_option
+@protocol_option
 @models_option
 @set_option
 @selection_options
@@ -99,6 +101,7 @@ def collect(
     ray: str | None,
     ray_workers: int | None,
     out: Path,
+    protocol: str | None,
     models: Path,
     assignments: tuple[str, ...],
     selection: Selection,
@@ -130,7 +133,7 @@ def collect(
         if suite is None:
             raise InvalidInput("name a SUITE, a benchmark or a file, or --from-server DATABASE")
         problem_set = choose_problems(suite, count, seed, selection)
-    lineup = choose_lineup(configuration, assignments, models)
+    lineup = choose_lineup(configuration, assignments, models, protocol)
     title = f"recording {problem_set.name}"
     with progress_bar(title, len(problem_set.problems), out) as progress:
         bank = collect_bank(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
+from trim.models.prompt import Prompt
 from trim.prices import Price, Prices
+from trim.protocol import EvaluationProtocol, find_protocol
+from trim.rules import End, Rules
 from trim.settings import Settings
+from trim.steps import MAX_STEPS
 
 NAME = "configuration.yaml"
 """In a run's folder: the configuration as it was used."""
@@ -41,10 +45,12 @@ class ConfiguredLineup:
 
     Attributes:
         folder: of its file.
+        usual_prompt: of models that have none of their own.
     """
 
     configuration: Configuration
     folder: Path
+    usual_prompt: Prompt = field(default_factory=Prompt)
 
     @property
     def usual_kind(self) -> str | None:
@@ -80,14 +86,30 @@ class ConfiguredLineup:
         given = routing.fallbacks
         return Settings(
             Sampling(sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens),
-            routing.max_steps,
+            routing.max_steps or MAX_STEPS,
             routing.max_seconds,
             routing.max_strong_tokens,
             Fallbacks(given.weak, given.between, given.strong, given.scorer),
             routing.overlap,
             routing.warming,
             routing.concurrency,
+            self._rules(End.BOX),
         )
+
+    @property
+    def chat_settings(self) -> Settings:
+        routing, rules = self.configuration.routing, self._rules(End.MODEL)
+        return replace(self.settings, max_steps=routing.max_steps, rules=rules)
+
+    def _rules(self, usual: End) -> Rules:
+        return replace(self.protocol.rules, ends=self.configuration.routing.ends or usual)
+
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        return find_protocol(self.configuration.protocol)
+
+    def for_problems(self, prompt: Prompt) -> ConfiguredLineup:
+        return replace(self, usual_prompt=self.protocol.prompt or prompt)
 
     @property
     def prices(self) -> Prices:
@@ -110,7 +132,7 @@ class ConfiguredLineup:
         for role, section in sections.items():
             template = template_of(section)
             prompts[role] = {
-                "system": section.system,
+                **asdict(section.prompt(self.usual_prompt)),
                 "template": template.source if template else None,
             }
         whole = configuration.model_dump(mode="json")
@@ -140,15 +162,16 @@ class ConfiguredLineup:
         self, slots: int | None = None, exact: bool = False, entropy: bool = False
     ) -> ConfiguredTeam:
         """As `load`, without asking any server."""
-        configuration = self.configuration
-        weak = make_model(configuration.weak, "weak", slots, exact, entropy)
+        configuration, prompt = self.configuration, self.usual_prompt
+        weak = make_model(configuration.weak, "weak", slots, exact, entropy, prompt)
         between = tuple(
-            make_model(section, f"between.{place}", slots, exact, entropy)
+            make_model(section, f"between.{place}", slots, exact, entropy, prompt)
             for place, section in enumerate(configuration.between)
         )
-        strong = make_model(configuration.strong, "strong", slots, exact, entropy)
+        strong = make_model(configuration.strong, "strong", slots, exact, entropy, prompt)
         confident = all(map(tells_confidence, (weak, *between, strong)))
-        scorers = make_scorers(configuration.scorer, strong, confident, slots, exact)
+        system = self.protocol.scorer_system
+        scorers = make_scorers(configuration.scorer, strong, confident, slots, exact, system)
         return ConfiguredTeam(weak, between, strong, scorers)
 
 

@@ -125,6 +125,7 @@ def evaluate(
         InvalidInput: an unknown policy, a policy that was fitted to other models, or a folder that
             cannot be written.
     """
+    lineup = lineup.for_problems(problem_set.prompt)
     kind = scorer or lineup.usual_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)
@@ -140,6 +141,7 @@ def evaluate(
         "seed": seed,
         "scorer": kind,
         "exact": exact,
+        "protocol": lineup.protocol.name,
         "version": version("trim"),
     }
     if settings.max_strong_tokens is not None:
@@ -169,6 +171,7 @@ def evaluate(
                 grading=grading,
                 keep_too_long=problem_set.is_right is None,
                 may_begin=may_begin,
+                takes_open_box=lineup.protocol.open_box,
             )
             solved = solve_in(out, run, here, progress, lineup.files(out), bill)
     if not solved:
@@ -193,6 +196,7 @@ def conditions(lineup: Lineup, settings: Settings, kind: str | None) -> dict[str
         "models": lineup.identify(kind),
         "sampling": asdict(settings.sampling),
         "max_steps": settings.max_steps,
+        "rules": asdict(settings.rules),
         "grading_seconds": SECONDS,
         "versions": {
             "python": platform.python_version(),

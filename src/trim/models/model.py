@@ -27,9 +27,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Prefix:
-    """A question and the steps that have been kept so far, without their separators.
+    """A bare question and the steps that have been kept so far, as they were written.
 
     Attributes:
+        steps: each with the blank line that ends it.
         history: what was said before the question, the oldest first.
     """
 
@@ -83,7 +84,8 @@ class Completion:
     """One step as a model wrote it, with the engine's own token counts.
 
     Attributes:
-        text: the step without its separator.
+        text: the step as it was written, the blank line that ends it included. A model may
+            leave that out: a step that another one follows is ended by one.
         tokens: tokens decoded, including separator and end tokens.
         prompt_tokens: tokens of the prefix, cached ones included.
         cached_tokens: how many of those the engine had in its cache.
