@@ -63,7 +63,7 @@ class LlamaCppModel:
         known = self._memory.recall(prefix) or []
         answer = await self.engine.complete(
             # What it has written itself is read as it was written, token by token.
-            [before, *known] if known else before + "".join(prefix.steps),
+            [before, *known] if known else before + prefix.said,
             n_predict=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -96,7 +96,7 @@ class LlamaCppModel:
 
     async def prefill(self, prefix: Prefix) -> Completion:
         """Read a prefix, so that it is in the engine's cache; one token is written."""
-        spent = (await self._complete(self.before(prefix) + "".join(prefix.steps), 1, 0)).usage
+        spent = (await self._complete(self.before(prefix) + prefix.said, 1, 0)).usage
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
         return Completion("", Ending.LENGTH, *counts)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from trim.steps import SEPARATOR
+from trim.steps import SEPARATOR, closed
 
 
 class Role(StrEnum):
@@ -42,6 +42,11 @@ class Prefix:
     def asked(self) -> str:
         """The question after all that was said before it, for readers of plain text."""
         return SEPARATOR.join((*(turn.text for turn in self.history), self.question))
+
+    @property
+    def said(self) -> str:
+        """The steps as one text, ended by a blank line."""
+        return "".join(map(closed, self.steps))
 
     def then(self, step: str) -> Prefix:
         return replace(self, steps=(*self.steps, step))

@@ -119,7 +119,7 @@ class OpenAIModel:
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
         started = time.perf_counter()
-        said = "".join(prefix.steps)
+        said = prefix.said
         body = {**self._sampled(sampling, seed), "stop": [SEPARATOR]}
         if self.log_probabilities:
             body |= self._told(LIKELIEST if self.entropy else 1)
@@ -157,7 +157,7 @@ class OpenAIModel:
         Raises:
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
-        said = "".join(prefix.steps)
+        said = prefix.said
         body = self._sampled(Sampling(0.0, 1.0, 0, 1), 0)
         spent = (await self._ask({**body, **await self._prompt(prefix, said)})).usage
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)

@@ -42,4 +42,4 @@ class TokenMemory:
 
 def spelled(prefix: Prefix) -> Text:
     """What a prefix says, wherever its steps end."""
-    return prefix.question, prefix.history, "".join(prefix.steps)
+    return prefix.question, prefix.history, prefix.said
