@@ -62,12 +62,16 @@ PROBLEMS = [problem(name) for name in "abcd"]
 
 
 def writer(name):
-    """A model whose words depend on the prefix; its fourth step holds an answer."""
+    """A model whose words depend on the prefix; its fourth step holds an answer.
+
+    Not all of its steps bring the blank line that ends them.
+    """
 
     def write(prefix):
-        word = int(10 * uniform(name, prefix))
+        word = 5 + int(5 * uniform(name, prefix))
         ends = len(prefix.steps) == 3
-        return f"\\boxed{{{word}}}" if ends else f"{name} says {word} – \u2028\r"
+        lines = "\n" * (word % 4)
+        return f"\\boxed{{{word}}}" if ends else f"  {name} says {word} – \u2028\r{lines}"
 
     return ScriptedModel(write, name)
 
@@ -235,7 +239,8 @@ def test_the_oracle_rewrites_exactly_the_wrong_steps(tmp_path):
     traces = run(evaluation(problems, policies, weak=weak, strong=strong), tmp_path)
     for trace in traces:
         assert trace.correct
-        assert tuple(step.text for step in trace.steps) == by_question[trace.question].steps
+        *earlier, last = by_question[trace.question].steps
+        assert [step.text for step in trace.steps] == [*(f"{s}\n\n" for s in earlier), last]
     rewritten = [s for trace in traces for s in trace.steps if s.author is Author.STRONG]
     assert rewritten and len(rewritten) == len(strong.calls)
     assert all("= 1 +" in step.draft and step.action is Action.REGENERATE for step in rewritten)
