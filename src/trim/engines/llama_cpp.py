@@ -88,6 +88,11 @@ class LlamaCppEngine:
             ) from error
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=path.stem)
 
+    @property
+    def address(self) -> str:
+        """Where llama.cpp's own HTTP server answers for this engine, on loopback."""
+        return str(self._server.listening_address)
+
     async def complete(self, prompt: str | list[str | int], **settings: Any) -> Answer:
         """Continue `prompt`; `settings` are those of llama.cpp's `/v1/completions`.
 
