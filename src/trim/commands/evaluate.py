@@ -63,6 +63,11 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 @ray_option
 @ray_workers_option
 @other_models_option
+@click.option(
+    "--seen",
+    is_flag=True,
+    help="Evaluate also what was fitted to some of these problems; table and report flag it.",
+)
 @seed_option
 @out_option
 @prices_option
@@ -81,6 +86,7 @@ def evaluate_command(
     ray: str | None,
     ray_workers: int | None,
     other_models: bool,
+    seen: bool,
     seed: int,
     out: Path,
     prices_file: Path | None,
@@ -111,6 +117,7 @@ def evaluate_command(
         other_models,
         max_money,
         cluster_at(ray, ray_workers),
+        seen,
     )
 
 
@@ -127,6 +134,7 @@ def run_evaluation(
     other_models: bool = False,
     max_money: float | None = None,
     elsewhere: Elsewhere | None = None,
+    seen: bool = False,
 ) -> None:
     prices = read_prices(prices_file) if prices_file else lineup.prices
     console = Console(highlight=False)
@@ -145,6 +153,7 @@ def run_evaluation(
             other_models,
             max_money,
             elsewhere,
+            seen,
         )
     console.print(points_table(summary))
     if summary["curves"]:

@@ -9,6 +9,7 @@ from typing import Any
 from trim.bank.identity import identify_models
 from trim.embedded import FOLDER, SAMPLING, EmbeddedModels, load_embedded, usual_kind
 from trim.prices import Prices
+from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 from trim.settings import Settings
 
 SLOTS = 16
@@ -39,6 +40,11 @@ class EmbeddedLineup:
     @property
     def belief(self) -> Path | None:
         return BELIEF if self.folder == FOLDER else None
+
+    @property
+    def joint(self) -> Path | None:
+        path = self.folder / NAME_OF_WEIGHTS
+        return path if path.exists() else None
 
     @property
     def target_share(self) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trim.policies.oracle import StepCheck
+from trim.seen import fingerprint
 
 ANSWER_OF_STRONG = ""
 """In place of an answer that nobody knows: in a bank, that of the strong model alone is taken."""
@@ -47,3 +48,9 @@ class ProblemSet:
     problems: Sequence[Gradable]
     is_right: StepCheck | None = None
     described: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Of the bare questions (`trim.seen`), in the order of `problems`."""
+        instruction = self.described.get("instruction")
+        return tuple(fingerprint(problem.question, instruction) for problem in self.problems)
