@@ -65,7 +65,8 @@ DAY = "%Y-%m-%d"
     type=int,
     default=1,
     show_default=True,
-    help="Random seed; what learns from the bank is to be evaluated with another one.",
+    help="Random seed; what learns from the bank is to be evaluated with another one, or on other"
+    " problems of a benchmark or file (--split, --skip).",
 )
 @click.option(
     "--rollouts",
