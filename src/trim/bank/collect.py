@@ -23,6 +23,7 @@ from trim.evaluation.standing import Standing
 from trim.files import remove_leftovers
 from trim.folder_lock import FolderLock
 from trim.lineup import Lineup, Team
+from trim.seen import read_seen
 
 ROLLOUTS = 8
 """Solutions a problem: 500 problems are a bank of at most 4,000."""
@@ -99,6 +100,7 @@ def collect(
         rollouts,
         exact,
         {**problem_set.described, "protocol": lineup.protocol.name, **lineup.record()},
+        read_seen(lineup.joint) if kind == "joint" and lineup.joint else frozenset(),
     )
     bill = Bill(lineup.prices, out)
     with ExitStack() as held:
