@@ -1,7 +1,6 @@
 """The sums of a long run: what it has paid, and how far it is."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
