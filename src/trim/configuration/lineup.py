@@ -13,6 +13,7 @@ import yaml
 from trim.configuration.configuration import Configuration, read_configuration
 from trim.configuration.identity import identify
 from trim.configuration.paths import relative
+from trim.configuration.pricing import price_list, unpriced
 from trim.configuration.scoring import kind_of, make_scorers
 from trim.configuration.team import ConfiguredTeam
 from trim.configuration.writing import WritingModel, make_model, template_of
@@ -22,7 +23,7 @@ from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
-from trim.prices import Price, Prices
+from trim.prices import Prices
 from trim.settings import Settings
 
 NAME = "configuration.yaml"
@@ -90,10 +91,16 @@ class ConfiguredLineup:
         )
 
     @property
+    def price_list(self) -> Prices | None:
+        return price_list(self.configuration)
+
+    @property
     def prices(self) -> Prices:
-        given = self.configuration.prices.model_dump(exclude_none=True)
-        between = tuple(Price(**kinds) for kinds in given.pop("between"))
-        return Prices(**{role: Price(**kinds) for role, kinds in given.items()}, middle=between)
+        return self.price_list or Prices()
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        return unpriced(self.configuration)
 
     def identify(self, kind: str | None) -> dict[str, str]:
         return identify(self.configuration, kind)
