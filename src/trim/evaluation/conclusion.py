@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trim.evaluation.metrics import ROUNDING, pgr
-from trim.evaluation.payoff import AgainstStrong, conclude
+from trim.evaluation.payoff import AgainstStrong, conclude, whole_percent
 from trim.policies.policy import named
 
 Point = Mapping[str, Any]
@@ -107,8 +107,8 @@ class Goal:
 
     def reached(self, point: Point) -> str:
         gain = self.gain(point)
-        closed = "" if gain is None else f" ({gain:.0%} of the gap closed)"
-        return f"at {self.share(point):.0%} of its accuracy{closed}"
+        closed = "" if gain is None else f" ({whole_percent(gain)} of the gap closed)"
+        return f"at {whole_percent(self.share(point))} of its accuracy{closed}"
 
     def introduce(self, point: Point, settings: int, best: str | None) -> str:
         """The subject of the verdict, with why it is this one of several settings.
@@ -118,7 +118,7 @@ class Goal:
         """
         gap = self.gain(point) is not None
         wanted = "closes {} of the gap" if gap else "keeps {} of the strong model's accuracy"
-        wanted = wanted.format(f"{GOAL:.0%}")
+        wanted = wanted.format(whole_percent(GOAL))
         if best is None:
             return f"None of {settings} settings {wanted}; the nearest, {label(point)},"
         return f"Of {settings} settings the {best} that {wanted}, {label(point)},"
@@ -127,7 +127,7 @@ class Goal:
         """What there is to say where the strong model is not the better one."""
         if self.weak is None or self.strong["accuracy"] > self.weak["accuracy"]:
             return ""
-        weak, strong = (f"{point['accuracy']:.1%}" for point in (self.weak, self.strong))
+        weak, strong = (f"{100 * point['accuracy']:.1f} %" for point in (self.weak, self.strong))
         return (
             f" The strong model alone is right no more often than the weak one ({strong} against"
             f" {weak}): there is nothing to route for."

@@ -92,6 +92,10 @@ def times_of(cost: float, strong: float, interval: Sequence[float] | None) -> st
     return f" ({cost / strong:.2f} times{within})"
 
 
+def whole_percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def amount(value: float) -> str:
     """A number from 0 up with three significant digits, and never in powers of ten."""
     if not value:
@@ -137,5 +141,5 @@ def describe_single(trace: Trace, alone: Trace, prices: Prices | None) -> dict[s
         "money": compared.strong_money,
         "seconds": alone.seconds,
         "pays": pays,
-        "verdict": f"{trace.policy} {compared.told()}, {answer}: {outcome}.",
+        "verdict": f"On this problem {trace.policy} {compared.told()}, {answer}: {outcome}.",
     }
