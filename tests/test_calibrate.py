@@ -554,6 +554,7 @@ def test_a_damaged_router_file_is_refused(content, tmp_path):
         (["--policy", "thr", "--strong-share", "20"], "between 0 and 1"),
         (["--policy", "thr", "--strong-share", "nan"], "between 0 and 1"),
         (["--policy", "thr", "--money", "-1"], "above 0"),
+        (["--policy", "thr", "--money", "1"], "give --prices FILE, or --prices example"),
         (["--policy", "thr", "--accuracy", "1"], "between 0 and 1"),
         (["--policy", "thr", "--strong-share", "0.2", "--confidence", "1"], "--confidence 1"),
         (["--policy", "thr", "--strong-share", "0.2", "--horizon", "0"], "--horizon 0"),
