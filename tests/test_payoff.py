@@ -153,7 +153,7 @@ def test_without_prices_there_is_no_money_and_seconds_decide():
     assert (found["verdict"]["setting"], found["verdict"]["pays"]) == (0.9, True)
     slow = verdict(graded, prices=None)
     assert slow["pays"] is False
-    assert "decodes 0.40 times its tokens and reads or writes 2,006 hidden ones" in slow["text"]
+    assert "decoding 0.40 times its tokens and reading or writing 2,006 hidden ones" in slow["text"]
     assert "routing loses time here. Money is not billed" in slow["text"]
     assert "costs" not in slow["text"]
 

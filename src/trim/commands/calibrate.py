@@ -161,14 +161,14 @@ def report(
     form = ".6g" if isinstance(promise, Money) else ".1%"
     least = "at least" if isinstance(promise, Accuracy) else "at most"
     money = on_bank["money"]
-    paid = "" if money is None else f" money {money:.6f},"
+    paid = "" if money is None else f", money {money:.6f}"
     whom = f"on the next {promise.horizon} problems" if promise.horizon else "in expectation"
     return [
         f"{out}: {sweep.family}:{found.setting:g}; use it as --policy router:{out}",
         f"{promise.target}: {least} {found.bound:{form}} {whom}, with {promise.confidence:.0%}"
         f" confidence ({promise.bound_name}); wanted {promise.value:{form}}",
         f"on {on_bank['problems']} problems of the bank: {on_bank['strong_share']:.1%} of the"
-        f" strong tokens,{paid} accuracy {on_bank['accuracy']:.1%} (weak"
+        f" strong tokens{paid}, accuracy {on_bank['accuracy']:.1%} (weak"
         f" alone {on_bank['weak_accuracy']:.1%}, strong alone {on_bank['strong_accuracy']:.1%});"
         f" {1 - on_bank['complete']:.1%} of the ways not recorded to their end",
     ]

@@ -146,8 +146,8 @@ def tokens(point: Point) -> str:
         return ""
     hidden = point["hidden_strong_tokens_mean"]
     besides = sum(hidden.values())
-    more = f" and reads or writes {besides:,.0f} hidden ones" if besides else ""
-    return f", decodes {point['strong_share']:.2f} times its tokens{more}"
+    more = f" and reading or writing {besides:,.0f} hidden ones" if besides else ""
+    return f", decoding {point['strong_share']:.2f} times its tokens{more}"
 
 
 def hidden_notes(points: Sequence[Point]) -> list[str]:
