@@ -249,3 +249,17 @@ def test_the_strong_model_alone_is_not_held_to_a_limit():
     told = json.loads(completed("solve", QUESTION, *limit).stdout)
     assert told["usage"]["strong"]["tokens"] == 0
     assert told["against_strong"]["strong_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("costs", "outcome"),
+    [
+        ((1, 1), "routing saves money and time, with fewer right answers"),
+        ((1, 9), "routing saves money and costs time, with fewer right answers"),
+        ((9, 1), "routing saves time and costs money, with fewer right answers"),
+        ((4, 4), "routing loses here"),
+        ((9, 9), "routing loses here"),
+    ],
+)
+def test_what_is_saved_with_fewer_right_answers(costs, outcome):
+    assert conclude(AgainstStrong(*costs, 4, 4).levels, False)[0] == outcome

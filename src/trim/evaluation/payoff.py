@@ -114,11 +114,11 @@ def conclude(
     outcome, pays = OUTCOMES[levels]
     if is_as_good or pays is False:
         return outcome, pays
-    savings = [name for name, found in zip(("money", "time"), levels, strict=True)
-               if found == "less"]  # fmt: skip
-    if not savings:
+    if "less" not in levels:
         return "routing loses here", False
-    return f"routing saves {' and '.join(savings)}, with fewer right answers", None
+    saved = [name for name, found in zip(("money", "time"), levels, strict=True) if found == "less"]
+    outcome = f"routing saves {' and '.join(saved)}" if pays else outcome
+    return f"{outcome}, with fewer right answers", None
 
 
 def describe_single(trace: Trace, alone: Trace, prices: Prices | None) -> dict[str, Any]:
