@@ -98,8 +98,10 @@ def test_a_mistake_in_the_server_is_500_and_can_be_found(tmp_path):
     with started("serve", *words, stage=make_a_mistake) as process:
         client = openai.OpenAI(base_url=process.address(), api_key="none", max_retries=0)
         for stream in (False, True):
-            with pytest.raises(openai.InternalServerError, match="made a mistake"):
+            with pytest.raises(openai.InternalServerError, match="made a mistake") as mistake:
                 client.chat.completions.create(**asked(SAID), stream=stream)
+            # The connection is closed now, and the client is told not to use it again.
+            assert mistake.value.response.headers["connection"] == "close"
         process.send(signal.SIGTERM)
         process.process.join(30)
         lines = [json.loads(line) for line in process.written[1].splitlines()[1:]]

@@ -8,7 +8,8 @@ from types import TracebackType
 from trim.deadline import until
 from trim.errors import TrimError
 from trim.models.model import Completion, Prefilling, Prefix
-from trim.solution import Solution, ends_solution
+from trim.solution import Solution
+from trim.steps import closed
 from trim.writer import Writer
 
 
@@ -59,10 +60,10 @@ class Ahead:
         """Begin with the step after the one that was written last, as if that were kept."""
         written = self.solution.newest
         room = self.solution.room(ahead=written.tokens)
-        last = ends_solution(written) or self.solution.is_last_step or room <= 0
+        last = self.solution.would_end(written) or self.solution.is_last_step or room <= 0
         if self.drafter is None or last:
             return
-        prefix = self.solution.prefix.then(written.text)
+        prefix = self.solution.prefix.then(closed(written.text))
         if prefix not in self._drafts:
             task = asyncio.create_task(self.solution.compose(self.drafter, prefix, room))
             self._drafts[prefix] = self.solution.seconds, task

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trim.models.model import Model
+from trim.models.prompt import Prompt
 from trim.policies.policy import Policy
 from trim.prices import Prices
+from trim.protocol import EvaluationProtocol
 from trim.router import Router
 from trim.scorers.scorer import Scorer
 from trim.settings import Settings
@@ -78,7 +80,28 @@ class Lineup(Protocol):
         ...
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> Settings:
+        """How problems with an answer are solved."""
+        ...
+
+    @property
+    def chat_settings(self) -> Settings:
+        """How a server answers, where nobody has set a task."""
+        ...
+
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        """The conditions of an evaluation."""
+        ...
+
+    def for_problems(self, prompt: Prompt) -> Lineup:
+        """The same models, as they read the problems of a benchmark.
+
+        Args:
+            prompt: the benchmark's, for models that have none of their own and a protocol without
+                one.
+        """
+        ...
 
     @property
     def price_list(self) -> Prices | None:
@@ -147,4 +170,5 @@ def router_of(team: Team, settings: Settings, scorer: Scorer | None, policy: Pol
         settings.fallbacks,
         settings.overlap,
         settings.warming,
+        rules=settings.rules,
     )

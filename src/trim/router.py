@@ -15,6 +15,7 @@ from trim.fallbacks import Fallback, Fallbacks
 from trim.models.model import Model, Prefilling, Sampling, Turn
 from trim.policies.policy import Action, Policy
 from trim.prices import Prices
+from trim.rules import Rules
 from trim.scorers.scorer import Scorer
 from trim.solution import Solution
 from trim.steps import MAX_STEPS
@@ -35,7 +36,7 @@ class Router:
         scorer: grades drafts; may be None for policies that need no scores.
         policy: decides about each draft.
         sampling: settings of all models.
-        max_steps: steps a solution may have.
+        max_steps: steps a solution may have; None for any number.
         max_strong_tokens: as soon as the strong model has decoded so many for a problem, it is
             not asked again and the weak one drafts on; None for no limit. What it decodes is
             then less than this and one more step. A policy may bring a limit of its own.
@@ -53,6 +54,7 @@ class Router:
             is not asked again; None for no limit.
         prices: what money is counted by.
         stops: texts after which a solution is at its end, when the step that holds one is kept.
+        rules: how a solution goes on and ends.
     """
 
     weak: Model
@@ -60,7 +62,7 @@ class Router:
     scorer: Scorer | None
     policy: Policy
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = MAX_STEPS
+    max_steps: int | None = MAX_STEPS
     max_strong_tokens: int | None = None
     max_seconds: float | None = None
     between: tuple[Model, ...] = ()
@@ -71,9 +73,10 @@ class Router:
     max_money: float | None = None
     prices: Prices = field(default_factory=Prices)
     stops: tuple[str, ...] = ()
+    rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
-        if self.max_steps < 1:
+        if self.max_steps is not None and self.max_steps < 1:
             raise InvalidInput(f"max_steps {self.max_steps}: a solution needs at least one step")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise InvalidInput(f"max_tokens {self.max_tokens}: a solution needs at least one token")
@@ -145,7 +148,7 @@ class Router:
         if not question.strip():
             raise InvalidInput("the problem is empty; give its text")
         return Solution(
-            question.strip(),
+            question,
             seed,
             self.sampling,
             self.max_steps,
@@ -153,6 +156,7 @@ class Router:
             self.max_tokens,
             tuple(history),
             self.stops,
+            self.rules,
         )
 
     async def grow(self, solution: Solution) -> AsyncGenerator[Event, None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from trim.fallbacks import Fallbacks
 from trim.models.model import Sampling
+from trim.rules import Rules
 from trim.steps import MAX_STEPS
 from trim.warming import Warming
 
@@ -19,10 +20,11 @@ class Settings:
     """
 
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = MAX_STEPS
+    max_steps: int | None = MAX_STEPS
     max_seconds: float | None = None
     max_strong_tokens: int | None = None
     fallbacks: Fallbacks = field(default_factory=Fallbacks)
     overlap: bool = False
     warming: Warming = Warming.NEVER
     concurrency: int = 16
+    rules: Rules = field(default_factory=Rules)

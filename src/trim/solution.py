@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from trim.deadline import until
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
 from trim.policies.policy import Action, Observation
+from trim.rules import End, Rules
 from trim.scorers.scorer import Scorer
 from trim.seeds import derive_seed
-from trim.steps import SEPARATOR, boxed_answer, is_degenerate
+from trim.steps import boxed_answer, closed, is_degenerate
 from trim.trace import Author, Finish, Rejected, Step, Trace, Usage
 from trim.writer import Writer
-
-DEGENERATE_TRIES = 3
-"""Steps without content in a row after which one is kept, so that a loop ends."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,18 @@ class Solution:
         question: str,
         seed: int,
         sampling: Sampling,
-        max_steps: int,
+        max_steps: int | None,
         max_seconds: float | None = None,
         max_tokens: int | None = None,
         history: tuple[Turn, ...] = (),
         stops: tuple[str, ...] = (),
+        rules: Rules = Rules(),  # noqa: B008 - it cannot change
     ) -> None:
         self.question = question
         self.history = history
         self.max_tokens = max_tokens
         self.stops = stops
+        self.rules = rules
         self.seed = seed
         self.sampling = sampling
         self.max_steps = max_steps
@@ -77,6 +77,7 @@ class Solution:
         self._scorer: str | None = None
         self._abandoned: tuple[Step, ...] = ()
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
+        self._reached: dict[str, int] = {}
 
     @property
     def length(self) -> int:
@@ -109,8 +110,8 @@ class Solution:
 
     @property
     def text(self) -> str:
-        """The steps that have been kept."""
-        return SEPARATOR.join(step.text for step in self._steps)
+        """What has been kept, byte for byte."""
+        return "".join(step.text for step in self._steps)
 
     @property
     def prefix(self) -> Prefix:
@@ -137,24 +138,31 @@ class Solution:
     async def compose(self, writer: Writer, prefix: Prefix, room: int) -> tuple[Completion, float]:
         """What a model writes after a prefix, in `room` tokens, and the seconds that it takes.
 
-        After a degenerate step it is asked again with that step in the prefix, and only
-        the continuation is returned; all tokens count.
+        After a degenerate step it is asked once more, with that step in the prefix. The step is
+        then both together, or the continuation alone (`Rules.drops_degenerate`); all tokens count.
         """
-        tokens, seconds = 0, 0.0
-        for _ in range(DEGENERATE_TRIES):
-            limit = min(self.sampling.max_tokens, room - tokens)
-            sampling = replace(self.sampling, max_tokens=limit)
-            seed = derive_seed(self.seed, self.question, len(prefix.steps))
-            with until(self.deadline):
-                written = await writer.model.write_step(prefix, sampling, seed)
-            self.count(writer.role, written.prompt_tokens, written.cached_tokens, written.tokens)
-            seconds += written.seconds
-            tokens += written.tokens
-            empty = written.ending is Ending.STEP and is_degenerate(written.text)
-            if not empty or tokens >= room:
-                break
-            prefix = prefix.then(written.text)
-        return replace(written, text=written.text.strip(), tokens=tokens), seconds
+        first = await self._ask(writer, prefix, room)
+        empty = first.ending is Ending.STEP and is_degenerate(first.text)
+        if not empty or first.tokens >= room:
+            return first, first.seconds
+        lead = closed(first.text)
+        second = await self._ask(writer, prefix.then(lead), room - first.tokens)
+        text = second.text if self.rules.drops_degenerate else lead + second.text
+        tokens = first.tokens + second.tokens
+        return replace(second, text=text, tokens=tokens), first.seconds + second.seconds
+
+    async def _ask(self, writer: Writer, prefix: Prefix, room: int) -> Completion:
+        limit = min(self.sampling.max_tokens, room)
+        if self.rules.context is not None:
+            left = self.rules.context - self._reached.get(writer.role, 0)
+            limit = max(1, min(limit, left))
+        sampling = replace(self.sampling, max_tokens=limit)
+        seed = derive_seed(self.seed, self.question, len(prefix.steps))
+        with until(self.deadline):
+            written = await writer.model.write_step(prefix, sampling, seed)
+        self.count(writer.role, written.prompt_tokens, written.cached_tokens, written.tokens)
+        self._reached[writer.role] = written.prompt_tokens + written.tokens
+        return written
 
     async def score(self, scorer: Scorer) -> float:
         """Score the newest version, together with kept steps that have no score yet."""
@@ -181,7 +189,9 @@ class Solution:
             tokens=(*(step.tokens for step in self._steps), newest.written.tokens),
             actions=tuple(step.action for step in self._steps),
             seed=self.seed,
-            last=ends_solution(newest.written) or self.is_last_step,
+            last=self.would_end(newest.written) or self.is_last_step,
+            answered=newest.written.ending is Ending.SOLUTION
+            or boxed_answer(self.text + newest.written.text) is not None,
         )
 
     def restart(self) -> None:
@@ -223,20 +233,42 @@ class Solution:
             fallback=self.fallback,
         )
         self._steps.append(step)
+        self.finish = self._end(written)
+        if self.finish is None:
+            step = replace(step, text=closed(step.text))
+            self._steps[-1] = step
         if newest.score is None:
             self._unscored.append(written)
         else:
             self._scores.append(newest.score)
         self.versions, self.level, self.fallback, self._unread = [], 0, None, 0
-        draft_ended = draft is not None and ends_solution(draft)
-        self.finish = self._end(written, draft_ended)
         return step
 
-    def _end(self, written: Completion, draft_ended: bool) -> Finish | None:
+    def would_end(self, written: Completion) -> bool:
+        """Whether the solution ends by itself, or with a cut, if this is kept after its steps."""
+        if written.ending is Ending.LENGTH:
+            return True
+        if written.ending is Ending.SOLUTION and not self.rules.asks_on:
+            return True
+        return self._boxes(self.text, written.text)
+
+    def _boxes(self, before: str, text: str) -> bool:
+        """Whether a step ends the solution by the box in it."""
+        if self.rules.ends is End.MODEL:
+            return False
+        if self.rules.open_box:
+            return "boxed{" in text
+        return boxed_answer(before + text) is not None
+
+    def _end(self, written: Completion) -> Finish | None:
         """Why the step that was kept last is the last one; None where it is not."""
-        if boxed_answer(written.text) is not None:
+        before = "".join(step.text for step in self._steps[:-1])
+        if self._boxes(before, written.text):
             return Finish.ANSWER
-        if draft_ended or ends_solution(written) or any(stop in self.text for stop in self.stops):
+        if written.ending is Ending.LENGTH:
+            return Finish.TOKENS if self.room() <= 0 else Finish.LENGTH
+        stopped = written.ending is Ending.SOLUTION and not self.rules.asks_on
+        if stopped or any(stop in self.text for stop in self.stops):
             return Finish.STOP
         if self.room() <= 0:
             return Finish.TOKENS
@@ -256,7 +288,7 @@ class Solution:
             dropped_tokens=self.dropped_tokens,
             failure=self.failure,
         )
-        return replace(trace, answer=boxed_answer(self._steps[-1].text) if self._steps else None)
+        return replace(trace, answer=boxed_answer(self.text))
 
     def count(self, role: str, prompt_tokens: int, cached_tokens: int, tokens: int) -> None:
         """Add to the books of a role."""
@@ -265,8 +297,3 @@ class Solution:
 
     def _decoded(self, author: Author) -> int:
         return sum(v.written.tokens for v in self.versions if v.writer.author is author)
-
-
-def ends_solution(written: Completion) -> bool:
-    """Whether a step claims to be the last. A rewritten last draft stays the last step."""
-    return written.ending is Ending.SOLUTION or boxed_answer(written.text) is not None

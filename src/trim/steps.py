@@ -1,4 +1,4 @@
-"""What a step is: where it ends, when it is empty of content, when it holds the answer."""
+"""What a step is: where it ends, when it is empty of content, where the answer stands."""
 
 from __future__ import annotations
 
@@ -7,22 +7,51 @@ from collections.abc import Iterable
 SEPARATOR = "\n\n"
 """A blank line ends a step. It belongs to the step it ends."""
 MAX_STEPS = 30
-"""Steps that a solution may have (arXiv 2601.10245)."""
+"""Steps that the solution of a problem may have (arXiv 2601.10245)."""
+EMPTY = frozenset("-–—=_*#`~|/\\<>:;,.!?(){}[]")
+"""Characters that are no content, beside white space: those of the method's authors. Signs that
+mean something, as `→`, `$` and `+`, are not among them."""
 
 
 def split_steps(solution: str) -> list[str]:
-    """The steps of a solution's text; runs of blank lines count as one separator."""
-    return [step for step in (part.strip() for part in solution.split(SEPARATOR)) if step]
+    """The steps of a text, each with the line ends that close it; joined they are the text.
+
+    Line ends beyond the two of a separator belong to the step before them. A text that begins with
+    a blank line has it in its first step.
+    """
+    steps: list[str] = []
+    rest = solution
+    while rest:
+        lead = len(rest) - len(rest.lstrip("\n"))
+        end = rest.find(SEPARATOR, lead)
+        if end < 0:
+            steps.append(rest)
+            break
+        while end < len(rest) and rest[end] == "\n":
+            end += 1
+        steps.append(rest[:end])
+        rest = rest[end:]
+    return steps
+
+
+def closed(step: str) -> str:
+    """The step with the blank line that ends it, as another step follows."""
+    return step if step.endswith(SEPARATOR) else step + SEPARATOR
+
+
+def bare(step: str) -> str:
+    """The step without the line ends that close it, for readers that mark steps in another way."""
+    return step.rstrip("\n")
 
 
 def join_steps(question: str, steps: Iterable[str]) -> str:
-    """The prefix that a model continues: question and steps, each ended by the separator."""
-    return "".join(part + SEPARATOR for part in (question, *steps))
+    """What a reader of plain text reads: question and steps, each ended by a blank line."""
+    return "".join(map(closed, (question, *steps)))
 
 
 def is_degenerate(step: str) -> bool:
-    """Whether a step has no letter and no digit, such as a ruler `---`."""
-    return not any(character.isalnum() for character in step)
+    """Whether a step has no content, such as a ruler `---` or a lone fence."""
+    return all(character.isspace() or character in EMPTY for character in step)
 
 
 def boxed_answer(text: str) -> str | None:

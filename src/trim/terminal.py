@@ -16,6 +16,7 @@ from trim.evaluation.payoff import amount
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.policies.policy import Action
 from trim.prices import Prices, hidden_strong_usage
+from trim.steps import bare
 from trim.trace import Author, Trace, Usage
 
 COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
@@ -51,7 +52,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
                 if step.draft is not None:
                     discarded += step.draft_tokens
                 colour = COLOURS[step.author]
-                console.print(Text(f"{index:>3}  ", "dim").append(step.text, colour))
+                console.print(Text(f"{index:>3}  ", "dim").append(bare(step.text), colour))
                 kept = f"score {shown_score(score)} → keep · " if score is not None else ""
                 cost = f"{weak} weak tokens ({discarded} discarded), {strong} strong"
                 cut = " · cut at its token limit" if step.truncated else ""

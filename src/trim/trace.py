@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from trim.policies.policy import Action
+from trim.steps import closed
 
 
 class Author(StrEnum):
@@ -25,6 +26,8 @@ class Finish(StrEnum):
     """A kept step holds the boxed answer."""
     STOP = "stop"
     """The model ended the solution by itself, without an answer, or wrote a text to stop at."""
+    LENGTH = "length"
+    """The last step was cut at its token limit, or at the end of the context: unfinished."""
     STEPS = "steps"
     """The limit on the number of steps was reached: unfinished."""
     TOKENS = "tokens"
@@ -71,7 +74,7 @@ class Step:
     """One kept step.
 
     Attributes:
-        text: as kept, without its separator.
+        text: as it was written, the blank line that ends it included.
         author: which model wrote it.
         action: what was done about the draft: the policy's decision, unless that was denied.
         score: in [0, 1], of the version that was decided about last: the draft's, with two
@@ -123,7 +126,8 @@ class Trace:
 
     Attributes:
         steps: kept steps in order.
-        answer: content of the last boxed answer, None without one.
+        answer: content of the last boxed answer; in an evaluation, where there is none, what the
+            benchmark takes for it (`trim.evaluation.grading.extraction`). None without one.
         usage: tokens of `weak`, `strong` and `scorer`, discarded drafts included; of
             `middle-1` and on, where there are models between, and of `warming`, what the strong
             model read in advance (`trim.warming`).
@@ -157,7 +161,12 @@ class Trace:
 
     @property
     def solution(self) -> str:
-        return "\n\n".join(step.text for step in self.steps)
+        """The steps joined, byte for byte.
+
+        Traces of before 0.2 hold steps without the blank lines between them.
+        """
+        *earlier, last = (step.text for step in self.steps) if self.steps else ("",)
+        return "".join(map(closed, earlier)) + last
 
     @property
     def strong_tokens(self) -> int:
@@ -206,7 +215,7 @@ class Trace:
 
     @property
     def unfinished(self) -> bool:
-        return self.finish in (Finish.STEPS, Finish.TOKENS, Finish.CONTEXT, Finish.FAILED)
+        return self.finish not in (Finish.ANSWER, Finish.STOP)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

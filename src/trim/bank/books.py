@@ -34,7 +34,7 @@ class Books:
         self, problem: RecordedProblem, seed: int, scored: bool, limit: int | None
     ) -> None:
         self.problem = problem
-        self.question = problem.question.strip()
+        self.question = problem.question
         self.seed = seed
         self.scored = scored
         self.limit = limit
@@ -84,6 +84,7 @@ class Books:
             actions=tuple(self.actions),
             seed=self.seed,
             last=node.draft_ends,
+            answered=node.draft_answers,
         )
 
     def keep(self, node: Node, action: Action, denied: bool) -> None:

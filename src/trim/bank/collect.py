@@ -92,6 +92,7 @@ def collect(
     kind = scorer or lineup.usual_kind
     if kind is None:
         raise InvalidInput("a bank holds the scores of steps; name a scorer in the configuration")
+    lineup = lineup.for_problems(problem_set.prompt)
     settings = lineup.settings
     identity = Identity(
         problem_set.name,
@@ -101,7 +102,7 @@ def collect(
         settings.sampling,
         rollouts,
         exact,
-        {**problem_set.described, **lineup.record()},
+        {**problem_set.described, "protocol": lineup.protocol.name, **lineup.record()},
     )
     bill = Bill(prices, out)
     with ExitStack() as held:
@@ -120,6 +121,8 @@ def collect(
                 settings.sampling,
                 settings.max_steps,
                 held.enter_context(Workers()),
+                settings.rules,
+                lineup.protocol.open_box,
             )
             place = Place(nullcontext(explorer), lambda: settings.concurrency)
         held.callback(FolderLock(out).release)

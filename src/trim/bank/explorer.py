@@ -9,15 +9,16 @@ from trim.bank.record import Origin, RecordedProblem, Rollout, Solved, SolvedSte
 from trim.bank.step_scorer import StepScorer
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.evaluation.benchmarks.problem import Problem
+from trim.evaluation.grading.extraction import find_answer
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import ANSWER_OF_STRONG, Gradable
 from trim.models.model import Model, Sampling
 from trim.models.shared import SharedModel
 from trim.policies.fixed import StrongAlone
 from trim.router import Router
+from trim.rules import Rules
 from trim.scorers.scorer import Scorer
-from trim.solution import Solution
-from trim.steps import MAX_STEPS, boxed_answer
+from trim.steps import MAX_STEPS
 from trim.trace import Finish, Trace
 
 FEWEST_ROLLOUTS = 2
@@ -35,6 +36,7 @@ class Explorer:
         check: says which steps are right; None where nothing can.
         seed: of the sampling and of the random decisions.
         grading: says which answers are right.
+        rules, takes_open_box: as of an evaluation (`trim.evaluation.run`).
     """
 
     weak: Model
@@ -44,8 +46,10 @@ class Explorer:
     check: StepCheck | None = None
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = MAX_STEPS
+    max_steps: int | None = MAX_STEPS
     grading: Workers = field(default_factory=Workers)
+    rules: Rules = field(default_factory=Rules)
+    takes_open_box: bool = False
 
     def __post_init__(self) -> None:
         if self.rollouts < FEWEST_ROLLOUTS:
@@ -57,16 +61,21 @@ class Explorer:
     async def explore(self, problem: Gradable) -> RecordedProblem:
         """Raises ContextExceeded or ModelUnavailable as `Router.aevents` does."""
         weak, strong = SharedModel(self.weak), SharedModel(self.strong)
-        router = Router(weak, strong, None, StrongAlone(), self.sampling, self.max_steps)
+        router = Router(
+            *(weak, strong, None, StrongAlone(), self.sampling, self.max_steps), rules=self.rules
+        )
         alone = await router.asolve(problem.question, self.seed)
+        alone = replace(alone, answer=self._answer(problem, alone.solution))
         if alone.finish is Finish.FAILED:
             raise ModelUnavailable(alone.failure or f"{self.strong.name} does not answer")
         if problem.answer == ANSWER_OF_STRONG:
             problem = Problem(problem.id, problem.question, alone.answer or "", problem.grader)
         right = await self.grading.agrade(problem.grader, alone.answer, problem.answer)
-        growth = Growth(problem, weak, strong, StepScorer(self.scorer), self.check, self.grading)
-        question = problem.question.strip()
-        await growth.plant(Solution(question, self.seed, self.sampling, self.max_steps))
+        growth = Growth(
+            *(problem, weak, strong, StepScorer(self.scorer), self.check, self.grading),
+            self._answer,
+        )
+        await growth.plant(router.begin(problem.question, self.seed))
         rollouts: list[Rollout] = []
         for origin in plan(self.rollouts):
             if rollouts and not growth.open:
@@ -89,7 +98,7 @@ class Explorer:
             answer=problem.answer,
             weak=Solved(
                 steps,
-                boxed_answer(steps[-1].text),
+                self._answer(problem, "".join(step.text for step in steps)),
                 rollouts[0].correct,
                 sum(step.tokens for step in steps),
             ),
@@ -97,6 +106,9 @@ class Explorer:
             nodes=tuple(growth.nodes),
             rollouts=tuple(rollouts),
         )
+
+    def _answer(self, problem: Gradable, solution: str) -> str | None:
+        return find_answer(solution, problem.grader, self.takes_open_box)
 
     def _solved(self, trace: Trace, problem: Gradable) -> Solved:
         texts = [step.text for step in trace.steps]

@@ -22,6 +22,8 @@ from trim.writer import Writer
 
 StepCheck = Callable[[Gradable, Sequence[str], str], bool]
 """Whether a step of a problem is right after earlier ones."""
+FindAnswer = Callable[[Gradable, str], str | None]
+"""The answer in a whole solution."""
 
 
 class Growth:
@@ -36,6 +38,7 @@ class Growth:
         scorer: gives the same step the same score (`StepScorer`).
         check: says which steps are right; None where nothing can.
         grading: says which answers are right.
+        answer: finds the answer of a solution.
 
     Attributes:
         nodes: the tree so far.
@@ -51,6 +54,7 @@ class Growth:
         scorer: Scorer,
         check: StepCheck | None,
         grading: Workers,
+        answer: FindAnswer,
     ) -> None:
         self.problem = problem
         self.weak = weak
@@ -58,6 +62,7 @@ class Growth:
         self.scorer = scorer
         self.check = check
         self.grading = grading
+        self.answer = answer
         self.nodes: list[Node] = []
         self.open: dict[tuple[int, bool], Solution] = {}
         self._merged: set[int] = set()
@@ -139,6 +144,7 @@ class Growth:
             draft_right=self._is_right(earlier, draft.text),
             draft_log_probability=draft.log_probability,
             draft_ends=solution.observe().last,
+            draft_answers=solution.observe().answered,
         )
         kept = fork(solution)
         kept.keep(Action.CONTINUE)
@@ -157,6 +163,7 @@ class Growth:
                 strong_tokens=strong.tokens,
                 strong_right=self._is_right(earlier, strong.text),
                 strong_log_probability=strong.log_probability,
+                strong_ends=rewritten.finish is not None,
                 regenerate_to=await self._leaf(rewritten),
             )
         place = len(self.nodes)
@@ -191,7 +198,7 @@ class Growth:
         """UNKNOWN where the solution goes on."""
         if solution.finish is None:
             return UNKNOWN
-        answer = solution.trace("bank").answer
+        answer = self.answer(self.problem, solution.text)
         right = await self.grading.agrade(self.problem.grader, answer, self.problem.answer)
         return LEAF_RIGHT if right else LEAF_WRONG
 

@@ -12,7 +12,7 @@ from trim.errors import InvalidInput
 from trim.models.model import Sampling
 from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout that docs/bank.md describes."""
 
 NAME = "bank.json"

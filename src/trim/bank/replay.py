@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from trim.bank.books import Books
 from trim.bank.record import RecordedProblem
-from trim.bank.tree import Node
 from trim.learning.forest import LEAF_RIGHT, UNKNOWN
 from trim.policies.policy import Action, Policy
 from trim.router import FOR_GOOD
-from trim.steps import boxed_answer
 from trim.trace import Usage
 
 
@@ -73,16 +71,12 @@ def replay(
         if action is Action.RESTART:
             return finish(books, books.write_alone() and problem.strong.correct)
         place = node.continue_to if action is Action.CONTINUE else node.regenerate_to
-        if action is Action.TAKE_OVER and books.affords and not ends(node):
+        known_to_end = node.strong is None or node.strong_ends
+        if action is Action.TAKE_OVER and books.affords and not known_to_end:
             return finish(books, books.take_over() and problem.strong.correct)
     if place == UNKNOWN:
         books.write_unknown()
     return finish(books, place == LEAF_RIGHT)
-
-
-def ends(node: Node) -> bool:
-    """Whether a solution is known to end with the strong model's step."""
-    return node.draft_ends or node.strong is None or boxed_answer(node.strong) is not None
 
 
 def lowest(limit: int | None, policy: Policy) -> int | None:

@@ -21,7 +21,9 @@ class Node:
         step: number of the step under decision, from 1.
         draft, draft_score, draft_tokens: the weak model's step; its score is in [0, 1].
         draft_right: whether the suite's checker accepts it; None where there is no checker.
-        draft_ends: whether the solution ends with this draft, kept or rewritten.
+        draft_ends: whether the solution ends with this draft, if it is kept.
+        draft_answers: whether it has an answer then (`trim.policies.policy.Observation`).
+        strong_ends: whether the solution ends with the strong model's step.
         strong: the strong model's step; None where it was not asked, or had no room.
         strong_score: its score in [0, 1] after the same prefix; None where it has none.
         strong_tokens, strong_right: as for the draft; 0 and None without a strong step.
@@ -43,6 +45,8 @@ class Node:
     strong_right: bool | None = None
     continue_to: int = UNKNOWN
     regenerate_to: int = UNKNOWN
+    draft_answers: bool = False
+    strong_ends: bool = False
     draft_log_probability: float | None = None
     strong_log_probability: float | None = None
 

@@ -16,6 +16,8 @@ from trim.evaluation.problem_set import Gradable
 from trim.evaluation.suites import SUITES, generate
 from trim.evaluation.suites import Problem as SuiteProblem
 from trim.lineup import Lineup
+from trim.models.prompt import Prompt
+from trim.protocol import find_protocol
 
 MANY = 1_000_000
 """More problems than any run has; they are generated one by one."""
@@ -57,18 +59,22 @@ def describe(lineup: Lineup) -> dict[str, Any]:
     """A lineup, so that `opened` makes it again on another machine."""
     if isinstance(lineup, ConfiguredLineup):
         configuration = lineup.configuration.model_dump(mode="json")
-        return {"configuration": configuration, "folder": str(lineup.folder.resolve())}
+        return {
+            "configuration": configuration,
+            "folder": str(lineup.folder.resolve()),
+            "prompt": asdict(lineup.usual_prompt),
+        }
     if isinstance(lineup, EmbeddedLineup):
-        return {"models": str(lineup.folder.resolve())}
+        return {"models": str(lineup.folder.resolve()), "protocol": lineup.protocol.name}
     raise TypeError(f"{type(lineup).__name__} cannot be described")
 
 
 def opened(record: dict[str, Any]) -> Lineup:
     """The lineup that `describe` was given."""
     if "models" in record:
-        return EmbeddedLineup(Path(record["models"]))
+        return EmbeddedLineup(Path(record["models"]), protocol=find_protocol(record["protocol"]))
     configuration = Configuration.model_validate(record["configuration"])
-    return ConfiguredLineup(configuration, Path(record["folder"]))
+    return ConfiguredLineup(configuration, Path(record["folder"]), Prompt(**record["prompt"]))
 
 
 def problem_to_json(problem: Gradable) -> str:

@@ -43,6 +43,7 @@ class Worker:
 
     def _open(self) -> None:
         task, lineup = self.task, opened(self.task.lineup)
+        self.lineup = lineup
         policies = policies_on(task.policies, self._problems())
         entropy = needs_entropy(policies, task.scorer) or task.scorer == "entropy"
         self.bill = Bill(lineup.prices)
@@ -88,6 +89,8 @@ class Worker:
             self.settings.sampling,
             self.settings.max_steps,
             self.grading,
+            self.settings.rules,
+            self.lineup.protocol.open_box,
         )
         try:
             recorded = await explorer.explore(found)
@@ -107,6 +110,7 @@ class Worker:
             self.task.seed,
             grading=self.grading,
             keep_too_long=self.task.suite is None,
+            takes_open_box=self.lineup.protocol.open_box,
         )
 
     def _problems(self) -> ProblemSet:

@@ -24,6 +24,7 @@ from trim.commands.options import (
     out_option,
     path_type,
     prices_option,
+    protocol_option,
     ray_option,
     ray_workers_option,
     scorer_option,
@@ -83,6 +84,7 @@ DAY = "%Y-%m-%d"
 @ray_option
 @ray_workers_option
 @out_option
+@protocol_option
 @models_option
 @set_option
 @selection_options
@@ -103,6 +105,7 @@ def collect(
     ray: str | None,
     ray_workers: int | None,
     out: Path,
+    protocol: str | None,
     models: Path,
     assignments: tuple[str, ...],
     selection: Selection,
@@ -134,7 +137,7 @@ def collect(
         if suite is None:
             raise InvalidInput("name a SUITE, a benchmark or a file, or --from-server DATABASE")
         problem_set = choose_problems(suite, count, seed, selection)
-    lineup = choose_lineup(configuration, assignments, models)
+    lineup = choose_lineup(configuration, assignments, models, protocol)
     prices = choose_prices(prices_file, lineup)
     title = f"recording {problem_set.name}"
     with progress_bar(title, len(problem_set.problems), out) as progress:

@@ -20,10 +20,11 @@ from trim.commands.options import (
     other_models_option,
     out_option,
     prices_option,
+    protocol_option,
     ray_option,
     ray_workers_option,
     scorer_option,
-    seed_option,
+    seed_of_run_option,
     set_option,
 )
 from trim.commands.progress import progress_bar
@@ -63,7 +64,8 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 @ray_option
 @ray_workers_option
 @other_models_option
-@seed_option
+@protocol_option
+@seed_of_run_option
 @out_option
 @prices_option
 @models_option
@@ -81,7 +83,8 @@ def evaluate_command(
     ray: str | None,
     ray_workers: int | None,
     other_models: bool,
-    seed: int,
+    protocol: str | None,
+    seed: int | None,
     out: Path,
     prices_file: Path | None,
     models: Path,
@@ -96,7 +99,8 @@ def evaluate_command(
 
     Interrupted, the same command continues where it stopped.
     """
-    lineup = choose_lineup(configuration, assignments, models)
+    lineup = choose_lineup(configuration, assignments, models, protocol)
+    seed = lineup.protocol.seed if seed is None else seed
     own = ("weak", "strong", *([lineup.policy] if lineup.policy else []))
     run_evaluation(
         choose_problems(suite, count, seed, selection),

@@ -9,6 +9,7 @@ import click
 
 from trim.embedded import FOLDER
 from trim.errors import InvalidInput
+from trim.protocol import find_protocol
 from trim.scorers.choice import KINDS
 
 path_type = click.Path(path_type=Path)
@@ -49,6 +50,24 @@ prices_option = click.option(
     show_default="the configuration's; without any nothing is billed",
     help='JSON file with prices per million tokens, as {"strong": {"prompt": 1, "output": 4}}, or'
     " `example` for an example list.",
+)
+
+
+def check_protocol(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    """Raises InvalidInput for an unknown protocol."""
+    return find_protocol(name).name if name else None
+
+
+protocol_option = click.option(
+    "--protocol",
+    metavar="NAME",
+    callback=check_protocol,
+    show_default="the configuration's, or default",
+    help="Prompts, ends of solutions and where answers stand: default, or authors for those of the"
+    " method's authors (docs/protocols.md).",
+)
+seed_of_run_option = click.option(
+    "--seed", type=int, show_default="the protocol's: 0, of authors 10", help="Random seed."
 )
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 scorer_option = click.option(

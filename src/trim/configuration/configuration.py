@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from trim.configuration.document import read_document
 from trim.configuration.mistake import first_mistake
@@ -17,9 +17,12 @@ from trim.configuration.paths import resolved
 from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection
 from trim.configuration.scorer import ScorerSection
 from trim.configuration.secrecy import refuse_keys
-from trim.configuration.section import Section, said
+from trim.configuration.section import Section, one_of, said
 from trim.configuration.server import ServerSection
 from trim.errors import InvalidInput
+from trim.protocol import DEFAULT, PROTOCOLS
+
+ProtocolName = Annotated[str, AfterValidator(one_of(PROTOCOLS))]
 
 
 def listed(given: Any) -> Any:
@@ -34,6 +37,7 @@ class Configuration(Section):
         between: models between the weak and the strong one, the weakest first.
         scorer: what scores steps; the first one is the usual one, further ones are for
             policies that are made for another kind of score.
+        protocol: the conditions of an evaluation (`trim.protocol`).
     """
 
     weak: ModelSection
@@ -44,6 +48,7 @@ class Configuration(Section):
     sampling: SamplingSection = SamplingSection()
     prices: PricesSection = PricesSection()
     server: ServerSection = ServerSection()
+    protocol: ProtocolName = DEFAULT.name
 
     @model_validator(mode="after")
     def require_server_to_pass_on_to(self) -> Configuration:

@@ -42,12 +42,11 @@ def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
 
 def name_of(section: WritingSection) -> str:
     if isinstance(section, AnthropicServed):
-        return joined(
-            "anthropic", section.model, section.continuation.value, digest(section.system)
-        )
-    read = []
+        named = ["anthropic", section.model, section.continuation.value, digest(section.system)]
+        return joined(*named, *turns_of(section))
+    read = turns_of(section)
     if section.system:
-        read.append(f"system {digest(section.system)}")
+        read.insert(0, f"system {digest(section.system)}")
     if section.thinking_off:
         read.append(f"thinking off by {section.thinking_off.value}")
     if isinstance(section, GgufModel):
@@ -56,6 +55,11 @@ def name_of(section: WritingSection) -> str:
     return joined(
         "openai", section.server, section.model, section.continuation.value, template, *read
     )
+
+
+def turns_of(section: WritingSection) -> list[str]:
+    turns = {"user": section.user, "assistant": section.assistant}
+    return [f"{name} {digest(text)}" for name, text in turns.items() if text]
 
 
 def name_of_reader(section: ReadingSection) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,19 @@ from trim.configuration.paths import relative
 from trim.configuration.pricing import price_list, unpriced
 from trim.configuration.scoring import kind_of, make_scorers
 from trim.configuration.team import ConfiguredTeam
-from trim.configuration.writing import WritingModel, make_model, template_of
+from trim.configuration.writing import WritingModel, WritingSection, make_model, template_of
 from trim.fallbacks import Fallbacks
 from trim.models.anthropic import AnthropicModel
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
+from trim.models.prompt import Prompt
 from trim.prices import Prices
+from trim.protocol import EvaluationProtocol, find_protocol
+from trim.rules import End, Rules
 from trim.settings import Settings
+from trim.steps import MAX_STEPS
 
 NAME = "configuration.yaml"
 """In a run's folder: the configuration as it was used."""
@@ -42,10 +46,12 @@ class ConfiguredLineup:
 
     Attributes:
         folder: of its file.
+        usual_prompt: of models that have none of their own.
     """
 
     configuration: Configuration
     folder: Path
+    usual_prompt: Prompt = field(default_factory=Prompt)
 
     @property
     def usual_kind(self) -> str | None:
@@ -81,14 +87,34 @@ class ConfiguredLineup:
         given = routing.fallbacks
         return Settings(
             Sampling(sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens),
-            routing.max_steps,
+            routing.max_steps or MAX_STEPS,
             routing.max_seconds,
             routing.max_strong_tokens,
             Fallbacks(given.weak, given.between, given.strong, given.scorer),
             routing.overlap,
             routing.warming,
             routing.concurrency,
+            self._rules(End.BOX),
         )
+
+    @property
+    def chat_settings(self) -> Settings:
+        routing, rules = self.configuration.routing, self._rules(End.MODEL)
+        return replace(self.settings, max_steps=routing.max_steps, rules=rules)
+
+    def _rules(self, usual: End) -> Rules:
+        return replace(self.protocol.rules, ends=self.configuration.routing.ends or usual)
+
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        return find_protocol(self.configuration.protocol)
+
+    def for_problems(self, prompt: Prompt) -> ConfiguredLineup:
+        return replace(self, usual_prompt=prompt)
+
+    def prompt_of(self, section: WritingSection) -> Prompt:
+        """What a model reads around a question: the protocol's, its own, or the benchmark's."""
+        return self.protocol.prompt or section.prompt(self.usual_prompt)
 
     @property
     def price_list(self) -> Prices | None:
@@ -103,7 +129,12 @@ class ConfiguredLineup:
         return unpriced(self.configuration)
 
     def identify(self, kind: str | None) -> dict[str, str]:
-        return identify(self.configuration, kind)
+        named = identify(self.configuration, kind)
+        if self.protocol.prompt is None:
+            return named
+        readers = ("joint", "scorer")
+        protocol = f", protocol {self.protocol.name}"
+        return {role: name if role in readers else name + protocol for role, name in named.items()}
 
     def called(self, role: str) -> str:
         return "the weights of joint scores" if role == "joint" else role
@@ -117,7 +148,7 @@ class ConfiguredLineup:
         for role, section in sections.items():
             template = template_of(section)
             prompts[role] = {
-                "system": section.system,
+                **asdict(self.prompt_of(section)),
                 "template": template.source if template else None,
             }
         whole = configuration.model_dump(mode="json")
@@ -148,14 +179,18 @@ class ConfiguredLineup:
     ) -> ConfiguredTeam:
         """As `load`, without asking any server."""
         configuration = self.configuration
-        weak = make_model(configuration.weak, "weak", slots, exact, entropy)
+
+        def made(section: WritingSection, role: str) -> WritingModel:
+            return make_model(section, role, slots, exact, entropy, self.prompt_of(section))
+
+        weak = made(configuration.weak, "weak")
         between = tuple(
-            make_model(section, f"between.{place}", slots, exact, entropy)
-            for place, section in enumerate(configuration.between)
+            made(section, f"between.{place}") for place, section in enumerate(configuration.between)
         )
-        strong = make_model(configuration.strong, "strong", slots, exact, entropy)
+        strong = made(configuration.strong, "strong")
         confident = all(map(tells_confidence, (weak, *between, strong)))
-        scorers = make_scorers(configuration.scorer, strong, confident, slots, exact)
+        system = self.protocol.scorer_system
+        scorers = make_scorers(configuration.scorer, strong, confident, slots, exact, system)
         return ConfiguredTeam(weak, between, strong, scorers)
 
 

@@ -21,6 +21,7 @@ from trim.errors import InvalidInput
 from trim.models.anthropic import ADDRESS, AnthropicModel
 from trim.models.continuation import Continuation
 from trim.models.dialect import DIALECTS, ThinkingOff
+from trim.models.prompt import QUESTION, Prompt, require_question
 
 
 def address(url: str) -> str:
@@ -50,7 +51,39 @@ class GgufFile(Section):
     threads: Positive = 1
 
 
-class GgufModel(GgufFile):
+def template_with_question(template: str) -> str:
+    try:
+        require_question(template)
+    except InvalidInput as error:
+        raise said(str(error)) from None
+    return template
+
+
+class Prompted(Section):
+    """What a model reads around a question (`trim.models.prompt.Prompt`).
+
+    A model that names none of the three has those of the benchmark, or of the protocol; one that
+    names any has just what it names.
+
+    Attributes:
+        system: the system message.
+        user: the user's turn, with `{question}` in it.
+        assistant: what the assistant's turn begins with.
+    """
+
+    system: str | None = None
+    user: Annotated[str, AfterValidator(template_with_question)] | None = None
+    assistant: str | None = None
+
+    def prompt(self, usual: Prompt) -> Prompt:
+        """The model's own prompt, or the usual one."""
+        own = (self.system, self.user, self.assistant)
+        if all(part is None for part in own):
+            return usual
+        return Prompt(self.system, self.user or QUESTION, self.assistant or "")
+
+
+class GgufModel(GgufFile, Prompted):
     """A GGUF file that writes steps.
 
     Attributes:
@@ -60,7 +93,6 @@ class GgufModel(GgufFile):
     """
 
     template: bool | str = True
-    system: str | None = None
     thinking_off: Literal[ThinkingOff.TEMPLATE, ThinkingOff.NO_THINK] | None = None
 
 
@@ -94,7 +126,7 @@ class Served(Section):
         return self
 
 
-class OpenAIServed(Served):
+class OpenAIServed(Served, Prompted):
     """Behind OpenAI's protocol (`trim.models.openai.OpenAIModel`).
 
     Attributes:
@@ -106,7 +138,6 @@ class OpenAIServed(Served):
     server: ServerKind = "other"
     continuation: Continuation
     template: str | None = None
-    system: str | None = None
     thinking_off: ThinkingOff | None = None
     log_probabilities: bool | None = None
     token_ids: bool = True
@@ -125,13 +156,12 @@ class OpenAIServed(Served):
         return self
 
 
-class AnthropicServed(Served):
+class AnthropicServed(Served, Prompted):
     """Behind Anthropic's Messages API (`trim.models.anthropic.AnthropicModel`)."""
 
     api: Literal["anthropic"]
     url: Address = ADDRESS
     continuation: Continuation = Continuation.USER_TURN
-    system: str | None = None
 
     @model_validator(mode="after")
     def require_mode(self) -> AnthropicServed:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from trim.configuration.section import Positive, Seconds, Section, said
 from trim.fallbacks import Fallback
 from trim.models.model import Sampling
-from trim.steps import MAX_STEPS
+from trim.rules import End
 from trim.warming import Warming
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -31,6 +31,10 @@ class RoutingSection(Section):
 
     Attributes:
         policy: as on the command line; `router` names the file of `trim calibrate` instead.
+        max_steps: steps that a solution may have; None for the task's: 30 of a problem, and any
+            number in a chat.
+        ends: what ends a solution (`trim.rules`); None for the task's: a box ends that of a
+            problem, and the model's own end an answer in a chat.
         max_seconds: after so many for a problem, servers are asked no more.
         max_strong_tokens: of a problem, after which the weak model drafts on.
         overlap: draft the next step while this one is scored.
@@ -40,7 +44,8 @@ class RoutingSection(Section):
 
     policy: str | None = None
     router: Path | None = None
-    max_steps: Positive = MAX_STEPS
+    max_steps: Positive | None = None
+    ends: End | None = None
     max_seconds: Seconds | None = None
     max_strong_tokens: Annotated[int, Field(ge=0)] | None = None
     overlap: bool = False

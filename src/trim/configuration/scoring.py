@@ -52,11 +52,13 @@ def make_scorers(
     confident: bool,
     slots: int | None = None,
     exact: bool = False,
+    system: str | None = None,
 ) -> dict[str, Scorer]:
     """The scorers by kind: those of the sections, and those that need no model of their own.
 
     Args:
         confident: whether all models tell how sure they are of a step.
+        system: system message of a reward model; None for its own.
 
     Raises:
         InvalidInput: two of one kind, or a file or a key is missing or damaged.
@@ -67,7 +69,7 @@ def make_scorers(
         if kind in made and kind != "prm":
             raise InvalidInput(f"scorer: two of the kind {kind!r}; leave one out")
         if isinstance(section, JointSection):
-            prm = made.get("prm") or make_reader(section.of, slots, exact)
+            prm = made.get("prm") or make_reader(section.of, slots, exact, system)
             made |= {"joint": JointScorer(prm, read_weights(section.weights)), "prm": prm}
         elif isinstance(section, GradeSection):
             made["grade"] = make_grade(section, strong)
@@ -78,14 +80,17 @@ def make_scorers(
                     " name another scorer, or a server that tells log-probabilities"
                 )
         else:
-            made["prm"] = make_reader(section, slots, exact)
+            made["prm"] = make_reader(section, slots, exact, system)
     if confident:
         made |= {"logprob": LogProbabilityScorer(), "entropy": FirstEntropyScorer()}
     return {**made, "grade": made.get("grade") or make_grade(GradeSection(kind="grade"), strong)}
 
 
 def make_reader(
-    section: ReadingSection, slots: int | None = None, exact: bool = False
+    section: ReadingSection,
+    slots: int | None = None,
+    exact: bool = False,
+    system: str | None = None,
 ) -> PoolingScorer | HttpLabelScorer | LabelScorer:
     """A reward model. Raises InvalidInput where a file or a key is missing or damaged."""
     if isinstance(section, LabelFile):
@@ -104,7 +109,7 @@ def make_reader(
             read_chat_template(section.template),
             section.name,
             section.tag,
-            section.system,
+            system or section.system,
             section.limit,
             section.logits,
             section.extra_body,

@@ -17,6 +17,7 @@ from trim.models.chat_template import ChatTemplate, read_chat_template
 from trim.models.dialect import find_dialect
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.openai import OpenAIModel
+from trim.models.prompt import Prompt
 
 WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
 WritingSection = GgufModel | OpenAIServed | AnthropicServed
@@ -28,6 +29,7 @@ def make_model(
     slots: int | None = None,
     exact: bool = False,
     entropy: bool = False,
+    prompt: Prompt | None = None,
 ) -> WritingModel:
     """The model of a section.
 
@@ -36,14 +38,16 @@ def make_model(
         slots: in place of the section's, for a file.
         exact: repeat every character from run to run; only a file can.
         entropy: have it tell the entropy of each step's first token, if it can.
+        prompt: what is read around a question; None for the section's own.
 
     Raises:
         InvalidInput: a file, a key or a chat template is missing or damaged.
         ModelUnavailable: llama.cpp cannot load the file.
     """
+    prompt = prompt or section.prompt(Prompt())
     if isinstance(section, GgufModel):
         template = template_of(section)
-        if section.system and template is None:
+        if prompt.system and template is None:
             raise InvalidInput(
                 f"{section.gguf.name}: a system message needs a chat template, and the file has"
                 " none; leave the system message out, or name a template"
@@ -54,7 +58,7 @@ def make_model(
             section.name or role,
             entropy,
             template,
-            section.system,
+            prompt,
             section.thinking_off,
             begins,
         )
@@ -71,7 +75,7 @@ def make_model(
             section.model,
             section.continuation,
             section.name,
-            section.system,
+            prompt,
             section.extra_body,
         )
     return OpenAIModel(
@@ -81,7 +85,7 @@ def make_model(
         find_dialect(section.server),
         section.name,
         template_of(section),
-        section.system,
+        prompt,
         section.thinking_off,
         section.log_probabilities,
         entropy,

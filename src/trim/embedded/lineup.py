@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trim.bank.identity import identify_models
 from trim.embedded import FOLDER, SAMPLING, EmbeddedModels, load_embedded, usual_kind
+from trim.models.prompt import Prompt
 from trim.prices import Prices
+from trim.protocol import DEFAULT, EvaluationProtocol
+from trim.rules import End
 from trim.settings import Settings
 
 SLOTS = 16
@@ -23,6 +26,7 @@ class EmbeddedLineup:
 
     folder: Path = FOLDER
     policy: str | None = None
+    protocol: EvaluationProtocol = DEFAULT
 
     @property
     def usual_kind(self) -> str:
@@ -50,7 +54,16 @@ class EmbeddedLineup:
 
     @property
     def settings(self) -> Settings:
-        return Settings(SAMPLING)
+        return Settings(SAMPLING, rules=self.protocol.rules)
+
+    @property
+    def chat_settings(self) -> Settings:
+        rules = replace(self.protocol.rules, ends=End.MODEL)
+        return replace(self.settings, max_steps=None, rules=rules)
+
+    def for_problems(self, prompt: Prompt) -> EmbeddedLineup:
+        # They were made to read bare questions, whatever a benchmark puts around them.
+        return self
 
     @property
     def price_list(self) -> None:

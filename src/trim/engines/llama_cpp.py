@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trim.engines.vocabulary import Vocabulary, read_vocabulary
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 
 # llama.cpp's worker threads would spin and starve each other on a small machine.
@@ -85,8 +88,17 @@ class LlamaCppEngine:
             ) from error
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=path.stem)
 
-    async def complete(self, prompt: str, **settings: Any) -> Answer:
-        """Continue `prompt`; `settings` are those of llama.cpp's `/v1/completions`."""
+    @property
+    def address(self) -> str:
+        """Where llama.cpp's own HTTP server answers for this engine, on loopback."""
+        return str(self._server.listening_address)
+
+    async def complete(self, prompt: str | list[str | int], **settings: Any) -> Answer:
+        """Continue `prompt`; `settings` are those of llama.cpp's `/v1/completions`.
+
+        Args:
+            prompt: a text, or a text and the ids of the tokens behind it.
+        """
         started = time.perf_counter()
         request = {"prompt": prompt, "cache_prompt": not self.exact, **settings}
         loop = asyncio.get_running_loop()
@@ -102,6 +114,20 @@ class LlamaCppEngine:
             seconds=time.perf_counter() - started,
             raw=raw,
         )
+
+    def spelled(self, tokens: Sequence[int], beginning: str) -> str:
+        """The text of written tokens, of which only the beginning is known.
+
+        llama.cpp cuts its text at a stop string, and leaves out what the last token holds behind
+        it. `beginning` where the tokens spell something else, as they do where bytes of several
+        tokens make one character that is cut.
+        """
+        text = self._vocabulary.text(tokens)
+        return text if text.startswith(beginning) else beginning
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return read_vocabulary(self.path)
 
     def _raise(self, error: dict[str, Any]) -> None:
         if error.get("type") == "exceed_context_size_error":

@@ -127,6 +127,7 @@ def evaluate(
             cannot be written, or `max_money` without prices.
     """
     require_prices(max_money, prices)
+    lineup = lineup.for_problems(problem_set.prompt)
     kind = scorer or lineup.usual_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)
@@ -142,6 +143,7 @@ def evaluate(
         "seed": seed,
         "scorer": kind,
         "exact": exact,
+        "protocol": lineup.protocol.name,
         "version": version("trim"),
     }
     if settings.max_strong_tokens is not None:
@@ -171,6 +173,7 @@ def evaluate(
                 grading=grading,
                 keep_too_long=problem_set.is_right is None,
                 may_begin=may_begin,
+                takes_open_box=lineup.protocol.open_box,
             )
             solved = solve_in(out, run, here, progress, lineup.files(out), bill)
     if not solved:
@@ -195,6 +198,7 @@ def conditions(lineup: Lineup, settings: Settings, kind: str | None) -> dict[str
         "models": lineup.identify(kind),
         "sampling": asdict(settings.sampling),
         "max_steps": settings.max_steps,
+        "rules": asdict(settings.rules),
         "grading_seconds": SECONDS,
         "versions": {
             "python": platform.python_version(),

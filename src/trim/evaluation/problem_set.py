@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from trim.models.prompt import Prompt
 from trim.policies.oracle import StepCheck
 
 ANSWER_OF_STRONG = ""
@@ -41,9 +42,11 @@ class ProblemSet:
         problems: in the order in which they are solved; ids differ.
         is_right: whether a step is right; None where there are no reference steps.
         described: what says which problems these are, for `run.json`.
+        prompt: what models that have no prompt of their own read around a question.
     """
 
     name: str
     problems: Sequence[Gradable]
     is_right: StepCheck | None = None
     described: Mapping[str, Any] = field(default_factory=dict)
+    prompt: Prompt = field(default_factory=Prompt)

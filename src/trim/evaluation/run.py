@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trim.errors import ContextExceeded
+from trim.evaluation.grading.extraction import find_answer
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.schedule import solve_all
@@ -20,6 +21,7 @@ from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.oracle import OracleQuery
 from trim.policies.policy import Policy
 from trim.router import Router
+from trim.rules import Rules
 from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
 from trim.settings import Settings
@@ -45,6 +47,8 @@ class Evaluation:
             trace without steps, instead of ending the run.
         between, fallbacks, overlap, warming, max_seconds: of each router (`Router`).
         may_begin: asked before each problem; where it says no, the run ends with what it has.
+        rules: how solutions go on and end.
+        takes_open_box: whether a box that is not closed holds an answer (`find_answer`).
     """
 
     problems: Sequence[Gradable]
@@ -54,7 +58,7 @@ class Evaluation:
     scorer: Scorer | None
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = MAX_STEPS
+    max_steps: int | None = MAX_STEPS
     concurrency: int = 16
     share_prefixes: bool = True
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
@@ -67,6 +71,8 @@ class Evaluation:
     warming: Warming = Warming.NEVER
     max_seconds: float | None = None
     may_begin: Callable[[], bool] = lambda: True
+    rules: Rules = field(default_factory=Rules)
+    takes_open_box: bool = False
 
     def __post_init__(self) -> None:
         for policy in self.policies:
@@ -102,6 +108,7 @@ class Evaluation:
             fallbacks=self.fallbacks,
             overlap=self.overlap,
             warming=self.warming,
+            rules=self.rules,
         )
         shared: dict[int, Scorer] = {}
 
@@ -127,10 +134,10 @@ class Evaluation:
         except ContextExceeded:
             if not self.keep_too_long:
                 raise
-            question = problem.question.strip()
-            trace = Trace(question, router.policy.name, self.seed, finish=Finish.CONTEXT)
-        correct = await self.grading.agrade(problem.grader, trace.answer, problem.answer)
-        return replace(trace, problem_id=problem.id, correct=correct)
+            trace = Trace(problem.question, router.policy.name, self.seed, finish=Finish.CONTEXT)
+        answer = find_answer(trace.solution, problem.grader, self.takes_open_box)
+        correct = await self.grading.agrade(problem.grader, answer, problem.answer)
+        return replace(trace, answer=answer, problem_id=problem.id, correct=correct)
 
     async def _inform(self, oracle: OracleQuery, problem: Gradable, router: Router) -> None:
         weak, strong = [
@@ -171,6 +178,7 @@ def evaluation_of(
         fallbacks=settings.fallbacks,
         overlap=settings.overlap,
         warming=settings.warming,
+        rules=settings.rules,
         **{"scorers": team.scorers, **others},
     )
     for policy in policies:

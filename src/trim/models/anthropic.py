@@ -15,7 +15,8 @@ from trim.models.answer import Answer
 from trim.models.continuation import Continuation, request, without_repeated
 from trim.models.conversation import conversation
 from trim.models.model import Completion, Ending, Prefix, Sampling
-from trim.steps import SEPARATOR
+from trim.models.prompt import Prompt
+from trim.steps import SEPARATOR, bare
 from trim.trace import Usage
 
 ADDRESS = "https://api.anthropic.com/v1"
@@ -50,7 +51,8 @@ class AnthropicModel:
 
     Args:
         continuation: `prefill` for models up to Claude 4.5, `user_turn` for all.
-        system: comes before the instruction that asks for steps.
+        prompt: what is read around the question; its system message comes before the instruction
+            that asks for steps, and the beginning of the assistant's turn is left out.
         extra_body: fields of each request, over all others; None leaves a field out.
     """
 
@@ -62,7 +64,7 @@ class AnthropicModel:
         model: str,
         continuation: Continuation = Continuation.USER_TURN,
         name: str | None = None,
-        system: str | None = None,
+        prompt: Prompt = Prompt(),  # noqa: B008 - it cannot change
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         if continuation not in self.modes:
@@ -74,14 +76,14 @@ class AnthropicModel:
         self.model = model
         self.continuation = continuation
         self.name = name or model
-        self.system = f"{system}\n\n{INSTRUCTION}" if system else INSTRUCTION
+        self.prompt = prompt
+        self.system = f"{prompt.system}\n\n{INSTRUCTION}" if prompt.system else INSTRUCTION
         self.extra_body = dict(extra_body or {})
-        self._system = system
 
     def with_mode(self, continuation: Continuation) -> AnthropicModel:
         """The same model in another mode."""
         return AnthropicModel(
-            self.server, self.model, continuation, self.name, self._system, self.extra_body
+            self.server, self.model, continuation, self.name, self.prompt, self.extra_body
         )
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
@@ -91,7 +93,7 @@ class AnthropicModel:
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
         started = time.perf_counter()
-        said = "".join(f"{BEGIN}{step}{END}{SEPARATOR}" for step in prefix.steps)
+        said = "".join(f"{BEGIN}{bare(step)}{END}{SEPARATOR}" for step in prefix.steps)
         answer = await self._ask(prefix, said, BEGIN, sampling)
         return Completion(
             text=inner_step(without_repeated(said, answer.text)),
@@ -116,7 +118,8 @@ class AnthropicModel:
 
     async def _ask(self, prefix: Prefix, said: str, opening: str, sampling: Sampling) -> Answer:
         prefills = self.continuation is Continuation.PREFILL
-        asked = prefix.question if prefills else request(prefix.question, said)
+        question = self.prompt.asked(prefix.question)
+        asked = question if prefills else request(question, said)
         system, *messages = conversation(self.system, prefix.history, asked)
         if prefills:
             messages.append({"role": "assistant", "content": (said + opening).rstrip()})

@@ -8,10 +8,8 @@ from trim.models.model import Role, Turn
 from trim.steps import SEPARATOR
 
 
-def conversation(
-    system: str | None, history: Sequence[Turn], question: str
-) -> list[dict[str, str]]:
-    """Messages of a system message, what was said before, and the question.
+def conversation(system: str | None, history: Sequence[Turn], asked: str) -> list[dict[str, str]]:
+    """Messages of a system message, what was said before, and the user's newest turn.
 
     Everything that a system said becomes one message, the model's own first, for most chat
     templates take one, at the beginning.
@@ -24,4 +22,4 @@ def conversation(
         for turn in history
         if turn.role is not Role.SYSTEM
     ]
-    return [*messages, {"role": "user", "content": question}]
+    return [*messages, {"role": "user", "content": asked}]

@@ -13,6 +13,8 @@ from trim.models.continuation import Continuation
 from trim.models.conversation import conversation
 from trim.models.dialect import ThinkingOff
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
+from trim.models.prompt import Prompt
+from trim.models.token_memory import TokenMemory
 from trim.steps import SEPARATOR
 
 
@@ -23,8 +25,8 @@ class LlamaCppModel:
         entropy: fill in `first_entropy` of each step as well as its `log_probability` (see
             `Confidence`). The text is the same; with the shipped models a step takes about
             twice as long, for the engine then sorts its vocabulary at every token.
-        template: renders the question; None where the model reads plain text.
-        system: the system message, for a model with a template.
+        template: renders the conversation; None where the model reads plain text.
+        prompt: what is read around the question; a system message needs a template.
         thinking_off: how a model that thinks is told not to: `template` or `no_think`.
         adds_begin: whether the engine puts the token that begins a text before a text of its
             own accord (`trim.engines.gguf`).
@@ -39,7 +41,7 @@ class LlamaCppModel:
         name: str,
         entropy: bool = False,
         template: ChatTemplate | None = None,
-        system: str | None = None,
+        prompt: Prompt = Prompt(),  # noqa: B008 - it cannot change
         thinking_off: ThinkingOff | None = None,
         adds_begin: bool = False,
     ) -> None:
@@ -47,18 +49,21 @@ class LlamaCppModel:
         self.name = name
         self.entropy = entropy
         self.template = template
-        self.system = system
+        self.prompt = prompt
         self.thinking_off = thinking_off
         self.adds_begin = adds_begin
+        self._memory = TokenMemory()
 
     def with_mode(self, continuation: Continuation) -> LlamaCppModel:
         """The same model: it has one mode."""
         return self
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
+        before = self.before(prefix)
+        known = self._memory.recall(prefix) or []
         answer = await self.engine.complete(
-            self.rendered(prefix.question, prefix.history)
-            + "".join(step + SEPARATOR for step in prefix.steps),
+            # What it has written itself is read as it was written, token by token.
+            [before, *known] if known else before + prefix.said,
             n_predict=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -67,12 +72,19 @@ class LlamaCppModel:
             seed=seed,
             stop=[SEPARATOR],
             verbose=True,  # only the verbose record tells a stop string from an end token
+            return_tokens=True,
             logprobs=LIKELIEST if self.entropy else 1,
         )
-        ending = LLAMA_CPP_ENDINGS[answer.raw["__verbose"]["stop_type"]]
+        record = answer.raw["__verbose"]
+        ending = LLAMA_CPP_ENDINGS[record["stop_type"]]
+        text = answer.text
+        if ending is Ending.STEP:
+            text = self.engine.spelled(record["tokens"], text + SEPARATOR)
+            if known or not prefix.steps:
+                self._memory.remember(prefix.then(text), (*known, *record["tokens"]))
         confidence = confidence_in(written_tokens(answer.raw), ending)
         return Completion(
-            text=answer.text,
+            text=text,
             ending=ending,
             tokens=answer.tokens,
             prompt_tokens=answer.prompt_tokens,
@@ -84,16 +96,13 @@ class LlamaCppModel:
 
     async def prefill(self, prefix: Prefix) -> Completion:
         """Read a prefix, so that it is in the engine's cache; one token is written."""
-        said = "".join(step + SEPARATOR for step in prefix.steps)
-        spent = (
-            await self._complete(self.rendered(prefix.question, prefix.history) + said, 1, 0)
-        ).usage
+        spent = (await self._complete(self.before(prefix) + prefix.said, 1, 0)).usage
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
         return Completion("", Ending.LENGTH, *counts)
 
     async def go_on(self, question: str, said: str, tokens: int) -> Answer:
         """Continue any text, greedily."""
-        return await self._complete(self.rendered(question) + said, tokens, 0)
+        return await self._complete(self.rendered(self.prompt.asked(question)) + said, tokens, 0)
 
     async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Answer:
         """Answer to a single message, greedily."""
@@ -103,21 +112,22 @@ class LlamaCppModel:
         """The next token after a plain text, without any template, and its rivals."""
         return await self._complete(text, 1, likeliest)
 
-    def rendered(self, question: str, history: Sequence[Turn] = ()) -> str:
+    def before(self, prefix: Prefix) -> str:
         """What the model reads before the steps."""
+        asked = self.prompt.asked(prefix.question)
+        return self.rendered(asked, prefix.history) + self.prompt.opening(bool(prefix.steps))
+
+    def rendered(self, asked: str, history: Sequence[Turn] = ()) -> str:
+        """A conversation up to the assistant's turn; `asked` is the user's newest turn."""
         if self.template is None:
-            return Prefix(question, history=tuple(history)).asked + SEPARATOR
+            return Prefix(asked, history=tuple(history)).asked + SEPARATOR
         settings: dict[str, Any] = {}
         if self.thinking_off is ThinkingOff.TEMPLATE:
             settings["enable_thinking"] = False
         if self.thinking_off is ThinkingOff.NO_THINK:
-            question += " /no_think"
-        text = self.template.render(conversation(self.system, history, question), **settings)
+            asked += " /no_think"
+        text = self.template.render(conversation(self.prompt.system, history, asked), **settings)
         return text.removeprefix(self.template.begin) if self.adds_begin else text
-
-    def _text(self, prefix: Prefix) -> str:
-        said = "".join(step + SEPARATOR for step in prefix.steps)
-        return self.rendered(prefix.question, prefix.history) + said
 
     async def _complete(self, prompt: str, tokens: int, likeliest: int) -> Answer:
         answer = await self.engine.complete(

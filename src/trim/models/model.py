@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from trim.steps import SEPARATOR
+from trim.steps import SEPARATOR, closed
 
 
 class Role(StrEnum):
@@ -27,9 +27,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Prefix:
-    """A question and the steps that have been kept so far, without their separators.
+    """A bare question and the steps that have been kept so far, as they were written.
 
     Attributes:
+        steps: each with the blank line that ends it.
         history: what was said before the question, the oldest first.
     """
 
@@ -41,6 +42,11 @@ class Prefix:
     def asked(self) -> str:
         """The question after all that was said before it, for readers of plain text."""
         return SEPARATOR.join((*(turn.text for turn in self.history), self.question))
+
+    @property
+    def said(self) -> str:
+        """The steps as one text, ended by a blank line."""
+        return "".join(map(closed, self.steps))
 
     def then(self, step: str) -> Prefix:
         return replace(self, steps=(*self.steps, step))
@@ -83,7 +89,8 @@ class Completion:
     """One step as a model wrote it, with the engine's own token counts.
 
     Attributes:
-        text: the step without its separator.
+        text: the step as it was written, the blank line that ends it included. A model may
+            leave that out: a step that another one follows is ended by one.
         tokens: tokens decoded, including separator and end tokens.
         prompt_tokens: tokens of the prefix, cached ones included.
         cached_tokens: how many of those the engine had in its cache.

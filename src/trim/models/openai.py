@@ -16,8 +16,9 @@ from trim.models.continuation import Continuation, first_step, request, without_
 from trim.models.conversation import conversation
 from trim.models.dialect import OTHER, Dialect, ThinkingOff
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
+from trim.models.prompt import Prompt
 from trim.models.token_memory import TokenMemory
-from trim.steps import SEPARATOR, join_steps
+from trim.steps import SEPARATOR
 
 
 class OpenAIModel:
@@ -31,7 +32,7 @@ class OpenAIModel:
         name: what traces call it; the server's name where None.
         template: the model's chat template, for `completions`; without one, question and steps
             are sent as plain text.
-        system: the system message; None for none.
+        prompt: what is read around the question.
         thinking_off: how a model that thinks is told not to; None leaves it as it is.
         log_probabilities: ask how sure the model was of each step; None where that is free.
         entropy: fill in `first_entropy` of each step as well.
@@ -48,7 +49,7 @@ class OpenAIModel:
         dialect: Dialect = OTHER,
         name: str | None = None,
         template: ChatTemplate | None = None,
-        system: str | None = None,
+        prompt: Prompt = Prompt(),  # noqa: B008 - it cannot change
         thinking_off: ThinkingOff | None = None,
         log_probabilities: bool | None = None,
         entropy: bool = False,
@@ -60,7 +61,7 @@ class OpenAIModel:
                 f"{server.name}: servers of the kind {dialect.name!r} do not take the mode"
                 f" {continuation.value!r}; they take {', '.join(dialect.modes)}"
             )
-        if continuation is Continuation.COMPLETIONS and template is None and system:
+        if continuation is Continuation.COMPLETIONS and template is None and prompt.system:
             raise InvalidInput(
                 f"{model}: a system message needs a chat template; name the tokenizer's folder"
             )
@@ -70,7 +71,7 @@ class OpenAIModel:
         self.dialect = dialect
         self.name = name or model
         self.template = template
-        self.system = system
+        self.prompt = prompt
         self.thinking_off = thinking_off
         self.entropy = entropy
         free = dialect.log_probabilities
@@ -80,6 +81,7 @@ class OpenAIModel:
         self.token_ids = token_ids and continuation is Continuation.COMPLETIONS
         self.extra_body = dict(extra_body or {})
         self._memory = TokenMemory()
+        self._spellings: dict[int, str] = {}
 
     @property
     def modes(self) -> tuple[Continuation, ...]:
@@ -102,7 +104,7 @@ class OpenAIModel:
             self.dialect,
             self.name,
             self.template,
-            self.system,
+            self.prompt,
             self.thinking_off,
             self.log_probabilities,
             self.entropy,
@@ -117,7 +119,7 @@ class OpenAIModel:
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
         started = time.perf_counter()
-        said = join_steps("", prefix.steps).removeprefix(SEPARATOR)
+        said = prefix.said
         body = {**self._sampled(sampling, seed), "stop": [SEPARATOR]}
         if self.log_probabilities:
             body |= self._told(LIKELIEST if self.entropy else 1)
@@ -130,12 +132,16 @@ class OpenAIModel:
             answer = await self._ask({**body, "stop": None})
             spent += answer.usage
             text = self._continued(answer.text, said)
-        step = first_step(text)
+        step = self._first_step(text)
         ending = self._ending(answer, text, said)
-        if ending is Ending.STEP and not text.partition(SEPARATOR)[2].strip():
-            self._remember(prefix.then(step), body, answer)
+        whole = step
+        if ending is Ending.STEP:
+            whole = step + SEPARATOR
+            if not text.partition(SEPARATOR)[2].strip():
+                whole = await self._spelled(answer, whole)
+                self._remember(prefix.then(whole), body, answer)
         return Completion(
-            text=step,
+            text=whole,
             ending=ending,
             tokens=spent.tokens,
             prompt_tokens=spent.prompt_tokens,
@@ -151,7 +157,7 @@ class OpenAIModel:
         Raises:
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
-        said = join_steps("", prefix.steps).removeprefix(SEPARATOR)
+        said = prefix.said
         body = self._sampled(Sampling(0.0, 1.0, 0, 1), 0)
         spent = (await self._ask({**body, **await self._prompt(prefix, said)})).usage
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
@@ -160,7 +166,7 @@ class OpenAIModel:
     async def go_on(self, question: str, said: str, tokens: int) -> Answer:
         """Continue any text, greedily and without a stop; without what is repeated of it."""
         body = self._sampled(Sampling(0.0, 1.0, 0, tokens), 0)
-        answer = await self._ask({**body, **self._text(question, said)})
+        answer = await self._ask({**body, **self._text(self.prompt.asked(question), said)})
         return replace(answer, text=self._continued(answer.text, said))
 
     async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Answer:
@@ -193,7 +199,8 @@ class OpenAIModel:
 
     async def _prompt(self, prefix: Prefix, said: str) -> dict[str, Any]:
         """The fields that hold what is to be continued: tokens where they are known."""
-        fields = self._text(prefix.question, said, prefix.history)
+        opening = self.prompt.opening(bool(prefix.steps))
+        fields = self._text(self.prompt.asked(prefix.question), said, prefix.history, opening)
         if not self.token_ids or not (self.dialect.returned_ids or self.dialect.tokenizes):
             return fields
         tokens = self._memory.recall(prefix)
@@ -206,14 +213,17 @@ class OpenAIModel:
             fields[self.dialect.returned_ids] = True
         return fields
 
-    def _text(self, question: str, said: str, history: Sequence[Turn] = ()) -> dict[str, Any]:
-        """The fields that hold question and what is said so far, as text."""
+    def _text(
+        self, asked: str, said: str, history: Sequence[Turn] = (), opening: str = ""
+    ) -> dict[str, Any]:
+        """The fields that hold the user's turn and what is said so far, as text."""
         if self.continuation is Continuation.COMPLETIONS:
-            return self._rendered(question, said, history)
+            return self._rendered(asked, opening + said, history)
         if self.continuation is Continuation.USER_TURN:
-            messages = self._messages(request(question, said), history)
+            messages = self._messages(request(asked, said), history)
         else:
-            messages = self._messages(question, history)
+            said = opening + said
+            messages = self._messages(asked, history)
             if said:
                 messages.append({"role": "assistant", "content": said})
         fields: dict[str, Any] = {"messages": messages}
@@ -230,13 +240,13 @@ class OpenAIModel:
                 fields["reasoning_effort"] = "none"
         return fields
 
-    def _rendered(self, question: str, said: str, history: Sequence[Turn]) -> dict[str, Any]:
+    def _rendered(self, asked: str, said: str, history: Sequence[Turn]) -> dict[str, Any]:
         if self.template is None:
-            return {"prompt": Prefix(question, history=tuple(history)).asked + SEPARATOR + said}
+            return {"prompt": Prefix(asked, history=tuple(history)).asked + SEPARATOR + said}
         settings: dict[str, Any] = {}
         if self.thinking_off is ThinkingOff.TEMPLATE:
             settings["enable_thinking"] = False
-        text = self.template.render(self._messages(question, history), **settings)
+        text = self.template.render(self._messages(asked, history), **settings)
         if self.dialect.adds_begin:
             text = text.removeprefix(self.template.begin)
         fields: dict[str, Any] = {"prompt": text + said}
@@ -244,10 +254,10 @@ class OpenAIModel:
             fields["add_special_tokens"] = False
         return fields
 
-    def _messages(self, request: str, history: Sequence[Turn]) -> list[dict[str, Any]]:
+    def _messages(self, asked: str, history: Sequence[Turn]) -> list[dict[str, Any]]:
         if self.thinking_off is ThinkingOff.NO_THINK:
-            request += " /no_think"
-        return conversation(self.system, history, request)
+            asked += " /no_think"
+        return conversation(self.prompt.system, history, asked)
 
     def _sampled(self, sampling: Sampling, seed: int) -> dict[str, Any]:
         fields: dict[str, Any] = {
@@ -276,9 +286,37 @@ class OpenAIModel:
             return text.removeprefix(said) if text.startswith(said) else text.removeprefix(kept)
         return text
 
+    def _first_step(self, text: str) -> str:
+        """A step without the blank line that ends it; a chat template may have trimmed the one
+        before it, so that the model begins with it."""
+        if self.continuation is Continuation.COMPLETIONS:
+            return text.partition(SEPARATOR)[0]
+        return first_step(text)
+
+    async def _spelled(self, answer: Answer, beginning: str) -> str:
+        """A step of which the server tells only the beginning: what its last token holds behind
+        the stop string belongs to it."""
+        spelled = "".join(token.text for token in answer.tokens)
+        if spelled.startswith(beginning):
+            return spelled
+        if not (self.token_ids and self.dialect.tokenizes and answer.written_ids):
+            return beginning
+        last = answer.written_ids[-1]
+        if last not in self._spellings:
+            self._spellings[last] = await self._detokenized([last])
+        if self._spellings[last].endswith(SEPARATOR) and self._spellings[last].count("\n") == 2:
+            return beginning
+        spelled = await self._detokenized(answer.written_ids)
+        return spelled if spelled.startswith(beginning) else beginning
+
+    async def _detokenized(self, tokens: Sequence[int]) -> str:
+        body = {"tokens": list(tokens)}
+        return await self.server.ask("//detokenize", body, lambda raw: str(raw["content"]))
+
     def _ending(self, answer: Answer, text: str, said: str) -> Ending:
         """Why the step ended; where a server does not tell, an empty text was the end."""
-        if SEPARATOR in text.strip("\n"):
+        plain = self.continuation is Continuation.COMPLETIONS
+        if SEPARATOR in (text if plain else text.strip("\n")):
             return Ending.STEP
         if answer.ending is Ending.LENGTH:
             return Ending.LENGTH

@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import replace
 
-from trim.models.model import Prefix
+from trim.models.model import Prefix, Turn
+
+Text = tuple[str, tuple[Turn, ...], str]
 
 
 class TokenMemory:
@@ -22,23 +23,23 @@ class TokenMemory:
 
     def __init__(self, size: int = 4096) -> None:
         self.size = size
-        self._tokens: OrderedDict[Prefix, array[int]] = OrderedDict()
+        self._tokens: OrderedDict[Text, array[int]] = OrderedDict()
 
     def remember(self, prefix: Prefix, tokens: Iterable[int]) -> None:
-        self._tokens[stripped(prefix)] = array("i", tokens)
-        self._tokens.move_to_end(stripped(prefix))
+        self._tokens[spelled(prefix)] = array("i", tokens)
+        self._tokens.move_to_end(spelled(prefix))
         while len(self._tokens) > self.size:
             self._tokens.popitem(last=False)
 
     def recall(self, prefix: Prefix) -> list[int] | None:
         """The tokens of a prefix; None where they are not known."""
-        tokens = self._tokens.get(stripped(prefix))
+        tokens = self._tokens.get(spelled(prefix))
         if tokens is None:
             return None
-        self._tokens.move_to_end(stripped(prefix))
+        self._tokens.move_to_end(spelled(prefix))
         return tokens.tolist()
 
 
-def stripped(prefix: Prefix) -> Prefix:
-    """As a solution keeps its steps."""
-    return replace(prefix, steps=tuple(step.strip() for step in prefix.steps))
+def spelled(prefix: Prefix) -> Text:
+    """What a prefix says, wherever its steps end."""
+    return prefix.question, prefix.history, prefix.said

@@ -36,7 +36,8 @@ class Observation:
         actions: the decisions at steps 1..t-1.
         seed: the run's seed, for policies that draw random numbers.
         last: whether the solution ends with this draft if it is kept: it holds the
-            answer, the model has stopped, or there may be no more steps.
+            answer, the model has stopped or was cut, or there may be no more steps.
+        answered: whether there is an answer in it then: a box, or its author has ended it.
     """
 
     question: str
@@ -46,6 +47,7 @@ class Observation:
     actions: tuple[Action, ...]
     seed: int
     last: bool = False
+    answered: bool = False
 
 
 DOUBTFUL = 0.9

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from trim.policies.policy import Observation
-from trim.steps import boxed_answer
 
 
 class Verdict(StrEnum):
@@ -25,7 +24,7 @@ def verdict(kind: Verdict, scores: Sequence[float], tokens: Sequence[int], answe
 
     Args:
         scores, tokens: of each step, at least one.
-        answered: whether the last step holds a boxed answer.
+        answered: whether the solution holds a boxed answer, or its author has ended it.
     """
     if not answered:
         return 0.0
@@ -44,5 +43,4 @@ def verdict(kind: Verdict, scores: Sequence[float], tokens: Sequence[int], answe
 
 def solution_verdict(observation: Observation, kind: Verdict) -> float:
     """`verdict` on the solution that an observation of its last draft shows."""
-    answered = boxed_answer(observation.steps[-1]) is not None
-    return verdict(kind, observation.scores, observation.tokens, answered)
+    return verdict(kind, observation.scores, observation.tokens, observation.answered)

@@ -13,7 +13,7 @@ from trim.scorers.checked import checked
 from trim.scorers.each import score_each
 from trim.scorers.grade import BEST_GRADE, GradeScorer, grade_of
 from trim.scorers.scorer import Scores
-from trim.steps import SEPARATOR
+from trim.steps import SEPARATOR, bare
 
 REQUEST = (
     "Problem:\n\n{question}\n\nSolution so far:\n\n{steps}\n\nGrade the last step from 0 (wrong"
@@ -59,7 +59,7 @@ class HttpGradeScorer:
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         started = time.perf_counter()
-        request = REQUEST.format(question=trace.asked, steps=SEPARATOR.join(trace.steps))
+        request = REQUEST.format(question=trace.asked, steps=SEPARATOR.join(map(bare, trace.steps)))
         answer = await self.model.reply(request, TOKENS, self.likeliest)
         seconds = time.perf_counter() - started
         return Scores.of([grade_in(answer) / BEST_GRADE], answer.usage, seconds)

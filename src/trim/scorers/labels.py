@@ -16,7 +16,7 @@ from trim.scorers.checked import checked
 from trim.scorers.each import score_each
 from trim.scorers.label import RIGHT, WRONG
 from trim.scorers.scorer import Scores
-from trim.steps import join_steps
+from trim.steps import bare, join_steps
 
 LIKELIEST = 20
 """Tokens that the two labels are looked for among; most servers tell no more."""
@@ -77,7 +77,7 @@ class HttpLabelScorer:
         if self.template is None:
             return join_steps(question, steps)
         messages = []
-        for index, step in enumerate(steps):
+        for index, step in enumerate(map(bare, steps)):
             said = f"{question} {step}" if index == 0 else step
             messages += [
                 {"role": "user", "content": said},

@@ -15,6 +15,7 @@ from trim.models.model import Completion, Prefix
 from trim.odds import logistic
 from trim.scorers.checked import checked
 from trim.scorers.scorer import Scores
+from trim.steps import bare
 from trim.trace import Usage
 
 TAG = "<extra_0>"
@@ -118,7 +119,7 @@ class PoolingScorer:
         A tag that a model wrote itself is taken out, for it would be a step of its own.
         """
         messages = [{"role": "system", "content": self.system}] if self.system else []
-        plain = (step.replace(self.tag, "") for step in steps)
+        plain = (bare(step.replace(self.tag, "")) for step in steps)
         messages += [
             {"role": "user", "content": question.replace(self.tag, "")},
             {"role": "assistant", "content": "".join(step + self.tag for step in plain)},

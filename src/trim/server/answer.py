@@ -14,10 +14,9 @@ from trim.prices import Prices
 from trim.router import Router
 from trim.server.stopping import Stopping
 from trim.solution import Solution
-from trim.steps import SEPARATOR
 from trim.trace import Finish, Step, Trace
 
-CUT = (Finish.STEPS, Finish.TOKENS, Finish.CONTEXT)
+CUT = (Finish.LENGTH, Finish.STEPS, Finish.TOKENS, Finish.CONTEXT)
 """Ends of a solution that was cut."""
 
 
@@ -57,9 +56,8 @@ class Choice:
 
     def keep(self, step: Step) -> None:
         """Add the text that may be shown for a step."""
-        piece = SEPARATOR + step.text if self.kept else step.text
         self.kept.append(step)
-        self.text += self.stopping.let(piece)
+        self.text += self.stopping.let(step.text)
 
     def restart(self) -> None:
         """Forget what was kept; only before any of it was shown."""

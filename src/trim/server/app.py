@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.types import ASGIApp
 
+from trim.server.body import CLOSE
 from trim.server.description import BODIES, describe
 from trim.server.failure import Failure, Gone, invalid
 from trim.server.journal import CLIENT_GONE
@@ -72,8 +73,12 @@ def make_app(service: Service) -> ASGIApp:
 
     @app.exception_handler(Exception)
     async def tell_unexpected(http: HttpRequest, error: Exception) -> Response:
-        failure = Failure(500, "the server made a mistake; its log says more", "server_error")
-        return JSONResponse(failure.body, failure.status)
+        # Uvicorn closes the connection after an exception; a client that is not told would send
+        # its next request into it.
+        failure = Failure(
+            500, "the server made a mistake; its log says more", "server_error", headers=CLOSE
+        )
+        return JSONResponse(failure.body, failure.status, failure.headers)
 
     describe(app)
     known = (each for each in api.routes if isinstance(each, APIRoute))

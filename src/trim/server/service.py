@@ -145,7 +145,7 @@ class Service:
             policy = self.controller.policy()
         try:
             scorer = choose_scorer(policy, self._usual, self.team.scorers)
-            router = router_of(self.team, self.lineup.settings, scorer, policy)
+            router = router_of(self.team, self.lineup.chat_settings, scorer, policy)
         except InvalidInput as error:
             raise invalid(str(error), "model") from error
         sampling = router.sampling

@@ -28,7 +28,7 @@ class Benchmark:
         name: on the command line.
         files: by split, the usual one first: the file's name in a folder, without its ending.
         read: makes the problem of a record, without instruction.
-        instruction: appended to each question.
+        instruction: what models are asked for after each question.
         hub: by split, where the hub has the file.
     """
 

@@ -11,7 +11,7 @@ class Problem:
 
     Attributes:
         id: unique within its data set.
-        question: the text that a model is given, instruction included.
+        question: the bare question.
         answer: the right answer, as the data set writes it.
         grader: name of the grader (`trim.evaluation.grading.registry`).
     """

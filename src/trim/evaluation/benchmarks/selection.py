@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from trim.evaluation.benchmarks.registry import BENCHMARKS
 from trim.evaluation.benchmarks.source import locate
 from trim.evaluation.grading.registry import find_grader
 from trim.evaluation.problem_set import ProblemSet
+from trim.models.prompt import QUESTION, Prompt
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Selection:
         question, answer: fields of a file; needed for one that is no benchmark.
         id: field that names a problem; its line without one.
         grader: name of the grader of a file; `math` if None.
-        instruction: appended to each question instead of the usual one; "" for none.
+        instruction: what models are asked for after each question, instead of the usual; "" for
+            nothing.
     """
 
     data: Path | None = None
@@ -106,9 +108,8 @@ class Selection:
             "sha256": file.sha256,
             "instruction": instruction,
         }
-        ending = f"\n\n{instruction}" if instruction else ""
-        asked = tuple(replace(problem, question=problem.question + ending) for problem in chosen)
-        return ProblemSet(name, asked, described=described)
+        user = f"{QUESTION}\n\n{instruction}" if instruction else QUESTION
+        return ProblemSet(name, tuple(chosen), described=described, prompt=Prompt(user=user))
 
 
 def require_different(file: DataFile, problems: list[Problem]) -> None:

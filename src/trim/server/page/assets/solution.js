@@ -66,7 +66,7 @@ export class SolutionView {
   keep(event) {
     if (this.step?.index !== event.index || this.step.kept) this.write({ ...event });
     this.step.keep(event);
-    this.announce(`Step ${event.index}, ${event.author}: ${event.text}`);
+    this.announce(`Step ${event.index}, ${event.author}: ${event.text.trim()}`);
   }
 
   finish(event) {
@@ -110,7 +110,7 @@ class StepView {
     this.element.className = `step ${author}`;
     this.author.textContent = author;
     this.version = { author, text, tokens };
-    this.text = element("p", { class: "text" }, text);
+    this.text = element("p", { class: "text" }, text.trimEnd());
     this.verdict = element("div", { class: "verdict" });
     this.versions.append(this.text, this.verdict);
   }
