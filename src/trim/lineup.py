@@ -80,6 +80,11 @@ class Lineup(Protocol):
         ...
 
     @property
+    def joint(self) -> Path | None:
+        """The weights of joint scores; None where there are none."""
+        ...
+
+    @property
     def settings(self) -> Settings:
         """How problems with an answer are solved."""
         ...

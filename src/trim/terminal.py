@@ -91,6 +91,11 @@ def shown_score(score: float | None) -> str:
 
 def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
     """Print what a summary warns of, a line each."""
+    for policy, seen in summary.get("seen", {}).items():
+        files = ", ".join(seen["files"])
+        text = f"{files} had seen {seen['problems']} of the {seen['of']} problems before"
+        line = Text("warning ", "yellow").append(f"{policy}: {text}", "default")
+        console.print(line, soft_wrap=True)
     for policy, warnings in summary.get("warnings", {}).items():
         for warning in warnings:
             line = Text("warning ", "yellow").append(f"{policy}: {warning['text']}", "default")
@@ -104,6 +109,9 @@ def points_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("policy", no_wrap=True)
     for heading in ("right", "95 %", "share c", "strong", "weak", "dropped", "edits"):
         table.add_column(heading, justify="right", no_wrap=True)
+    seen = summary.get("seen", {})
+    if seen:
+        table.add_column("seen", justify="right", no_wrap=True)
     for point in summary["points"]:
         setting = "" if point["setting"] is None else f":{point['setting']:.3g}"
         low, high = point["accuracy_ci"]
@@ -117,8 +125,14 @@ def points_table(summary: Mapping[str, Any]) -> Table:
             f"{point['weak_tokens_mean']:.1f}",
             f"{point['discarded_tokens_mean']:.1f}",
             f"{point['interventions_mean']:.2f}",
+            *([shown_seen(seen.get(point["policy"]))] if seen else []),
         )
     return table
+
+
+def shown_seen(seen: Mapping[str, Any] | None) -> str:
+    """How many problems of an evaluation a policy had seen before: `24 of 100`."""
+    return f"{seen['problems']} of {seen['of']}" if seen else ""
 
 
 def costs_table(summary: Mapping[str, Any]) -> Table:

@@ -19,11 +19,12 @@ from trim.errors import InvalidInput
 from trim.evaluation.bill import Bill, billed, require_prices, spent
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import ProblemSet
-from trim.evaluation.standing import Standing
+from trim.evaluation.standing import Standing, told_regularly
 from trim.files import remove_leftovers
 from trim.folder_lock import FolderLock
 from trim.lineup import Lineup, Team
 from trim.prices import Prices
+from trim.seen import read_seen
 
 ROLLOUTS = 8
 """Solutions a problem: 500 problems are a bank of at most 4,000."""
@@ -103,6 +104,7 @@ def collect(
         rollouts,
         exact,
         {**problem_set.described, "protocol": lineup.protocol.name, **lineup.record()},
+        read_seen(lineup.joint) if kind == "joint" and lineup.joint else frozenset(),
     )
     bill = Bill(prices, out)
     with ExitStack() as held:
@@ -132,20 +134,25 @@ def collect(
         held.callback(bill.save)
 
         def tell() -> None:
-            bill.save()
             done = len(store.finished)
             accuracy = (store.right["weak"] / done, store.right["strong"] / done) if done else None
-            progress(Standing(done, accuracy, money=bill.money))
+            progress(
+                Standing(done, accuracy, money=bill.money, steps=bill.steps, tokens=bill.tokens)
+            )
+
+        def keep() -> None:
+            bill.save()
+            tell()
 
         def may_begin() -> bool:
             return not bill.reaches(max_money)
 
-        tell()
+        keep()
         missing = [each for each in problem_set.problems if each.id not in store.finished]
 
         async def work() -> None:
-            async with place.opened as explorer:
-                await fill(store, explorer, iter(missing), tell, place.room(), may_begin)
+            async with told_regularly(tell), place.opened as explorer:
+                await fill(store, explorer, iter(missing), keep, place.room(), may_begin)
 
         if missing:
             asyncio.run(work())

@@ -17,7 +17,8 @@ from trim.commands.options import limit_option, path_type, prices_option
 from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.monitor.profile import Profile, Walk
-from trim.policies.router_file import RouterFile
+from trim.policies.router_file import RouterFile, main_file
+from trim.seen import read_seen, seen_field
 
 
 @click.command("calibrate")
@@ -77,14 +78,23 @@ def calibrate_command(
     sweep = sweep_of(spec, recorded)
     found = calibrate(arena, sweep, promise)
     file = router_file(arena, sweep, promise, found)
+    learned = read_seen(main_file(sweep.family, sweep.file)) if sweep.file else frozenset()
+    record = {**file.to_json(out), **seen_field(recorded.seen | learned)}
     with writing(out):
-        write_atomically(out, json.dumps(file.to_json(out), indent=2) + "\n")
+        write_atomically(out, json.dumps(record, indent=2) + "\n")
     for line in report(out, sweep, promise, found, file):
         click.echo(line)
     if recorded.is_of_agreement:
         click.echo(
             "trim: warning: nobody knew the answers of this bank: its accuracy is agreement with"
             " the strong model alone",
+            err=True,
+        )
+    if again := len(learned & recorded.own):
+        click.echo(
+            f"trim: warning: {sweep.file} was fitted to {again} of the {len(recorded.problems)}"
+            " problems of this bank, and may do better on them than on others: for a promise that"
+            " holds, calibrate it on another bank",
             err=True,
         )
     if not found.helps:

@@ -68,7 +68,8 @@ DAY = "%Y-%m-%d"
     type=int,
     default=1,
     show_default=True,
-    help="Random seed; what learns from the bank is to be evaluated with another one.",
+    help="Random seed; what learns from the bank is to be evaluated with another one, or on other"
+    " problems of a benchmark or file (--split, --skip).",
 )
 @click.option(
     "--rollouts",
@@ -128,6 +129,7 @@ def collect(
         configuration, suite = Path(suite) if suite else None, None
         from trim.commands.from_server import questions_of
 
+        lineup = choose_lineup(configuration, assignments, models, protocol)
         problem_set = questions_of(from_server, since, key, answers, count, selection)
     else:
         given = {"--since": since, "--key": key, "--answers": answers}
@@ -136,8 +138,8 @@ def collect(
                 raise InvalidInput(f"{option}: goes with --from-server")
         if suite is None:
             raise InvalidInput("name a SUITE, a benchmark or a file, or --from-server DATABASE")
-        problem_set = choose_problems(suite, count, seed, selection)
-    lineup = choose_lineup(configuration, assignments, models, protocol)
+        lineup = choose_lineup(configuration, assignments, models, protocol)
+        problem_set = choose_problems(suite, count, seed, selection, lineup.protocol.shuffles)
     prices = choose_prices(prices_file, lineup)
     title = f"recording {problem_set.name}"
     with progress_bar(title, len(problem_set.problems), out) as progress:

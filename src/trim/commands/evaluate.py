@@ -64,6 +64,11 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 @ray_option
 @ray_workers_option
 @other_models_option
+@click.option(
+    "--seen",
+    is_flag=True,
+    help="Evaluate also what was fitted to some of these problems; table and report flag it.",
+)
 @protocol_option
 @seed_of_run_option
 @out_option
@@ -83,6 +88,7 @@ def evaluate_command(
     ray: str | None,
     ray_workers: int | None,
     other_models: bool,
+    seen: bool,
     protocol: str | None,
     seed: int | None,
     out: Path,
@@ -103,7 +109,7 @@ def evaluate_command(
     seed = lineup.protocol.seed if seed is None else seed
     own = ("weak", "strong", *([lineup.policy] if lineup.policy else []))
     run_evaluation(
-        choose_problems(suite, count, seed, selection),
+        choose_problems(suite, count, seed, selection, lineup.protocol.shuffles),
         specs or (own if configuration else DEMO_POLICIES),
         seed,
         out,
@@ -115,6 +121,7 @@ def evaluate_command(
         other_models,
         max_money,
         cluster_at(ray, ray_workers),
+        seen,
     )
 
 
@@ -131,6 +138,7 @@ def run_evaluation(
     other_models: bool = False,
     max_money: float | None = None,
     elsewhere: Elsewhere | None = None,
+    seen: bool = False,
 ) -> None:
     prices = choose_prices(prices_file, lineup)
     console = Console(highlight=False)
@@ -149,6 +157,7 @@ def run_evaluation(
             other_models,
             max_money,
             elsewhere,
+            seen,
         )
     console.print(points_table(summary))
     if summary["curves"]:

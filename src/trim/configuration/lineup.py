@@ -14,6 +14,7 @@ from trim.configuration.configuration import Configuration, read_configuration
 from trim.configuration.identity import identify
 from trim.configuration.paths import relative
 from trim.configuration.pricing import price_list, unpriced
+from trim.configuration.scorer import JointSection
 from trim.configuration.scoring import kind_of, make_scorers
 from trim.configuration.team import ConfiguredTeam
 from trim.configuration.writing import WritingModel, WritingSection, make_model, template_of
@@ -80,6 +81,11 @@ class ConfiguredLineup:
     @property
     def belief(self) -> Path | None:
         return self.configuration.server.belief
+
+    @property
+    def joint(self) -> Path | None:
+        sections = self.configuration.scorer
+        return next((each.weights for each in sections if isinstance(each, JointSection)), None)
 
     @property
     def settings(self) -> Settings:

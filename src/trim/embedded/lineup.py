@@ -12,6 +12,7 @@ from trim.models.prompt import Prompt
 from trim.prices import Prices
 from trim.protocol import DEFAULT, EvaluationProtocol
 from trim.rules import End
+from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 from trim.settings import Settings
 
 SLOTS = 16
@@ -43,6 +44,11 @@ class EmbeddedLineup:
     @property
     def belief(self) -> Path | None:
         return BELIEF if self.folder == FOLDER else None
+
+    @property
+    def joint(self) -> Path | None:
+        path = self.folder / NAME_OF_WEIGHTS
+        return path if path.exists() else None
 
     @property
     def target_share(self) -> float | None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
@@ -31,12 +32,17 @@ class Bill:
         prices: that make money of them; None where nothing is billed.
         folder: where the bill of earlier sessions lies, to `recover` before the first request; None
             for a run without one.
+
+    Attributes:
+        steps, tokens: that the models have written since this bill was made, whatever became of
+            them; neither scores nor prefixes that were read in advance are in them.
     """
 
     def __init__(self, prices: Prices | None, folder: Path | None = None) -> None:
         self.prices = prices
         self.path = folder / NAME if folder else None
         self.usage: dict[str, Usage] = {}
+        self.steps = self.tokens = 0
         self._unsaved = 0
 
     def recover(self) -> None:
@@ -67,10 +73,28 @@ class Bill:
         if self._unsaved >= EVERY:
             self.save()
 
-    def add_all(self, usage: Mapping[str, Mapping[str, int]]) -> None:
-        """Add what was paid elsewhere, by role."""
-        for role, spent in usage.items():
+    def add_step(self, role: str, written: Completion) -> None:
+        """As `add`, for a step that a model has written."""
+        self.steps += 1
+        self.tokens += written.tokens
+        self.add(role, written)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What is on it, as JSON for the bill of another process; nothing is on it afterwards."""
+        record = {
+            "usage": {role: asdict(spent) for role, spent in self.usage.items()},
+            "steps": self.steps,
+            "tokens": self.tokens,
+        }
+        self.usage, self.steps, self.tokens = {}, 0, 0
+        return record
+
+    def take_over(self, record: Mapping[str, Any]) -> None:
+        """Add what another process has handed over."""
+        for role, spent in record["usage"].items():
             self.usage[role] = self.usage.get(role, Usage()) + Usage(**spent)
+        self.steps += record["steps"]
+        self.tokens += record["tokens"]
 
     def save(self) -> None:
         """Raises InvalidInput where it cannot be written."""
@@ -101,7 +125,7 @@ class BilledModel:
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         written = await self.model.write_step(prefix, sampling, seed)
-        self.bill.add(self.role, written)
+        self.bill.add_step(self.role, written)
         return written
 
 

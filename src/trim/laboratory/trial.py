@@ -19,6 +19,7 @@ from trim.evaluation.evaluate import draw, policies_on
 from trim.evaluation.folder import solve_in
 from trim.evaluation.metrics import Array
 from trim.evaluation.origin import require_same_models
+from trim.evaluation.overlap import overlaps_of, refuse_seen
 from trim.evaluation.run import evaluation_of
 from trim.evaluation.standing import Standing
 from trim.evaluation.summary import outcomes, resample_families, summarise
@@ -104,14 +105,16 @@ class Trial:
             specs: policies as on the command line; the two models alone are added.
 
         Raises:
-            InvalidInput: an unknown suite or policy, a policy that was fitted to other
-                models, no problem, or a folder that holds another run or cannot be written.
+            InvalidInput: an unknown suite or policy, a policy that was fitted to other models or
+                to these problems, no problem, or a folder that holds another run or cannot be
+                written.
         """
         problem_set = draw(self.suite, self.count, self.seed)
         policies = policies_on([*ALONE, *specs], problem_set)
         lineup = EmbeddedLineup(self.models)
         require_same_models(policies, lineup)
         kind = self.scorer or lineup.usual_kind
+        refuse_seen(overlaps_of(policies, specs, kind, lineup.joint, problem_set), problem_set)
         embedded = lineup.load(entropy=needs_entropy(policies, kind))
         scorers = {**embedded.scorers, kind: embedded.scorer_of(kind)}
         if self.sigma:
