@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.billing import choose_prices
 from trim.commands.cluster import cluster_at
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import (
@@ -33,8 +34,7 @@ from trim.evaluation.elsewhere import Elsewhere
 from trim.evaluation.evaluate import UNGRADED, evaluate
 from trim.evaluation.problem_set import ProblemSet
 from trim.lineup import Lineup
-from trim.prices import read_prices
-from trim.terminal import comparisons_table, curves_table, points_table, show_warnings
+from trim.terminal import comparisons_table, curves_table, points_table, show_costs, show_warnings
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
 
@@ -140,7 +140,7 @@ def run_evaluation(
     elsewhere: Elsewhere | None = None,
     seen: bool = False,
 ) -> None:
-    prices = read_prices(prices_file) if prices_file else lineup.prices
+    prices = choose_prices(prices_file, lineup)
     console = Console(highlight=False)
     with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
         summary = evaluate(
@@ -169,5 +169,6 @@ def run_evaluation(
         lines = (out / UNGRADED).read_text(encoding="utf-8").count("\n")
         console.print(f"{lines} answers could not be graded and count as wrong: {out / UNGRADED}")
     console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)
+    show_costs(console, summary)
     if partial := summary.get("partial"):
         raise spent(partial["money"], summary["n"], partial["of"])

@@ -13,6 +13,7 @@ import yaml
 from trim.configuration.configuration import Configuration, read_configuration
 from trim.configuration.identity import identify
 from trim.configuration.paths import relative
+from trim.configuration.pricing import price_list, unpriced
 from trim.configuration.scorer import JointSection
 from trim.configuration.scoring import kind_of, make_scorers
 from trim.configuration.team import ConfiguredTeam
@@ -24,7 +25,7 @@ from trim.models.model import Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
 from trim.models.prompt import Prompt
-from trim.prices import Price, Prices
+from trim.prices import Prices
 from trim.protocol import EvaluationProtocol, find_protocol
 from trim.rules import End, Rules
 from trim.settings import Settings
@@ -122,10 +123,16 @@ class ConfiguredLineup:
         return self.protocol.prompt or section.prompt(self.usual_prompt)
 
     @property
+    def price_list(self) -> Prices | None:
+        return price_list(self.configuration)
+
+    @property
     def prices(self) -> Prices:
-        given = self.configuration.prices.model_dump(exclude_none=True)
-        between = tuple(Price(**kinds) for kinds in given.pop("between"))
-        return Prices(**{role: Price(**kinds) for role, kinds in given.items()}, middle=between)
+        return self.price_list or Prices()
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        return unpriced(self.configuration)
 
     def identify(self, kind: str | None) -> dict[str, str]:
         named = identify(self.configuration, kind)

@@ -72,8 +72,16 @@ class EmbeddedLineup:
         return self
 
     @property
+    def price_list(self) -> None:
+        return None
+
+    @property
     def prices(self) -> Prices:
         return Prices()
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        return ()
 
     def identify(self, kind: str | None) -> dict[str, str]:
         return identify_models(self.folder, kind or self.usual_kind)

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trim.errors import MoneySpent
+from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
 from trim.lineup import Team
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
-from trim.prices import Prices
-from trim.scorers.grade import GradeScorer
+from trim.prices import Prices, payer
 from trim.scorers.scorer import Scorer, Scores
 from trim.trace import Usage
 
@@ -30,7 +29,7 @@ class Bill:
     requests, and when it is told to.
 
     Args:
-        prices: that make money of them.
+        prices: that make money of them; None where nothing is billed.
         folder: where the bill of earlier sessions lies, to `recover` before the first request; None
             for a run without one.
 
@@ -39,7 +38,7 @@ class Bill:
             them; neither scores nor prefixes that were read in advance are in them.
     """
 
-    def __init__(self, prices: Prices, folder: Path | None = None) -> None:
+    def __init__(self, prices: Prices | None, folder: Path | None = None) -> None:
         self.prices = prices
         self.path = folder / NAME if folder else None
         self.usage: dict[str, Usage] = {}
@@ -57,8 +56,14 @@ class Bill:
             self.usage = {}
 
     @property
-    def money(self) -> float:
-        return self.prices.of_usage(self.usage)
+    def money(self) -> float | None:
+        """What was paid; None where nothing is billed."""
+        return self.prices.of_usage(self.usage) if self.prices else None
+
+    def reaches(self, max_money: float | None) -> bool:
+        """Whether as much as `max_money` was paid; no amount is reached where nothing is billed."""
+        money = self.money
+        return max_money is not None and money is not None and money >= max_money
 
     def add(self, role: str, used: Completion | Scores) -> None:
         """Put an answered request on the bill. Raises InvalidInput as `save`."""
@@ -144,7 +149,7 @@ class BilledScorer:
         self.scorer = scorer
         self.name = scorer.name
         self.reads_confidence: bool = getattr(scorer, "reads_confidence", True)
-        self.role = "strong" if scorer.name == GradeScorer.name else "scorer"
+        self.role = payer("scorer", scorer.name)
         self.bill = bill
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
@@ -184,9 +189,18 @@ def billed(team: Team, bill: Bill) -> BilledTeam:
     )
 
 
-def spent(money: float, done: int, problems: int) -> MoneySpent:
+def require_prices(max_money: float | None, prices: Prices | None) -> None:
+    """Raises InvalidInput for a limit of money where nothing is billed."""
+    if max_money is not None and prices is None:
+        raise InvalidInput(
+            f"--max-money {max_money:g}: nothing is billed here; give --prices FILE, or"
+            " --prices example"
+        )
+
+
+def spent(money: float | None, done: int, problems: int) -> MoneySpent:
     """What ends a run at its `--max-money`."""
     return MoneySpent(
-        f"{money:.6g} is spent and {done} of {problems} problems are done; the same command with a"
-        " larger --max-money goes on"
+        f"{money or 0:.6g} is spent and {done} of {problems} problems are done; the same command"
+        " with a larger --max-money goes on"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.evaluation.bill import Bill, billed, spent
+from trim.evaluation.bill import Bill, billed, require_prices, spent
 from trim.evaluation.elsewhere import Asked, Elsewhere
 from trim.evaluation.folder import solve_in
 from trim.evaluation.grading.workers import SECONDS, Ungraded, Workers
@@ -99,7 +99,7 @@ def evaluate(
     specs: Sequence[str],
     seed: int,
     out: Path,
-    prices: Prices,
+    prices: Prices | None,
     lineup: Lineup,
     progress: Callable[[Standing], None] = lambda standing: None,
     scorer: str | None = None,
@@ -113,6 +113,7 @@ def evaluate(
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
     Args:
+        prices: what is billed; None where nothing is.
         progress: told how far the run is.
         scorer: the kind of score for policies that are not made for one
             (`trim.scorers.choice.KINDS`); the models' usual one without any.
@@ -128,8 +129,9 @@ def evaluate(
     Raises:
         MoneySpent: before the first problem was finished.
         InvalidInput: an unknown policy, a policy that was fitted to other models or to problems of
-            this evaluation, or a folder that cannot be written.
+            this evaluation, a folder that cannot be written, or `max_money` without prices.
     """
+    require_prices(max_money, prices)
     lineup = lineup.for_problems(problem_set.prompt)
     kind = scorer or lineup.usual_kind
     problems = problem_set.problems
@@ -160,7 +162,7 @@ def evaluate(
     bill = Bill(prices, out)
 
     def may_begin() -> bool:
-        return max_money is None or bill.money < max_money
+        return not bill.reaches(max_money)
 
     if elsewhere:
         asked = Asked(problem_set, tuple(specs), seed, kind, exact, max_strong_tokens)

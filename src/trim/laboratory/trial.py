@@ -14,7 +14,7 @@ import numpy as np
 from trim.embedded import FOLDER
 from trim.embedded.lineup import EmbeddedLineup
 from trim.errors import InvalidInput
-from trim.evaluation.comparison import Figures
+from trim.evaluation.comparison import Figures, Weights
 from trim.evaluation.evaluate import draw, policies_on
 from trim.evaluation.folder import solve_in
 from trim.evaluation.metrics import Array
@@ -26,7 +26,6 @@ from trim.evaluation.summary import outcomes, resample_families, summarise
 from trim.files import write_atomically
 from trim.laboratory.cells import percent
 from trim.laboratory.page import folder_for
-from trim.prices import Prices
 from trim.scorers.choice import needs_entropy
 from trim.scorers.noisy import NoisyScorer
 
@@ -137,7 +136,7 @@ class Trial:
             scorers=scorers,
         )
         solved = solve_in(folder, run, evaluation, progress)
-        summary = summarise(problem_set.name, self.seed, solved, Prices())
+        summary = summarise(problem_set.name, self.seed, solved, None)
         if not summary["curves"]:
             raise InvalidInput(
                 f"{folder}: the strong model wrote nothing, and there is no curve; try other models"
@@ -147,7 +146,7 @@ class Trial:
         each = {name: outcomes([traces]) for name, traces in solved.items()}
         return Results(
             summary,
-            resample_families(solved, list(summary["curves"])),
+            resample_families(solved, list(summary["curves"]), Weights.draw(summary["n"])),
             {name: found.correct[0] for name, found in each.items()},
             {name: found.tokens[0] for name, found in each.items()},
         )
