@@ -336,8 +336,8 @@ def test_the_comparison_says_what_agrees(tmp_path):
     )
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert [row[3] for row in cells] == ["equal", "agree", "differs"]
-    assert [row[6] for row in cells] == ["equal", "agree", "differs"]
+    assert [row[3] for row in cells] == ["equal", "agree", "differ"]
+    assert [row[6] for row in cells] == ["equal", "agree", "differ"]
 
 
 def test_runs_of_other_problems_are_not_compared(tmp_path):
