@@ -42,12 +42,6 @@ QWEN_WORDS = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """How Qwen2's tokenizer cuts a text before it merges (`qwen2` in GGUF)."""
-SYSTEM = (
-    "Solve the following math problem step by step, given in LaTeX format, clearly and concisely,"
-    r" and present the final answer as \boxed{{X}}, where X is the fully simplified solution."
-)
-"""The authors' instruction, which their reward model reads as the system message."""
-
 Tokenizer = dict[str, Any]
 
 
@@ -175,7 +169,7 @@ def configuration(folder: Path, weak: int, strong: int, prm: int) -> str:
         model("weak", weak)
         + model("strong", strong)
         + f"scorer:\n  kind: pooling\n  url: http://127.0.0.1:{prm}\n  model: prm\n"
-        + f"  template: {folder / 'prm'}\n  system: '{SYSTEM}'\n"
+        + f"  template: {folder / 'prm'}\n"
         + "sampling: {temperature: 0.7, top_p: 0.8, top_k: 20, max_tokens: 2048}\n"
         + "routing: {concurrency: 32}\n"
     )

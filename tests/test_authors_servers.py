@@ -26,11 +26,12 @@ from trim.models.continuation import Continuation
 from trim.models.dialect import VLLM
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
+from trim.protocol import INSTRUCTION
 from trim.scorers.pooling import PoolingScorer
+from trim.steps import bare, closed
 
 SCRIPT = Path(authors_servers.__file__)
 GREEDY = Sampling(0.0, 1.0, 0, 96)
-INSTRUCTION = authors_folder.SYSTEM
 
 
 def chat(question, said):
@@ -95,6 +96,11 @@ def problems(count=3):
     return list(generate(CHAIN, count, seed=21))
 
 
+def begun(problem, count):
+    """The problem with its first reference steps."""
+    return Prefix(problem.question, tuple(map(closed, problem.steps[:count])))
+
+
 def test_a_list_of_prompts_is_answered_in_its_order_as_the_model_reads_bare_text(weak, embedded):
     asked = [
         *(chat(problem.question, "Solution:\n\n") for problem in problems()),
@@ -102,10 +108,10 @@ def test_a_list_of_prompts_is_answered_in_its_order_as_the_model_reads_bare_text
     ]
     answer = weak(asked, stop=["\n\n"])
     prefixes = [Prefix(problem.question) for problem in problems()]
-    prefixes += [Prefix(problem.question, tuple(problem.steps[:2])) for problem in problems()]
+    prefixes += [begun(problem, 2) for problem in problems()]
     own = [asyncio.run(embedded.weak.write_step(prefix, GREEDY, 0)) for prefix in prefixes]
     assert [choice.index for choice in answer.choices] == list(range(len(asked)))
-    assert [choice.text for choice in answer.choices] == [step.text for step in own]
+    assert [choice.text for choice in answer.choices] == [bare(step.text) for step in own]
     assert {(c.finish_reason, c.stop_reason) for c in answer.choices} == {("stop", "\n\n")}
     assert answer.usage.completion_tokens == sum(step.tokens for step in own)
     assert answer.usage.prompt_tokens == sum(step.prompt_tokens for step in own)
@@ -171,8 +177,8 @@ def test_trim_reads_endings_and_lengths(served, folder):
     template = read_chat_template(folder / "weak")
     model = OpenAIModel(server, "weak", Continuation.COMPLETIONS, VLLM, template=template)
     problem = problems()[0]
-    for steps, ending in ((), Ending.STEP), (problem.steps[:-1], Ending.SOLUTION):
-        step = asyncio.run(model.write_step(Prefix(problem.question, tuple(steps)), GREEDY, 0))
+    for count, ending in (0, Ending.STEP), (len(problem.steps) - 1, Ending.SOLUTION):
+        step = asyncio.run(model.write_step(begun(problem, count), GREEDY, 0))
         assert step.ending is ending
         assert step.log_probability is not None
     with pytest.raises(ContextExceeded):
