@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
+from trim.models.probe import QUESTION as PROBE
 
 CERTAIN = 1.96
 """Standard errors on each side of a 95 % interval."""
@@ -190,10 +191,12 @@ def table(theirs: Mapping[float, Point], ours: Mapping[float, Point]) -> str:
 
 
 def prompts(path: Path) -> dict[str, set[str]]:
-    """Distinct prompts of a log of `authors_servers.py`, by role."""
+    """Distinct prompts of a log of `authors_servers.py`, by role; without those of `trim`'s
+    probe, which tries each model before the first problem."""
     found: dict[str, set[str]] = {role: set() for role in ROLES}
     for line in read_lines(path):
-        found[line["role"]].add(line["prompt"])
+        if PROBE not in line["prompt"]:
+            found[line["role"]].add(line["prompt"])
     return found
 
 
