@@ -43,7 +43,7 @@ class EvaluationProtocol:
 DEFAULT = EvaluationProtocol("default")
 AUTHORS = EvaluationProtocol(
     "authors",
-    Rules(open_box=True, asks_on=True, drops_degenerate=True, context=4096),
+    Rules(open_box=True, asks_on=True, rejoins=True, context=4096),
     Prompt(
         user=f"{INSTRUCTION}\nQuestion: {{question}}",
         assistant="Solution:\n\n",
