@@ -10,6 +10,9 @@ from trim.checks.separation import Fitness, Separation
 from trim.models.continuation import Continuation
 from trim.models.probe import Verdict
 
+CLOSE = 0.1
+"""Difference of two AUCs that says nothing: they come from few samples, and not the same ones."""
+
 
 @dataclass(frozen=True)
 class ScorerAdvice:
@@ -25,7 +28,7 @@ class ScorerAdvice:
 
 
 def scorer_advice(tried: Mapping[str, Separation], configured: str | None) -> ScorerAdvice:
-    """The fit scorer with the largest AUC; of equal ones the configured or the first."""
+    """Which of the tried scorers to take (`best_scorer`)."""
     if not tried:
         return ScorerAdvice(None, None)
     best = best_scorer(tried, configured)
@@ -50,15 +53,18 @@ def scorer_advice(tried: Mapping[str, Separation], configured: str | None) -> Sc
 
 
 def best_scorer(tried: Mapping[str, Separation], configured: str | None = None) -> str | None:
-    """The kind with the largest AUC of those that are fit; None where none is."""
-    fit = {kind: each for kind, each in tried.items() if each.fitness is Fitness.FIT}
-    return max(fit, key=lambda kind: (fit[kind].auc or 0.0, kind == configured), default=None)
+    """The kind with the largest AUC of those that are fit, the configured one if it is close to
+    that; None where none is fit."""
+    fit = {kind: each.auc or 0.0 for kind, each in tried.items() if each.fitness is Fitness.FIT}
+    best = max(fit, key=lambda kind: fit[kind], default=None)
+    close = best and configured in fit and fit[configured] > fit[best] - CLOSE
+    return configured if close else best
 
 
 def shown_auc(separation: Separation) -> str:
-    """`0.83`, and with a question mark where it may be chance; a word without enough samples."""
+    """`0.83`, with a question mark where it may be chance; without enough samples only that."""
     if not separation.enough:
-        return "unclear"
+        return "?"
     return f"{separation.auc:.2f}{'?' * (separation.fitness is Fitness.UNCLEAR)}"
 
 

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trim.checks.advice import shown_auc, shown_mode
+from trim.checks.advice import shown_auc
 from trim.checks.finding import Finding
 from trim.commands.options import path_type, set_option
 from trim.configuration.check import Checkup, check
 from trim.configuration.lineup import open_lineup
+from trim.models.probe import Verdict
 
 COLUMNS = ("part", "reached", "continuation", "tokens", "cached", "right / wrong", "AUC", "ms")
 WIDTH = 90
@@ -59,7 +60,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
         cells = (
             each.part,
             "yes" if each.reachable else "no",
-            shown_mode(each.continuation, each.verdict) if each.continuation else "–",
+            shown_continuation(each),
             "–" if each.tokens is None else f"{each.tokens[0]} + {each.tokens[1]}",
             "–" if each.cached is None else str(each.cached),
             shown_means(each),
@@ -68,6 +69,13 @@ def findings_table(findings: Iterable[Finding]) -> Table:
         )
         table.add_row(*(Text(cell, "red" if each.failure else "") for cell in cells))
     return table
+
+
+def shown_continuation(finding: Finding) -> str:
+    """The mode, with a question mark where it is not plain that the model goes on."""
+    if finding.continuation is None:
+        return "–"
+    return finding.continuation.value + "?" * (finding.verdict is not Verdict.CONTINUED)
 
 
 def shown_means(finding: Finding) -> str:

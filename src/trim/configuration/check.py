@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trim.checks.advice import mode_advice, scorer_advice
@@ -24,6 +24,8 @@ from trim.policies.registry import parse_policies
 from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
 
+Tried = tuple[ScorerSection, Finding]
+"""A scorer, and what it does."""
 OWN = (
     ConfidenceSection(kind="logprob"),
     ConfidenceSection(kind="entropy"),
@@ -72,24 +74,26 @@ class Trial:
 async def check(configuration: Configuration, sampling: Sampling) -> Checkup:
     """Try every model and every scorer that a configuration names or could name."""
     trial = await try_models(configuration, sampling)
-    named = list(configuration.scorer)
-    kinds = {section.kind for section in named}
-    offered = [each for each in own_scorers(configuration) if each.kind not in kinds]
-    made: list[Scorer] = []
-    findings: list[Finding] = []
+    return checkup_of(configuration, trial, await try_scorers(configuration, trial))
+
+
+def checkup_of(configuration: Configuration, trial: Trial, scorers: Sequence[Tried]) -> Checkup:
+    """What the trials of a configuration's models and scorers come to."""
+    named = configuration.scorer
     tried: dict[str, Separation] = {}
-    for section in (*named, *offered):
-        finding = await try_scorer(section, trial.material, made)
+    for section, finding in scorers:
         if finding.separation:
             tried.setdefault(section.kind, finding.separation)
-        if section in named:
-            findings.append(finding)
-    configured = named[0].kind if named else None
     modes = [line for each in trial.findings if (line := mode_advice(each))]
-    scorers = scorer_advice(tried, configured)
-    missing = tuple(missing_parts(configuration, scorers.best))
+    choice = scorer_advice(tried, named[0].kind if named else None)
     return Checkup(
-        (*trial.findings, *findings, *missing), tried, (*modes, *filter(None, [scorers.line]))
+        findings=(
+            *trial.findings,
+            *(finding for section, finding in scorers if section in named),
+            *missing_parts(configuration, choice.best),
+        ),
+        tried=tried,
+        advice=(*modes, *filter(None, [choice.line])),
     )
 
 
@@ -129,11 +133,22 @@ async def try_models(configuration: Configuration, sampling: Sampling) -> Trial:
     return Trial(tuple(findings), Material(writers, drafts, kind or GENERAL), tuple(made))
 
 
+async def try_scorers(configuration: Configuration, trial: Trial) -> list[Tried]:
+    """Try the scorers that a configuration names, and then those that it could name."""
+    named = configuration.scorer
+    kinds = {section.kind for section in named}
+    offered = (each for each in own_scorers(configuration) if each.kind not in kinds)
+    made: list[Scorer] = []
+    return [
+        (section, await try_scorer(section, trial.material, made)) for section in (*named, *offered)
+    ]
+
+
 async def try_scorer(section: ScorerSection, material: Material, made: list[Scorer]) -> Finding:
     """What a scorer does.
 
     Args:
-        made: the scorer is added, for whoever keeps it as long as the event loop (`Trial.made`).
+        made: the scorer is added, so that it is kept for a while (`Trial.made`).
     """
     finding = Finding(f"scorer {section.kind}")
     try:
