@@ -19,7 +19,7 @@ from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.joint import JointScorer, read_weights
 from trim.scorers.scorer import Scorer
 
-PAIRS = 12
+PAIRS = 10
 """Right and wrong steps that a scorer reads."""
 
 

@@ -44,10 +44,10 @@ class Separation:
        means that differ by less than 0.01, it is unfit.
     3. With an AUC that scores without any information would exceed in one of twenty trials, by
        the normal approximation of the Mann-Whitney U, it is unclear. With 12 right and 12 wrong
-       steps that is 0.698, with 8 and 8 it is 0.745, with 5 and 5 it is 0.815.
+       steps that is 0.698, with 10 and 10 it is 0.718, with 5 and 5 it is 0.815.
     4. Otherwise it is fit.
 
-    A scorer whose AUC is 0.8 is called unfit in one of seven trials with 12 and 12 steps. So a
+    A scorer whose AUC is 0.8 is called unfit in one of seven trials with 10 and 10 steps. So a
     figure near 0.7 should be looked at again on a bank of one's own problems (`trim audit`).
 
     Attributes:

@@ -21,7 +21,6 @@ from trim.errors import InvalidInput, TrimError
 from trim.models.model import Sampling
 from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies
-from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
 
 Tried = tuple[ScorerSection, Finding]
@@ -182,11 +181,14 @@ def missing_parts(configuration: Configuration, best: str | None) -> Iterator[Fi
     for part, spec in specs.items():
         try:
             found = parse_policies(spec) if spec else []
-            policies += found
-            for policy in found:
-                choose_scorer(policy, None, dict.fromkeys(kinds))  # type: ignore[arg-type]
         except InvalidInput as error:
             yield Finding(part, failure=str(error))
+            continue
+        policies += found
+        for policy in found:
+            if policy.needs_scores and policy.scorer and policy.scorer not in kinds:
+                needed = f"policy {policy.name!r} needs a scorer of the kind {policy.scorer!r}"
+                yield Finding(part, failure=f"{needed}; there is {', '.join(sorted(kinds))}")
     for name in ("curve", "belief"):
         file = getattr(configuration.server, name)
         if file and not file.is_file():
