@@ -187,8 +187,8 @@ def missing_parts(configuration: Configuration, best: str | None) -> Iterator[Fi
         policies += found
         for policy in found:
             if policy.needs_scores and policy.scorer and policy.scorer not in kinds:
-                needed = f"policy {policy.name!r} needs a scorer of the kind {policy.scorer!r}"
-                yield Finding(part, failure=f"{needed}; there is {', '.join(sorted(kinds))}")
+                lacking = f"policy {policy.name!r} needs a scorer of the kind {policy.scorer!r}"
+                yield Finding(part, failure=f"{lacking}; there is {', '.join(sorted(kinds))}")
     for name in ("curve", "belief"):
         file = getattr(configuration.server, name)
         if file and not file.is_file():
