@@ -92,6 +92,20 @@ scorers = st.one_of(
         {"kind": st.just("joint"), "weights": st.just("/models/joint.json"), "of": readers}
     ),
 )
+
+
+def is_served(document):
+    """Whether its scorers need no log-probabilities that a model does not tell."""
+    listed = document.get("scorer", [])
+    kinds = {each["kind"] for each in ([listed] if isinstance(listed, dict) else listed)}
+    writers = [document["weak"], document["strong"], *document.get("between", [])]
+    told = all(
+        "gguf" in each or each.get("log_probabilities", each.get("server") == "vllm")
+        for each in writers
+    )
+    return told or not kinds & {"logprob", "entropy", "joint"}
+
+
 documents = with_fields(
     {"weak": models, "strong": models},
     between=st.lists(models, max_size=2),
@@ -106,7 +120,7 @@ documents = with_fields(
                   max_tokens=counts),
     prices=some(strong=some(prompt=amounts, output=amounts),
                 between=st.lists(some(cached=amounts), max_size=2)),
-)  # fmt: skip
+).filter(is_served)  # fmt: skip
 
 
 def write(folder, document, name="trim.yaml"):
@@ -481,7 +495,16 @@ def test_a_mode_that_does_not_work_is_refused_before_anything_is_written(tmp_pat
         ({**LEAST, "weak": {**SERVED, "key_variable": "TRIM_TEST_UNSET"}}, [],
          "the environment variable TRIM_TEST_UNSET holds no key"),
         ({**LEAST, "scorer": {"kind": "logprob"}}, ["--scorer", "logprob"],
-         "scorer 'logprob': a model does not tell how sure it is"),
+         "scorer 'logprob': weak tells no log-probabilities; set weak.log_probabilities: true"),
+        ({**LEAST, "weak": {**SERVED, "server": "vllm", "log_probabilities": False},
+          "scorer": {"kind": "entropy"}}, [],
+         "scorer 'entropy': weak tells no log-probabilities"),
+        ({"weak": {"gguf": "w.gguf"}, "strong": {"api": "anthropic", "model": "m"},
+          "scorer": [{"kind": "grade"}, {"kind": "logprob"}]}, [],
+         "scorer 'logprob': strong tells no log-probabilities; Anthropic's API has none"),
+        ({**LEAST, "scorer": {"kind": "joint", "weights": "j.json", "of":
+          {"kind": "label", "gguf": "s.gguf"}}}, [],
+         "scorer 'joint': weak tells no log-probabilities"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_one_line(tmp_path, document, words, message, monkeypatch):
@@ -672,7 +695,8 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
     assert router.sampling == Sampling(0.1, 0.2, 3, 4)
     assert [model.name for model in router.between] == ["middle"]
     assert found.settings.concurrency == 10
-    assert found.prices == Prices(strong=Price(output=2), middle=(Price(prompt=1),))
+    priced = Prices(Price(), Price(output=2), Price(), middle=(Price(prompt=1),))
+    assert found.price_list == found.prices == priced
     evaluation = evaluation_of(team, found.settings, [], [Threshold(0.5)], router.scorer, 0)
     for name in ("max_steps", "max_seconds", "max_strong_tokens", "overlap", "warming",
                  "fallbacks", "sampling", "between"):  # fmt: skip
@@ -683,6 +707,7 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
 def test_without_a_word_everything_is_as_usual(tmp_path):
     found = lineup_of(tmp_path, LEAST)
     assert found.settings == Settings()
+    assert found.price_list is None
     assert found.prices == Prices()
     assert found.usual_kind is None
 

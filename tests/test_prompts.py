@@ -231,7 +231,7 @@ async def test_the_authors_protocol_asks_as_its_authors_do(folder, named):
         "ends": "box",
         "open_box": True,
         "asks_on": True,
-        "drops_degenerate": True,
+        "rejoins": True,
         "context": 4096,
     }
     assert record["prompts"]["weak"]["user"] == f"{INSTRUCTION}\nQuestion: {{question}}"

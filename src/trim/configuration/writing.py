@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from trim.configuration.model import AnthropicServed, GgufFile, GgufModel, OpenAIServed, Served
 from trim.configuration.scorer import LabelFile
+from trim.configuration.section import Section
 from trim.engines.gguf import read_chat
 from trim.engines.http import HttpServer
 from trim.engines.key import Key, read_key
@@ -21,6 +23,10 @@ from trim.models.prompt import Prompt
 
 WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
 WritingSection = GgufModel | OpenAIServed | AnthropicServed
+Part = TypeVar("Part", bound=Section)
+
+HASTY_ATTEMPTS = 2
+"""Whoever looks whether a server is there does not wait for it to come back."""
 
 
 def make_model(
@@ -29,7 +35,7 @@ def make_model(
     slots: int | None = None,
     exact: bool = False,
     entropy: bool = False,
-    prompt: Prompt = Prompt(),  # noqa: B008 - it cannot change
+    prompt: Prompt | None = None,
 ) -> WritingModel:
     """The model of a section.
 
@@ -38,16 +44,16 @@ def make_model(
         slots: in place of the section's, for a file.
         exact: repeat every character from run to run; only a file can.
         entropy: have it tell the entropy of each step's first token, if it can.
-        prompt: of a model that has none of its own.
+        prompt: what is read around a question; None for the section's own.
 
     Raises:
         InvalidInput: a file, a key or a chat template is missing or damaged.
         ModelUnavailable: llama.cpp cannot load the file.
     """
-    prompt = section.prompt(prompt)
+    prompt = prompt or section.prompt(Prompt())
     if isinstance(section, GgufModel):
         template = template_of(section)
-        if section.system and template is None:
+        if prompt.system and template is None:
             raise InvalidInput(
                 f"{section.gguf.name}: a system message needs a chat template, and the file has"
                 " none; leave the system message out, or name a template"
@@ -126,3 +132,10 @@ def key_of(section: Served, role: str) -> Key | None:
         # Its name is not repeated: somebody may have put the key itself here.
         raise InvalidInput(f"{role}.key_file: no such file; it holds the key and nothing else")
     return read_key(section.key_variable, file)
+
+
+def hasty(section: Part) -> Part:
+    """The section with few attempts, for trials."""
+    if not isinstance(section, Served):
+        return section
+    return section.model_copy(update={"attempts": min(section.attempts, HASTY_ATTEMPTS)})

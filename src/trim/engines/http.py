@@ -26,6 +26,7 @@ from trim.engines.breaker import Breaker
 from trim.engines.key import Key
 from trim.engines.patience import Patience, retry_after
 from trim.engines.refusal import message_in, refusal
+from trim.engines.turns import Turns
 from trim.errors import InvalidInput, ModelUnavailable, TrimError
 
 Read = TypeVar("Read")
@@ -57,7 +58,7 @@ class Pool:
     """The connections of one event loop, and the turns of its requests."""
 
     session: aiohttp.ClientSession
-    turns: asyncio.Semaphore
+    turns: Turns
     keeper: AsyncIterator[None]
 
 
@@ -71,7 +72,8 @@ class HttpServer:
         url: where the paths begin, as in `http://127.0.0.1:8000/v1`; `/v1` is added to an
             address without any path.
         key: sent in the header `key_header`, and never shown.
-        concurrency: requests that are under way at a time; the others wait for their turn.
+        concurrency: requests that are under way at a time; the others wait for their turn,
+            those of earlier problems first (`trim.engines.turns`).
         headers: more headers, which must not be secret.
 
     Attributes:
@@ -148,6 +150,38 @@ class HttpServer:
                 self.breaker.succeeded()
                 return answer
         raise self._gave_up(self.patience.attempts, seconds_left() <= 0, fault)
+
+    async def look(self, path: str, seconds: float = 10.0) -> Any | None:
+        """What a GET answers, asked for once; None where there is no such path.
+
+        Args:
+            path: as of `ask`.
+
+        Raises:
+            Refused: the key was not accepted.
+            ModelUnavailable: no answer.
+        """
+        url = self.root + path[1:] if path.startswith("//") else self.url + path
+        pool = await self._pool()
+        try:
+            async with pool.session.get(
+                url,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as answer:
+                text = await self.text_of(answer)
+        except TimeoutError as error:
+            raise self._unavailable(f"no answer in {seconds:.3g} s", None) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unavailable(f"no answer: {self.hidden(str(error))}", None) from error
+        if answer.status in (401, 403):
+            source = self._key.source if self._key else None
+            raise refusal(self.name, answer.status, text, source)
+        try:
+            return json.loads(text) if answer.status == 200 else None
+        except ValueError:
+            return None
 
     @asynccontextmanager
     async def relay(
@@ -274,7 +308,7 @@ class HttpServer:
             connector = aiohttp.TCPConnector(limit=self.concurrency)
             session = aiohttp.ClientSession(connector=connector, headers=self._headers)
             keeper = self._keep(loop, session)
-            self._pools[loop] = Pool(session, asyncio.Semaphore(self.concurrency), keeper)
+            self._pools[loop] = Pool(session, Turns(self.concurrency), keeper)
             await anext(keeper)
         return self._pools[loop]
 
