@@ -319,10 +319,18 @@ def test_a_user_template_without_the_question_is_one_line_and_nothing_is_written
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_chat_is_asked_neither_a_benchmarks_nor_a_protocols_way(folder):
+def test_prompts_of_the_authors_go_before_a_models_own_and_those_before_a_benchmarks(folder):
     section = model("http://127.0.0.1:9", "chat completions")
-    path = write(folder, {"weak": section, "strong": section, "protocol": "authors"})
-    lineup = ConfiguredLineup(read_configuration(path, (), {}), folder)
-    assert lineup.assemble().weak.prompt == Prompt()
-    told = lineup.for_problems(Prompt(user="{question} Go!"))
-    assert told.assemble().weak.prompt == AUTHORS.prompt
+    own = {**section, "system": "Be brief."}
+    benchmarks = Prompt(user="{question} Go!")
+    for protocol, prompts in (
+        ("default", (Prompt("Be brief."), benchmarks)),
+        ("authors", (AUTHORS.prompt, AUTHORS.prompt)),
+    ):
+        path = write(folder, {"weak": own, "strong": section, "protocol": protocol})
+        lineup = ConfiguredLineup(read_configuration(path, (), {}), folder)
+        team = lineup.for_problems(benchmarks).assemble()
+        assert (team.weak.prompt, team.strong.prompt) == prompts
+    path = write(folder, {"weak": own, "strong": section})
+    chatting = ConfiguredLineup(read_configuration(path, (), {}), folder).assemble()
+    assert (chatting.weak.prompt, chatting.strong.prompt) == (Prompt("Be brief."), Prompt())
