@@ -298,13 +298,7 @@ def test_a_rewrite_with_the_answer_ends_a_solution_whose_draft_went_on():
 
 
 # The weak model boxes early, where the strong one needs more steps.
-HASTY = (
-    r"bad \boxed{1}",
-    r"bad \boxed{2}",
-    Completion("bad end", Ending.SOLUTION, 2, 0),
-    "bad",
-    "",
-)
+HASTY = (r"bad \boxed{1}", r"bad \boxed{2}", Completion("bad end", Ending.SOLUTION, 2, 0), "bad")
 
 
 @pytest.mark.parametrize(
