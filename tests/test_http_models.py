@@ -359,9 +359,9 @@ def message(text, reason="stop_sequence", **counts):
     }
 
 
-def claude(server, mode):
+def claude(server, mode, prompt=Prompt()):  # noqa: B008 - it cannot change
     http = anthropic_server(None, server.url, patience=Patience(attempts=2, pause=0.0))
-    return AnthropicModel(http, "claude", mode)
+    return AnthropicModel(http, "claude", mode, prompt=prompt)
 
 
 async def test_claude_is_prefilled_up_to_the_mark_of_the_next_step():
@@ -719,13 +719,23 @@ def test_a_template_can_do_nothing_but_render():
 def test_the_newest_tokens_are_remembered(entries):
     memory, told = TokenMemory(5), {}
     for text, tokens in entries:
-        memory.remember(Prefix("q", (text + "\n",)), tokens)
+        memory.remember(Prefix("q", (text + "\n\n",)), tokens)
         told.pop(text, None)
         told[text] = tokens
     for text, tokens in list(told.items())[-5:]:
         assert memory.recall(Prefix("q", (text,))) == tokens
+        assert memory.recall(Prefix("q", (text + "\n\n",))) == tokens
+        assert memory.recall(Prefix("q", (text + "\n\n\n",))) is None
     for text in list(told)[:-5]:
         assert memory.recall(Prefix("q", (text,))) is None
+
+
+def test_tokens_are_of_a_text_wherever_its_steps_end():
+    memory = TokenMemory()
+    memory.remember(Prefix("q", ("---\n\n", "one\n\n")), [1, 2])
+    assert memory.recall(Prefix("q", ("---\n\none\n\n",))) == [1, 2]
+    assert memory.recall(Prefix("q", ("---\n\n", "  one\n\n"))) is None
+    assert memory.recall(Prefix("q\n", ("---\n\none\n\n",))) is None
 
 
 def test_an_answer_without_usage_is_damaged():
