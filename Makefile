@@ -58,7 +58,8 @@ figures: .venv/installed
 		$(BIN)/trim eval $$suite -n 500 --policy weak --policy strong --policy random:0.1,0.3 \
 			--policy thr:0.001,0.01,0.05,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.85,0.9,0.95,0.98,0.99 \
 			--policy takeover:0.001,0.01,0.1,0.3,0.5,0.7,0.9 \
-			--policy oracle --policy oracle-query --seed 0 --out build/$$suite || exit 1; \
+			--policy oracle --policy oracle-query --prices example --seed 0 \
+			--out build/$$suite || exit 1; \
 		cp build/$$suite/curve.svg docs/$$suite.svg; \
 	done
 	$(BIN)/python benchmarks/table.py

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trim.cli import main
+from trim.commands.benchmark import choose_problems
 from trim.errors import ContextExceeded, InvalidInput
 from trim.evaluation.benchmarks.data_file import DataFile
 from trim.evaluation.benchmarks.gpqa import LETTERS
@@ -38,6 +39,8 @@ SIZES = {
     ("olympiadbench", "test"): 675,
     ("minerva", "test"): 272,
     ("gsm8k", "test"): 1319,
+    ("gsm8k", "train"): 2000,
+    ("math500", "train"): 1100,
 }
 CHOICES = {
     "Question": "Which gas do plants take in?",
@@ -181,6 +184,8 @@ FIELDS = ("--question", "q", "--answer", "a")
         (json.dumps(GOOD), (*FIELDS, "--split", "test"), "only a benchmark has splits"),
         (json.dumps(GOOD), (*FIELDS, "-n", "2"), "from 1 to 1 problems"),
         (json.dumps(GOOD), (*FIELDS, "-n", "0"), "from 1 to 1 problems"),
+        (json.dumps(GOOD), (*FIELDS, "--skip", "1"), "has 1 problems; skip 0 at most"),
+        (f"{json.dumps(GOOD)}\n" * 3, (*FIELDS, "--skip", "1", "-n", "3"), "from 1 to 2 problems"),
         (json.dumps(GOOD), (*FIELDS, "--policy", "oracle"), "oracle-query"),
         (f"{json.dumps(GOOD)}\n" * 2, (*FIELDS, "--id", "q"), "line 2: id '1+1?' is that of"),
     ],
@@ -202,6 +207,8 @@ def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path, content, wo
         (["gsm8k", "--data", "."], "gsm8k.jsonl or gsm8k.parquet or gsm8k.csv"),
         (["aime"], "--data FOLDER with aime_test.jsonl"),
         (["aime", "--split", "dev"], "aime has test, train"),
+        (["gsm8k", "--split", "train", "--data", "."], "gsm8k_train.csv or gsm8k_train_2k.jsonl"),
+        (["chain", "--skip", "many"], "'many' is not a valid integer"),
         (["math500", "--grader", "exact"], "math500 has its own"),
     ],
 )
@@ -210,6 +217,104 @@ def test_what_is_no_source_of_problems_is_refused(tmp_path, monkeypatch, words, 
     monkeypatch.delenv("TRIM_DATA", raising=False)
     assert said in refused(trim("eval", *words, "--out", "run"))
     assert not (tmp_path / "run").exists()
+
+
+@needs_data
+def test_splits_have_no_problem_in_common_and_no_id():
+    for name in ("math500", "gsm8k", "aime"):
+        test, train = (
+            Selection(data=DATA, split=each).open(name, None) for each in ("test", "train")
+        )
+        for of in (lambda found: found.fingerprints, lambda found: [p.id for p in found.problems]):
+            assert not set(of(test)) & set(of(train)), name
+    assert train.described["split"] == "train"
+
+
+def test_training_problems_are_read_from_the_whole_file_or_a_part_of_it(tmp_path):
+    record = {"question": "How much?", "answer": "so\n#### 1,450"}
+    selection = Selection(data=tmp_path, split="train", instruction="")
+    write_lines(tmp_path / "gsm8k_train_2k.jsonl", record)
+    assert selection.open("gsm8k", None).problems[0].id == "gsm8k-train-0"
+    write_lines(tmp_path / "gsm8k_train.jsonl", record, record)
+    assert [each.id for each in selection.open("gsm8k", None).problems][-1] == "gsm8k-train-1"
+    # MATH has neither ids nor answers beside its solutions.
+    named = {"unique_id": "train/algebra/7.json", "problem": "a?", "answer": "5"}
+    plain = {"problem": "b?", "solution": r"so $\boxed{\frac{1}{2}}$", "level": "Level 1"}
+    write_lines(tmp_path / "math_train.jsonl", named, plain)
+    found = selection.open("math500", None).problems
+    read = [(each.id, each.answer) for each in found]
+    assert read == [
+        ("math500-train-train/algebra/7.json", "5"),
+        ("math500-train-1", r"\frac{1}{2}"),
+    ]
+    write_lines(tmp_path / "math_train.jsonl", {"problem": "b?", "solution": "no box"})
+    with pytest.raises(InvalidInput, match="line 1: field 'solution' has no"):
+        selection.open("math500", None)
+
+
+# Order, and which problems are left out.
+
+
+ORDER_OF_SEED_0 = ["set-0", "set-25", "set-20", "set-2", "set-8"]
+
+
+def numbered(path, count):
+    write_lines(path, *({"q": f"{n}?", "a": str(n)} for n in range(count)))
+    return str(path)
+
+
+def ids(name, count, seed, **options):
+    selection = Selection(question="q", answer="a", **options)
+    return [problem.id for problem in selection.open(name, count, seed).problems]
+
+
+@given(st.integers(), st.integers(0, 39), st.integers(1, 40))
+def test_a_seed_shuffles_and_skip_and_count_cut_a_piece_out(tmp_path_factory, seed, skip, count):
+    name = numbered(tmp_path_factory.mktemp("set") / "set.jsonl", 40)
+    whole = ids(name, None, seed)
+    assert whole == ids(name, None, seed)
+    assert sorted(whole) == sorted(f"set-{n}" for n in range(40))
+    count = min(count, 40 - skip)
+    assert ids(name, count, seed, skip=skip) == whole[skip : skip + count]
+    assert ids(name, None, seed, skip=skip) == whole[skip:]
+
+
+def test_every_seed_has_an_order_of_its_own_and_none_keeps_that_of_the_file(tmp_path):
+    name = numbered(tmp_path / "set.jsonl", 40)
+    assert len({tuple(ids(name, 10, seed)) for seed in range(20)}) == 20
+    assert ids(name, None, None) == [f"set-{n}" for n in range(40)]
+    # Shuffles of one machine and version are those of every other.
+    assert ids(name, 5, 0) == ORDER_OF_SEED_0
+    kept = Selection(question="q", answer="a", skip=2)
+    assert choose_problems(name, 3, 1, kept, shuffle=False).problems[0].id == "set-2"
+    assert choose_problems(name, 3, 1, kept).problems[0].id == ids(name, 3, 1)[2]
+
+
+def test_what_is_left_out_is_part_of_what_a_run_is(tmp_path):
+    name = numbered(tmp_path / "set.jsonl", 6)
+    described = [
+        Selection(question="q", answer="a", skip=skip).open(name, 1, seed).described
+        for skip, seed in ((0, 1), (1, 1), (1, None))
+    ]
+    assert [(each["skip"], each["shuffled"]) for each in described] == [
+        (0, True),
+        (1, True),
+        (1, False),
+    ]
+
+
+def test_a_suite_skips_the_first_problems_of_a_seed():
+    whole = choose_problems("chain", 6, 3, Selection())
+    later = choose_problems("chain", 4, 3, Selection(skip=2))
+    assert [each.id for each in later.problems] == [each.id for each in whole.problems[2:]]
+    assert (whole.described, later.described) == ({}, {"skip": 2})
+    first = later.problems[0]
+    assert later.is_right(first.question, (), first.steps[0])
+
+
+def test_a_server_s_questions_are_not_skipped(tmp_path):
+    words = ("--from-server", tmp_path / "no.sqlite", "--skip", "1", "--out", tmp_path / "bank")
+    assert "--skip: goes with a suite" in refused(trim("collect", *words))
 
 
 def test_a_damaged_parquet_file_is_refused(tmp_path):

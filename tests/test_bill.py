@@ -1,7 +1,6 @@
 """The sums of a long run: what it has paid, and how far it is."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,7 +59,10 @@ def test_money_is_what_each_request_costs(here, elsewhere):
     for role, used in here:
         put(bill, role, used)
     for role, used in elsewhere:
-        bill.add_all({role: asdict(used)})
+        other = Bill(PRICES)
+        put(other, role, used)
+        bill.take_over(json.loads(json.dumps(other.hand_over())))
+        assert not other.usage
     each = [PRICES.of_usage({role: used}) for role, used in [*here, *elsewhere]]
     assert bill.money == pytest.approx(sum(each))
 
@@ -137,10 +139,14 @@ def test_a_standing_is_that_of_all_traces_in_any_order(problems, policies, rando
     alone = sum(each["strong"][1] for each in problems) if "strong" in policies else 0
     shares = [sum(strong for _, strong, _ in column) / alone for column in columns.values()
               if alone]  # fmt: skip
-    assert tally.standing(len(problems), money=1.5) == Standing(
+    bill = Bill(PRICES)
+    bill.add_step("strong", Completion("", Ending.STEP, 75_000, 0))
+    assert tally.standing(len(problems), bill) == Standing(
         len(problems),
         (min(accuracies), max(accuracies)) if accuracies else None,
         (min(shares), max(shares)) if shares else None,
         1.5,
         sum(failed for each in problems for _, _, failed in map(each.get, policies)),
+        steps=1,
+        tokens=75_000,
     )

@@ -554,6 +554,7 @@ def test_a_damaged_router_file_is_refused(content, tmp_path):
         (["--policy", "thr", "--strong-share", "20"], "between 0 and 1"),
         (["--policy", "thr", "--strong-share", "nan"], "between 0 and 1"),
         (["--policy", "thr", "--money", "-1"], "above 0"),
+        (["--policy", "thr", "--money", "1"], "give --prices FILE, or --prices example"),
         (["--policy", "thr", "--accuracy", "1"], "between 0 and 1"),
         (["--policy", "thr", "--strong-share", "0.2", "--confidence", "1"], "--confidence 1"),
         (["--policy", "thr", "--strong-share", "0.2", "--horizon", "0"], "--horizon 0"),
@@ -589,6 +590,16 @@ def test_a_place_that_cannot_be_written_is_refused(bank, tmp_path):
     refused(["calibrate", bank, *words, tmp_path / "no" / "r.json"], "no such folder")
     refused(["calibrate", bank, *words, tmp_path], "cannot be written")
     refused(["calibrate", tmp_path, *words, tmp_path / "r.json"], "no bank of traces")
+
+
+def test_money_is_told_with_prices_alone(bank, tmp_path):
+    words = ("--policy", "thr", "--strong-share", "0.45")
+    record, result = calibrated(bank, tmp_path / "free.json", *words)
+    assert record["figures"]["money"] is None and ", money" not in result.output
+    record, result = calibrated(bank, tmp_path / "paid.json", *words, "--prices", "example")
+    assert record["figures"]["money"] > 0 and ", money 0.0" in result.output
+    words = ("--policy", "thr", "--money", "1", "--prices", "example")
+    assert calibrated(bank, tmp_path / "money.json", *words)[0]["target"] == {"money": 1}
 
 
 def test_few_problems_are_refused(arena):

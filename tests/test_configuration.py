@@ -654,7 +654,8 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
     assert router.sampling == Sampling(0.1, 0.2, 3, 4)
     assert [model.name for model in router.between] == ["middle"]
     assert found.settings.concurrency == 10
-    assert found.prices == Prices(strong=Price(output=2), middle=(Price(prompt=1),))
+    priced = Prices(Price(), Price(output=2), Price(), middle=(Price(prompt=1),))
+    assert found.price_list == found.prices == priced
     evaluation = evaluation_of(team, found.settings, [], [Threshold(0.5)], router.scorer, 0)
     for name in ("max_steps", "max_seconds", "max_strong_tokens", "overlap", "warming",
                  "fallbacks", "sampling", "between"):  # fmt: skip
@@ -665,6 +666,7 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
 def test_without_a_word_everything_is_as_usual(tmp_path):
     found = lineup_of(tmp_path, LEAST)
     assert found.settings == Settings()
+    assert found.price_list is None
     assert found.prices == Prices()
     assert found.usual_kind is None
 

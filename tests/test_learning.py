@@ -440,6 +440,7 @@ class Recorded:
 
     identity: Identity
     trees: Forest
+    seen: frozenset[str] = frozenset({"0123456789abcdef"})
 
     def forest(self):
         return self.trees
@@ -459,6 +460,7 @@ def test_the_command_writes_a_router_that_policies_load(monkeypatch, tmp_path, f
     assert ran.exit_code == 0, ran.output
     record = json.loads((out / f"{family}.json").read_text())
     assert (record["scorer"], record["models"]) == ("prm", MODELS)
+    assert record["seen"] == ["0123456789abcdef"]
     assert [policy.price for policy in parse_policies(f"{family}:{out}")] == record["lambdas"]
 
 

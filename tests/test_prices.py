@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trim.errors import InvalidInput
-from trim.prices import Price, Prices, read_prices
+from trim.prices import Price, Prices, hidden_strong_usage, payer, read_prices
 from trim.trace import Trace, Usage
 
 prices = st.floats(0, 1e6)
@@ -38,6 +38,19 @@ def test_a_trace_pays_for_every_part():
     assert money == pytest.approx((110 + 200 + 67) / 1e6)
 
 
+def test_grades_and_what_is_read_ahead_have_the_strong_models_price():
+    usage = {"weak": Usage(9, 0, 9), "strong": Usage(9, 0, 9), "scorer": Usage(600, 100, 7)}
+    usage["warming"] = Usage(50, 20, 1)
+    prices = Prices(Price(), Price(1, 0, 10), Price(1000, 1000, 1000))
+    graded = Trace("q", "thr:0.5", 0, usage=usage, scorer="grade")
+    assert prices.of(graded) == pytest.approx((9 + 90 + 500 + 70 + 30 + 10) / 1e6)
+    assert hidden_strong_usage(graded) == Usage(650, 120, 8)
+    scored = Trace("q", "thr:0.5", 0, usage=usage, scorer="trim-scorer")
+    assert hidden_strong_usage(scored) == usage["warming"]
+    assert payer("scorer", "trim-scorer") == payer("scorer", None) == "scorer"
+    assert payer("weak", "grade") == "weak"
+
+
 @given(st.builds(Price, prices, prices, prices), counts, counts, counts)
 def test_money_is_never_negative_and_adds_up(price, uncached, cached, output):
     usage = Usage(uncached + cached, cached, output)
@@ -45,10 +58,10 @@ def test_money_is_never_negative_and_adds_up(price, uncached, cached, output):
     assert price.of(usage + usage) == pytest.approx(2 * price.of(usage))
 
 
-def test_a_price_list_replaces_what_it_names(read):
+def test_what_a_price_list_does_not_name_is_free(read):
     given_prices = read('{"strong": {"prompt": 1, "cached": 0.1, "output": 4}, "scorer": {}}')
-    assert given_prices == Prices(strong=Price(1, 0.1, 4), scorer=Price())
-    assert read("{}") == Prices()
+    assert given_prices == Prices(Price(), Price(1, 0.1, 4), Price())
+    assert read("{}") == Prices(Price(), Price(), Price())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from trim.evaluation.comparison import (
     describe_intervals,
     figures_of,
 )
+from trim.evaluation.conclusion import describe_verdict
 from trim.evaluation.curve import Curve
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.report import spread, write_report
@@ -43,7 +44,12 @@ def point(policy: str, setting: float | None, accuracy: float, share: float) -> 
         "scorer_tokens_mean": 300.0,
         "interventions_mean": 1.25,
         "seconds_mean": 0.04,
-        "money_mean": None,
+        "money_mean": 0.004 * (share + 0.1),
+        "hidden_strong_tokens_mean": {"read": 0.0, "written": 0.0},
+        "against_strong": {
+            "money": {"value": (share + 0.1) / 1.1, "interval": [0.1, 1.1], "resamples_without": 0},
+            "seconds": {"value": 1.0, "interval": [1.0, 1.0], "resamples_without": 0},
+        },
         "prompt_tokens_mean": {
             model: {"cached": 10.0, "uncached": 5.0} for model in ("weak", "strong", "scorer")
         },
@@ -100,6 +106,7 @@ def make_summary() -> dict[str, Any]:
         "n": 100,
         "seed": 7,
         "points": points,
+        "verdict": describe_verdict(points),
         "curves": curves,
         "comparisons": describe_comparisons(figures),
         "differences": [difference],

@@ -612,7 +612,8 @@ def test_a_bank_is_all_that_fitting_needs(family, bank, tmp_path):
     ordered = sorted(enumerate(solved_alone()), key=lambda numbered: f"hand-{numbered[0]}")
     fitted = json.loads(json.dumps(fit_rival(family, [alone for _, alone in ordered])))
     written = json.loads(out.read_text())
-    assert set(written) == {*fitted, "models", "scorer"}
+    assert set(written) == {*fitted, "models", "scorer", "seen"}
+    assert len(written["seen"]) == len({alone.question for alone in solved_alone()})
     assert written["models"] == read_bank(bank).identity.models
     assert written["scorer"] == "prm"
     key = "gains" if family == "automix-prm" else "thresholds"

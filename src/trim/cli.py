@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio import CancelledError
 from importlib import import_module
 from typing import Any
 
@@ -58,7 +59,7 @@ class TrimGroup(click.Group):
             except TrimError as error:
                 click.echo(f"trim: {error}", err=True)
                 sys.exit(3 if isinstance(error, MoneySpent) else 2)
-            except KeyboardInterrupt as interrupt:
+            except (KeyboardInterrupt, CancelledError) as interrupt:
                 click.echo("; ".join(("trim: interrupted", *interrupt.args)), err=True)
                 sys.exit(143 if terminated else 130)
 

@@ -80,6 +80,11 @@ class Lineup(Protocol):
         ...
 
     @property
+    def joint(self) -> Path | None:
+        """The weights of joint scores; None where there are none."""
+        ...
+
+    @property
     def settings(self) -> Settings:
         """How problems with an answer are solved."""
         ...
@@ -104,7 +109,19 @@ class Lineup(Protocol):
         ...
 
     @property
-    def prices(self) -> Prices: ...
+    def price_list(self) -> Prices | None:
+        """The prices that were given; None without any, where nothing is billed."""
+        ...
+
+    @property
+    def prices(self) -> Prices:
+        """`price_list`, or the example, for budgets in money that a server keeps."""
+        ...
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Parts behind a hosted API that `price_list` does not name, as `strong`."""
+        ...
 
     def identify(self, kind: str | None) -> dict[str, str]:
         """What names each model, by role: `weak`, `strong`, `scorer`, `joint` of joint scores.

@@ -29,8 +29,10 @@ class Price:
 
 @dataclass(frozen=True)
 class Prices:
-    """A price list. The defaults are an example: strong costs 20 times what weak does,
-    cached tokens a tenth of read ones, output four times.
+    """A price list. The defaults are an example: the strong model costs 20 times what the weak
+    one does, cached tokens a tenth of prompt tokens, output tokens four times as much.
+
+    Nothing is billed by the example unless it is asked for (`--prices example`).
 
     Attributes:
         middle: of the models between weak and strong, in their order; those that it has no
@@ -43,26 +45,51 @@ class Prices:
     middle: tuple[Price, ...] = ()
 
     def of(self, trace: Trace) -> float:
-        """What a trace cost, discarded drafts and scoring included.
-
-        Grades are written by the strong model, and what is read in advance is read by it, so
-        they have its price.
-        """
+        """What a trace cost, discarded drafts, scores and what was read in advance included."""
         return self.of_usage(trace.usage, trace.scorer)
 
     def of_usage(self, usage: Mapping[str, Usage], scorer: str | None = None) -> float:
         """What tokens cost, by role (`Trace.usage`)."""
         price = {"weak": self.weak, "scorer": self.scorer}
         price |= {f"middle-{level}": price for level, price in enumerate(self.middle, 1)}
-        if scorer == GradeScorer.name:
-            price["scorer"] = self.strong
-        return sum(price.get(role, self.strong).of(used) for role, used in usage.items())
+        return sum(
+            price.get(payer(role, scorer), self.strong).of(used) for role, used in usage.items()
+        )
+
+
+EXAMPLE = "example"
+"""Name of the example price list, where a file of prices may be named."""
+FREE = Price()
+
+
+def payer(role: str, scorer: str | None) -> str:
+    """The role whose price the tokens of a role have.
+
+    The strong model writes the grades of a `grade` scorer and reads in advance (`warming`).
+
+    Args:
+        role: as in `Trace.usage`.
+        scorer: name of the scorer, None without one.
+    """
+    by_strong = role == "warming" or (role == "scorer" and scorer == GradeScorer.name)
+    return "strong" if by_strong else role
+
+
+def hidden_strong_usage(trace: Trace) -> Usage:
+    """Tokens of the strong model that are not in C(q; pi): grades, and what it read in advance."""
+    hidden = (
+        used
+        for role, used in trace.usage.items()
+        if role != "strong" and payer(role, trace.scorer) == "strong"
+    )
+    return sum(hidden, Usage())
 
 
 def read_prices(path: Path) -> Prices:
     """A price list from JSON: `{"strong": {"prompt": 1, "cached": 0.1, "output": 4}, …}`.
 
-    `middle` is a list of prices, one for each model between.
+    `middle` is a list of prices, one for each model between. `weak`, `strong` and `scorer` are
+    free where the list does not name them.
 
     Raises:
         InvalidInput: unreadable, an unknown name, or a price that is no number from 0 up.
@@ -71,7 +98,8 @@ def read_prices(path: Path) -> Prices:
         given = json.loads(path.read_text())
         middle = [Price(**kinds) for kinds in given.pop("middle", [])]
         lists = {role: Price(**kinds) for role, kinds in given.items()}
-        prices = Prices(**lists, middle=tuple(middle))
+        free = dict.fromkeys(("weak", "strong", "scorer"), FREE)
+        prices = Prices(**{**free, **lists}, middle=tuple(middle))
     except OSError as error:
         raise InvalidInput(f"{path}: cannot read the price list ({error.strerror})") from error
     except (ValueError, TypeError, AttributeError) as error:

@@ -23,9 +23,8 @@ class EvaluationProtocol:
     """The conditions that an evaluation is run under.
 
     Attributes:
-        prompt: of each model that has none of its own; None for the benchmark's.
-        scorer_system: system message of a reward model that has none of its own; None for the one
-            it was made with.
+        prompt: of every model, whatever it has of its own; None for its own, or the benchmark's.
+        scorer_system: system message of every reward model; None for its own.
         seed: of a run that names none.
         shuffles: whether the seed also chooses the order of a benchmark's problems.
         open_box: whether an answer may stand in a box that is not closed, and its text goes on to
@@ -44,7 +43,7 @@ class EvaluationProtocol:
 DEFAULT = EvaluationProtocol("default")
 AUTHORS = EvaluationProtocol(
     "authors",
-    Rules(open_box=True, asks_on=True, drops_degenerate=True, context=4096),
+    Rules(open_box=True, asks_on=True, rejoins=True, context=4096),
     Prompt(
         user=f"{INSTRUCTION}\nQuestion: {{question}}",
         assistant="Solution:\n\n",

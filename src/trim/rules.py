@@ -26,13 +26,14 @@ class Rules:
         ends: what ends a solution.
         open_box: with `End.BOX`, whether the words `boxed{` end it, closed or not.
         asks_on: whether an author that ended its text without a box is asked for another step.
-        drops_degenerate: whether a step without content is left out of the solution, once the
-            model has written another one behind it, instead of joined with that.
+        rejoins: whether steps are texts that are cut at the first blank line and joined again by
+            one. Further line ends are then lost, and so is a step without content once the model
+            has been asked again; else all bytes are kept.
         context: tokens that prompt and step may have together; None for the engine's own limit.
     """
 
     ends: End = End.BOX
     open_box: bool = False
     asks_on: bool = False
-    drops_degenerate: bool = False
+    rejoins: bool = False
     context: int | None = None

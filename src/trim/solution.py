@@ -12,7 +12,7 @@ from trim.policies.policy import Action, Observation
 from trim.rules import End, Rules
 from trim.scorers.scorer import Scorer
 from trim.seeds import derive_seed
-from trim.steps import boxed_answer, closed, is_degenerate
+from trim.steps import SEPARATOR, boxed_answer, closed, is_degenerate
 from trim.trace import Author, Finish, Rejected, Step, Trace, Usage
 from trim.writer import Writer
 
@@ -139,17 +139,27 @@ class Solution:
         """What a model writes after a prefix, in `room` tokens, and the seconds that it takes.
 
         After a degenerate step it is asked once more, with that step in the prefix. The step is
-        then both together, or the continuation alone (`Rules.drops_degenerate`); all tokens count.
+        then both together, or the continuation alone (`Rules.rejoins`); all tokens count.
         """
         first = await self._ask(writer, prefix, room)
-        empty = first.ending is Ending.STEP and is_degenerate(first.text)
-        if not empty or first.tokens >= room:
+        goes_on = first.ending is Ending.STEP or (
+            first.ending is Ending.SOLUTION and self.rules.asks_on
+        )
+        if not (goes_on and is_degenerate(first.text)) or first.tokens >= room:
             return first, first.seconds
         lead = closed(first.text)
-        second = await self._ask(writer, prefix.then(lead), room - first.tokens)
-        text = second.text if self.rules.drops_degenerate else lead + second.text
+        second = await self._ask(writer, self._behind(prefix, lead), room - first.tokens)
+        text = second.text if self.rules.rejoins else lead + second.text
         tokens = first.tokens + second.tokens
         return replace(second, text=text, tokens=tokens), first.seconds + second.seconds
+
+    def _behind(self, prefix: Prefix, lead: str) -> Prefix:
+        """What is read behind a step without content: as the authors' scripts have it, the text
+        so far without outer space, where steps are rejoined."""
+        if not self.rules.rejoins:
+            return prefix.then(lead)
+        said = (prefix.said + lead).strip()
+        return replace(prefix, steps=(closed(said),) if said else ())
 
     async def _ask(self, writer: Writer, prefix: Prefix, room: int) -> Completion:
         limit = min(self.sampling.max_tokens, room)
@@ -159,10 +169,20 @@ class Solution:
         sampling = replace(self.sampling, max_tokens=limit)
         seed = derive_seed(self.seed, self.question, len(prefix.steps))
         with until(self.deadline):
-            written = await writer.model.write_step(prefix, sampling, seed)
+            written = await writer.model.write_step(self._read(prefix), sampling, seed)
         self.count(writer.role, written.prompt_tokens, written.cached_tokens, written.tokens)
         self._reached[writer.role] = written.prompt_tokens + written.tokens
+        if self.rules.rejoins and written.ending is Ending.STEP:
+            written = replace(written, text=closed(written.text.partition(SEPARATOR)[0]))
         return written
+
+    def _read(self, prefix: Prefix) -> Prefix:
+        """The prefix as models read it: steps that are rejoined begin with the first that is not
+        empty."""
+        steps = prefix.steps
+        while self.rules.rejoins and steps and steps[0] == SEPARATOR:
+            steps = steps[1:]
+        return replace(prefix, steps=steps)
 
     async def score(self, scorer: Scorer) -> float:
         """Score the newest version, together with kept steps that have no score yet."""

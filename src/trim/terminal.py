@@ -11,17 +11,23 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from trim.evaluation.conclusion import hidden_notes, label
+from trim.evaluation.payoff import amount
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.policies.policy import Action
-from trim.prices import Prices
+from trim.prices import Prices, hidden_strong_usage
 from trim.steps import bare
-from trim.trace import Author, Trace
+from trim.trace import Author, Trace, Usage
 
 COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
 
 
-def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Trace:
-    """Print what happens as it happens; returns the finished trace."""
+def show_events(console: Console, events: Iterable[Event], prices: Prices | None) -> Trace:
+    """Print what happens as it happens, and at the end what it cost; returns the finished trace.
+
+    Args:
+        prices: None where nothing is billed.
+    """
     weak = strong = discarded = 0
     draft, score = "", None
     for event in events:
@@ -57,15 +63,26 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices) -> Tr
                     f"Answer [bold]{escape(str(trace.answer))}[/bold] ({trace.finish}):"
                     f" {trace.strong_tokens} strong tokens,"
                     f" {trace.weak_tokens} weak kept, {trace.discarded_tokens} discarded,"
-                    f" {trace.interventions} rewrites, {trace.seconds:.2f} s,"
-                    f" money {prices.of(trace):.6f}"
+                    f" {trace.interventions} rewrites"
                 )
                 if denied := sum(step.denied for step in trace.steps):
                     console.print(f"Rewrites denied, as the limit of tokens was spent: {denied}")
                 if trace.failure:
                     console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
+                console.print(f"Total: {shown_total(trace, prices)}", soft_wrap=True)
                 return trace
     raise AssertionError("events always end with Finished")
+
+
+def shown_total(trace: Trace, prices: Prices | None) -> str:
+    """Money, seconds, and the strong tokens that no step shows: `money 0.00454, 4.10 s`."""
+    money = f"money {amount(prices.of(trace))}" if prices else "money not billed"
+    hidden = hidden_strong_usage(trace)
+    besides = (
+        f"; besides steps the strong model read {hidden.prompt_tokens:,} and wrote"
+        f" {hidden.tokens:,} tokens, to grade or to read ahead"
+    )
+    return f"{money}, {trace.seconds:.2f} s{besides if hidden != Usage() else ''}"
 
 
 def shown_score(score: float | None) -> str:
@@ -74,6 +91,11 @@ def shown_score(score: float | None) -> str:
 
 def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
     """Print what a summary warns of, a line each."""
+    for policy, seen in summary.get("seen", {}).items():
+        files = ", ".join(seen["files"])
+        text = f"{files} had seen {seen['problems']} of the {seen['of']} problems before"
+        line = Text("warning ", "yellow").append(f"{policy}: {text}", "default")
+        console.print(line, soft_wrap=True)
     for policy, warnings in summary.get("warnings", {}).items():
         for warning in warnings:
             line = Text("warning ", "yellow").append(f"{policy}: {warning['text']}", "default")
@@ -87,6 +109,9 @@ def points_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("policy", no_wrap=True)
     for heading in ("right", "95 %", "share c", "strong", "weak", "dropped", "edits"):
         table.add_column(heading, justify="right", no_wrap=True)
+    seen = summary.get("seen", {})
+    if seen:
+        table.add_column("seen", justify="right", no_wrap=True)
     for point in summary["points"]:
         setting = "" if point["setting"] is None else f":{point['setting']:.3g}"
         low, high = point["accuracy_ci"]
@@ -100,8 +125,47 @@ def points_table(summary: Mapping[str, Any]) -> Table:
             f"{point['weak_tokens_mean']:.1f}",
             f"{point['discarded_tokens_mean']:.1f}",
             f"{point['interventions_mean']:.2f}",
+            *([shown_seen(seen.get(point["policy"]))] if seen else []),
         )
     return table
+
+
+def shown_seen(seen: Mapping[str, Any] | None) -> str:
+    """How many problems of an evaluation a policy had seen before: `24 of 100`."""
+    return f"{seen['problems']} of {seen['of']}" if seen else ""
+
+
+def costs_table(summary: Mapping[str, Any]) -> Table:
+    """What a problem costs in all, and as a ratio to the strong model alone, a policy a row."""
+    table = Table(title="a problem, everything counted", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("policy", no_wrap=True)
+    for heading in ("money", "÷ strong", "seconds", "÷ strong", "hidden strong tokens"):
+        table.add_column(heading, justify="right")
+    for point in summary["points"]:
+        ratios = point["against_strong"] or {"money": None, "seconds": None}
+        money, hidden = point["money_mean"], sum(point["hidden_strong_tokens_mean"].values())
+        table.add_row(
+            label(point),
+            "–" if money is None else amount(money),
+            shown_ratio(ratios["money"]),
+            amount(point["seconds_mean"]),
+            shown_ratio(ratios["seconds"]),
+            f"{hidden:,.0f}" if hidden else "–",
+        )
+    return table
+
+
+def shown_ratio(figure: Mapping[str, Any] | None) -> str:
+    return "–" if figure is None or figure["value"] is None else f"{figure['value']:.2f}"
+
+
+def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print what everything cost, what of it the share c leaves out, and whether routing pays."""
+    console.print(costs_table(summary))
+    for note in hidden_notes(summary["points"]):
+        console.print(note, soft_wrap=True)
+    if verdict := summary["verdict"]:
+        console.print(verdict["text"], style="bold", soft_wrap=True)
 
 
 def curves_table(summary: Mapping[str, Any]) -> Table:

@@ -14,6 +14,7 @@ from trim.errors import InvalidInput
 from trim.learning.forest import Forest, plant
 from trim.learning.rivals import SolvedAlone, WeakSolution
 from trim.learning.unrolled import COPIES
+from trim.seen import Seen, fingerprint
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ class Bank:
     def is_of_agreement(self) -> bool:
         """Whether right means as the strong model alone, for nobody knew the answers."""
         return self.identity.described.get("reference") == "strong"
+
+    @cached_property
+    def own(self) -> Seen:
+        """Fingerprints of its problems (`trim.seen`)."""
+        return frozenset(fingerprint(problem.question) for problem in self.problems)
+
+    @property
+    def seen(self) -> Seen:
+        """What has been seen by what is fitted to it: its problems, and those of its scorer."""
+        return self.own | self.identity.seen
 
     @cached_property
     def trees(self) -> list[Tree]:

@@ -16,13 +16,15 @@ from trim.bank.growth import StepCheck
 from trim.bank.identity import Identity
 from trim.bank.store import BankStore
 from trim.errors import InvalidInput
-from trim.evaluation.bill import Bill, billed, spent
+from trim.evaluation.bill import Bill, billed, require_prices, spent
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import ProblemSet
-from trim.evaluation.standing import Standing
+from trim.evaluation.standing import Standing, told_regularly
 from trim.files import remove_leftovers
 from trim.folder_lock import FolderLock
 from trim.lineup import Lineup, Team
+from trim.prices import Prices
+from trim.seen import read_seen
 
 ROLLOUTS = 8
 """Solutions a problem: 500 problems are a bank of at most 4,000."""
@@ -69,6 +71,7 @@ def collect(
     progress: Callable[[Standing], None] = lambda standing: None,
     max_money: float | None = None,
     elsewhere: ExploringElsewhere | None = None,
+    prices: Prices | None = None,
 ) -> Bank:
     """Record problems in the bank `out`, or continue to do so.
 
@@ -79,12 +82,14 @@ def collect(
         progress: told how far the bank is: the accuracies are those of the models alone.
         elsewhere: who explores the problems (`trim.cluster`); None for this process.
         max_money: as soon as the bank has cost so much (`Bill`), no further problem is begun.
+        prices: what is billed; None where nothing is.
 
     Raises:
-        InvalidInput: no scorer, more models than two, or a folder that cannot be written or
-            holds another bank.
+        InvalidInput: `max_money` without prices, no scorer, more models than two, or a folder that
+            cannot be written or holds another bank.
         MoneySpent: `max_money` was reached before the last problem.
     """
+    require_prices(max_money, prices)
     kind = scorer or lineup.usual_kind
     if kind is None:
         raise InvalidInput("a bank holds the scores of steps; name a scorer in the configuration")
@@ -99,8 +104,9 @@ def collect(
         rollouts,
         exact,
         {**problem_set.described, "protocol": lineup.protocol.name, **lineup.record()},
+        read_seen(lineup.joint) if kind == "joint" and lineup.joint else frozenset(),
     )
-    bill = Bill(lineup.prices, out)
+    bill = Bill(prices, out)
     with ExitStack() as held:
         if elsewhere:
             place = elsewhere.explorer(lineup, problem_set, seed, kind, rollouts, exact, bill)
@@ -128,26 +134,31 @@ def collect(
         held.callback(bill.save)
 
         def tell() -> None:
-            bill.save()
             done = len(store.finished)
             accuracy = (store.right["weak"] / done, store.right["strong"] / done) if done else None
-            progress(Standing(done, accuracy, money=bill.money))
+            progress(
+                Standing(done, accuracy, money=bill.money, steps=bill.steps, tokens=bill.tokens)
+            )
+
+        def keep() -> None:
+            bill.save()
+            tell()
 
         def may_begin() -> bool:
-            return max_money is None or bill.money < max_money
+            return not bill.reaches(max_money)
 
-        tell()
+        keep()
         missing = [each for each in problem_set.problems if each.id not in store.finished]
 
         async def work() -> None:
-            async with place.opened as explorer:
-                await fill(store, explorer, iter(missing), tell, place.room(), may_begin)
+            async with told_regularly(tell), place.opened as explorer:
+                await fill(store, explorer, iter(missing), keep, place.room(), may_begin)
 
         if missing:
             asyncio.run(work())
     wanted = {problem.id for problem in problem_set.problems}
     done = len(wanted & store.finished)
-    if max_money is not None and bill.money >= max_money and done < len(wanted):
+    if bill.reaches(max_money) and done < len(wanted):
         raise spent(bill.money, done, len(wanted))
     return read_bank(out)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from trim.bank.growth import Growth, StepCheck
 from trim.bank.record import Origin, RecordedProblem, Rollout, Solved, SolvedStep
 from trim.bank.step_scorer import StepScorer
+from trim.engines.turns import begin_problem
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.evaluation.benchmarks.problem import Problem
 from trim.evaluation.grading.extraction import find_answer
@@ -59,7 +60,11 @@ class Explorer:
             )
 
     async def explore(self, problem: Gradable) -> RecordedProblem:
-        """Raises ContextExceeded or ModelUnavailable as `Router.aevents` does."""
+        """One problem; its requests wait behind those of problems that were begun before.
+
+        Raises ContextExceeded or ModelUnavailable as `Router.aevents` does.
+        """
+        begin_problem()
         weak, strong = SharedModel(self.weak), SharedModel(self.strong)
         router = Router(
             *(weak, strong, None, StrongAlone(), self.sampling, self.max_steps), rules=self.rules

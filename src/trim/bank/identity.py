@@ -11,6 +11,7 @@ from typing import Any
 from trim.errors import InvalidInput
 from trim.models.model import Sampling
 from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
+from trim.seen import FIELD, Seen, seen_field, seen_of
 
 FORMAT = 3
 """Version of the layout that docs/bank.md describes."""
@@ -33,6 +34,7 @@ class Identity:
         rollouts: solutions that a problem may have.
         exact: whether the engines repeated every character.
         described: what else says which problems these are, and what the models were told.
+        seen: fingerprints of the problems that the scorer was fitted to (`trim.seen`).
     """
 
     suite: str
@@ -43,9 +45,12 @@ class Identity:
     rollouts: int
     exact: bool = False
     described: dict[str, Any] = field(default_factory=dict)
+    seen: Seen = frozenset()
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        record = asdict(self)
+        del record[FIELD]
+        return {"format": FORMAT, **record, **seen_field(self.seen)}
 
     def differences(self, other: Identity) -> list[str]:
         """Names of the attributes in which two banks differ."""
@@ -106,6 +111,7 @@ def read_identity(folder: Path) -> Identity:
     try:
         sampling = record["sampling"]
         record["sampling"] = None if sampling is None else Sampling(**sampling)
+        record[FIELD] = seen_of(record, path)
         return Identity(**record)
     except (KeyError, TypeError) as error:
         raise damaged(path) from error

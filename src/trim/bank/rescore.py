@@ -6,18 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from trim.bank.bank import Bank
-from trim.bank.identity import Identity
 from trim.bank.record import RecordedProblem, Solved
 from trim.bank.signals import told
 from trim.errors import InvalidInput
 from trim.scorers.joint import JointWeights
+from trim.seen import Seen
 
 
-def rescore(bank: Bank, weights: JointWeights, fingerprint: str) -> Bank:
+def rescore(bank: Bank, weights: JointWeights, fingerprint: str, seen: Seen = frozenset()) -> Bank:
     """The same traces with joint scores instead of the reward model's.
 
     Args:
         fingerprint: sha256 of the file of the weights.
+        seen: the problems that they were fitted to.
 
     Raises:
         InvalidInput: other scores than the reward model's, weights of other models, or a
@@ -33,7 +34,7 @@ def rescore(bank: Bank, weights: JointWeights, fingerprint: str) -> Bank:
         )
     models = {**identity.models, "joint": fingerprint}
     return Bank(
-        Identity(**{**vars(identity), "scorer": "joint", "models": models}),
+        replace(identity, scorer="joint", models=models, seen=seen),
         tuple(rescored(problem, weights) for problem in bank.problems),
     )
 

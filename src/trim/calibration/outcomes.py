@@ -28,6 +28,7 @@ class Outcomes:
 
     Attributes:
         strong_tokens, money: (P,) of each problem, upper estimates where `complete` is not.
+            Without prices `money` is all 0.
         correct, complete: (P,) 1 or 0.
     """
 
@@ -41,11 +42,12 @@ class Outcomes:
         return Outcomes(*(figures[problems] for figures in vars(self).values()))
 
 
-def outcomes_of(walks: list[Replayed], scorer: str, prices: Prices) -> Outcomes:
+def outcomes_of(walks: list[Replayed], scorer: str, prices: Prices | None) -> Outcomes:
     """The outcomes of replays whose steps have scores of the kind `scorer`."""
 
     def money(walk: Replayed) -> float:
-        return prices.of(Trace("", "", 0, usage=walk.usage, scorer=scorer))
+        trace = Trace("", "", 0, usage=walk.usage, scorer=scorer)
+        return prices.of(trace) if prices else 0.0
 
     return Outcomes(
         np.array([walk.strong_tokens for walk in walks], dtype=np.float64),
@@ -60,12 +62,12 @@ class Arena:
     """A bank in which policies are tried.
 
     Attributes:
-        prices: of money.
+        prices: what is billed; None where nothing is.
         max_strong_tokens: the limit a problem, as `trim.router.Router` has it.
     """
 
     bank: Bank
-    prices: Prices
+    prices: Prices | None
     max_strong_tokens: int | None = None
 
     def walks(self, policy: Policy) -> list[Replayed]:

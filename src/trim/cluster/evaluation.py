@@ -51,5 +51,5 @@ class ClusterEvaluation:
                 )
                 for policy in self.policies
             ]
-        self.bill.add_all(answer["bill"])
+        self.bill.take_over(answer["bill"])
         return [Trace.from_json(record) for record in answer["traces"]]

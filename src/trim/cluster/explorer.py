@@ -34,6 +34,6 @@ class ClusterExplorer:
             answer, content = await self.pool.explore(problem_to_json(problem))
         except Deadly as deadly:
             raise ModelUnavailable(f"problem {problem.id}: {deadly}") from deadly
-        self.bill.add_all(answer["bill"])
+        self.bill.take_over(answer["bill"])
         (recorded,) = decode(BytesIO(content))
         return recorded

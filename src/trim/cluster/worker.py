@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from trim.bank.collect import refuse_between
@@ -67,7 +67,8 @@ class Worker:
             traces = await self._evaluation([found]).solve(found)
         except TrimError as error:
             return failed(error)
-        return json.dumps({"traces": [trace.to_json() for trace in traces], "bill": self._paid()})
+        records = [trace.to_json() for trace in traces]
+        return json.dumps({"traces": records, "bill": self.bill.hand_over()})
 
     async def explore(self, problem: str) -> tuple[str, bytes]:
         """The recorded problem as Parquet, and beside it what was paid since the last answer."""
@@ -97,7 +98,7 @@ class Worker:
         except TrimError as error:
             return failed(error), b""
         content = await asyncio.to_thread(encode, [recorded])
-        return json.dumps({"bill": self._paid()}), content
+        return json.dumps({"bill": self.bill.hand_over()}), content
 
     def _evaluation(self, problems: Sequence[Gradable]) -> Evaluation:
         kind = self.task.scorer
@@ -125,10 +126,6 @@ class Worker:
             return is_step_right(suite, problem, earlier, step)
 
         return ProblemSet(name, (), is_right)
-
-    def _paid(self) -> dict[str, Any]:
-        paid, self.bill.usage = self.bill.usage, {}
-        return {role: asdict(used) for role, used in paid.items()}
 
 
 def failed(error: TrimError) -> str:

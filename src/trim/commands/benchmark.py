@@ -25,6 +25,15 @@ OPTIONS = (
         show_envvar=True,
         help="Folder with the files of benchmarks; without one they come from the hub.",
     ),
+    click.option(
+        "--skip",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Leave out the first N problems; -n counts from there. Benchmarks and files are"
+        " shuffled by --seed before.",
+    ),
     click.option("--split", help="Split of a benchmark; the usual one without."),
     click.option("--question", help="Field of a file that holds the question."),
     click.option("--answer", help="Field of a file that holds the right answer."),
@@ -37,7 +46,9 @@ OPTIONS = (
         help="Text after each question of a benchmark or file, instead of the usual one.",
     ),
 )
-FIELDS = ("data", "split", "question", "answer", "id", "grader", "instruction")
+OF_FILES = ("split", "question", "answer", "id", "grader", "instruction")
+"""Options that go with benchmarks and files alone."""
+FIELDS = ("data", "skip", *OF_FILES)
 
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,20 +64,26 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_selection
 
 
-def choose_problems(name: str, count: int | None, seed: int, selection: Selection) -> ProblemSet:
+def choose_problems(
+    name: str, count: int | None, seed: int, selection: Selection, shuffle: bool = True
+) -> ProblemSet:
     """The problems that a word on the command line means: a suite, a benchmark or a file.
+
+    Args:
+        seed: what a suite is generated from, and a benchmark or a file is shuffled by.
+        shuffle: whether it is; else its problems come in the order of the file.
 
     Raises:
         InvalidInput: it means none of them, or an option does not go with it.
     """
     if name in BENCHMARKS or is_file_name(name):
-        return selection.open(name, count)
+        return selection.open(name, count, seed if shuffle else None)
     if name not in SUITES:
         raise InvalidInput(
             f"unknown suite or benchmark {name!r}; known: {', '.join((*SUITES, *BENCHMARKS))}, or"
             " a .jsonl, .parquet or .csv file"
         )
-    for option in FIELDS[1:]:
+    for option in OF_FILES:
         if getattr(selection, option) is not None:
             raise InvalidInput(f"--{option}: {name} is a suite; the option is for other problems")
-    return draw(name, USUAL_COUNT if count is None else count, seed)
+    return draw(name, USUAL_COUNT if count is None else count, seed, selection.skip)

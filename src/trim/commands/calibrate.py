@@ -9,15 +9,16 @@ import click
 
 from trim.bank.bank import read_bank
 from trim.calibration.calibrate import Calibration, calibrate
-from trim.calibration.outcomes import Alone, Arena
+from trim.calibration.outcomes import Arena
 from trim.calibration.promise import Accuracy, Money, Promise, StrongShare
 from trim.calibration.sweep import Sweep, sweep_of
+from trim.commands.billing import named_prices
 from trim.commands.options import limit_option, path_type, prices_option
 from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.monitor.profile import Profile, Walk
-from trim.policies.router_file import RouterFile
-from trim.prices import Prices, read_prices
+from trim.policies.router_file import RouterFile, main_file
+from trim.seen import read_seen, seen_field
 
 
 @click.command("calibrate")
@@ -65,22 +66,35 @@ def calibrate_command(
     --policy router:FILE.
     """
     promise = make_promise(strong_share, money, accuracy, confidence, horizon)
+    prices = named_prices(prices_file)
+    if money is not None and prices is None:
+        raise InvalidInput(
+            f"--money {money:g}: a bank has no prices; give --prices FILE, or --prices example"
+        )
     if not out.absolute().parent.is_dir():
         raise InvalidInput(f"{out}: cannot be written (no such folder)")
     recorded = read_bank(bank)
-    prices = read_prices(prices_file) if prices_file else Prices()
     arena = Arena(recorded, prices, max_strong_tokens)
     sweep = sweep_of(spec, recorded)
     found = calibrate(arena, sweep, promise)
     file = router_file(arena, sweep, promise, found)
+    learned = read_seen(main_file(sweep.family, sweep.file)) if sweep.file else frozenset()
+    record = {**file.to_json(out), **seen_field(recorded.seen | learned)}
     with writing(out):
-        write_atomically(out, json.dumps(file.to_json(out), indent=2) + "\n")
+        write_atomically(out, json.dumps(record, indent=2) + "\n")
     for line in report(out, sweep, promise, found, file):
         click.echo(line)
     if recorded.is_of_agreement:
         click.echo(
             "trim: warning: nobody knew the answers of this bank: its accuracy is agreement with"
             " the strong model alone",
+            err=True,
+        )
+    if again := len(learned & recorded.own):
+        click.echo(
+            f"trim: warning: {sweep.file} was fitted to {again} of the {len(recorded.problems)}"
+            " problems of this bank, and may do better on them than on others: for a promise that"
+            " holds, calibrate it on another bank",
             err=True,
         )
     if not found.helps:
@@ -124,18 +138,18 @@ def router_file(arena: Arena, sweep: Sweep, promise: Promise, found: Calibration
             "horizon": promise.horizon,
             "bound": promise.bound_name,
         },
-        figures=figures(found, arena.alone),
+        figures=figures(found, arena),
         profile=profile(found) if scored else None,
     )
 
 
-def figures(found: Calibration, alone: Alone) -> dict[str, float]:
-    """What the chosen setting does on the bank."""
-    outcomes = found.outcomes
+def figures(found: Calibration, arena: Arena) -> dict[str, float | None]:
+    """What the chosen setting does on the bank; `money` is None where nothing is billed."""
+    outcomes, alone = found.outcomes, arena.alone
     return {
         "problems": len(outcomes.correct),
         "strong_share": float(outcomes.strong_tokens.sum() / alone.strong_tokens.sum()),
-        "money": float(outcomes.money.mean()),
+        "money": float(outcomes.money.mean()) if arena.prices else None,
         "accuracy": float(outcomes.correct.mean()),
         "weak_accuracy": float(alone.weak_correct.mean()),
         "strong_accuracy": float(alone.strong_correct.mean()),
@@ -156,13 +170,15 @@ def report(
     on_bank = file.figures
     form = ".6g" if isinstance(promise, Money) else ".1%"
     least = "at least" if isinstance(promise, Accuracy) else "at most"
+    money = on_bank["money"]
+    paid = "" if money is None else f", money {money:.6f}"
     whom = f"on the next {promise.horizon} problems" if promise.horizon else "in expectation"
     return [
         f"{out}: {sweep.family}:{found.setting:g}; use it as --policy router:{out}",
         f"{promise.target}: {least} {found.bound:{form}} {whom}, with {promise.confidence:.0%}"
         f" confidence ({promise.bound_name}); wanted {promise.value:{form}}",
         f"on {on_bank['problems']} problems of the bank: {on_bank['strong_share']:.1%} of the"
-        f" strong tokens, money {on_bank['money']:.6f}, accuracy {on_bank['accuracy']:.1%} (weak"
+        f" strong tokens{paid}, accuracy {on_bank['accuracy']:.1%} (weak"
         f" alone {on_bank['weak_accuracy']:.1%}, strong alone {on_bank['strong_accuracy']:.1%});"
         f" {1 - on_bank['complete']:.1%} of the ways not recorded to their end",
     ]

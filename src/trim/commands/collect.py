@@ -13,6 +13,7 @@ from trim.bank.collect import collect as collect_bank
 from trim.bank.explorer import FEWEST_ROLLOUTS
 from trim.bank.traces import import_traces
 from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.billing import choose_prices
 from trim.commands.cluster import cluster_at
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import (
@@ -22,6 +23,7 @@ from trim.commands.options import (
     models_option,
     out_option,
     path_type,
+    prices_option,
     protocol_option,
     ray_option,
     ray_workers_option,
@@ -66,7 +68,8 @@ DAY = "%Y-%m-%d"
     type=int,
     default=1,
     show_default=True,
-    help="Random seed; what learns from the bank is to be evaluated with another one.",
+    help="Random seed; what learns from the bank is to be evaluated with another one, or on other"
+    " problems of a benchmark or file (--split, --skip).",
 )
 @click.option(
     "--rollouts",
@@ -78,6 +81,7 @@ DAY = "%Y-%m-%d"
 @scorer_option
 @exact_option
 @max_money_option
+@prices_option
 @ray_option
 @ray_workers_option
 @out_option
@@ -98,6 +102,7 @@ def collect(
     scorer: str | None,
     exact: bool,
     max_money: float | None,
+    prices_file: Path | None,
     ray: str | None,
     ray_workers: int | None,
     out: Path,
@@ -124,6 +129,7 @@ def collect(
         configuration, suite = Path(suite) if suite else None, None
         from trim.commands.from_server import questions_of
 
+        lineup = choose_lineup(configuration, assignments, models, protocol)
         problem_set = questions_of(from_server, since, key, answers, count, selection)
     else:
         given = {"--since": since, "--key": key, "--answers": answers}
@@ -132,8 +138,9 @@ def collect(
                 raise InvalidInput(f"{option}: goes with --from-server")
         if suite is None:
             raise InvalidInput("name a SUITE, a benchmark or a file, or --from-server DATABASE")
-        problem_set = choose_problems(suite, count, seed, selection)
-    lineup = choose_lineup(configuration, assignments, models, protocol)
+        lineup = choose_lineup(configuration, assignments, models, protocol)
+        problem_set = choose_problems(suite, count, seed, selection, lineup.protocol.shuffles)
+    prices = choose_prices(prices_file, lineup)
     title = f"recording {problem_set.name}"
     with progress_bar(title, len(problem_set.problems), out) as progress:
         bank = collect_bank(
@@ -147,6 +154,7 @@ def collect(
             progress,
             max_money,
             cluster_at(ray, ray_workers),
+            prices,
         )
     click.echo(described(bank))
 

@@ -14,7 +14,6 @@ from trim.evaluation.evaluate import draw, find_suite
 from trim.evaluation.suites import generate as generate_problems
 from trim.lineup import router_of
 from trim.policies.registry import parse_policies
-from trim.prices import Prices
 from trim.terminal import show_events
 
 
@@ -36,6 +35,6 @@ def demo(out: Path, models: Path) -> None:
     router = router_of(embedded, lineup.settings, embedded.scorer, policy)
     problem = next(generate_problems(find_suite("chain-hard"), 1, seed=1))
     console.print(f"[bold]{problem.question}[/bold]\n")
-    show_events(console, router.events(problem.question), Prices())
+    show_events(console, router.events(problem.question), None)
     console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")
     run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, 0, out, None, lineup)

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from trim.commands.benchmark import choose_problems, selection_options
+from trim.commands.billing import choose_prices
 from trim.commands.cluster import cluster_at
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import (
@@ -33,8 +34,7 @@ from trim.evaluation.elsewhere import Elsewhere
 from trim.evaluation.evaluate import UNGRADED, evaluate
 from trim.evaluation.problem_set import ProblemSet
 from trim.lineup import Lineup
-from trim.prices import read_prices
-from trim.terminal import comparisons_table, curves_table, points_table, show_warnings
+from trim.terminal import comparisons_table, curves_table, points_table, show_costs, show_warnings
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
 
@@ -64,6 +64,11 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 @ray_option
 @ray_workers_option
 @other_models_option
+@click.option(
+    "--seen",
+    is_flag=True,
+    help="Evaluate also what was fitted to some of these problems; table and report flag it.",
+)
 @protocol_option
 @seed_of_run_option
 @out_option
@@ -83,6 +88,7 @@ def evaluate_command(
     ray: str | None,
     ray_workers: int | None,
     other_models: bool,
+    seen: bool,
     protocol: str | None,
     seed: int | None,
     out: Path,
@@ -103,7 +109,7 @@ def evaluate_command(
     seed = lineup.protocol.seed if seed is None else seed
     own = ("weak", "strong", *([lineup.policy] if lineup.policy else []))
     run_evaluation(
-        choose_problems(suite, count, seed, selection),
+        choose_problems(suite, count, seed, selection, lineup.protocol.shuffles),
         specs or (own if configuration else DEMO_POLICIES),
         seed,
         out,
@@ -115,6 +121,7 @@ def evaluate_command(
         other_models,
         max_money,
         cluster_at(ray, ray_workers),
+        seen,
     )
 
 
@@ -131,8 +138,9 @@ def run_evaluation(
     other_models: bool = False,
     max_money: float | None = None,
     elsewhere: Elsewhere | None = None,
+    seen: bool = False,
 ) -> None:
-    prices = read_prices(prices_file) if prices_file else lineup.prices
+    prices = choose_prices(prices_file, lineup)
     console = Console(highlight=False)
     with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
         summary = evaluate(
@@ -149,6 +157,7 @@ def run_evaluation(
             other_models,
             max_money,
             elsewhere,
+            seen,
         )
     console.print(points_table(summary))
     if summary["curves"]:
@@ -160,5 +169,6 @@ def run_evaluation(
         lines = (out / UNGRADED).read_text(encoding="utf-8").count("\n")
         console.print(f"{lines} answers could not be graded and count as wrong: {out / UNGRADED}")
     console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)
+    show_costs(console, summary)
     if partial := summary.get("partial"):
         raise spent(partial["money"], summary["n"], partial["of"])

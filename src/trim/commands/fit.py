@@ -16,6 +16,7 @@ from trim.pomdp.hazard import read_hazard
 from trim.pomdp.model import PomdpModel, write_model
 from trim.pomdp.observations import fit_observations, read_examples
 from trim.pomdp.process import method_process
+from trim.seen import Seen
 
 file_type = click.Path(path_type=Path)
 
@@ -49,6 +50,7 @@ def fit(
     can tell.
     """
     kind = Belief(belief) if belief else Belief.NEWEST
+    seen: Seen = frozenset()
     if examples.suffix == ".csv":
         if weak_accuracy is None or strong_accuracy is None or hazard is None or tokens is None:
             raise InvalidInput(
@@ -65,7 +67,8 @@ def fit(
         if belief is None:
             kind = best_belief(bank)
         model = fit_evidence(evidence_of_bank(bank), of, kind)
-    write_model(out, model)
+        seen = bank.seen
+    write_model(out, model, seen)
     fitted = model.process
     click.echo(
         f"{out}: next-step accuracy {fitted.drafting[0, 0]:.4f} weak,"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trim.commands.benchmark import FIELDS
+from trim.commands.benchmark import OF_FILES
 from trim.commands.keys import within
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
@@ -30,7 +30,9 @@ def questions_of(
     Raises:
         InvalidInput: there are none, the database cannot be read, or an option does not go with it.
     """
-    for option in FIELDS[1:]:
+    if selection.skip:
+        raise InvalidInput("--skip: goes with a suite, a benchmark or a file, not --from-server")
+    for option in OF_FILES:
         if option != "grader" and getattr(selection, option) is not None:
             raise InvalidInput(f"--{option}: goes with a file of problems, not with --from-server")
     given = Answers.read(answers) if answers else None

@@ -13,6 +13,7 @@ from trim.bank.signals import groups_of
 from trim.bank.store import BankStore
 from trim.learning.joint import fit_joint
 from trim.scorers.joint import read_weights, write_weights
+from trim.seen import read_seen
 
 PART = 1000
 """Problems that are written together."""
@@ -34,7 +35,7 @@ def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
     read = [read_bank(path) for path in banks]
     groups = groups_of(read)
     weights = fit_joint(groups, read[0].identity.models)
-    write_weights(out, weights)
+    write_weights(out, weights, frozenset().union(*(bank.seen for bank in read)))
     right = sum(outcome for _, outcome in groups)
     click.echo(
         f"{out}: log-odds {weights.intercept:.3g} + {weights.prm:.3g} of the score's +"
@@ -50,7 +51,8 @@ def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
 )
 def rescore_command(bank: Path, weights: Path, out: Path) -> None:
     """Write BANK with joint scores by WEIGHTS, a file of `trim fit-scorer`, as a new bank."""
-    rescored = rescore(read_bank(bank), read_weights(weights), fingerprint(weights))
+    joint, sha256 = read_weights(weights), fingerprint(weights)
+    rescored = rescore(read_bank(bank), joint, sha256, read_seen(weights))
     store = BankStore(out, rescored.identity, PART)
     for problem in rescored.problems:
         store.add(problem)

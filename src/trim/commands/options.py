@@ -46,7 +46,10 @@ prices_option = click.option(
     "--prices",
     "prices_file",
     type=path_type,
-    help='JSON file with prices per million tokens: {"strong": {"prompt": 1, "output": 4}}.',
+    metavar="FILE",
+    show_default="the configuration's; without any nothing is billed",
+    help='JSON file with prices per million tokens, as {"strong": {"prompt": 1, "output": 4}}, or'
+    " `example` for an example list.",
 )
 
 

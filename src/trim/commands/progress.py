@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,8 @@ class Shown:
         if self._first is None:
             self._first, self.begun = standing.finished, time.monotonic()
         parts = []
+        if standing.steps:
+            parts.append(f"{standing.steps:,} steps · {short(standing.tokens)} tokens")
         done, minutes = standing.finished - self._first, (time.monotonic() - self.begun) / 60
         if done and minutes:
             parts.append(f"{done / minutes:.3g} a minute")
@@ -53,7 +57,8 @@ class Shown:
         return " · ".join(parts)
 
     def line(self, standing: Standing) -> str:
-        return f"{self.title}: {standing.finished}/{self.total} · {self.figures(standing)}"
+        parts = (f"{self.title}: {standing.finished}/{self.total}", self.figures(standing))
+        return " · ".join(filter(None, parts))
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[Standi
         out: folder that the same command continues from.
 
     Raises:
-        KeyboardInterrupt: as it came, and it says how to go on.
+        KeyboardInterrupt: the run was interrupted or terminated; it says how to go on.
     """
     console = Console(stderr=True)
     shown = Shown(title, total)
@@ -79,15 +84,16 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[Standi
         console=console,
     )
     task = bar.add_task("", total=total, figures="")
-    told = 0.0
+    told, all_told = -math.inf, False
 
     def move(standing: Standing) -> None:
-        nonlocal told
+        nonlocal told, all_told
+        is_last = standing.finished == total and not all_told
         if console.is_terminal:
             bar.start()
             bar.update(task, completed=standing.finished, figures=shown.figures(standing))
-        elif time.monotonic() - told >= EVERY or standing.finished == total:
-            told = time.monotonic()
+        elif time.monotonic() - told >= EVERY or is_last:
+            told, all_told = time.monotonic(), all_told or is_last
             click.echo(shown.line(standing), err=True)
 
     try:
@@ -96,13 +102,21 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[Standi
         finally:
             if bar.live.is_started:
                 bar.stop()
-    except KeyboardInterrupt as interrupt:
+    except (KeyboardInterrupt, CancelledError) as interrupt:
         raise KeyboardInterrupt(f"the same command continues from {out}") from interrupt
 
 
 def percent(values: Range) -> str:
     low, high = (f"{100 * value:.1f}" for value in values)
     return f"{low} %" if low == high else f"{low}–{high} %"
+
+
+def short(count: int) -> str:
+    """`5.2k`: a count in few characters."""
+    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{letter}"
+    return str(count)
 
 
 def spoken(minutes: float) -> str:

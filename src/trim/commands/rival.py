@@ -11,6 +11,7 @@ from trim.bank.bank import read_bank
 from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.learning.rivals import FAMILIES, SCORES_OF, fit_rival
+from trim.seen import seen_field
 
 
 @click.command("fit-rival")
@@ -41,6 +42,7 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
         **fit_rival(family, problems),
         "models": recorded.identity.models,
         "scorer": recorded.identity.scorer,
+        **seen_field(recorded.seen),
     }
     with writing(out):
         write_atomically(out, json.dumps(record, indent=2) + "\n")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
+from trim.commands.billing import choose_prices
 from trim.commands.lineup import choose_lineup
 from trim.commands.options import (
     configuration_argument,
@@ -22,9 +24,12 @@ from trim.commands.options import (
 )
 from trim.errors import InvalidInput
 from trim.evaluation.origin import require_same_models
+from trim.evaluation.payoff import describe_single
 from trim.lineup import router_of
+from trim.policies.fixed import StrongAlone
 from trim.policies.registry import parse_policies
-from trim.prices import read_prices
+from trim.prices import hidden_strong_usage
+from trim.router import Router
 from trim.scorers.choice import choose_scorer, needs_entropy
 from trim.terminal import show_events
 
@@ -44,6 +49,12 @@ USUAL_POLICY = "thr:0.5"
 @limit_option
 @other_models_option
 @seed_option
+@click.option(
+    "--against-strong",
+    "is_compared",
+    is_flag=True,
+    help="Solve it by the strong model alone as well, and compare what both cost in all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the trace as JSON.")
 @prices_option
 @models_option
@@ -56,6 +67,7 @@ def solve(
     max_strong_tokens: int | None,
     other_models: bool,
     seed: int,
+    is_compared: bool,
     as_json: bool,
     prices_file: Path | None,
     models: Path,
@@ -72,7 +84,7 @@ def solve(
         raise InvalidInput(f"--policy {spec}: solve takes one setting, as in thr:0.5")
     if not other_models:
         require_same_models(policies, lineup)
-    prices = read_prices(prices_file) if prices_file else lineup.prices
+    prices = choose_prices(prices_file, lineup)
     kind = scorer or lineup.usual_kind
     team = lineup.load(slots=1, entropy=needs_entropy(policies, kind))
     chosen = choose_scorer(policies[0], team.scorer_of(kind) if kind else None, team.scorers)
@@ -80,8 +92,29 @@ def solve(
     if max_strong_tokens is not None:
         settings = replace(settings, max_strong_tokens=max_strong_tokens)
     router = router_of(team, settings, chosen, policies[0])
+    console = Console(highlight=False)
     if as_json:
         trace = router.solve(problem, seed)
-        click.echo(json.dumps({**trace.to_json(), "money": prices.of(trace)}, indent=2))
     else:
-        show_events(Console(highlight=False), router.events(problem, seed), prices)
+        trace = show_events(console, router.events(problem, seed), prices)
+    compared = None
+    if is_compared:
+        compared = describe_single(trace, strong_alone(router).solve(problem, seed), prices)
+    if as_json:
+        hidden = hidden_strong_usage(trace)
+        record = {
+            **trace.to_json(),
+            "money": prices.of(trace) if prices else None,
+            "hidden_strong_tokens": {"read": hidden.prompt_tokens, "written": hidden.tokens},
+            "against_strong": compared,
+        }
+        click.echo(json.dumps(record, indent=2))
+    elif compared:
+        console.print(escape(compared["verdict"]), style="bold", soft_wrap=True)
+    else:
+        console.print("With --against-strong this is compared with the strong model alone.")
+
+
+def strong_alone(router: Router) -> Router:
+    """The strong model of a router by itself, without a limit on its tokens."""
+    return replace(router, policy=StrongAlone(), scorer=None, max_strong_tokens=None)

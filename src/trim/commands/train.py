@@ -87,7 +87,8 @@ def train(
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
     trained = train_router(forest, arguments)
-    write_router(out, trained.router(recorded.identity.scorer, recorded.identity.models))
+    router = trained.router(recorded.identity.scorer, recorded.identity.models)
+    write_router(out, router, recorded.seen)
     gain = trained.curve.delta_ibc()
     click.echo(
         f"{out}: {family}, {trained.iterations} rounds on {len(forest.roots)} problems, lambda"

@@ -13,9 +13,11 @@ import yaml
 from trim.configuration.configuration import Configuration, read_configuration
 from trim.configuration.identity import identify
 from trim.configuration.paths import relative
+from trim.configuration.pricing import price_list, unpriced
+from trim.configuration.scorer import JointSection
 from trim.configuration.scoring import kind_of, make_scorers
 from trim.configuration.team import ConfiguredTeam
-from trim.configuration.writing import WritingModel, make_model, template_of
+from trim.configuration.writing import WritingModel, WritingSection, make_model, template_of
 from trim.fallbacks import Fallbacks
 from trim.models.anthropic import AnthropicModel
 from trim.models.llama_cpp import LlamaCppModel
@@ -23,7 +25,7 @@ from trim.models.model import Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
 from trim.models.prompt import Prompt
-from trim.prices import Price, Prices
+from trim.prices import Prices
 from trim.protocol import EvaluationProtocol, find_protocol
 from trim.rules import End, Rules
 from trim.settings import Settings
@@ -81,6 +83,11 @@ class ConfiguredLineup:
         return self.configuration.server.belief
 
     @property
+    def joint(self) -> Path | None:
+        sections = self.configuration.scorer
+        return next((each.weights for each in sections if isinstance(each, JointSection)), None)
+
+    @property
     def settings(self) -> Settings:
         routing, sampling = self.configuration.routing, self.configuration.sampling
         given = routing.fallbacks
@@ -109,16 +116,31 @@ class ConfiguredLineup:
         return find_protocol(self.configuration.protocol)
 
     def for_problems(self, prompt: Prompt) -> ConfiguredLineup:
-        return replace(self, usual_prompt=self.protocol.prompt or prompt)
+        return replace(self, usual_prompt=prompt)
+
+    def prompt_of(self, section: WritingSection) -> Prompt:
+        """What a model reads around a question: the protocol's, its own, or the benchmark's."""
+        return self.protocol.prompt or section.prompt(self.usual_prompt)
+
+    @property
+    def price_list(self) -> Prices | None:
+        return price_list(self.configuration)
 
     @property
     def prices(self) -> Prices:
-        given = self.configuration.prices.model_dump(exclude_none=True)
-        between = tuple(Price(**kinds) for kinds in given.pop("between"))
-        return Prices(**{role: Price(**kinds) for role, kinds in given.items()}, middle=between)
+        return self.price_list or Prices()
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        return unpriced(self.configuration)
 
     def identify(self, kind: str | None) -> dict[str, str]:
-        return identify(self.configuration, kind)
+        named = identify(self.configuration, kind)
+        if self.protocol.prompt is None:
+            return named
+        readers = ("joint", "scorer")
+        protocol = f", protocol {self.protocol.name}"
+        return {role: name if role in readers else name + protocol for role, name in named.items()}
 
     def called(self, role: str) -> str:
         return "the weights of joint scores" if role == "joint" else role
@@ -132,7 +154,7 @@ class ConfiguredLineup:
         for role, section in sections.items():
             template = template_of(section)
             prompts[role] = {
-                **asdict(section.prompt(self.usual_prompt)),
+                **asdict(self.prompt_of(section)),
                 "template": template.source if template else None,
             }
         whole = configuration.model_dump(mode="json")
@@ -162,13 +184,16 @@ class ConfiguredLineup:
         self, slots: int | None = None, exact: bool = False, entropy: bool = False
     ) -> ConfiguredTeam:
         """As `load`, without asking any server."""
-        configuration, prompt = self.configuration, self.usual_prompt
-        weak = make_model(configuration.weak, "weak", slots, exact, entropy, prompt)
+        configuration = self.configuration
+
+        def made(section: WritingSection, role: str) -> WritingModel:
+            return make_model(section, role, slots, exact, entropy, self.prompt_of(section))
+
+        weak = made(configuration.weak, "weak")
         between = tuple(
-            make_model(section, f"between.{place}", slots, exact, entropy, prompt)
-            for place, section in enumerate(configuration.between)
+            made(section, f"between.{place}") for place, section in enumerate(configuration.between)
         )
-        strong = make_model(configuration.strong, "strong", slots, exact, entropy, prompt)
+        strong = made(configuration.strong, "strong")
         confident = all(map(tells_confidence, (weak, *between, strong)))
         system = self.protocol.scorer_system
         scorers = make_scorers(configuration.scorer, strong, confident, slots, exact, system)

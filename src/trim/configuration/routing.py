@@ -83,7 +83,7 @@ class PriceSection(Section):
 
 
 class PricesSection(Section):
-    """A price list; a part without prices keeps the usual ones (`trim.prices.Prices`)."""
+    """A price list (`trim.prices.Prices`); a part without prices is free."""
 
     weak: PriceSection | None = None
     between: tuple[PriceSection, ...] = ()

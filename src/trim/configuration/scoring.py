@@ -58,7 +58,7 @@ def make_scorers(
 
     Args:
         confident: whether all models tell how sure they are of a step.
-        system: system message of a reward model that names none; None for its usual one.
+        system: system message of a reward model; None for its own.
 
     Raises:
         InvalidInput: two of one kind, or a file or a key is missing or damaged.
@@ -109,7 +109,7 @@ def make_reader(
             read_chat_template(section.template),
             section.name,
             section.tag,
-            section.system if system is None or "system" in section.model_fields_set else system,
+            system or section.system,
             section.limit,
             section.logits,
             section.extra_body,

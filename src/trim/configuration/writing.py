@@ -29,7 +29,7 @@ def make_model(
     slots: int | None = None,
     exact: bool = False,
     entropy: bool = False,
-    prompt: Prompt = Prompt(),  # noqa: B008 - it cannot change
+    prompt: Prompt | None = None,
 ) -> WritingModel:
     """The model of a section.
 
@@ -38,16 +38,16 @@ def make_model(
         slots: in place of the section's, for a file.
         exact: repeat every character from run to run; only a file can.
         entropy: have it tell the entropy of each step's first token, if it can.
-        prompt: of a model that has none of its own.
+        prompt: what is read around a question; None for the section's own.
 
     Raises:
         InvalidInput: a file, a key or a chat template is missing or damaged.
         ModelUnavailable: llama.cpp cannot load the file.
     """
-    prompt = section.prompt(prompt)
+    prompt = prompt or section.prompt(Prompt())
     if isinstance(section, GgufModel):
         template = template_of(section)
-        if section.system and template is None:
+        if prompt.system and template is None:
             raise InvalidInput(
                 f"{section.gguf.name}: a system message needs a chat template, and the file has"
                 " none; leave the system message out, or name a template"

@@ -12,6 +12,7 @@ from trim.models.prompt import Prompt
 from trim.prices import Prices
 from trim.protocol import DEFAULT, EvaluationProtocol
 from trim.rules import End
+from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 from trim.settings import Settings
 
 SLOTS = 16
@@ -45,6 +46,11 @@ class EmbeddedLineup:
         return BELIEF if self.folder == FOLDER else None
 
     @property
+    def joint(self) -> Path | None:
+        path = self.folder / NAME_OF_WEIGHTS
+        return path if path.exists() else None
+
+    @property
     def target_share(self) -> float | None:
         return None
 
@@ -66,8 +72,16 @@ class EmbeddedLineup:
         return self
 
     @property
+    def price_list(self) -> None:
+        return None
+
+    @property
     def prices(self) -> Prices:
         return Prices()
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        return ()
 
     def identify(self, kind: str | None) -> dict[str, str]:
         return identify_models(self.folder, kind or self.usual_kind)

@@ -26,6 +26,7 @@ from trim.engines.breaker import Breaker
 from trim.engines.key import Key
 from trim.engines.patience import Patience, retry_after
 from trim.engines.refusal import message_in, refusal
+from trim.engines.turns import Turns
 from trim.errors import InvalidInput, ModelUnavailable, TrimError
 
 Read = TypeVar("Read")
@@ -57,7 +58,7 @@ class Pool:
     """The connections of one event loop, and the turns of its requests."""
 
     session: aiohttp.ClientSession
-    turns: asyncio.Semaphore
+    turns: Turns
     keeper: AsyncIterator[None]
 
 
@@ -71,7 +72,8 @@ class HttpServer:
         url: where the paths begin, as in `http://127.0.0.1:8000/v1`; `/v1` is added to an
             address without any path.
         key: sent in the header `key_header`, and never shown.
-        concurrency: requests that are under way at a time; the others wait for their turn.
+        concurrency: requests that are under way at a time; the others wait for their turn,
+            those of earlier problems first (`trim.engines.turns`).
         headers: more headers, which must not be secret.
 
     Attributes:
@@ -274,7 +276,7 @@ class HttpServer:
             connector = aiohttp.TCPConnector(limit=self.concurrency)
             session = aiohttp.ClientSession(connector=connector, headers=self._headers)
             keeper = self._keep(loop, session)
-            self._pools[loop] = Pool(session, asyncio.Semaphore(self.concurrency), keeper)
+            self._pools[loop] = Pool(session, Turns(self.concurrency), keeper)
             await anext(keeper)
         return self._pools[loop]
 

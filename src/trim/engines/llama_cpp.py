@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from trim.engines.turns import Turns
 from trim.engines.vocabulary import Vocabulary, read_vocabulary
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 
@@ -49,7 +51,8 @@ class LlamaCppEngine:
 
     Args:
         path: the GGUF file.
-        slots: requests that are decoded together, each with its own prefix cache.
+        slots: requests that are decoded together, each with its own prefix cache; of those that
+            wait, the ones of earlier problems come first (`trim.engines.turns`).
         context: tokens that one request may have, prompt and answer together.
         threads: threads for the calculation; more than one only pays on large models.
         exact: one request after the other in one slot, each prompt read from its beginning.
@@ -87,6 +90,12 @@ class LlamaCppEngine:
                 f"{path}: damaged, or a model that llama.cpp cannot load ({error})"
             ) from error
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=path.stem)
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+    @property
+    def address(self) -> str:
+        """Where llama.cpp's own HTTP server answers for this engine, on loopback."""
+        return str(self._server.listening_address)
 
     async def complete(self, prompt: str | list[str | int], **settings: Any) -> Answer:
         """Continue `prompt`; `settings` are those of llama.cpp's `/v1/completions`.
@@ -97,7 +106,9 @@ class LlamaCppEngine:
         started = time.perf_counter()
         request = {"prompt": prompt, "cache_prompt": not self.exact, **settings}
         loop = asyncio.get_running_loop()
-        raw = await loop.run_in_executor(self._threads, self._server.handle_completions, request)
+        complete = self._server.handle_completions
+        async with self._turns.setdefault(loop, Turns(self.slots)):
+            raw = await loop.run_in_executor(self._threads, complete, request)
         if "error" in raw:
             self._raise(raw["error"])
         usage = raw["usage"]

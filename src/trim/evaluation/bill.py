@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from trim.errors import MoneySpent
+from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
 from trim.lineup import Team
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
-from trim.prices import Prices
-from trim.scorers.grade import GradeScorer
+from trim.prices import Prices, payer
 from trim.scorers.scorer import Scorer, Scores
 from trim.trace import Usage
 
@@ -29,15 +29,20 @@ class Bill:
     requests, and when it is told to.
 
     Args:
-        prices: that make money of them.
+        prices: that make money of them; None where nothing is billed.
         folder: where the bill of earlier sessions lies, to `recover` before the first request; None
             for a run without one.
+
+    Attributes:
+        steps, tokens: that the models have written since this bill was made, whatever became of
+            them; neither scores nor prefixes that were read in advance are in them.
     """
 
-    def __init__(self, prices: Prices, folder: Path | None = None) -> None:
+    def __init__(self, prices: Prices | None, folder: Path | None = None) -> None:
         self.prices = prices
         self.path = folder / NAME if folder else None
         self.usage: dict[str, Usage] = {}
+        self.steps = self.tokens = 0
         self._unsaved = 0
 
     def recover(self) -> None:
@@ -51,8 +56,14 @@ class Bill:
             self.usage = {}
 
     @property
-    def money(self) -> float:
-        return self.prices.of_usage(self.usage)
+    def money(self) -> float | None:
+        """What was paid; None where nothing is billed."""
+        return self.prices.of_usage(self.usage) if self.prices else None
+
+    def reaches(self, max_money: float | None) -> bool:
+        """Whether as much as `max_money` was paid; no amount is reached where nothing is billed."""
+        money = self.money
+        return max_money is not None and money is not None and money >= max_money
 
     def add(self, role: str, used: Completion | Scores) -> None:
         """Put an answered request on the bill. Raises InvalidInput as `save`."""
@@ -62,10 +73,28 @@ class Bill:
         if self._unsaved >= EVERY:
             self.save()
 
-    def add_all(self, usage: Mapping[str, Mapping[str, int]]) -> None:
-        """Add what was paid elsewhere, by role."""
-        for role, spent in usage.items():
+    def add_step(self, role: str, written: Completion) -> None:
+        """As `add`, for a step that a model has written."""
+        self.steps += 1
+        self.tokens += written.tokens
+        self.add(role, written)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What is on it, as JSON for the bill of another process; nothing is on it afterwards."""
+        record = {
+            "usage": {role: asdict(spent) for role, spent in self.usage.items()},
+            "steps": self.steps,
+            "tokens": self.tokens,
+        }
+        self.usage, self.steps, self.tokens = {}, 0, 0
+        return record
+
+    def take_over(self, record: Mapping[str, Any]) -> None:
+        """Add what another process has handed over."""
+        for role, spent in record["usage"].items():
             self.usage[role] = self.usage.get(role, Usage()) + Usage(**spent)
+        self.steps += record["steps"]
+        self.tokens += record["tokens"]
 
     def save(self) -> None:
         """Raises InvalidInput where it cannot be written."""
@@ -96,7 +125,7 @@ class BilledModel:
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         written = await self.model.write_step(prefix, sampling, seed)
-        self.bill.add(self.role, written)
+        self.bill.add_step(self.role, written)
         return written
 
 
@@ -120,7 +149,7 @@ class BilledScorer:
         self.scorer = scorer
         self.name = scorer.name
         self.reads_confidence: bool = getattr(scorer, "reads_confidence", True)
-        self.role = "strong" if scorer.name == GradeScorer.name else "scorer"
+        self.role = payer("scorer", scorer.name)
         self.bill = bill
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
@@ -160,9 +189,18 @@ def billed(team: Team, bill: Bill) -> BilledTeam:
     )
 
 
-def spent(money: float, done: int, problems: int) -> MoneySpent:
+def require_prices(max_money: float | None, prices: Prices | None) -> None:
+    """Raises InvalidInput for a limit of money where nothing is billed."""
+    if max_money is not None and prices is None:
+        raise InvalidInput(
+            f"--max-money {max_money:g}: nothing is billed here; give --prices FILE, or"
+            " --prices example"
+        )
+
+
+def spent(money: float | None, done: int, problems: int) -> MoneySpent:
     """What ends a run at its `--max-money`."""
     return MoneySpent(
-        f"{money:.6g} is spent and {done} of {problems} problems are done; the same command with a"
-        " larger --max-money goes on"
+        f"{money or 0:.6g} is spent and {done} of {problems} problems are done; the same command"
+        " with a larger --max-money goes on"
     )

@@ -119,7 +119,8 @@ class Curve:
             return {"accuracy": None, "pgr": None}
         gain = float(metrics.gain_at(*line, budget))
         gap = self.strong_accuracy - self.weak_accuracy
-        return {"accuracy": min(1.0, self.weak_accuracy + gain * gap), "pgr": gain}
+        accuracy = self.weak_accuracy + gain * gap
+        return {"accuracy": min(1.0, max(0.0, accuracy)), "pgr": gain}
 
     def summary(self) -> dict[str, Any]:
         """All metrics by name, as in `docs/summary.schema.json`."""

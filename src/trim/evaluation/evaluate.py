@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.evaluation.bill import Bill, billed, spent
+from trim.evaluation.bill import Bill, billed, require_prices, spent
 from trim.evaluation.elsewhere import Asked, Elsewhere
 from trim.evaluation.folder import solve_in
 from trim.evaluation.grading.workers import SECONDS, Ungraded, Workers
 from trim.evaluation.origin import require_same_models
+from trim.evaluation.overlap import describe_seen, overlaps_of, refuse_seen
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.report import write_report
@@ -44,8 +45,8 @@ def find_suite(name: str) -> Suite:
     return SUITES[name]
 
 
-def draw(suite_name: str, count: int, seed: int) -> ProblemSet:
-    """The first `count` evaluation problems that a suite has for a seed.
+def draw(suite_name: str, count: int, seed: int, skip: int = 0) -> ProblemSet:
+    """`count` evaluation problems that a suite has for a seed, behind the first `skip`.
 
     Raises:
         InvalidInput: an unknown suite, or no problem at all.
@@ -53,7 +54,8 @@ def draw(suite_name: str, count: int, seed: int) -> ProblemSet:
     suite = find_suite(suite_name)
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
-    return suite_set(suite, list(generate(suite, count, seed)))
+    problem_set = suite_set(suite, list(generate(suite, skip + count, seed))[skip:])
+    return replace(problem_set, described={"skip": skip}) if skip else problem_set
 
 
 def suite_set(suite: Suite, problems: Sequence[Problem]) -> ProblemSet:
@@ -97,7 +99,7 @@ def evaluate(
     specs: Sequence[str],
     seed: int,
     out: Path,
-    prices: Prices,
+    prices: Prices | None,
     lineup: Lineup,
     progress: Callable[[Standing], None] = lambda standing: None,
     scorer: str | None = None,
@@ -106,10 +108,12 @@ def evaluate(
     other_models: bool = False,
     max_money: float | None = None,
     elsewhere: Elsewhere | None = None,
+    seen: bool = False,
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
     Args:
+        prices: what is billed; None where nothing is.
         progress: told how far the run is.
         scorer: the kind of score for policies that are not made for one
             (`trim.scorers.choice.KINDS`); the models' usual one without any.
@@ -119,18 +123,24 @@ def evaluate(
         max_money: as soon as the run has cost so much (`Bill`), no further problem is begun; the
             summary is then of those that are finished, and says `partial`.
         elsewhere: who solves the problems (`trim.cluster`); None for this process.
+        seen: go on where a policy or its scorer has seen problems of the evaluation in its making
+            (`trim.seen`); the summary then says so.
 
     Raises:
         MoneySpent: before the first problem was finished.
-        InvalidInput: an unknown policy, a policy that was fitted to other models, or a folder that
-            cannot be written.
+        InvalidInput: an unknown policy, a policy that was fitted to other models or to problems of
+            this evaluation, a folder that cannot be written, or `max_money` without prices.
     """
+    require_prices(max_money, prices)
     lineup = lineup.for_problems(problem_set.prompt)
     kind = scorer or lineup.usual_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)
     if not other_models:
         require_same_models(policies, lineup)
+    overlaps = overlaps_of(policies, specs, kind, lineup.joint, problem_set)
+    if not seen:
+        refuse_seen(overlaps, problem_set, ", or --seen to go on and flag it")
     profiles = profiles_of(policies)
     settings = lineup.settings
     if max_strong_tokens is not None:
@@ -152,7 +162,7 @@ def evaluate(
     bill = Bill(prices, out)
 
     def may_begin() -> bool:
-        return max_money is None or bill.money < max_money
+        return not bill.reaches(max_money)
 
     if elsewhere:
         asked = Asked(problem_set, tuple(specs), seed, kind, exact, max_strong_tokens)
@@ -183,6 +193,8 @@ def evaluate(
     summary = summarise(problem_set.name, seed, solved, prices, predicted)
     if summary["n"] < len(problems):
         summary["partial"] = {"of": len(problems), "money": bill.money}
+    if overlaps:
+        summary["seen"] = describe_seen(overlaps, len(problems))
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
     write_results(summary, solved, out)

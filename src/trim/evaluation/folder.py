@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from trim.evaluation.bill import Bill
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.schedule import Tell
-from trim.evaluation.standing import Standing, Tally
+from trim.evaluation.standing import Standing, Tally, told_regularly
 from trim.evaluation.store import TraceStore
 from trim.evaluation.summary import group_by_policy
 from trim.files import write_atomically, writing
@@ -50,7 +50,8 @@ def solve_in(
 
     Args:
         run: what says which run it is, besides its policies (`TraceStore`).
-        progress: told how far the run is, at its begin and after each problem.
+        progress: told how far the run is, at its begin, after each problem, and regularly while
+            problems are under way.
         files: contents by name that the folder keeps besides, once it is known to be this run's.
         bill: what is paid, which is kept in the folder as well, however the run ends.
 
@@ -70,12 +71,19 @@ def solve_in(
             bill.recover()
             held.callback(bill.save)
 
-        def tell(traces: list[Trace]) -> None:
+        def tell() -> None:
+            progress(tally.standing(len(store.finished), bill))
+
+        def keep(traces: list[Trace]) -> None:
             tally.add(traces)
             if bill:
                 bill.save()
-            progress(tally.standing(len(store.finished), bill.money if bill else None))
+            tell()
 
-        tell([])
-        asyncio.run(evaluation.run(store, tell))
+        async def solve() -> None:
+            async with told_regularly(tell):
+                await evaluation.run(store, keep)
+
+        keep([])
+        asyncio.run(solve())
     return group_by_policy(store.read(), [problem.id for problem in evaluation.problems])

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from trim.models.prompt import Prompt
 from trim.policies.oracle import StepCheck
+from trim.seen import fingerprint
 
 ANSWER_OF_STRONG = ""
 """In place of an answer that nobody knows: in a bank, that of the strong model alone is taken."""
@@ -50,3 +51,8 @@ class ProblemSet:
     is_right: StepCheck | None = None
     described: Mapping[str, Any] = field(default_factory=dict)
     prompt: Prompt = field(default_factory=Prompt)
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Of the bare questions (`trim.seen`), in the order of `problems`."""
+        return tuple(fingerprint(problem.question) for problem in self.problems)

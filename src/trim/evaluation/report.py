@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from trim.evaluation.conclusion import hidden_notes
 from trim.files import write_atomically
 
 SHOWN_TRACES = 40
@@ -29,7 +30,13 @@ def write_report(summary: Mapping[str, Any], traces: Sequence[Trace], svg: str, 
     """
     environment = page_environment(Path(__file__).parent)
     environment.filters.update(
-        number=_number, percent=_percent, label=_label, interval=_interval, figure=_figure
+        number=_number,
+        percent=_percent,
+        label=_label,
+        interval=_interval,
+        figure=_figure,
+        against_strong=_against_strong,
+        hidden_notes=hidden_notes,
     )
     html = environment.get_template("report.html.jinja").render(
         summary=summary, traces=spread(traces, SHOWN_TRACES), svg=svg
@@ -82,6 +89,12 @@ def _figure(figure: Mapping[str, Any], decimals: int = 1, scale: float = 1) -> s
     value = figure["value"]
     shown = _number(None if value is None else scale * value, decimals)
     return shown + _interval(figure["interval"], decimals, scale)
+
+
+def _against_strong(point: Mapping[str, Any], cost: str) -> str:
+    """A cost divided by that of the strong model alone: `1.46 (1.20 to 1.74)`."""
+    figure = (point["against_strong"] or {}).get(cost)
+    return "–" if figure is None else _figure(figure, 2)
 
 
 def _label(point: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from trim.engines.turns import begin_problem
 from trim.errors import ContextExceeded
 from trim.evaluation.grading.extraction import find_answer
 from trim.evaluation.grading.workers import Workers
@@ -94,7 +95,11 @@ class Evaluation:
         )
 
     async def solve(self, problem: Gradable) -> list[Trace]:
-        """One problem by every policy, in the order of `policies`."""
+        """One problem by every policy, in the order of `policies`.
+
+        Its requests wait behind those of problems that were begun before.
+        """
+        begin_problem()
         among = share if self.share_prefixes else lambda model: model
         router = Router(
             among(self.weak),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+from trim.evaluation.bill import Bill
 from trim.trace import Finish, Trace
 
 ALONE = ("weak", "strong")
+EVERY = 1.0
+"""Seconds between two standings while problems are under way."""
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What is on disk.
+    """What is on disk, and what is under way.
 
     Attributes:
         finished: problems.
@@ -23,6 +28,7 @@ class Standing:
             that is not run.
         money: that was paid, in this session and those before.
         failed: traces that ended because something did not answer.
+        steps, tokens: written in this session, those of problems under way included (`Bill`).
     """
 
     finished: int
@@ -30,6 +36,8 @@ class Standing:
     strong_share: Range | None = None
     money: float | None = None
     failed: int = 0
+    steps: int = 0
+    tokens: int = 0
 
     def after(self, finished: int) -> Standing:
         """The same, with problems of earlier runs before it."""
@@ -57,7 +65,7 @@ class Tally:
             self._tokens[trace.policy] += trace.strong_tokens
             self._failed += trace.finish is Finish.FAILED
 
-    def standing(self, finished: int, money: float | None = None) -> Standing:
+    def standing(self, finished: int, bill: Bill | None = None) -> Standing:
         alone = self._tokens.get("strong", 0)
         return Standing(
             finished,
@@ -65,11 +73,29 @@ class Tally:
             if all(self._count[name] for name in self.shown)
             else None,
             spread(self._tokens[name] / alone for name in self.shown) if alone else None,
-            money,
+            bill.money if bill else None,
             self._failed,
+            bill.steps if bill else 0,
+            bill.tokens if bill else 0,
         )
 
 
 def spread(values: Iterable[float]) -> Range:
     listed = list(values)
     return min(listed), max(listed)
+
+
+@asynccontextmanager
+async def told_regularly(tell: Callable[[], None]) -> AsyncIterator[None]:
+    """Within it `tell` is called every `EVERY` seconds."""
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            tell()
+
+    telling = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        telling.cancel()

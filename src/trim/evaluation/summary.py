@@ -16,6 +16,8 @@ from trim.evaluation.comparison import (
     describe_intervals,
     figures_of,
 )
+from trim.evaluation.conclusion import describe_verdict
+from trim.evaluation.costs import describe_costs
 from trim.evaluation.curve import Curve
 from trim.evaluation.intervals import bootstrap_interval, paired_interval
 from trim.prices import Prices
@@ -38,20 +40,24 @@ def summarise(
     suite: str,
     seed: int,
     solved: Solved,
-    prices: Prices,
+    prices: Prices | None,
     predicted: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The content of `summary.json` (docs/summary.schema.json says what each field is).
 
     Args:
+        prices: None where nothing is billed.
         predicted: by each fitted model (`trim.pomdp.prediction.predict`).
     """
     strong_mean = mean_of(solved["strong"], "strong_tokens") if "strong" in solved else None
+    weights = Weights.draw(len(next(iter(solved.values()))))
     points = [
-        describe_point(name, traces, solved, strong_mean, prices) for name, traces in solved.items()
+        describe_point(name, traces, solved, strong_mean)
+        | describe_costs(traces, solved.get("strong"), prices, weights)
+        for name, traces in solved.items()
     ]
     curves = describe_curves(points)
-    figures = resample_families(solved, list(curves))
+    figures = resample_families(solved, list(curves), weights)
     for family, curve in curves.items():
         curve["intervals"] = describe_intervals(figures[family])
     return {
@@ -59,6 +65,7 @@ def summarise(
         "n": len(next(iter(solved.values()))),
         "seed": seed,
         "points": points,
+        "verdict": describe_verdict(points),
         "curves": curves,
         "comparisons": describe_comparisons(figures),
         "differences": describe_differences(solved),
@@ -67,7 +74,7 @@ def summarise(
 
 
 def describe_point(
-    name: str, traces: Sequence[Trace], solved: Solved, strong_mean: float | None, prices: Prices
+    name: str, traces: Sequence[Trace], solved: Solved, strong_mean: float | None
 ) -> dict[str, Any]:
     correct = correctness(traces)
     strong_tokens = mean_of(traces, "strong_tokens")
@@ -85,8 +92,6 @@ def describe_point(
         "dropped_tokens_mean": mean_of(traces, "dropped_tokens"),
         "scorer_tokens_mean": mean_of(traces, "scorer_tokens"),
         "interventions_mean": mean_of(traces, "interventions"),
-        "seconds_mean": mean_of(traces, "seconds"),
-        "money_mean": float(np.mean([prices.of(trace) for trace in traces])),
         "fallbacks_mean": mean_of(traces, "fallbacks"),
         "prompt_tokens_mean": {role: prompt_tokens(traces, role) for role in roles_of(traces)},
         "truncated_steps_mean": mean_of(traces, "truncated_steps"),
@@ -157,12 +162,13 @@ def describe_curves(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def resample_families(solved: Solved, families: Sequence[str]) -> dict[str, Figures]:
+def resample_families(
+    solved: Solved, families: Sequence[str], weights: Weights
+) -> dict[str, Figures]:
     """The figures of families that have a curve, on the same resamples of the problems."""
     if not families:
         return {}
     weak, strong = outcomes([solved["weak"]]), outcomes([solved["strong"]])
-    weights = Weights.draw(len(solved["weak"]))
     return figures_of(outcomes_by_family(solved, families), weak, strong, weights)
 
 

@@ -135,12 +135,12 @@ def fitted(bank: Bank, folder: Path, trainer: Trainer | None) -> Iterator[str]:
         pomdp = folder / "pomdp.json"
         if not pomdp.exists():
             of = {**bank.identity.models, "kind": bank.identity.scorer}
-            write_model(pomdp, fit_evidence(evidence_of_bank(bank), of))
+            write_model(pomdp, fit_evidence(evidence_of_bank(bank), of), bank.seen)
     yield f"pomdp:{pomdp}"
     if trainer:
         agg = folder / "agg"
         if not (agg / "agg.json").exists():
-            write_router(agg, trainer(bank))
+            write_router(agg, trainer(bank), bank.seen)
         yield f"agg:{agg}"
 
 

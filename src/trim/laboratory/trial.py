@@ -14,18 +14,18 @@ import numpy as np
 from trim.embedded import FOLDER
 from trim.embedded.lineup import EmbeddedLineup
 from trim.errors import InvalidInput
-from trim.evaluation.comparison import Figures
+from trim.evaluation.comparison import Figures, Weights
 from trim.evaluation.evaluate import draw, policies_on
 from trim.evaluation.folder import solve_in
 from trim.evaluation.metrics import Array
 from trim.evaluation.origin import require_same_models
+from trim.evaluation.overlap import overlaps_of, refuse_seen
 from trim.evaluation.run import evaluation_of
 from trim.evaluation.standing import Standing
 from trim.evaluation.summary import outcomes, resample_families, summarise
 from trim.files import write_atomically
 from trim.laboratory.cells import percent
 from trim.laboratory.page import folder_for
-from trim.prices import Prices
 from trim.scorers.choice import needs_entropy
 from trim.scorers.noisy import NoisyScorer
 
@@ -105,14 +105,16 @@ class Trial:
             specs: policies as on the command line; the two models alone are added.
 
         Raises:
-            InvalidInput: an unknown suite or policy, a policy that was fitted to other
-                models, no problem, or a folder that holds another run or cannot be written.
+            InvalidInput: an unknown suite or policy, a policy that was fitted to other models or
+                to these problems, no problem, or a folder that holds another run or cannot be
+                written.
         """
         problem_set = draw(self.suite, self.count, self.seed)
         policies = policies_on([*ALONE, *specs], problem_set)
         lineup = EmbeddedLineup(self.models)
         require_same_models(policies, lineup)
         kind = self.scorer or lineup.usual_kind
+        refuse_seen(overlaps_of(policies, specs, kind, lineup.joint, problem_set), problem_set)
         embedded = lineup.load(entropy=needs_entropy(policies, kind))
         scorers = {**embedded.scorers, kind: embedded.scorer_of(kind)}
         if self.sigma:
@@ -134,7 +136,7 @@ class Trial:
             scorers=scorers,
         )
         solved = solve_in(folder, run, evaluation, progress)
-        summary = summarise(problem_set.name, self.seed, solved, Prices())
+        summary = summarise(problem_set.name, self.seed, solved, None)
         if not summary["curves"]:
             raise InvalidInput(
                 f"{folder}: the strong model wrote nothing, and there is no curve; try other models"
@@ -144,7 +146,7 @@ class Trial:
         each = {name: outcomes([traces]) for name, traces in solved.items()}
         return Results(
             summary,
-            resample_families(solved, list(summary["curves"])),
+            resample_families(solved, list(summary["curves"]), Weights.draw(summary["n"])),
             {name: found.correct[0] for name, found in each.items()},
             {name: found.tokens[0] for name, found in each.items()},
         )

@@ -19,6 +19,7 @@ from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.policies.files import numbers, read_record, unreadable
 from trim.scorers.choice import KINDS
+from trim.seen import Seen, seen_field
 
 VERSION = 1
 """Of the layout of the two files."""
@@ -91,8 +92,12 @@ class LearnedRouter:
     models: Mapping[str, str]
 
 
-def write_router(folder: Path, router: LearnedRouter) -> None:
-    """Raises InvalidInput where the folder cannot be written."""
+def write_router(folder: Path, router: LearnedRouter, seen: Seen = frozenset()) -> None:
+    """Write a router, and the problems that it was trained on (`trim.seen`).
+
+    Raises:
+        InvalidInput: the folder cannot be written.
+    """
     content = save({name: np.ascontiguousarray(w) for name, w in router.tensors.items()})
     record = {
         "policy": router.family,
@@ -104,6 +109,7 @@ def write_router(folder: Path, router: LearnedRouter) -> None:
         "scorer": router.scorer,
         "models": dict(router.models),
         "sha256": hashlib.sha256(content).hexdigest(),
+        **seen_field(seen),
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

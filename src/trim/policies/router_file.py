@@ -21,6 +21,7 @@ VERSION = 1
 PLAIN = ("thr", "random", "cascade")
 FITTED = ("pomdp", "agg", "seq")
 """Families that a router file may name: without a file of their own, and with one."""
+IN_FOLDERS = ("agg", "seq")
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ def read_router_file(path: Path) -> RouterFile:
 
 
 def main_file(family: str, fitted: Path) -> Path:
-    """The JSON file of a fitted router, which has the sha256 of its other files."""
-    return fitted if family == "pomdp" else fitted / f"{family}.json"
+    """The JSON file of a fitted policy; of a folder it has the sha256 of the other files."""
+    return fitted / f"{family}.json" if family in IN_FOLDERS else fitted
 
 
 def fingerprint(family: str, fitted: Path) -> str:

@@ -17,6 +17,7 @@ from trim.pomdp.belief import Belief, Filter
 from trim.pomdp.observations import Observations
 from trim.pomdp.problem import Problem
 from trim.pomdp.process import Floats, Process
+from trim.seen import Seen, seen_field
 
 VERSION = 1
 DIGITS = 7
@@ -60,8 +61,12 @@ class PomdpModel:
         return tuple(float(f"{price / self.process.tokens:.3g}") for price in STEP_PRICES)
 
 
-def write_model(path: Path, model: PomdpModel) -> None:
-    """Raises InvalidInput where the file cannot be written; an older one is then kept."""
+def write_model(path: Path, model: PomdpModel, seen: Seen = frozenset()) -> None:
+    """Write a model, and the problems that it was fitted to (`trim.seen`).
+
+    Raises:
+        InvalidInput: the file cannot be written; an older one is then kept.
+    """
     process, observations = model.process, model.observations
     record = {
         "policy": "pomdp",
@@ -77,6 +82,7 @@ def write_model(path: Path, model: PomdpModel) -> None:
         "pairs": rounded(observations.pairs),
         "newest": rounded(observations.newest),
         "edges": observations.newest_edges.tolist(),
+        **seen_field(seen),
     }
     with writing(path):
         write_atomically(path, json.dumps(record) + "\n")

@@ -14,6 +14,7 @@ from trim.models.model import Completion, Prefix
 from trim.odds import FINEST, log_odds, logistic
 from trim.scorers.confidence import told
 from trim.scorers.scorer import Scorer, Scores
+from trim.seen import Seen, seen_field
 
 NAME = "joint.json"
 """Of the weights' file in a folder of models."""
@@ -74,8 +75,12 @@ class JointScorer:
         return replace(read, values=tuple(values))
 
 
-def write_weights(path: Path, weights: JointWeights) -> None:
-    """Raises InvalidInput where the file cannot be written; an older one is then kept."""
+def write_weights(path: Path, weights: JointWeights, seen: Seen = frozenset()) -> None:
+    """Write weights, and the problems that they were fitted to (`trim.seen`).
+
+    Raises:
+        InvalidInput: the file cannot be written; an older one is then kept.
+    """
     record = {
         "scorer": "joint",
         "version": VERSION,
@@ -83,6 +88,7 @@ def write_weights(path: Path, weights: JointWeights) -> None:
         "prm": weights.prm,
         "log_probability": weights.log_probability,
         "models": dict(weights.models),
+        **seen_field(seen),
     }
     with writing(path):
         write_atomically(path, json.dumps(record, indent=2) + "\n")

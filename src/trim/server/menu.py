@@ -180,5 +180,8 @@ def offer_of(point: Mapping[str, Any]) -> Offer:
     family, setting = point["policy"], point["setting"]
     name = family if setting is None else named(family, setting).replace(":", "-")
     return Offer(
-        name, float(point["accuracy"]), float(point["strong_share"]), float(point["money_mean"])
+        name,
+        float(point["accuracy"]),
+        float(point["strong_share"]),
+        float(point["money_mean"] or 0.0),
     )

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from trim.bank.collect import collect
 from trim.bank.signals import groups_of
+from trim.embedded.lineup import EmbeddedLineup
 from trim.embedded.training.export import export
 from trim.embedded.training.tokenizer import load_tokenizer
 from trim.embedded.training.train import PRESETS, train
 from trim.embedded.training.train_scorer import ScorerArguments, train_scorer
+from trim.evaluation.evaluate import draw
 from trim.learning.joint import fit_joint
 from trim.scorers.joint import NAME, write_weights
 
@@ -33,11 +35,13 @@ def main() -> None:
     if not (FOLDER / "scorer.gguf").exists():
         train_scorer(ScorerArguments())
     if not (FOLDER / NAME).exists():
+        lineup = EmbeddedLineup(FOLDER)
         banks = [
-            collect(suite, count, 1, FOLDER.parent / f"joint-{suite}", FOLDER, "prm")
+            collect(draw(suite, count, 1), 1, FOLDER.parent / f"joint-{suite}", lineup, "prm")
             for suite, count in JOINT.items()
         ]
-        write_weights(FOLDER / NAME, fit_joint(groups_of(banks), banks[0].identity.models))
+        weights = fit_joint(groups_of(banks), banks[0].identity.models)
+        write_weights(FOLDER / NAME, weights, frozenset().union(*(bank.seen for bank in banks)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from random import Random
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.evaluation.suites import SUITES, Problem, draw_for_training
 from trim.files import write_atomically
-from trim.steps import join_steps, split_steps
+from trim.steps import MAX_STEPS, join_steps, split_steps
 
 NUMBER = re.compile(r"\d+")
 
@@ -121,4 +121,8 @@ def make_rollouts(
         solutions = asyncio.run(sample_solutions(gguf, problems, seed))
         write_atomically(path, json.dumps(solutions))
     solutions = json.loads(path.read_text())
-    return [compare(problem, split_steps(solutions[problem.question])[:30]) for problem in problems]
+
+    def steps_of(problem: Problem) -> list[str]:
+        return [step.strip() for step in split_steps(solutions[problem.question])[:MAX_STEPS]]
+
+    return [compare(problem, steps_of(problem)) for problem in problems]

@@ -28,6 +28,9 @@ class Benchmark:
         name: on the command line.
         files: by split, the usual one first: the file's name in a folder, without its ending.
         read: makes the problem of a record, without instruction.
+        samples: by split, the name of a file with a part of it, which does where the whole one
+            is not there.
+        readers: by split, instead of `read` where its records or ids are different.
         instruction: what models are asked for after each question.
         hub: by split, where the hub has the file.
     """
@@ -37,3 +40,14 @@ class Benchmark:
     read: Callable[[Record], Problem]
     instruction: str = BOXED
     hub: Mapping[str, HubFile] = field(default_factory=dict)
+    samples: Mapping[str, str] = field(default_factory=dict)
+    readers: Mapping[str, Callable[[Record], Problem]] = field(default_factory=dict)
+
+    def reader(self, split: str) -> Callable[[Record], Problem]:
+        """What makes the problem of a record of `split`."""
+        return self.readers.get(split, self.read)
+
+    def names(self, split: str) -> list[str]:
+        """The names that the file of `split` may have in a folder, the usual one first."""
+        sample = self.samples.get(split)
+        return [self.files[split], *([sample] if sample else [])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.benchmark import Benchmark, HubFile
 from trim.evaluation.benchmarks.problem import Problem
@@ -15,9 +17,18 @@ def read(record: Record) -> Problem:
     return Problem(f"gsm8k-{record.number}", record.text("question"), answer.strip(), "amount")
 
 
+def read_train(record: Record) -> Problem:
+    return replace(read(record), id=f"gsm8k-train-{record.number}")
+
+
 GSM8K = Benchmark(
     "gsm8k",
-    {"test": "gsm8k"},
+    {"test": "gsm8k", "train": "gsm8k_train"},
     read,
-    hub={"test": HubFile("openai/gsm8k", "main/test-00000-of-00001.parquet")},
+    hub={
+        split: HubFile("openai/gsm8k", f"main/{split}-00000-of-00001.parquet")
+        for split in ("test", "train")
+    },
+    samples={"train": "gsm8k_train_2k"},
+    readers={"train": read_train},
 )

@@ -1,10 +1,16 @@
-"""MATH-500: 500 problems of MATH's test split (arXiv 2305.20050)."""
+"""MATH-500: 500 problems of MATH's test split (arXiv 2305.20050), and MATH's training problems.
+
+That paper moved the other 4,500 problems of the test split to the training problems, so ids of
+both splits may begin with `test/`.
+"""
 
 from __future__ import annotations
 
+from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.benchmark import Benchmark, HubFile
 from trim.evaluation.benchmarks.problem import Problem
 from trim.evaluation.benchmarks.record import Record
+from trim.steps import boxed_answer
 
 
 def read(record: Record) -> Problem:
@@ -13,9 +19,26 @@ def read(record: Record) -> Problem:
     )
 
 
+def read_train(record: Record) -> Problem:
+    """A training problem, as MATH-500 has it or as MATH does: without id, answer in its box."""
+    name = record.text("unique_id") if "unique_id" in record.values else record.number
+    return Problem(f"math500-train-{name}", record.text("problem"), answer_of(record), "math")
+
+
+def answer_of(record: Record) -> str:
+    if "answer" in record.values:
+        return record.text("answer")
+    answer = boxed_answer(record.text("solution"))
+    if not answer:
+        raise InvalidInput(rf"{record.place}: field 'solution' has no \boxed{{}} with the answer")
+    return answer
+
+
 MATH500 = Benchmark(
     "math500",
-    {"test": "math500"},
+    {"test": "math500", "train": "math_train"},
     read,
     hub={"test": HubFile("HuggingFaceH4/MATH-500", "test.jsonl")},
+    samples={"train": "math_train_1k"},
+    readers={"train": read_train},
 )

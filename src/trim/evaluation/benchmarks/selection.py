@@ -16,6 +16,7 @@ from trim.evaluation.benchmarks.source import locate
 from trim.evaluation.grading.registry import find_grader
 from trim.evaluation.problem_set import ProblemSet
 from trim.models.prompt import QUESTION, Prompt
+from trim.seeds import uniform
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Selection:
 
     Attributes:
         data: folder with the files of benchmarks; the hub without one.
+        skip: problems that are left out before the first one that is taken.
         split: of a benchmark; its usual one if None.
         question, answer: fields of a file; needed for one that is no benchmark.
         id: field that names a problem; its line without one.
@@ -33,6 +35,7 @@ class Selection:
     """
 
     data: Path | None = None
+    skip: int = 0
     split: str | None = None
     question: str | None = None
     answer: str | None = None
@@ -40,18 +43,23 @@ class Selection:
     grader: str | None = None
     instruction: str | None = None
 
-    def open(self, name: str, count: int | None) -> ProblemSet:
-        """The first `count` problems of a benchmark or a file, or all of them.
+    def open(self, name: str, count: int | None, seed: int | None = None) -> ProblemSet:
+        """`count` problems of a benchmark or a file behind the first `skip`, or all of those.
+
+        Args:
+            seed: of the order; None for that of the file.
 
         Raises:
-            InvalidInput: there is none of that name, its file is missing or damaged, or an
-                option does not go with it.
+            InvalidInput: there is none of that name, its file is missing, damaged or too short,
+                or an option does not go with it.
         """
         if name in BENCHMARKS:
-            return self._open_benchmark(BENCHMARKS[name], count)
-        return self._open_file(Path(name), count)
+            return self._open_benchmark(BENCHMARKS[name], count, seed)
+        return self._open_file(Path(name), count, seed)
 
-    def _open_benchmark(self, benchmark: Benchmark, count: int | None) -> ProblemSet:
+    def _open_benchmark(
+        self, benchmark: Benchmark, count: int | None, seed: int | None
+    ) -> ProblemSet:
         for option in ("question", "answer", "id", "grader"):
             if getattr(self, option) is not None:
                 raise InvalidInput(
@@ -63,11 +71,12 @@ class Selection:
                 f"--split {split}: {benchmark.name} has {', '.join(benchmark.files)}"
             )
         file = DataFile.read(locate(benchmark, split, self.data))
-        problems = [benchmark.read(record) for record in file.records]
+        read = benchmark.reader(split)
+        problems = [read(record) for record in file.records]
         described = {"benchmark": benchmark.name, "split": split}
-        return self._describe(benchmark.name, file, problems, count, described, benchmark)
+        return self._describe(benchmark.name, file, problems, count, seed, described, benchmark)
 
-    def _open_file(self, path: Path, count: int | None) -> ProblemSet:
+    def _open_file(self, path: Path, count: int | None, seed: int | None) -> ProblemSet:
         if self.split is not None:
             raise InvalidInput("--split: only a benchmark has splits; name another file instead")
         if self.question is None or self.answer is None:
@@ -86,7 +95,7 @@ class Selection:
         fields = {"question": self.question, "answer": self.answer, "id": self.id}
         described = {"fields": fields, "grader": grader}
         problems = [read(record) for record in file.records]
-        return self._describe(path.stem, file, problems, count, described)
+        return self._describe(path.stem, file, problems, count, seed, described)
 
     def _describe(
         self,
@@ -94,22 +103,43 @@ class Selection:
         file: DataFile,
         problems: list[Problem],
         count: int | None,
+        seed: int | None,
         described: dict[str, Any],
         benchmark: Benchmark | None = None,
     ) -> ProblemSet:
         require_different(file, problems)
         usual = benchmark.instruction if benchmark else BOXED
         instruction = usual if self.instruction is None else self.instruction.strip()
-        if count is not None and not 1 <= count <= len(problems):
-            raise InvalidInput(f"-n {count}: {file.path} has from 1 to {len(problems)} problems")
-        chosen = problems[:count]
+        chosen = self._choose(file, problems, count, seed)
         described |= {
+            "skip": self.skip,
+            "shuffled": seed is not None,
             "file": file.path.name,
             "sha256": file.sha256,
             "instruction": instruction,
         }
         user = f"{QUESTION}\n\n{instruction}" if instruction else QUESTION
         return ProblemSet(name, tuple(chosen), described=described, prompt=Prompt(user=user))
+
+    def _choose(
+        self, file: DataFile, problems: list[Problem], count: int | None, seed: int | None
+    ) -> list[Problem]:
+        left = len(problems) - self.skip
+        if left < 1:
+            raise InvalidInput(
+                f"--skip {self.skip}: {file.path} has {len(problems)} problems; skip"
+                f" {len(problems) - 1} at most"
+            )
+        if count is not None and not 1 <= count <= left:
+            behind = f" behind --skip {self.skip}" if self.skip else ""
+            raise InvalidInput(f"-n {count}: {file.path} has from 1 to {left} problems{behind}")
+        ordered = problems if seed is None else shuffled(problems, seed)
+        return ordered[self.skip :][:count]
+
+
+def shuffled(problems: list[Problem], seed: int) -> list[Problem]:
+    """The problems in an order that depends on the seed and on their ids, and on nothing else."""
+    return sorted(problems, key=lambda problem: (uniform("order", seed, problem.id), problem.id))
 
 
 def require_different(file: DataFile, problems: list[Problem]) -> None:

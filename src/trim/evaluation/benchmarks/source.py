@@ -17,13 +17,14 @@ def locate(benchmark: Benchmark, split: str, data: Path | None) -> Path:
         InvalidInput: the folder does not have it, or the hub cannot be reached.
     """
     if data is not None:
-        name = benchmark.files[split]
-        found = [data / f"{name}{ending}" for ending in READERS]
+        names = benchmark.names(split)
+        found = [data / f"{name}{ending}" for name in names for ending in READERS]
         for path in found:
             if path.is_file():
                 return path
+        whole = "" if split == next(iter(benchmark.files)) else f", split {split}"
         raise InvalidInput(
-            f"{data}: has no file of {benchmark.name}; it needs"
+            f"{data}: has no file of {benchmark.name}{whole}; it needs"
             f" {' or '.join(path.name for path in found)}"
         )
     return fetch(benchmark, split)

@@ -1,0 +1,68 @@
+"""What a configuration says about money: its price list, and which hosted parts it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from trim.configuration.configuration import Configuration
+from trim.configuration.model import Served
+from trim.configuration.scorer import JointSection, ScorerSection
+from trim.configuration.section import Section
+from trim.prices import FREE, Price, Prices
+
+PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost")
+
+
+def price_list(configuration: Configuration) -> Prices | None:
+    """The prices of a configuration; None without any. A part that they do not name is free."""
+    given = configuration.prices.model_dump(exclude_none=True)
+    between = [Price(**kinds) for kinds in given.pop("between")]
+    if not given and not between:
+        return None
+    named = {role: Price(**kinds) for role, kinds in given.items()}
+    between += [FREE] * (len(configuration.between) - len(between))
+    free = dict.fromkeys(("weak", "strong", "scorer"), FREE)
+    return Prices(**{**free, **named}, middle=tuple(between))
+
+
+def unpriced(configuration: Configuration) -> tuple[str, ...]:
+    """Parts behind a hosted API for which the configuration has no price."""
+    prices = configuration.prices
+    named = {role for role in ("weak", "strong", "scorer") if getattr(prices, role) is not None}
+    named |= {f"between.{place}" for place in range(len(prices.between))}
+    return tuple(
+        dict.fromkeys(
+            role
+            for role, section in parts(configuration)
+            if role not in named and isinstance(section, Served) and is_hosted(section.url)
+        )
+    )
+
+
+def parts(configuration: Configuration) -> Iterator[tuple[str, Section]]:
+    """Every part by the name that it has in a price list."""
+    yield "weak", configuration.weak
+    yield from ((f"between.{n}", section) for n, section in enumerate(configuration.between))
+    yield "strong", configuration.strong
+    yield from (("scorer", reader_in(section)) for section in configuration.scorer)
+
+
+def reader_in(section: ScorerSection) -> Section:
+    """The part of a scorer that may be on a server."""
+    return section.of if isinstance(section, JointSection) else section
+
+
+def is_hosted(url: str) -> bool:
+    """Whether an address is that of an API whose owner bills: https, outside private networks."""
+    address = urlsplit(url)
+    return address.scheme == "https" and not is_private(address.hostname or "")
+
+
+def is_private(host: str) -> bool:
+    """Whether a host is this machine or in a private network, by its name or number alone."""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith(PRIVATE_NAMES)

@@ -1,0 +1,110 @@
+"""Which policies of an evaluation have seen its problems before (`trim.seen`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from trim.errors import InvalidInput
+from trim.evaluation.problem_set import ProblemSet
+from trim.evaluation.summary import split_name
+from trim.policies.policy import Policy
+from trim.policies.registry import fitted_file, label_files, parse_file
+from trim.policies.router_file import FAMILY as ROUTER
+from trim.policies.router_file import main_file
+from trim.seen import read_seen
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a policy family and its scorer have seen of an evaluation's problems.
+
+    Attributes:
+        problems: how many of them, at least 1.
+        files: by each fitted file, how many of them it has seen.
+    """
+
+    problems: int
+    files: Mapping[Path, int]
+
+
+def overlaps_of(
+    policies: Sequence[Policy],
+    specs: Sequence[str],
+    kind: str | None,
+    joint: Path | None,
+    problem_set: ProblemSet,
+) -> dict[str, Overlap]:
+    """The overlaps by policy family, as points name it; families without any are left out.
+
+    Args:
+        specs: the words on the command line that `policies` come from.
+        kind: the kind of score of policies that are not made for one.
+        joint: the weights of joint scores.
+
+    Raises:
+        InvalidInput: a fitted file cannot be read, or what it has as fingerprints are none.
+    """
+    asked = problem_set.fingerprints
+    fitted = files_of(specs)
+    read = cache(read_seen)
+    found: dict[str, Overlap] = {}
+    for policy in policies:
+        family, _ = split_name(policy.name)
+        files = [fitted[family]] if family in fitted else []
+        if joint and policy.needs_scores and (policy.scorer or kind) == "joint":
+            files.append(joint)
+        counts = {path: sum(each in read(path) for each in asked) for path in files}
+        seen = sum(any(each in read(path) for path in files) for each in asked)
+        if seen:
+            found[family] = Overlap(seen, {path: count for path, count in counts.items() if count})
+    return found
+
+
+def files_of(specs: Sequence[str]) -> dict[str, Path]:
+    """The JSON file of each fitted family among `specs`, as points name the family."""
+    labels = label_files(specs)
+    found = {}
+    for spec in specs:
+        family, _, rest = spec.partition(":")
+        fitted = fitted_file(spec)
+        if fitted:
+            label = labels[fitted]
+            path = main_file(family, parse_file(family, rest)[0])
+            found[f"{family}({label})" if label else family] = path
+        elif family == ROUTER:
+            found[f"{ROUTER}:{Path(rest)}"] = Path(rest)
+    return found
+
+
+def refuse_seen(overlaps: Mapping[str, Overlap], problem_set: ProblemSet, else_: str = "") -> None:
+    """Raises InvalidInput, which says how to choose other problems, where there is an overlap.
+
+    Args:
+        else_: what would be right instead.
+    """
+    if not overlaps:
+        return
+    counts = {path: n for overlap in overlaps.values() for path, n in overlap.files.items()}
+    seen = ", ".join(f"{path} has seen {n}" for path, n in counts.items())
+    others = "another --split, or the --seed of its bank and a --skip beyond it"
+    if problem_set.is_right:
+        others = "another --seed"
+    raise InvalidInput(
+        f"{seen} of the {len(problem_set.problems)} problems; evaluate on others ({others}){else_}"
+    )
+
+
+def describe_seen(overlaps: Mapping[str, Overlap], of: int) -> dict[str, dict[str, Any]]:
+    """What `summary.json` says of them (docs/summary.schema.json)."""
+    return {
+        family: {
+            "problems": overlap.problems,
+            "of": of,
+            "files": {str(path): count for path, count in overlap.files.items()},
+        }
+        for family, overlap in overlaps.items()
+    }
