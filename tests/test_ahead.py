@@ -62,7 +62,7 @@ def reads(*steps):
         ends=st.sampled_from(End),
         open_box=st.booleans(),
         asks_on=st.booleans(),
-        drops_degenerate=st.booleans(),
+        rejoins=st.booleans(),
     ),
 )
 def test_texts_and_decisions_stay_what_they_were(weak, strong, decisions, warming, limit, rules):

@@ -366,39 +366,43 @@ def after(*pairs):
     return ScriptedModel(lambda prefix: said["".join(prefix.steps)])
 
 
-@pytest.mark.parametrize("drops", [False, True])
-def test_a_degenerate_step_is_asked_on_and_counted(drops):
-    ruled = [] if drops else ["---"]
+BOX = {False: r"\boxed{2}", True: "\\boxed{2}\n\n"}
+"""A last step as it is kept, where steps are rejoined and where they are not."""
+
+
+@pytest.mark.parametrize("rejoins", [False, True])
+def test_a_degenerate_step_is_asked_on_and_counted(rejoins):
+    ruled = [] if rejoins else ["---"]
     weak = after(
         ((), "---"), (["---"], "one"), ([*ruled, "one"], r"\boxed{2}"),
     )  # fmt: skip
-    trace = solve(weak, says(), WeakAlone(), rules=Rules(drops_degenerate=drops))
-    assert texts(trace) == ["one\n\n" if drops else "---\n\none\n\n", r"\boxed{2}"]
-    assert trace.solution == ("" if drops else "---\n\n") + "one\n\n\\boxed{2}"
+    trace = solve(weak, says(), WeakAlone(), rules=Rules(rejoins=rejoins))
+    assert texts(trace) == ["one\n\n" if rejoins else "---\n\none\n\n", BOX[rejoins]]
+    assert trace.solution == ("" if rejoins else "---\n\n") + "one\n\n" + BOX[rejoins]
     assert [step.draft_tokens for step in trace.steps] == [2, 1]
     # Prefixes of 2, 3 and 3 or 4 words were read.
-    assert trace.usage["weak"] == Usage(prompt_tokens=8 if drops else 9, tokens=3)
+    assert trace.usage["weak"] == Usage(prompt_tokens=8 if rejoins else 9, tokens=3)
     # Joined, both are one step of the prefix.
     assert [len(prefix.steps) for prefix in weak.calls] == [0, 1, 1]
 
 
-@pytest.mark.parametrize("drops", [False, True])
-def test_a_degenerate_rewrite_is_asked_on_and_counted(drops):
+@pytest.mark.parametrize("rejoins", [False, True])
+def test_a_degenerate_rewrite_is_asked_on_and_counted(rejoins):
     strong = after(((), "---"), (["---"], r"\boxed{2}"))
-    rules = Rules(drops_degenerate=drops)
+    rules = Rules(rejoins=rejoins)
     trace = solve(says("one"), strong, Decisions(REGENERATE), rules=rules)
-    assert texts(trace) == [("" if drops else "---\n\n") + r"\boxed{2}"]
+    assert texts(trace) == [("" if rejoins else "---\n\n") + BOX[rejoins]]
     assert trace.steps[0].strong_tokens == trace.strong_tokens == 2
 
 
-@pytest.mark.parametrize("drops", [False, True])
-def test_a_model_is_asked_on_once(drops):
+@pytest.mark.parametrize("rejoins", [False, True])
+def test_a_model_is_asked_on_once(rejoins):
     weak = after(
         ((), "---"), (["---"], "***"),
         (["***"], r"\boxed{2}"), (["---", "***"], r"\boxed{2}"),
     )  # fmt: skip
-    trace = solve(weak, says(), WeakAlone(), rules=Rules(drops_degenerate=drops))
-    assert texts(trace) == ["***\n\n" if drops else "---\n\n***\n\n", r"\boxed{2}"]
+    trace = solve(weak, says(), WeakAlone(), rules=Rules(rejoins=rejoins))
+    assert texts(trace) == ["***\n\n" if rejoins else "---\n\n***\n\n", BOX[rejoins]]
     assert len(weak.calls) == 3
 
 
@@ -499,13 +503,13 @@ def stopping(text):
 
 
 def test_an_end_token_without_a_box_may_be_asked_on():
-    stops = says(stopping("one"), stopping(""), r"\boxed{3}")
+    stops = says(stopping("one"), stopping("end"), r"\boxed{3}")
     for trace in (
         solve(stops, says(), WeakAlone(), rules=Rules(asks_on=True)),
         solve(says(), stops, StrongAlone(), rules=Rules(asks_on=True)),
         solve(says("one", "two", "three"), stops, Decisions(REGENERATE), rules=Rules(asks_on=True)),
     ):
-        assert texts(trace) == ["one\n\n", "\n\n", r"\boxed{3}"]
+        assert texts(trace) == ended("one", "end", r"\boxed{3}")
         assert (trace.answer, trace.finish) == ("3", Finish.ANSWER)
 
 
@@ -514,6 +518,17 @@ def test_who_is_asked_on_writes_as_many_steps_as_there_may_be():
     trace = solve(endless, endless, WeakAlone(), rules=Rules(asks_on=True), max_steps=4)
     assert (len(trace.steps), trace.finish, trace.answer) == (4, Finish.STEPS, None)
     assert trace.unfinished
+
+
+@pytest.mark.parametrize("rejoins", [False, True])
+def test_an_end_token_behind_nothing_is_asked_on_at_once(rejoins):
+    left = [stopping(""), "one", r"\boxed{2}"]
+    weak = ScriptedModel(lambda prefix: left.pop(0))
+    trace = solve(weak, says(), WeakAlone(), rules=Rules(asks_on=True, rejoins=rejoins))
+    before = "" if rejoins else "\n\n"
+    assert texts(trace) == [f"{before}one\n\n", BOX[rejoins]]
+    assert [step.draft_tokens for step in trace.steps] == [2 + 1, 1]
+    assert [prefix.said for prefix in weak.calls] == ["", before, f"{before}one\n\n"]
 
 
 def test_an_end_token_with_a_box_is_not_asked_on():
@@ -782,6 +797,24 @@ def test_the_steps_of_a_solution_are_its_text(text, whole_lines):
         assert trace.finish is Finish.STOP
         for prefix in model.calls:
             assert prefix.said == "".join(prefix.steps)
+
+
+@given(any_text)
+@example("one\n\n\n\n    two\n\n---\n\nthree")
+@example("\n\n\n\n")
+def test_steps_that_are_rejoined_are_cut_at_the_first_blank_line(text):
+    """And joined again by one: further line ends are lost, and steps without content."""
+    pieces = split_steps(text) or [""]
+    left = [Completion(piece, Ending.STEP, 1, 1) for piece in pieces[:-1]]
+    left.append(Completion(pieces[-1], Ending.SOLUTION, 1, 1))
+    model = ScriptedModel(lambda prefix: left.pop(0))
+    rules = Rules(ends=End.MODEL, rejoins=True)
+    trace = solve(model, says(), WeakAlone(), rules=rules, max_steps=None)
+    *earlier, last = texts(trace)
+    cut = iter([piece.partition("\n\n")[0] + "\n\n" for piece in pieces[:-1]])
+    assert all(step in cut for step in earlier)  # In their order.
+    assert last == pieces[-1]
+    assert not any(prefix.said.startswith("\n\n") for prefix in model.calls)
 
 
 # How much may be written
