@@ -123,6 +123,19 @@ async def test_how_a_step_ended_is_read_from_what_each_server_tells(record, endi
         assert (await model.write_step(QUESTION, SAMPLING, 0)).ending is ending
 
 
+@pytest.mark.parametrize(
+    ("stop_type", "ending"),
+    [("word", Ending.STEP), ("eos", Ending.SOLUTION), ("limit", Ending.LENGTH)],
+)
+async def test_blank_lines_of_an_echo_are_no_ending(stop_type, ending):
+    finish = "length" if stop_type == "limit" else "stop"
+    told = {**chat(SAID + "So it is 2.", finish), "__verbose": {"stop_type": stop_type}}
+    async with staged(script(told)) as server:
+        model = openai(server, Continuation.PREFILL, LLAMA_CPP)
+        step = await model.write_step(HALF, SAMPLING, 0)
+    assert (step.text, step.ending) == (NEXT if ending is Ending.STEP else NEXT[:-2], ending)
+
+
 async def test_a_filter_is_no_ending():
     async with staged(script(chat("a", "content_filter"))) as server:
         with pytest.raises(Refused, match="content_filter"):
