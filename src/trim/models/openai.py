@@ -303,17 +303,18 @@ class OpenAIModel:
             return spelled
         if not (self.token_ids and self.dialect.tokenizes and answer.written_ids):
             return beginning
-        last = answer.written_ids[-1]
-        if last not in self._spellings:
-            self._spellings[last] = await self._detokenized([last])
-        if self._spellings[last].endswith(SEPARATOR) and self._spellings[last].count("\n") == 2:
-            return beginning
-        spelled = await self._detokenized(answer.written_ids)
-        return spelled if spelled.startswith(beginning) else beginning
+        # The stop string may begin in the token before the last one, and ends in the last.
+        end = "".join([await self._spelling(token) for token in answer.written_ids[-2:]])
+        return beginning + end.partition(SEPARATOR)[2]
 
-    async def _detokenized(self, tokens: Sequence[int]) -> str:
-        body = {"tokens": list(tokens)}
-        return await self.server.ask("//detokenize", body, lambda raw: str(raw["content"]))
+    async def _spelling(self, token: int) -> str:
+        """The text of one token, asked for once."""
+        if token not in self._spellings:
+            body = {"tokens": [token]}
+            self._spellings[token] = await self.server.ask(
+                "//detokenize", body, lambda raw: str(raw["content"])
+            )
+        return self._spellings[token]
 
     def _ending(self, answer: Answer, text: str, said: str) -> Ending:
         """Why the step ended; where a server does not tell, an empty text was the end."""
