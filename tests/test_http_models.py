@@ -95,6 +95,43 @@ async def test_completions_render_the_template_and_go_on_with_tokens():
     assert server.bodies[2]["prompt"] == rendered + SAID
 
 
+@pytest.mark.parametrize(
+    ("tokens", "step"),
+    [
+        (("one", "\n\n"), "one\n\n"),
+        (("one", "\n", "\n"), "one\n\n"),
+        (("one", ".\n\n"), "one.\n\n"),
+        (("one", ".\n\n\n"), "one.\n\n\n"),
+        (("one", "\n", "\n\n"), "one\n\n\n"),
+        (("one", "\n\n    "), "one\n\n    "),
+        (("one", ".\n", "\n\n  "), "one.\n\n\n  "),
+        (("\n\n",), "\n\n"),
+    ],
+)
+async def test_what_the_last_token_holds_behind_the_separator_belongs_to_the_step(tokens, step):
+    """llama.cpp leaves it out of the text; the model has written it, and reads it."""
+    texts = dict(enumerate(dict.fromkeys(tokens), 10))
+    ids = {text: token for token, text in texts.items()}
+    told = {"stop_type": "word", "tokens": [ids[text] for text in tokens]}
+
+    def answer(request):
+        if request.path == "/tokenize":
+            return {"tokens": [1, 2, 3]}
+        if request.path == "/detokenize":
+            return {"content": "".join(texts[token] for token in request.body["tokens"])}
+        return {**completion("".join(tokens).partition("\n\n")[0]), "__verbose": told}
+
+    async with staged(answer) as server:
+        model = openai(server, Continuation.COMPLETIONS, LLAMA_CPP)
+        first = await model.write_step(QUESTION, SAMPLING, 0)
+        assert (first.text, first.ending) == (step, Ending.STEP)
+        await model.write_step(QUESTION.then(first.text), SAMPLING, 0)
+    _, second = (body["prompt"] for body in server.bodies if "prompt" in body)
+    assert second == [1, 2, 3, *told["tokens"]]
+    asked = [body["tokens"] for body in server.bodies if "tokens" in body]
+    assert len(asked) == len(set(tokens[-2:]))  # Once, and not again for the second step.
+
+
 async def test_a_server_that_begins_texts_itself_is_sent_no_second_beginning():
     async with staged(script(completion("a\n\n"))) as server:
         model = openai(server, Continuation.COMPLETIONS, TGI, template=TEMPLATE)
