@@ -31,6 +31,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    method: str = "POST"
 
 
 class Connection(asyncio.Protocol):
@@ -57,7 +58,8 @@ class Connection(asyncio.Protocol):
         if len(rest) < length:
             return
         self.received = rest[length:]
-        request = Request(first.split()[1], raw_headers, json.loads(rest[:length]))
+        method, path, _ = first.split()
+        request = Request(path, raw_headers, json.loads(rest[:length] or b"{}"), method)
         self.staged.requests.append(request)
         reply = self.staged.answer(request)
         asyncio.get_running_loop().call_later(self.staged.delay, self.send, reply)

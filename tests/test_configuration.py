@@ -87,6 +87,20 @@ scorers = st.one_of(
         {"kind": st.just("joint"), "weights": st.just("/models/joint.json"), "of": readers}
     ),
 )
+
+
+def is_served(document):
+    """Whether its scorers need no log-probabilities that a model does not tell."""
+    listed = document.get("scorer", [])
+    kinds = {each["kind"] for each in ([listed] if isinstance(listed, dict) else listed)}
+    writers = [document["weak"], document["strong"], *document.get("between", [])]
+    told = all(
+        "gguf" in each or each.get("log_probabilities", each.get("server") == "vllm")
+        for each in writers
+    )
+    return told or not kinds & {"logprob", "entropy", "joint"}
+
+
 documents = with_fields(
     {"weak": models, "strong": models},
     between=st.lists(models, max_size=2),
@@ -99,7 +113,7 @@ documents = with_fields(
                   max_tokens=counts),
     prices=some(strong=some(prompt=amounts, output=amounts),
                 between=st.lists(some(cached=amounts), max_size=2)),
-)  # fmt: skip
+).filter(is_served)  # fmt: skip
 
 
 def write(folder, document, name="trim.yaml"):
@@ -465,7 +479,16 @@ def test_a_mode_that_does_not_work_is_refused_before_anything_is_written(tmp_pat
         ({**LEAST, "weak": {**SERVED, "key_variable": "TRIM_TEST_UNSET"}}, [],
          "the environment variable TRIM_TEST_UNSET holds no key"),
         ({**LEAST, "scorer": {"kind": "logprob"}}, ["--scorer", "logprob"],
-         "scorer 'logprob': a model does not tell how sure it is"),
+         "scorer 'logprob': weak tells no log-probabilities; set weak.log_probabilities: true"),
+        ({**LEAST, "weak": {**SERVED, "server": "vllm", "log_probabilities": False},
+          "scorer": {"kind": "entropy"}}, [],
+         "scorer 'entropy': weak tells no log-probabilities"),
+        ({"weak": {"gguf": "w.gguf"}, "strong": {"api": "anthropic", "model": "m"},
+          "scorer": [{"kind": "grade"}, {"kind": "logprob"}]}, [],
+         "scorer 'logprob': strong tells no log-probabilities; Anthropic's API has none"),
+        ({**LEAST, "scorer": {"kind": "joint", "weights": "j.json", "of":
+          {"kind": "label", "gguf": "s.gguf"}}}, [],
+         "scorer 'joint': weak tells no log-probabilities"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_one_line(tmp_path, document, words, message, monkeypatch):

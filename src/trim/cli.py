@@ -15,6 +15,7 @@ from trim.termination import terminable
 COMMANDS = {
     "solve": "solve:solve",
     "eval": "evaluate:evaluate_command",
+    "init": "init:init_command",
     "check": "check:check_command",
     "demo": "demo:demo",
     "generate": "generate:generate",

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trim.checks.advice import shown_auc
+from trim.checks.finding import Finding
 from trim.commands.options import path_type, set_option
-from trim.configuration.check import Finding, check
+from trim.configuration.check import Checkup, check
 from trim.configuration.lineup import open_lineup
 from trim.models.probe import Verdict
 
-COLUMNS = ("part", "reached", "continuation", "tokens", "cached", "right / wrong", "ms")
+COLUMNS = ("part", "reached", "continuation", "tokens", "cached", "right / wrong", "AUC", "ms")
 WIDTH = 90
 """Characters that no terminal may leave out of the table."""
 
@@ -29,17 +31,24 @@ WIDTH = 90
 def check_command(configuration: Path, assignments: tuple[str, ...]) -> None:
     """Try each part of the configuration CONFIG and show what it does (docs/configuration.md).
 
-    Exit code 1 where a part does not work.
+    Further continuations and scorers are tried as well, and the best ones named. Exit code 1
+    where a part does not work.
     """
     lineup = open_lineup(configuration, assignments)
-    findings = asyncio.run(check(lineup.configuration, lineup.settings.sampling))
+    found = asyncio.run(check(lineup.configuration, lineup.settings.sampling))
+    show_checkup(found)
+    sys.exit(1 if found.failures else 0)
+
+
+def show_checkup(found: Checkup) -> None:
+    """Print the table and the advice, and each failure on standard error."""
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
-    console.print(findings_table(findings))
-    failures = [f"{each.part}: {each.failure}" for each in findings if each.failure]
-    for failure in failures:
+    console.print(findings_table(found.findings))
+    for line in found.advice:
+        click.echo(line)
+    for failure in found.failures:
         click.echo(f"trim: {failure}", err=True)
-    sys.exit(1 if failures else 0)
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
@@ -51,19 +60,26 @@ def findings_table(findings: Iterable[Finding]) -> Table:
         cells = (
             each.part,
             "yes" if each.reachable else "no",
-            shown_mode(each),
+            shown_continuation(each),
             "–" if each.tokens is None else f"{each.tokens[0]} + {each.tokens[1]}",
             "–" if each.cached is None else str(each.cached),
-            " / ".join(f"{score:.2f}" for score in each.scores) or "–",
+            shown_means(each),
+            shown_auc(each.separation) if each.separation else "–",
             "–" if each.milliseconds is None else f"{each.milliseconds:.0f}",
         )
         table.add_row(*(Text(cell, "red" if each.failure else "") for cell in cells))
     return table
 
 
-def shown_mode(finding: Finding) -> str:
-    """The mode, with the probe's verdict where it is not plain."""
+def shown_continuation(finding: Finding) -> str:
+    """The mode, with a question mark where it is not plain that the model goes on."""
     if finding.continuation is None:
         return "–"
-    plain = finding.verdict is Verdict.CONTINUED
-    return finding.continuation if plain else f"{finding.continuation} ({finding.verdict})"
+    return finding.continuation.value + "?" * (finding.verdict is not Verdict.CONTINUED)
+
+
+def shown_means(finding: Finding) -> str:
+    """The mean scores of right and of wrong steps."""
+    if finding.separation is None:
+        return "–"
+    return " / ".join("–" if mean is None else f"{mean:.2f}" for mean in finding.separation.means)

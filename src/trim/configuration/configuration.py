@@ -11,11 +11,16 @@ from pydantic import AfterValidator, BeforeValidator, ValidationError, model_val
 
 from trim.configuration.document import read_document
 from trim.configuration.mistake import first_mistake
-from trim.configuration.model import ModelSection, OpenAIServed
+from trim.configuration.model import (
+    AnthropicServed,
+    ModelSection,
+    OpenAIServed,
+    tells_log_probabilities,
+)
 from trim.configuration.override import overridden, overrides_in, parse_override
 from trim.configuration.paths import resolved
 from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection
-from trim.configuration.scorer import ScorerSection
+from trim.configuration.scorer import ConfidenceSection, JointSection, ScorerSection
 from trim.configuration.secrecy import refuse_keys
 from trim.configuration.section import Section, one_of, said
 from trim.configuration.server import ServerSection
@@ -58,6 +63,26 @@ class Configuration(Section):
                 f"server.passthrough: {role} is no server with OpenAI's protocol (api: openai), and"
                 " only such a one can be handed a request"
             )
+        return self
+
+    @model_validator(mode="after")
+    def require_confidence(self) -> Configuration:
+        """Raises for a scorer that needs log-probabilities where a model does not tell them."""
+        models = {"weak": self.weak, "strong": self.strong}
+        models |= {f"between.{place}": each for place, each in enumerate(self.between)}
+        silent = {role: each for role, each in models.items() if not tells_log_probabilities(each)}
+        for scorer in self.scorer:
+            if silent and isinstance(scorer, ConfidenceSection | JointSection):
+                role, section = next(iter(silent.items()))
+                remedy = (
+                    "Anthropic's API has none"
+                    if isinstance(section, AnthropicServed)
+                    else f"set {role}.log_probabilities: true if its server has them"
+                )
+                raise said(
+                    f"scorer {scorer.kind!r}: {role} tells no log-probabilities; {remedy}, or name"
+                    " another scorer, such as `{kind: grade}`"
+                )
         return self
 
 

@@ -173,6 +173,14 @@ class AnthropicServed(Served, Prompted):
         return self
 
 
+def tells_log_probabilities(section: GgufModel | OpenAIServed | AnthropicServed) -> bool:
+    """Whether each step comes with its log-probability."""
+    if isinstance(section, OpenAIServed):
+        told = section.log_probabilities
+        return DIALECTS[section.server].log_probabilities if told is None else told
+    return isinstance(section, GgufModel)
+
+
 def kind_of(given: Any) -> str | None:
     """Which of the three a part is; None for none of them."""
     if isinstance(given, Mapping):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from trim.configuration.model import AnthropicServed, GgufFile, GgufModel, OpenAIServed, Served
 from trim.configuration.scorer import LabelFile
+from trim.configuration.section import Section
 from trim.engines.gguf import read_chat
 from trim.engines.http import HttpServer
 from trim.engines.key import Key, read_key
@@ -21,6 +23,10 @@ from trim.models.prompt import Prompt
 
 WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
 WritingSection = GgufModel | OpenAIServed | AnthropicServed
+Part = TypeVar("Part", bound=Section)
+
+HASTY_ATTEMPTS = 2
+"""Whoever looks whether a server is there does not wait for it to come back."""
 
 
 def make_model(
@@ -126,3 +132,10 @@ def key_of(section: Served, role: str) -> Key | None:
         # Its name is not repeated: somebody may have put the key itself here.
         raise InvalidInput(f"{role}.key_file: no such file; it holds the key and nothing else")
     return read_key(section.key_variable, file)
+
+
+def hasty(section: Part) -> Part:
+    """The section with few attempts, for trials."""
+    if not isinstance(section, Served):
+        return section
+    return section.model_copy(update={"attempts": min(section.attempts, HASTY_ATTEMPTS)})

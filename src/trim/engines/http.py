@@ -151,6 +151,38 @@ class HttpServer:
                 return answer
         raise self._gave_up(self.patience.attempts, seconds_left() <= 0, fault)
 
+    async def look(self, path: str, seconds: float = 10.0) -> Any | None:
+        """What a GET answers, asked for once; None where there is no such path.
+
+        Args:
+            path: as of `ask`.
+
+        Raises:
+            Refused: the key was not accepted.
+            ModelUnavailable: no answer.
+        """
+        url = self.root + path[1:] if path.startswith("//") else self.url + path
+        pool = await self._pool()
+        try:
+            async with pool.session.get(
+                url,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as answer:
+                text = await self.text_of(answer)
+        except TimeoutError as error:
+            raise self._unavailable(f"no answer in {seconds:.3g} s", None) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unavailable(f"no answer: {self.hidden(str(error))}", None) from error
+        if answer.status in (401, 403):
+            source = self._key.source if self._key else None
+            raise refusal(self.name, answer.status, text, source)
+        try:
+            return json.loads(text) if answer.status == 200 else None
+        except ValueError:
+            return None
+
     @asynccontextmanager
     async def relay(
         self, path: str, body: bytes, seconds: float

@@ -1,0 +1,1 @@
+"""Trials of the parts of a configuration, before anything relies on them."""

@@ -1,0 +1,1 @@
+"""From two models to a configuration that works: `trim init`."""

@@ -1,0 +1,96 @@
+"""A model in one word, as on the command line of `trim init`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trim.engines.http import checked_url
+from trim.errors import InvalidInput
+from trim.models.anthropic import ADDRESS
+
+FORMS = (
+    "a GGUF file, as weak.gguf; a server and its model, as"
+    " http://localhost:8000/v1#Qwen/Qwen2.5-1.5B-Instruct; or a service and its model, as"
+    " anthropic:MODEL"
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A hosted API.
+
+    Attributes:
+        server: its kind (`trim.models.dialect`); None for Anthropic's own protocol.
+        variable: the environment variable that usually holds its key.
+    """
+
+    url: str
+    server: str | None
+    variable: str
+
+
+SERVICES = {
+    "anthropic": Service(ADDRESS, None, "ANTHROPIC_API_KEY"),
+    "openai": Service("https://api.openai.com/v1", "openai", "OPENAI_API_KEY"),
+    "deepseek": Service("https://api.deepseek.com/beta", "deepseek", "DEEPSEEK_API_KEY"),
+    "mistral": Service("https://api.mistral.ai/v1", "mistral", "MISTRAL_API_KEY"),
+}
+"""By the word before the colon."""
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A GGUF file."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class ServerSource:
+    """A server.
+
+    Attributes:
+        model: the server's name of it; None for the only one that it has.
+    """
+
+    url: str
+    model: str | None
+
+
+@dataclass(frozen=True)
+class ServiceSource:
+    """A model of a hosted API."""
+
+    service: Service
+    model: str
+
+
+Source = FileSource | ServerSource | ServiceSource
+
+
+def parse_source(text: str, role: str) -> Source:
+    """A GGUF file, `URL#MODEL`, or `SERVICE:MODEL`.
+
+    Args:
+        role: what the model is for, for errors.
+
+    Raises:
+        InvalidInput: it is none of them.
+    """
+    word = text.strip()
+    if word.startswith(("http://", "https://")):
+        url, _, model = word.partition("#")
+        try:
+            checked_url(url)
+        except InvalidInput as error:
+            raise InvalidInput(f"{role}: {error}") from None
+        return ServerSource(url, model or None)
+    name, colon, model = word.partition(":")
+    if colon and name in SERVICES:
+        if not model:
+            raise InvalidInput(f"{role}: name a model of the service, as {name}:MODEL")
+        return ServiceSource(SERVICES[name], model)
+    if word.endswith(".gguf") or Path(word).is_file():
+        return FileSource(Path(word))
+    raise InvalidInput(f"{role}: {word!r} names no model; name {FORMS}")
