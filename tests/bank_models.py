@@ -8,6 +8,7 @@ from trim.models.model import Completion, Ending, Sampling
 from trim.models.scripted import ScriptedModel
 from trim.scorers.scorer import Scores
 from trim.seeds import uniform
+from trim.steps import is_degenerate
 
 
 def problem(name, answer="1"):
@@ -27,17 +28,18 @@ def writer(name, trouble=1.0):
         kind = uniform("kind", author, prefix) / trouble if trouble else 1
         word = int(3 * uniform("word", author, prefix))
         tokens = 1 + int(4 * uniform("tokens", author, prefix))
-        if kind < 0.05 and any(step != "---" for step in prefix.steps):
+        if kind < 0.05 and not all(map(is_degenerate, prefix.steps)):
             return ContextExceeded("no room")
         if kind < 0.15:
-            return Completion("---", Ending.STEP, tokens, 5)
+            return Completion("---\n\n", Ending.STEP, tokens, 5)
         if kind < 0.2:
             return Completion(f"stop {word}", Ending.SOLUTION, tokens, 5)
         if kind < 0.25:
             return Completion(f"cut {word}", Ending.LENGTH, tokens, 5)
         if kind < 0.4 or len(prefix.steps) > 3:
-            return Completion(f"\\boxed{{{word}}}", Ending.STEP, tokens, 5)
-        return Completion(f"step {word} \u2028", Ending.STEP, tokens, 5)
+            return Completion(f"\\boxed{{{word}}}\n\n", Ending.STEP, tokens, 5)
+        lines = "\n" * (2 + int(2 * uniform("lines", author, prefix)))
+        return Completion(f"  step {word} \u2028{lines}", Ending.STEP, tokens, 5)
 
     return ScriptedModel(write, name)
 

@@ -20,7 +20,9 @@ from trim.models.scripted import ScriptedModel
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Action, Policy
 from trim.router import Router
+from trim.rules import Rules
 from trim.scorers.scorer import Scores
+from trim.trace import Finish
 
 MAX_STEPS = 5
 EVERYTHING = 200
@@ -101,12 +103,15 @@ def test_every_path_is_what_the_router_does_with_the_same_decisions(name, decisi
     assert len(passed) == len(policy.seen)
     for place, seen in zip(passed, policy.seen, strict=True):
         node, depth = recorded.nodes[place], len(seen.steps)
-        assert (node.step, node.draft, node.draft_ends) == (depth, seen.steps[-1], seen.last)
+        assert (node.step, node.draft) == (depth, seen.steps[-1])
+        assert (node.draft_ends, node.draft_answers) == (seen.last, seen.answered)
         assert known(recorded, passed[:depth], decisions) == (seen.scores, seen.tokens)
     for place, step in zip(passed, trace.steps, strict=False):
         node = recorded.nodes[place]
         rewritten = step.action is Action.REGENERATE
         assert step.text == (node.strong if rewritten else node.draft)
+        ends = step is trace.steps[-1] and trace.finish is not Finish.CONTEXT
+        assert (node.strong_ends if rewritten else node.draft_ends) == ends
         assert step.strong_tokens == (node.strong_tokens if rewritten else 0)
         assert (step.draft_tokens, step.score) == (node.draft_tokens, node.draft_score)
 
@@ -123,6 +128,50 @@ def test_a_forest_shows_at_each_node_what_the_router_would(name, decisions):
         assert tuple(map(tuple, shown)) == known(recorded, passed[:depth], decisions)
         way = forest.regenerate_to if decisions[depth - 1] else forest.continue_to
         place = way[place]
+
+
+def test_a_draft_that_would_end_the_solution_ends_none_once_it_is_rewritten():
+    """Whoever wrote the step that is kept says whether another one follows."""
+
+    def strong(prefix):
+        return "\\boxed{1}" if prefix.steps else "not yet\n\n"
+
+    recorded = explore(
+        "x", weak=ScriptedModel(lambda prefix: "\\boxed{2}"), strong=ScriptedModel(strong)
+    )
+    first, second = recorded.nodes
+    assert first.draft_ends and first.draft_answers and first.continue_to == LEAF_WRONG
+    assert not first.strong_ends and first.regenerate_to == 1
+    assert second.strong_ends and second.regenerate_to == LEAF_RIGHT
+    assert [step.text for step in recorded.strong.steps] == ["not yet\n\n", "\\boxed{1}"]
+
+
+def test_a_draft_that_was_cut_ends_the_solution_without_an_answer():
+    cut = ScriptedModel(lambda prefix: Completion("and then", Ending.LENGTH, 8, 5))
+    recorded = explore("x", weak=cut, strong=cut)
+    (only,) = recorded.nodes
+    assert only.draft_ends and only.strong_ends and not only.draft_answers
+    assert (only.continue_to, only.regenerate_to) == (LEAF_WRONG, LEAF_WRONG)
+    assert recorded.weak.answer is None
+
+
+def asked_on(prefix):
+    """A model that ends its text twice, without the blank line that another step would need."""
+    text = ("it is so", "the answer is 1.", "\\boxed{")[len(prefix.steps)]
+    return Completion(text, Ending.SOLUTION, 3, 5)
+
+
+def test_by_the_authors_rules_a_recorded_solution_goes_on_until_a_box_as_the_router_s():
+    rules = Rules(open_box=True, asks_on=True)
+    model = ScriptedModel(asked_on)
+    parts = {"weak": model, "strong": model, "rules": rules, "takes_open_box": True}
+    recorded = explore("x", **parts)
+    router = Router(model, model, None, WeakAlone(), SETTINGS, MAX_STEPS, rules=rules)
+    steps = [step.text for step in router.solve(problem("x").question, seed=3).steps]
+    assert steps == ["it is so\n\n", "the answer is 1.\n\n", "\\boxed{"]
+    for solved in (recorded.weak, recorded.strong):
+        assert [step.text for step in solved.steps] == steps
+    assert [node.draft_ends for node in recorded.nodes] == [False, False, True]
 
 
 def test_a_tree_of_one_node_is_a_forest():

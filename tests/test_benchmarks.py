@@ -26,6 +26,7 @@ from trim.evaluation.grading.registry import find_grader
 from trim.evaluation.grading.workers import Workers
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
+from trim.models.prompt import Prompt
 from trim.models.scripted import ScriptedModel
 from trim.trace import Finish
 
@@ -81,7 +82,8 @@ def test_published_files_are_read_whole(name, split):
     assert len(problem_set.problems) == SIZES[name, split]
     assert len({problem.id for problem in problem_set.problems}) == SIZES[name, split]
     instruction = problem_set.described["instruction"]
-    assert all(problem.question.endswith(instruction) for problem in problem_set.problems)
+    assert problem_set.prompt == Prompt(user=f"{{question}}\n\n{instruction}")
+    assert not any(instruction in problem.question for problem in problem_set.problems)
     assert all(problem.answer and find_grader(problem.grader) for problem in problem_set.problems)
 
 
@@ -424,7 +426,7 @@ def test_the_folder_of_a_run_says_on_what_it_depends(tmp_path):
     assert {"python", "xllamacpp", "math-verify"} <= set(described["versions"])
     (line,) = (out / "traces.jsonl").read_text().splitlines()
     trace = json.loads(line)
-    assert trace["question"] == f"1+1?\n\n{described['instruction']}"
+    assert trace["question"] == "1+1?"
     assert trace["problem_id"] == "set-0" and trace["correct"] in (True, False)
     # The same command finds the run finished; another file of that name is another run.
     assert trim(*words).exit_code == 0

@@ -135,7 +135,7 @@ def test_the_weak_model_drafts_on_where_a_takeover_has_spent_its_tokens():
     router = Router(numbered(1, "w"), numbered(10, "s"), scorer, Takeover(1), max_strong_tokens=15)
     *events, finished = router.events("a question")
     steps = finished.trace.steps
-    assert [step.text for step in steps] == ["s 1", "s 2", "w 3", "\\boxed{1}"]
+    assert [step.text for step in steps] == ["s 1\n\n", "s 2\n\n", "w 3\n\n", "\\boxed{1}"]
     assert [step.denied for step in steps] == [False, False, True, True]
     decided = [event.action for event in events if isinstance(event, Decided)]
     assert decided == [Action.TAKE_OVER, Action.CONTINUE, Action.CONTINUE]
@@ -233,17 +233,18 @@ def test_prompts_are_reckoned_from_the_steps():
             problem("x")
         )
     )
-    # Four steps of 12 tokens have 18 characters, so the question's 10 are 7 tokens.
+    # Four steps of 12 tokens have 23 characters, blank lines included, so the question's 10 are 5
+    # tokens.
     assert len(problem("x").question) == 10
     kept = replay(recorded, Threshold(0), 3).usage
-    assert kept["weak"] == Usage(7 + 10 + 13 + 16, 0 + 10 + 13 + 16, 12)
-    assert kept["scorer"] == Usage(10 + 13 + 16 + 19, 0 + 10 + 13 + 16)
+    assert kept["weak"] == Usage(5 + 8 + 11 + 14, 0 + 8 + 11 + 14, 12)
+    assert kept["scorer"] == Usage(8 + 11 + 14 + 17, 0 + 8 + 11 + 14)
     assert kept["strong"] == Usage()
     assert replay(recorded, WeakAlone(), 3).usage == {**kept, "scorer": Usage()}
     rewritten = replay(recorded, Threshold(1), 3).usage
-    assert rewritten["weak"] == Usage(7 + 17 + 27 + 37, 0 + 7 + 17 + 27, 12)
-    assert rewritten["scorer"] == Usage(10 + 20 + 30 + 40, 0 + 7 + 17 + 27)
-    assert rewritten["strong"] == Usage(7 + 17 + 27 + 37, 0 + 17 + 27 + 37, 40)
+    assert rewritten["weak"] == Usage(5 + 15 + 25 + 35, 0 + 5 + 15 + 25, 12)
+    assert rewritten["scorer"] == Usage(8 + 18 + 28 + 38, 0 + 5 + 15 + 25)
+    assert rewritten["strong"] == Usage(5 + 15 + 25 + 35, 0 + 15 + 25 + 35, 40)
     strong = replay(recorded, StrongAlone(), 3).usage
     assert strong == {"weak": Usage(), "strong": rewritten["strong"], "scorer": Usage()}
     again = replay(recorded, Cascade(1), 3).usage

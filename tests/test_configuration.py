@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,12 @@ from trim.lineup import router_of
 from trim.models.chat_template import ChatTemplate
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Completion, Ending, Prefix, Sampling
+from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
 from trim.prices import Price, Prices
+from trim.protocol import AUTHORS
+from trim.rules import End, Rules
 from trim.settings import Settings
 from trim.warming import Warming
 
@@ -65,13 +69,14 @@ network = {
     "extra_body": st.dictionaries(words, st.none() | counts | words, max_size=2),
 }  # fmt: skip
 address = {"url": st.just("https://host:8000/v1"), "model": words}
+turns = {"system": words, "user": words.map("{}: {{question}}".format), "assistant": words}
 models = st.one_of(
     with_fields({"gguf": words.map(lambda name: f"/models/{name}.gguf")}, slots=counts,
-                context=st.integers(64, 9999), template=st.booleans(), system=words),
+                context=st.integers(64, 9999), template=st.booleans(), **turns),
     with_fields({"api": st.just("openai"), "continuation": st.just("user_turn"), **address},
-                server=st.sampled_from(["vllm", "openai", "other"]), system=words,
-                log_probabilities=st.booleans(), **network),
-    with_fields({"api": st.just("anthropic"), "model": words}, system=words, **network),
+                server=st.sampled_from(["vllm", "openai", "other"]),
+                log_probabilities=st.booleans(), **turns, **network),
+    with_fields({"api": st.just("anthropic"), "model": words}, **turns, **network),
 )  # fmt: skip
 readers = st.one_of(
     with_fields({"kind": st.just("pooling"), "template": st.just("owner/name"), **address},
@@ -108,7 +113,9 @@ documents = with_fields(
     routing=some(policy=st.just("thr:0.5"), max_steps=counts, max_seconds=st.floats(0.1, 1e4),
                  max_strong_tokens=st.integers(0, 999), overlap=st.booleans(), concurrency=counts,
                  warming=st.sampled_from(["never", "always", "likely"]),
+                 ends=st.sampled_from(["box", "model"]),
                  fallbacks=some(strong=st.just("keep"), between=st.just("keep"))),
+    protocol=st.sampled_from(["default", "authors"]),
     sampling=some(temperature=amounts, top_p=st.floats(0.01, 1), top_k=st.integers(0, 99),
                   max_tokens=counts),
     prices=some(strong=some(prompt=amounts, output=amounts),
@@ -207,6 +214,12 @@ def test_toml_says_the_same(tmp_path):
         ({"routing": {"max_seconds": float("nan")}}, "routing.max_seconds: nan: must be a finite"),
         ({"routing": {"fallbacks": {"weak": "keep"}}},
          "routing.fallbacks.weak: 'keep' is none of fail, escalate"),
+        ({"routing": {"ends": "boxed"}}, "routing.ends: 'boxed' is none of box, model"),
+        ({"protocol": "author"}, "trim.yaml: protocol: 'author' is none of default, authors"),
+        ({"weak": {**SERVED, "user": "Solve this."}},
+         "weak.user: the user template 'Solve this.' lacks {question}"),
+        ({"strong": {"gguf": "s.gguf", "user": "{problem}"}},
+         "strong.user: the user template '{problem}' lacks {question}"),
         ({"routing": 3}, "routing: 3: must be a group of names with values"),
         ({"sampling": {"top_p": 0}}, "sampling.top_p: 0: must be greater than 0"),
         ({"prices": {"strong": {"prompt": -1}}}, "prices.strong.prompt: -1: must be greater"),
@@ -408,7 +421,10 @@ def test_policies_and_prices_come_from_the_configuration(tmp_path):
     assert record["policies"] == ["weak", "strong", "thr:0.5"]
     assert record["max_strong_tokens"] == 0
     assert record["configuration"]["sampling"]["max_tokens"] == 96
-    assert record["prompts"]["weak"] == {"system": None, "template": None}
+    assert record["protocol"] == "default"
+    assert record["prompts"]["weak"] == {
+        "system": None, "user": "{question}", "assistant": "", "resumed": None, "template": None,
+    }  # fmt: skip
     again = read_configuration(tmp_path / "run" / "configuration.yaml", (), {})
     assert again.weak.gguf.resolve() == (FOLDER / "weak.gguf").resolve()
     assert again.routing.policy == "thr:0.5"
@@ -527,7 +543,8 @@ def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
     for place in ({"url": "http://other:1"}, {"key_variable": "KEY"}, {"concurrency": 3}):
         require_same_models([policy], lineup(tmp_path, **place))
     for other in ({"model": "other"}, {"system": "s"}, {"server": "openai"},
-                  {"thinking_off": "no_think"}):  # fmt: skip
+                  {"thinking_off": "no_think"}, {"user": "{question}!"},
+                  {"assistant": "So:"}):  # fmt: skip
         with pytest.raises(InvalidInput, match=r"other models \(weak differs\)"):
             require_same_models([policy], lineup(tmp_path, **other))
     more = read(tmp_path, {**LEAST, "between": [SERVED]})
@@ -641,7 +658,8 @@ async def test_a_chat_template_stands_before_the_steps():
     engine = LlamaCppEngine(FOLDER / "weak.gguf", slots=1, exact=True)
     source = "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}"
     template = ChatTemplate("{{ bos_token }}" + source, {"bos_token": "<s>"}, "test")
-    chatting = LlamaCppModel(engine, "a", template=template, system="Be short.", adds_begin=True)
+    brief = Prompt("Be short.")
+    chatting = LlamaCppModel(engine, "a", template=template, prompt=brief, adds_begin=True)
     assert chatting.rendered("Why?") == "system:Be short.\nuser:Why?\n"
     assert LlamaCppModel(engine, "a", template=template).rendered("x") == "<s>user:x\n"
     same = ChatTemplate(PLAIN_CHAT, {}, "test")
@@ -692,6 +710,53 @@ def test_without_a_word_everything_is_as_usual(tmp_path):
     assert found.price_list is None
     assert found.prices == Prices()
     assert found.usual_kind is None
+
+
+@pytest.mark.parametrize(
+    ("given", "problems", "chat"),
+    [
+        ({}, (30, Rules(End.BOX)), (None, Rules(End.MODEL))),
+        ({"ends": "box"}, (30, Rules(End.BOX)), (None, Rules(End.BOX))),
+        ({"ends": "model", "max_steps": 7}, (7, Rules(End.MODEL)), (7, Rules(End.MODEL))),
+    ],
+)
+def test_a_problem_ends_with_its_box_and_a_chat_with_its_models_end(
+    tmp_path, given, problems, chat
+):
+    found = lineup_of(tmp_path, {**LEAST, "routing": given})
+    assert (found.settings.max_steps, found.settings.rules) == problems
+    assert (found.chat_settings.max_steps, found.chat_settings.rules) == chat
+    same = {"max_steps": None, "rules": None}
+    assert replace(found.settings, **same) == replace(found.chat_settings, **same)
+
+
+def test_a_protocol_is_of_evaluations_and_not_of_chats(tmp_path):
+    """By the authors' a model that has ended is asked on until a box, which no chat has."""
+    found = lineup_of(tmp_path, {**LEAST, "protocol": "authors"})
+    assert found.settings.rules == AUTHORS.rules
+    assert found.chat_settings.rules == Rules(End.MODEL)
+    shipped = EmbeddedLineup(protocol=AUTHORS)
+    assert shipped.settings.rules == AUTHORS.rules
+    assert shipped.chat_settings.rules == Rules(End.MODEL)
+    assert shipped.chat_settings.max_steps is None
+
+
+@given(st.sampled_from(["weak", "strong", "between"]), some(**turns))
+def test_a_section_with_any_turn_has_just_those_and_another_the_usual_ones(
+    tmp_path_factory, role, own
+):
+    usual = Prompt("Box it.", "Q: {question}", "A:", "B:")
+    section = {**SERVED, **own}
+    document = {**LEAST, role: [section] if role == "between" else section}
+    team = lineup_of(tmp_path_factory.mktemp("turns"), document).for_problems(usual).assemble()
+    others = {name: team.writers[name].prompt for name in ("weak", "strong") if name != role}
+    assert set(others.values()) == {usual}
+    (found,) = team.between if role == "between" else (team.writers[role],)
+    if not own:
+        assert found.prompt == usual
+    else:
+        user = own.get("user", "{question}")
+        assert found.prompt == Prompt(own.get("system"), user, own.get("assistant", ""))
 
 
 def test_warming_needs_a_model_that_can_read_in_advance(tmp_path):

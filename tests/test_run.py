@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -62,12 +63,16 @@ PROBLEMS = [problem(name) for name in "abcd"]
 
 
 def writer(name):
-    """A model whose words depend on the prefix; its fourth step holds an answer."""
+    """A model whose words depend on the prefix; its fourth step holds an answer.
+
+    Not all of its steps bring the blank line that ends them.
+    """
 
     def write(prefix):
-        word = int(10 * uniform(name, prefix))
+        word = 5 + int(5 * uniform(name, prefix))
         ends = len(prefix.steps) == 3
-        return f"\\boxed{{{word}}}" if ends else f"{name} says {word} – \u2028\r"
+        lines = "\n" * (word % 4)
+        return f"\\boxed{{{word}}}" if ends else f"  {name} says {word} – \u2028\r{lines}"
 
     return ScriptedModel(write, name)
 
@@ -235,7 +240,8 @@ def test_the_oracle_rewrites_exactly_the_wrong_steps(tmp_path):
     traces = run(evaluation(problems, policies, weak=weak, strong=strong), tmp_path)
     for trace in traces:
         assert trace.correct
-        assert tuple(step.text for step in trace.steps) == by_question[trace.question].steps
+        *earlier, last = by_question[trace.question].steps
+        assert [step.text for step in trace.steps] == [*(f"{s}\n\n" for s in earlier), last]
     rewritten = [s for trace in traces for s in trace.steps if s.author is Author.STRONG]
     assert rewritten and len(rewritten) == len(strong.calls)
     assert all("= 1 +" in step.draft and step.action is Action.REGENERATE for step in rewritten)
@@ -430,7 +436,45 @@ def test_a_trace_comes_back_from_json(trace):
         assert all(isinstance(step.action, Action) for step in written)
 
 
-ONE_STEP = Trace("q", "weak", 0, (Step("a", Author.WEAK, Action.CONTINUE),)).to_json()
+@given(traces, st.lists(st.text("ab \n"), max_size=4), st.text("ab \n"))
+def test_a_solution_is_its_steps_byte_for_byte(trace, earlier, last):
+    texts = [*(f"{text}\n\n" for text in earlier), last]
+    written = replace(trace, steps=tuple(replace(STEP, text=text) for text in texts))
+    assert written.solution == "".join(texts)
+    assert replace(trace, steps=()).solution == ""
+
+
+def test_older_traces_hold_steps_without_their_blank_lines_and_are_still_read(tmp_path):
+    """As of version 0.1: nothing between steps, and no field that came later."""
+    step = {"author": "weak", "action": "continue", "score": 0.5, "draft": None,
+            "draft_tokens": 3, "strong_tokens": 0, "truncated": False}  # fmt: skip
+    rewritten = {**step, "author": "strong", "action": "regenerate", "draft": "x = 2"}
+    record = {
+        "question": "1+1?\n\nPut your answer in a box.",
+        "policy": "weak",
+        "seed": 0,
+        "steps": [{**step, "text": "1) add"}, {**rewritten, "text": "2) so"},
+                  {**step, "text": "\\boxed{2}"}],
+        "answer": "2",
+        "finish": "answer",
+        "usage": {role: {"prompt_tokens": 1, "cached_tokens": 0, "tokens": 9} for role in
+                  ("weak", "strong", "scorer")},
+        "problem_id": "hand-a",
+        "correct": True,
+    }  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(described([WeakAlone()])))
+    (tmp_path / "traces.jsonl").write_text(json.dumps(record) + "\n")
+    store = TraceStore(tmp_path, described([WeakAlone()]))
+    store.close()
+    assert store.finished == {"hand-a"}
+    (read,) = store.read()
+    assert read.solution == "1) add\n\n2) so\n\n\\boxed{2}"
+    assert [each.text for each in read.steps] == ["1) add", "2) so", "\\boxed{2}"]
+    assert not read.unfinished
+
+
+STEP = Step("a", Author.WEAK, Action.CONTINUE)
+ONE_STEP = Trace("q", "weak", 0, (STEP,)).to_json()
 
 
 @pytest.mark.parametrize("record", [None, 3, [], "text", {}, {"steps": []}])

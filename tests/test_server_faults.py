@@ -85,5 +85,5 @@ async def test_every_request_ends_once_and_says_how(tmp_path, record_property):
     assert ends["answered"] > 0.7 * REQUESTS and ends["failed"] > 20
     connection = sqlite3.connect(tmp_path / "trim.sqlite")
     kept = dict(connection.execute("SELECT finish, count(*) FROM requests GROUP BY finish"))
-    assert kept == {"answer": ends["answered"], "failed": ends["failed"]}
+    assert kept == {"stop": ends["answered"], "failed": ends["failed"]}
     connection.close()

@@ -50,7 +50,7 @@ def test_events_tell_what_the_api_answers(url, model):
     first, *middle, last = events
     assert (first["event"], first["seed"], last["event"]) == ("begun", 4, "finished")
     assert last["text"] == answer["choices"][0]["message"]["content"]
-    assert last["text"] == "\n\n".join(step["text"] for step in named(middle, "kept"))
+    assert last["text"] == "".join(step["text"] for step in named(middle, "kept"))
     for name in ("strong_tokens", "weak_tokens", "discarded_tokens", "interventions", "policy"):
         assert last[name] == answer["usage"]["trim"][name]
     assert (first["reason"] is not None) == (model == "trim:strong")
@@ -72,7 +72,7 @@ def test_a_solution_that_starts_anew_is_told_so(url):
     assert "lowest score" in reasons[-1]
     later = events[events.index(named(events, "decided")[-1]) + 1 :]
     assert {step["author"] for step in named(later, "kept")} == {"strong"}
-    assert events[-1]["text"] == "\n\n".join(step["text"] for step in named(later, "kept"))
+    assert events[-1]["text"] == "".join(step["text"] for step in named(later, "kept"))
 
 
 def test_a_budget_says_what_is_left_and_where_it_denies(url):
@@ -114,7 +114,7 @@ def test_keys_budgets_and_records_are_those_of_the_api(tmp_path):
         assert spent.status_code == 429 and "has spent its" in spent.json()["error"]["message"]
         menu = httpx.get(f"{url}/page/menu").json()
         assert menu["keys"] is True and key not in json.dumps(menu)
-    assert asyncio.run(rows(tmp_path)) == [("answer", True)]
+    assert asyncio.run(rows(tmp_path)) == [("stop", True)]
 
 
 async def test_who_leaves_stops_all_work(tmp_path):
@@ -131,7 +131,7 @@ async def test_who_leaves_stops_all_work(tmp_path):
                 async for line in answer.aiter_lines():
                     if '"kept"' in line:
                         break
-            assert await until_quiet(server) < before + 30  # The steps of such a solution.
+            assert await until_quiet(server) < before + 30  # It would go on without end.
             while not (kept := await rows(tmp_path)):
                 await asyncio.sleep(0.05)
             assert kept == [("abandoned", True)]

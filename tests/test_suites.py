@@ -25,7 +25,7 @@ from trim.evaluation.suites.arithmetic import LARGEST, Operation
 from trim.evaluation.suites.chain import ListedOperation
 from trim.evaluation.suites.program import CalculateLine, SetLine
 from trim.evaluation.suites.words import Event
-from trim.steps import boxed_answer, is_degenerate, join_steps, split_steps
+from trim.steps import bare, boxed_answer, is_degenerate, join_steps, split_steps
 
 COUNT = 2000
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)(?:, keep (\d+))?")
@@ -117,7 +117,8 @@ def test_the_last_step_alone_holds_the_answer(problems):
 def test_steps_are_steps(problems):
     for problem in problems:
         solution = join_steps(problem.question, problem.steps)
-        assert split_steps(solution) == [problem.question, *problem.steps]
+        assert "".join(split_steps(solution)) == solution
+        assert list(map(bare, split_steps(solution))) == [problem.question, *problem.steps]
         assert not any("\n\n" in step or is_degenerate(step) for step in problem.steps)
         assert len(problem.steps) <= 30
 

@@ -69,7 +69,7 @@ async def test_a_span_a_step_in_a_span_a_request(tmp_path, team, keep_texts):
     assert told["gen_ai.usage.output_tokens"] == usage["completion_tokens"]
     for name in ("strong_tokens", "weak_tokens", "discarded_tokens", "money", "interventions"):
         assert told[f"trim.{name}"] == usage["trim"][name]
-    assert told["gen_ai.response.finish_reasons"] == ("answer",)
+    assert told["gen_ai.response.finish_reasons"] == ("stop",)
     assert told["trim.policy"] == "thr:0.9"
     (listed,) = usage["trim"]["steps"]
     assert [span.name for span in steps] == [f"step {n}" for n in range(1, len(listed) + 1)]

@@ -87,7 +87,11 @@ class Bank:
         return [
             SolvedAlone(
                 problem.question,
-                WeakSolution(trajectory.scores, trajectory.tokens, problem.weak.answer is not None),
+                WeakSolution(
+                    trajectory.scores,
+                    trajectory.tokens,
+                    problem.nodes[problem.rollouts[0].nodes[-1]].draft_answers,
+                ),
                 problem.weak.correct,
                 problem.strong.correct,
                 problem.strong.tokens,

@@ -147,18 +147,18 @@ class Growth:
             draft_answers=solution.observe().answered,
         )
         kept = fork(solution)
-        kept.keep(Action.CONTINUE)
-        node = replace(node, continue_to=await self._leaf(kept))
+        text = kept.keep(Action.CONTINUE).text
+        node = replace(node, draft=text, continue_to=await self._leaf(kept))
         strong = await self._rewrite(solution)
         if strong is None:
             rewritten = None
             node = replace(node, regenerate_to=LEAF_WRONG)
         else:
             rewritten = fork(solution)
-            rewritten.keep(Action.REGENERATE)
+            text = rewritten.keep(Action.REGENERATE).text
             node = replace(
                 node,
-                strong=strong.text,
+                strong=text,
                 strong_score=await self._score(earlier, strong),
                 strong_tokens=strong.tokens,
                 strong_right=self._is_right(earlier, strong.text),

@@ -110,6 +110,7 @@ def path(weak: Solved) -> Iterator[Node]:
             draft_score=0.0 if step.score is None else step.score,
             draft_tokens=step.tokens,
             draft_ends=number == last,
+            draft_answers=number == last and weak.answer is not None,
             continue_to=leaf if number == last else number,
         )
 

@@ -100,16 +100,16 @@ class ConfiguredLineup:
             routing.overlap,
             routing.warming,
             routing.concurrency,
-            self._rules(End.BOX),
+            replace(self.protocol.rules, ends=routing.ends or End.BOX),
         )
 
     @property
     def chat_settings(self) -> Settings:
-        routing, rules = self.configuration.routing, self._rules(End.MODEL)
+        # A protocol is of evaluations: by the authors' a model that has ended is asked on for ever
+        # where no box ends its answer.
+        routing = self.configuration.routing
+        rules = Rules(ends=routing.ends or End.MODEL)
         return replace(self.settings, max_steps=routing.max_steps, rules=rules)
-
-    def _rules(self, usual: End) -> Rules:
-        return replace(self.protocol.rules, ends=self.configuration.routing.ends or usual)
 
     @property
     def protocol(self) -> EvaluationProtocol:

@@ -11,7 +11,7 @@ from trim.embedded import FOLDER, SAMPLING, EmbeddedModels, load_embedded, usual
 from trim.models.prompt import Prompt
 from trim.prices import Prices
 from trim.protocol import DEFAULT, EvaluationProtocol
-from trim.rules import End
+from trim.rules import End, Rules
 from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 from trim.settings import Settings
 
@@ -64,8 +64,7 @@ class EmbeddedLineup:
 
     @property
     def chat_settings(self) -> Settings:
-        rules = replace(self.protocol.rules, ends=End.MODEL)
-        return replace(self.settings, max_steps=None, rules=rules)
+        return replace(self.settings, max_steps=None, rules=Rules(ends=End.MODEL))
 
     def for_problems(self, prompt: Prompt) -> EmbeddedLineup:
         # They were made to read bare questions, whatever a benchmark puts around them.

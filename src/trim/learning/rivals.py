@@ -29,7 +29,7 @@ class WeakSolution:
 
     Attributes:
         scores, tokens: of each step, at least one.
-        answered: whether the last step holds a boxed answer.
+        answered: whether it holds an answer, as `trim.policies.policy.Observation` tells it.
     """
 
     scores: tuple[float, ...]

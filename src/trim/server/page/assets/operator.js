@@ -9,7 +9,7 @@ import { request } from "./stream.js";
 const EVERY = 10_000;
 const NEEDS_KEY = [401, 403];
 // Ends of requests as bars show them, from below.
-const SERIES = { answer: "answered", stop: "ended without an answer", cut: "cut", failed: "failed", abandoned: "given up by the client" };
+const SERIES = { answer: "answered", stop: "ended by the model", cut: "cut", failed: "failed", abandoned: "given up by the client" };
 const CUT = ["length", "steps", "tokens", "context"];
 
 async function refresh() {

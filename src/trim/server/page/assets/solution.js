@@ -13,6 +13,7 @@ const DECISIONS = {
 const ENDS = {
   answer: "answered",
   stop: "ended without an answer in a box",
+  length: "cut: a step reached its limit",
   steps: "cut: too many steps",
   tokens: "cut: no tokens left",
   context: "cut: the context is full",
