@@ -39,6 +39,7 @@ from trim.models.continuation import Continuation
 from trim.models.dialect import VLLM
 from trim.models.model import Sampling
 from trim.models.openai import OpenAIModel
+from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.threshold import Threshold
@@ -224,7 +225,7 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
             Continuation.COMPLETIONS,
             VLLM,
             template=template,
-            system=SYSTEM,
+            prompt=Prompt(SYSTEM),
             log_probabilities=log_probabilities,
             token_ids=False,
         )

@@ -12,6 +12,8 @@ from test_router import (
     actions,
     completions,
     doubts_bad,
+    ended,
+    followed,
     says,
     texts,
 )
@@ -22,8 +24,10 @@ from trim.models.scripted import ScriptedModel
 from trim.policies.fixed import WeakAlone
 from trim.policies.threshold import Threshold
 from trim.router import Router
+from trim.rules import End, Rules
 from trim.scorers.scorer import Scores
 from trim.seeds import derive_seed
+from trim.steps import bare
 from trim.trace import Usage
 from trim.warming import Warming
 
@@ -39,7 +43,7 @@ class Reader(ScriptedModel):
         self.read = []
 
     async def prefill(self, prefix):
-        self.read.append(prefix.steps)
+        self.read.append(list(prefix.steps))
         return Completion("", Ending.LENGTH, 1, 10 * len(prefix.steps))
 
 
@@ -53,8 +57,15 @@ def reads(*steps):
     actions,
     st.sampled_from(Warming),
     st.sampled_from([None, 0, 30]),
+    st.builds(
+        Rules,
+        ends=st.sampled_from(End),
+        open_box=st.booleans(),
+        asks_on=st.booleans(),
+        rejoins=st.booleans(),
+    ),
 )
-def test_texts_and_decisions_stay_what_they_were(weak, strong, decisions, warming, limit):
+def test_texts_and_decisions_stay_what_they_were(weak, strong, decisions, warming, limit, rules):
     def writer(script):
         # A step is a function of its prefix, as with a real model and its seed.
         return Reader(lambda prefix: script[derive_seed(*prefix.steps) % len(script)])
@@ -64,7 +75,7 @@ def test_texts_and_decisions_stay_what_they_were(weak, strong, decisions, warmin
         policy.needs_scores = True
         router = Router(
             writer(weak), writer(strong), doubts_bad(), policy, max_steps=6,
-            max_strong_tokens=limit, **options,
+            max_strong_tokens=limit, rules=rules, **options,
         )  # fmt: skip
         return router, router.solve("a question")
 
@@ -89,13 +100,13 @@ def test_a_draft_that_was_begun_in_vain_is_dropped_and_counted():
     weak = says(*WEAK)
     router = Router(weak, says(*STRONG), doubts_bad(), Threshold(0.5), overlap=True)
     trace = router.solve("a question")
-    assert texts(trace) == ["one", "TWO", "three", r"so \boxed{4}"]
-    assert [prefix.steps for prefix in weak.calls] == [
-        (),
-        ("one",),
-        ("one", "bad two"),
-        ("one", "TWO"),
-        ("one", "TWO", "three"),
+    assert texts(trace) == ended("one", "TWO", "three", r"so \boxed{4}")
+    assert [list(prefix.steps) for prefix in weak.calls] == [
+        [],
+        followed("one"),
+        followed("one", "bad two"),
+        followed("one", "TWO"),
+        followed("one", "TWO", "three"),
     ]
     assert trace.dropped_tokens == 1
     assert trace.discarded_tokens == 3
@@ -147,17 +158,20 @@ def test_the_strong_model_reads_what_has_been_kept():
         return strong.read, trace.usage.get("warming")
 
     assert read(Warming.NEVER) == ([], None)
-    assert read(Warming.ALWAYS) == ([("one",), ("one", "TWO", "three")], Usage(40, 0, 2))
+    assert read(Warming.ALWAYS) == (
+        [followed("one"), followed("one", "TWO", "three")],
+        Usage(40, 0, 2),
+    )
     assert read(Warming.LIKELY) == ([], None)  # All that is kept is beyond doubt.
 
 
 def test_a_doubt_is_a_score_near_the_threshold():
     strong = reads(*STRONG)
-    scorer = ScriptedScorer({"one": 0.8, "bad two": 0.7, "three": 0.9}.get)
+    scorer = ScriptedScorer(lambda step: {"one": 0.8, "bad two": 0.7, "three": 0.9}[bare(step)])
     Router(
         says(*WEAK[:3], "x"), strong, scorer, Threshold(0.6), warming=Warming.LIKELY, max_steps=3
     ).solve("a question")
-    assert strong.read == [("one", "bad two")]
+    assert strong.read == [followed("one", "bad two")]
 
 
 def test_a_model_that_cannot_read_in_advance_is_refused():
@@ -173,13 +187,13 @@ def test_what_fails_in_the_background_harms_nobody():
     strong = Broken(lambda prefix: STRONG[len(prefix.steps)])
     gone = says("one", "bad two", ModelUnavailable("gone"), r"so \boxed{4}")
     weak = ScriptedModel(
-        lambda prefix: gone.script(prefix) if "TWO" not in prefix.steps else "three"
+        lambda prefix: gone.script(prefix) if "TWO" not in prefix.said else "three"
     )
     trace = Router(
         weak, strong, doubts_bad(), Threshold(0.5), overlap=True, warming=Warming.ALWAYS,
         max_steps=3,
     ).solve("a question")  # fmt: skip
-    assert texts(trace) == ["one", "TWO", "three"]
+    assert texts(trace) == ended("one", "TWO", "three")
     assert "warming" not in trace.usage
 
 
@@ -194,7 +208,7 @@ async def test_who_gives_up_a_solution_stops_its_work():
                 try:
                     await asyncio.sleep(60)
                 except asyncio.CancelledError:
-                    cancelled.append(prefix.steps)
+                    cancelled.append(list(prefix.steps))
                     raise
             return Completion("one", Ending.STEP, 1, 1)
 
@@ -210,5 +224,5 @@ async def test_who_gives_up_a_solution_stops_its_work():
     for _ in range(2):
         await anext(events)
     await events.aclose()
-    assert cancelled == [("one",)]
+    assert cancelled == [followed("one")]
     assert len(asyncio.all_tasks()) == 1

@@ -21,7 +21,7 @@ from trim.prices import Price, Prices
 from trim.router import Router
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.grade import BEST_GRADE, grade_of
-from trim.steps import SEPARATOR, join_steps
+from trim.steps import SEPARATOR, bare, join_steps
 
 log_probabilities = st.floats(-30, 0)
 
@@ -129,7 +129,7 @@ def test_the_figure_is_the_mean_of_the_tokens_probabilities_each_asked_for_alone
     for prefix in list(prefixes())[:6]:
         step = asyncio.run(models.weak.write_step(prefix, Sampling(0.3, 0.5, 5, 64), 5))
         so_far, each = "", []
-        while so_far != step.text:
+        while so_far != bare(step.text):
             # One token after another, continuing the text so far; a text that is longer
             # than the next token decides which it is.
             answer = asyncio.run(
@@ -144,7 +144,7 @@ def test_the_figure_is_the_mean_of_the_tokens_probabilities_each_asked_for_alone
             fitting = [
                 entry
                 for entry in told["top_logprobs"]
-                if entry["token"] and step.text.startswith(so_far + entry["token"])
+                if entry["token"] and bare(step.text).startswith(so_far + entry["token"])
             ]
             longest = max(fitting, key=lambda entry: len(entry["token"]))
             assert sum(math.exp(e["logprob"]) for e in told["top_logprobs"]) == pytest.approx(

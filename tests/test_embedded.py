@@ -36,7 +36,7 @@ def test_steps_in_parts_are_the_solution_in_one_go(models):
         while ending is Ending.STEP:
             step = asyncio.run(models.strong.write_step(prefix, GREEDY, seed=0))
             prefix, ending = prefix.then(step.text), step.ending
-        assert "\n\n".join(prefix.steps) == whole.text
+        assert "".join(prefix.steps) == whole.text
 
 
 def test_an_exact_engine_repeats_every_character_whatever_ran_before():

@@ -27,7 +27,7 @@ def observed(*scores, last=False, answer="a"):
     steps = tuple(f"step {n}" for n in range(len(scores) - 1))
     final = rf"so \boxed{{{answer}}}" if last else "a draft"
     actions = (Action.CONTINUE,) * (len(scores) - 1)
-    return Observation("q", (*steps, final), scores, (16,) * len(scores), actions, 0, last)
+    return Observation("q", (*steps, final), scores, (16,) * len(scores), actions, 0, last, last)
 
 
 def numbers(text):

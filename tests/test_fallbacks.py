@@ -5,7 +5,17 @@ from itertools import cycle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_router import Decisions, actions, doubts_bad, says, scripts, texts, total
+from test_router import (
+    Decisions,
+    actions,
+    doubts_bad,
+    ended,
+    followed,
+    says,
+    scripts,
+    texts,
+    total,
+)
 
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.events import Finished, Kept
@@ -48,7 +58,7 @@ def marks(trace):
 
 def test_a_draft_is_kept_where_the_strong_model_is_silent():
     trace = solve(Fallbacks(strong=KEEP), strong=("ONE", GONE))
-    assert texts(trace) == list(WEAK)
+    assert texts(trace) == ended(*WEAK)
     assert marks(trace) == [None, "strong", None, None]
     assert (trace.steps[1].action, trace.steps[1].score, trace.fallbacks) == ("continue", 0.1, 1)
     assert (trace.finish, trace.interventions) == (Finish.ANSWER, 0)
@@ -56,14 +66,14 @@ def test_a_draft_is_kept_where_the_strong_model_is_silent():
 
 def test_the_weak_model_drafts_where_the_strong_one_alone_is_silent():
     trace = solve(Fallbacks(strong=KEEP), strong=(GONE, "TWO", GONE, GONE), policy=StrongAlone())
-    assert texts(trace) == ["one", "TWO", "three", r"so \boxed{4}"]
+    assert texts(trace) == ended("one", "TWO", "three", r"so \boxed{4}")
     assert marks(trace) == ["strong", None, "strong", "strong"]
     assert not any(step.denied for step in trace.steps)
 
 
 def test_the_strong_model_writes_where_the_weak_one_is_silent():
     trace = solve(Fallbacks(weak=ESCALATE), weak=(*WEAK[:2], GONE, WEAK[3]))
-    assert texts(trace) == ["one", "TWO", "THREE", r"so \boxed{4}"]
+    assert texts(trace) == ended("one", "TWO", "THREE", r"so \boxed{4}")
     assert marks(trace) == [None, None, "weak", None]
     assert (trace.steps[2].action, trace.steps[2].draft) == ("regenerate", None)
     assert trace.interventions == 1
@@ -71,13 +81,14 @@ def test_the_strong_model_writes_where_the_weak_one_is_silent():
 
 def test_one_of_both_must_answer():
     trace = solve(Fallbacks(weak=ESCALATE, strong=KEEP), weak=("one", GONE), strong=("ONE", GONE))
-    assert (texts(trace), trace.finish, trace.failure) == (["one"], Finish.FAILED, "server: gone")
+    assert texts(trace) == followed("one")
+    assert (trace.finish, trace.failure) == (Finish.FAILED, "server: gone")
 
 
 def test_a_draft_without_a_score_is_kept_and_scored_later():
     scorer = Unreliable(True, False, True, True)
     trace = solve(Fallbacks(scorer=KEEP), scorer=scorer)
-    assert texts(trace) == list(WEAK)
+    assert texts(trace) == ended(*WEAK)
     assert marks(trace) == [None, "scorer", None, None]
     assert [step.score for step in trace.steps] == [0.9, None, 0.9, 0.9]
     assert [first for _, first in scorer.scorer.calls] == [0, 1, 3]
@@ -85,14 +96,14 @@ def test_a_draft_without_a_score_is_kept_and_scored_later():
 
 def test_a_draft_without_a_score_is_rewritten():
     trace = solve(Fallbacks(scorer=ESCALATE), scorer=Unreliable(False, True))
-    assert texts(trace)[:2] == ["ONE", "TWO"]
+    assert texts(trace)[:2] == followed("ONE", "TWO")
     assert marks(trace)[:2] == ["scorer", None]
     assert (trace.steps[0].draft, trace.steps[0].action) == ("one", "regenerate")
 
 
 def test_a_silent_middle_is_passed_over():
     silent = ScriptedModel(lambda prefix: GONE)
-    for fallback, second in ((ESCALATE, "TWO"), (KEEP, "bad two")):
+    for fallback, second in ((ESCALATE, "TWO\n\n"), (KEEP, "bad two\n\n")):
         trace = solve(Fallbacks(middle=fallback), between=(silent,))
         assert (texts(trace)[1], marks(trace)[1]) == (second, "middle")
 

@@ -32,6 +32,7 @@ from trim.models.dialect import (
 from trim.models.model import Completion, Ending, Prefix, Role, Sampling, Turn
 from trim.models.openai import OpenAIModel
 from trim.models.probe import Verdict, probe
+from trim.models.prompt import Prompt
 from trim.models.token_memory import TokenMemory
 from trim.policies.registry import parse_policies
 from trim.router import Router
@@ -41,8 +42,9 @@ from trim.scorers.pooling import PoolingScorer
 
 SAMPLING = Sampling(0.7, 0.8, 20, 64)
 QUESTION = Prefix("1 + 1?")
-HALF = Prefix("1 + 1?", ("Two numbers.", "They are added."))
+HALF = Prefix("1 + 1?", ("Two numbers.\n\n", "They are added.\n\n"))
 SAID = "Two numbers.\n\nThey are added.\n\n"
+NEXT = "So it is 2.\n\n"
 TEMPLATE = ChatTemplate(
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
     "{% if add_generation_prompt %}<assistant>"
@@ -74,12 +76,13 @@ async def test_completions_render_the_template_and_go_on_with_tokens():
         completion("They are added.", stop_reason=None, prompt_token_ids=[9], token_ids=[8]),
     )
     async with staged(replies) as server:
-        model = openai(server, Continuation.COMPLETIONS, VLLM, template=TEMPLATE, system="Think.")
+        thinks = Prompt(system="Think.")
+        model = openai(server, Continuation.COMPLETIONS, VLLM, template=TEMPLATE, prompt=thinks)
         first = await model.write_step(QUESTION, SAMPLING, 7)
-        assert (first.text, first.ending) == ("Two numbers.", Ending.STEP)
+        assert (first.text, first.ending) == ("Two numbers.\n\n", Ending.STEP)
         assert (first.tokens, first.prompt_tokens, first.cached_tokens) == (2, 3, 2)
         second = await model.write_step(QUESTION.then(first.text), SAMPLING, 7)
-        assert second.ending is Ending.SOLUTION
+        assert (second.text, second.ending) == ("They are added.", Ending.SOLUTION)
         await model.write_step(HALF, SAMPLING, 7)
     assert server.requests[0].path == "/v1/completions"
     sent = server.bodies[0]
@@ -92,12 +95,49 @@ async def test_completions_render_the_template_and_go_on_with_tokens():
     assert server.bodies[2]["prompt"] == rendered + SAID
 
 
+@pytest.mark.parametrize(
+    ("tokens", "step"),
+    [
+        (("one", "\n\n"), "one\n\n"),
+        (("one", "\n", "\n"), "one\n\n"),
+        (("one", ".\n\n"), "one.\n\n"),
+        (("one", ".\n\n\n"), "one.\n\n\n"),
+        (("one", "\n", "\n\n"), "one\n\n\n"),
+        (("one", "\n\n    "), "one\n\n    "),
+        (("one", ".\n", "\n\n  "), "one.\n\n\n  "),
+        (("\n\n",), "\n\n"),
+    ],
+)
+async def test_what_the_last_token_holds_behind_the_separator_belongs_to_the_step(tokens, step):
+    """llama.cpp leaves it out of the text; the model has written it, and reads it."""
+    texts = dict(enumerate(dict.fromkeys(tokens), 10))
+    ids = {text: token for token, text in texts.items()}
+    told = {"stop_type": "word", "tokens": [ids[text] for text in tokens]}
+
+    def answer(request):
+        if request.path == "/tokenize":
+            return {"tokens": [1, 2, 3]}
+        if request.path == "/detokenize":
+            return {"content": "".join(texts[token] for token in request.body["tokens"])}
+        return {**completion("".join(tokens).partition("\n\n")[0]), "__verbose": told}
+
+    async with staged(answer) as server:
+        model = openai(server, Continuation.COMPLETIONS, LLAMA_CPP)
+        first = await model.write_step(QUESTION, SAMPLING, 0)
+        assert (first.text, first.ending) == (step, Ending.STEP)
+        await model.write_step(QUESTION.then(first.text), SAMPLING, 0)
+    _, second = (body["prompt"] for body in server.bodies if "prompt" in body)
+    assert second == [1, 2, 3, *told["tokens"]]
+    asked = [body["tokens"] for body in server.bodies if "tokens" in body]
+    assert len(asked) == len(set(tokens[-2:]))  # Once, and not again for the second step.
+
+
 async def test_a_server_that_begins_texts_itself_is_sent_no_second_beginning():
     async with staged(script(completion("a\n\n"))) as server:
         model = openai(server, Continuation.COMPLETIONS, TGI, template=TEMPLATE)
         step = await model.write_step(QUESTION, SAMPLING, 0)
     assert server.bodies[0]["prompt"] == "<user>1 + 1?</><assistant>"
-    assert (step.text, step.ending) == ("a", Ending.STEP)
+    assert (step.text, step.ending) == ("a\n\n", Ending.STEP)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +158,19 @@ async def test_how_a_step_ended_is_read_from_what_each_server_tells(record, endi
     async with staged(script(record)) as server:
         model = openai(server, Continuation.COMPLETIONS, OTHER)
         assert (await model.write_step(QUESTION, SAMPLING, 0)).ending is ending
+
+
+@pytest.mark.parametrize(
+    ("stop_type", "ending"),
+    [("word", Ending.STEP), ("eos", Ending.SOLUTION), ("limit", Ending.LENGTH)],
+)
+async def test_blank_lines_of_an_echo_are_no_ending(stop_type, ending):
+    finish = "length" if stop_type == "limit" else "stop"
+    told = {**chat(SAID + "So it is 2.", finish), "__verbose": {"stop_type": stop_type}}
+    async with staged(script(told)) as server:
+        model = openai(server, Continuation.PREFILL, LLAMA_CPP)
+        step = await model.write_step(HALF, SAMPLING, 0)
+    assert (step.text, step.ending) == (NEXT if ending is Ending.STEP else NEXT[:-2], ending)
 
 
 async def test_a_filter_is_no_ending():
@@ -146,7 +199,7 @@ async def test_a_prompt_that_fits_is_asked_for_as_much_as_fits(message):
     refused = Reply({"error": {"message": message}}, 400)
     async with staged(script(refused, completion("a", stop_reason="\n\n"))) as server:
         model = openai(server, Continuation.COMPLETIONS, VLLM)
-        assert (await model.write_step(QUESTION, SAMPLING, 0)).text == "a"
+        assert (await model.write_step(QUESTION, SAMPLING, 0)).text == "a\n\n"
     assert [body["max_tokens"] for body in server.bodies] == [64, 34]
 
 
@@ -216,7 +269,7 @@ async def test_log_probabilities_that_are_none_are_a_fault(value):
         step = await openai(server, Continuation.COMPLETIONS, VLLM).write_step(
             QUESTION, SAMPLING, 0
         )
-    assert (step.text, step.log_probability) == ("b", None)
+    assert (step.text, step.log_probability) == ("b\n\n", None)
 
 
 async def test_what_is_repeated_has_no_part_in_the_confidence():
@@ -230,7 +283,7 @@ async def test_what_is_repeated_has_no_part_in_the_confidence():
     async with staged(script(said)) as server:
         model = openai(server, Continuation.USER_TURN, OPENAI, entropy=True)
         step = await model.write_step(HALF, SAMPLING, 0)
-    assert step.text == "So it"
+    assert step.text == "So it\n\n"
     assert step.log_probability == pytest.approx(-0.2)
     expected = -sum(p * math.log(p) for p in (math.exp(-0.1), 1 - math.exp(-0.1)))
     assert step.first_entropy == pytest.approx(expected)
@@ -243,10 +296,10 @@ async def test_what_is_repeated_has_no_part_in_the_confidence():
 async def test_a_final_message_is_continued(dialect):
     said = chat("So it is 2.", stop_reason="\n\n", matched_stop="\n\n")
     async with staged(script(said)) as server:
-        model = openai(server, Continuation.CONTINUE_FINAL, dialect, system="Think.")
+        model = openai(server, Continuation.CONTINUE_FINAL, dialect, prompt=Prompt("Think."))
         await model.write_step(QUESTION, SAMPLING, 0)
         step = await model.write_step(HALF, SAMPLING, 0)
-    assert step.text == "So it is 2."
+    assert step.text == NEXT
     first, second = server.bodies
     assert [message["role"] for message in first["messages"]] == ["system", "user"]
     assert "continue_final_message" not in first
@@ -262,7 +315,7 @@ async def test_a_prefix_is_continued(dialect):
         step = await openai(server, Continuation.PREFIX, dialect).write_step(HALF, SAMPLING, 5)
     sent = server.bodies[0]
     assert sent["messages"][-1] == {"role": "assistant", "content": SAID, "prefix": True}
-    assert (step.text, step.tokens, step.cached_tokens) == ("So it is 2.", 4, 6)
+    assert (step.text, step.tokens, step.cached_tokens) == (NEXT, 4, 6)
     assert "top_k" not in sent
     assert "seed" not in sent
     assert sent.get("random_seed") == (5 if dialect is MISTRAL else None)
@@ -275,7 +328,7 @@ async def test_a_user_turn_quotes_the_steps_and_drops_their_repetition(again):
     (message,) = server.bodies[0]["messages"]
     assert SAID.strip() in message["content"]
     assert QUESTION.question in message["content"]
-    assert (step.text, step.ending) == ("So it is 2.", Ending.STEP)
+    assert (step.text, step.ending) == (NEXT, Ending.STEP)
     assert server.bodies[0]["max_completion_tokens"] == 64
 
 
@@ -286,7 +339,7 @@ async def test_a_mere_repetition_is_asked_on_and_paid():
     )
     async with staged(replies) as server:
         step = await openai(server, Continuation.USER_TURN, OPENAI).write_step(HALF, SAMPLING, 0)
-    assert (step.text, step.ending, step.tokens) == ("So it is 2.", Ending.STEP, 35)
+    assert (step.text, step.ending, step.tokens) == (NEXT, Ending.STEP, 35)
     assert step.prompt_tokens == 20
     assert "stop" not in server.bodies[1]
 
@@ -356,9 +409,9 @@ def message(text, reason="stop_sequence", **counts):
     }
 
 
-def claude(server, mode):
+def claude(server, mode, prompt=Prompt()):  # noqa: B008 - it cannot change
     http = anthropic_server(None, server.url, patience=Patience(attempts=2, pause=0.0))
-    return AnthropicModel(http, "claude", mode)
+    return AnthropicModel(http, "claude", mode, prompt=prompt)
 
 
 async def test_claude_is_prefilled_up_to_the_mark_of_the_next_step():
@@ -483,7 +536,7 @@ def test_modes_that_cannot_work_are_refused_before_any_request():
     with pytest.raises(InvalidInput, match="they take user_turn"):
         OpenAIModel(http, "m", Continuation.PREFILL, OPENAI)
     with pytest.raises(InvalidInput, match="needs a chat template"):
-        OpenAIModel(http, "m", Continuation.COMPLETIONS, VLLM, system="Think.")
+        OpenAIModel(http, "m", Continuation.COMPLETIONS, VLLM, prompt=Prompt("Think."))
     with pytest.raises(InvalidInput, match="known: vllm, sglang"):
         find_dialect("vlm")
 
@@ -716,13 +769,23 @@ def test_a_template_can_do_nothing_but_render():
 def test_the_newest_tokens_are_remembered(entries):
     memory, told = TokenMemory(5), {}
     for text, tokens in entries:
-        memory.remember(Prefix("q", (text + "\n",)), tokens)
+        memory.remember(Prefix("q", (text + "\n\n",)), tokens)
         told.pop(text, None)
         told[text] = tokens
     for text, tokens in list(told.items())[-5:]:
         assert memory.recall(Prefix("q", (text,))) == tokens
+        assert memory.recall(Prefix("q", (text + "\n\n",))) == tokens
+        assert memory.recall(Prefix("q", (text + "\n\n\n",))) is None
     for text in list(told)[:-5]:
         assert memory.recall(Prefix("q", (text,))) is None
+
+
+def test_tokens_are_of_a_text_wherever_its_steps_end():
+    memory = TokenMemory()
+    memory.remember(Prefix("q", ("---\n\n", "one\n\n")), [1, 2])
+    assert memory.recall(Prefix("q", ("---\n\none\n\n",))) == [1, 2]
+    assert memory.recall(Prefix("q", ("---\n\n", "  one\n\n"))) is None
+    assert memory.recall(Prefix("q\n", ("---\n\none\n\n",))) is None
 
 
 def test_an_answer_without_usage_is_damaged():

@@ -7,9 +7,11 @@ from test_router import (
     REGENERATE,
     Decisions,
     ScriptedScorer,
+    ended,
     recorded,
     says,
     scripts,
+    texts,
     total,
 )
 
@@ -37,10 +39,10 @@ def router(policy, **options):
 def test_a_step_escalates_one_level_at_a_time():
     *events, finished = router(Threshold(0.5)).events("a question")
     trace = finished.trace
-    assert [step.text for step in trace.steps] == ["w1", "m2", "s3", r"w4 \boxed{1}"]
+    assert texts(trace) == ended("w1", "m2", "s3", r"w4 \boxed{1}")
     assert [step.author for step in trace.steps] == ["weak", "middle", "strong", "weak"]
     assert trace.steps[1] == Step(
-        "m2",
+        "m2\n\n",
         Author.MIDDLE,
         REGENERATE,
         0.9,
@@ -50,7 +52,7 @@ def test_a_step_escalates_one_level_at_a_time():
         middle_tokens=1,
     )
     assert trace.steps[2] == Step(
-        "s3",
+        "s3\n\n",
         Author.STRONG,
         REGENERATE,
         0.1,
@@ -84,14 +86,27 @@ def test_a_step_escalates_one_level_at_a_time():
 
 def test_taking_over_is_left_to_the_strong_model():
     trace = router(Takeover(0.5)).solve("a question")
-    assert [step.text for step in trace.steps] == ["w1", "s2", "s3", r"s4 \boxed{3}"]
+    assert texts(trace) == ended("w1", "s2", "s3", r"s4 \boxed{3}")
     assert "middle-1" not in trace.usage
 
 
 def test_without_strong_tokens_the_middle_goes_on():
     trace = router(Threshold(0.5), max_strong_tokens=0).solve("a question")
-    assert [step.text for step in trace.steps] == ["w1", "m2", "m3 bad", r"w4 \boxed{1}"]
+    assert texts(trace) == ended("w1", "m2", "m3 bad", r"w4 \boxed{1}")
     assert [step.denied for step in trace.steps] == [False, False, True, False]
+
+
+def test_only_the_version_that_is_kept_ends_the_solution():
+    weak, strong = says(r"bad \boxed{1}", r"w2 \boxed{1}"), says("s1", "s2")
+    for first in ("m1", r"m1 bad \boxed{2}"):
+        middle = says(first)
+        trace = Router(weak, strong, doubts_bad(), Threshold(0.5), between=(middle,)).solve("a")
+        kept = "m1" if first == "m1" else "s1"
+        assert texts(trace) == ended(kept, r"w2 \boxed{1}")
+    trace = Router(
+        weak, strong, doubts_bad(), Threshold(0.5), between=(says(r"m1 \boxed{2}"),)
+    ).solve("a")
+    assert (texts(trace), trace.answer) == ([r"m1 \boxed{2}"], "2")
 
 
 def test_each_level_has_its_price():

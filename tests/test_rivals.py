@@ -25,6 +25,7 @@ from trim.learning.classifier import (
     wanted_questions,
 )
 from trim.learning.rivals import FAMILIES, SolvedAlone, WeakSolution, fit_rival
+from trim.models.model import Completion, Ending
 from trim.models.scripted import ScriptedModel
 from trim.policies import registry
 from trim.policies.automix import AutoMix, AutoMixPRM, VerifierTable, automix_record
@@ -41,6 +42,7 @@ from trim.policies.rsd import RewardGuided
 from trim.policies.specreason import SpecReason
 from trim.policies.verdict import Verdict, solution_verdict, verdict
 from trim.router import Router
+from trim.rules import End, Rules
 from trim.scorers.choice import choose_scorer, needs_entropy
 from trim.scorers.scorer import Scores
 
@@ -53,7 +55,7 @@ ROUNDING = 1e-9
 def observed(scores, answered=True, last=True):
     """The newest draft of a solution with these scores."""
     steps = ("a step",) * (len(scores) - 1) + ((r"\boxed{1}" if answered else "a step"),)
-    return Observation("q", steps, tuple(scores), (5,) * len(scores), (), 0, last)
+    return Observation("q", steps, tuple(scores), (5,) * len(scores), (), 0, last, answered)
 
 
 # Verdicts
@@ -83,9 +85,35 @@ def test_the_mean_of_confidences_is_that_of_all_tokens(log_probabilities):
     assert verdict(Verdict.MEAN, scores, lengths, True) == pytest.approx(math.exp(every.mean()))
 
 
-def test_only_the_last_step_can_answer():
+def test_only_a_solution_with_an_answer_has_a_verdict():
+    """Wherever it stands: what the steps of an observation hold is not looked at."""
     assert solution_verdict(observed([0.9, 0.8]), Verdict.LOWEST) == 0.8
     assert solution_verdict(observed([0.9, 0.8], answered=False), Verdict.LOWEST) == 0
+    earlier = Observation("q", (r"\boxed{1}\n\n", "Done."), (0.9, 0.8), (5, 5), (), 0, True, True)
+    assert solution_verdict(earlier, Verdict.LOWEST) == 0.8
+
+
+@pytest.mark.parametrize(
+    ("steps", "rules", "answer"),
+    [
+        ((r"\boxed{4}", "Done."), Rules(ends=End.MODEL), "4"),
+        ((r"so \boxed{4", "}"), Rules(), "4"),
+        (("one", "The answer is 4."), Rules(), None),
+    ],
+)
+def test_a_cascade_judges_a_solution_that_was_ended_by_its_author(steps, rules, answer):
+    *earlier, last = steps
+    last = Completion(last, Ending.SOLUTION, 2, 1)
+    weak = ScriptedModel(lambda prefix: (*earlier, last)[len(prefix.steps)])
+    trace = Router(weak, weak, Judge(), Cascade(0.5), rules=rules).solve("a question")
+    assert (trace.answer, trace.abandoned, trace.strong_tokens) == (answer, (), 0)
+
+
+def test_a_cascade_refuses_a_solution_that_was_cut():
+    cut = Completion("one and", Ending.LENGTH, 2, 1)
+    strong = ScriptedModel(lambda prefix: r"\boxed{5}")
+    trace = Router(ScriptedModel(lambda prefix: cut), strong, Judge(), Cascade(0.5)).solve("q")
+    assert (trace.answer, len(trace.abandoned)) == ("5", 1)
 
 
 # Step rivals
@@ -511,7 +539,9 @@ def test_a_fitted_rival_escalates_what_only_the_strong_model_solves(family, tmp_
     def escalates(policy, problem):
         scores = problem.weak.scores
         steps = ("a", r"\boxed{1}")
-        seen = Observation(problem.question, steps, scores, (5, 7), (Action.CONTINUE,), 0, True)
+        seen = Observation(
+            problem.question, steps, scores, (5, 7), (Action.CONTINUE,), 0, True, True
+        )
         actions = policy.begin(problem.question), policy.decide(seen)
         return actions != (Action.CONTINUE, Action.CONTINUE)
 

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.events import Decided, Drafted, Finished, Kept, Regenerated, Scored
-from trim.models.model import Completion, Ending, Prefix, Role, Turn
+from trim.models.model import Completion, Ending, Prefix, Role, Sampling, Turn
 from trim.models.scripted import ScriptedModel
 from trim.policies.fixed import StrongAlone, WeakAlone
+from trim.policies.oracle import Oracle
 from trim.policies.policy import Action, Policy
 from trim.policies.registry import parse_policies
 from trim.policies.threshold import Takeover, Threshold
 from trim.router import Router
+from trim.rules import End, Rules
 from trim.scorers.scorer import Scores
-from trim.steps import boxed_answer
+from trim.steps import bare, boxed_answer, closed, split_steps
 from trim.trace import Author, Finish, Step, Usage
 
 CONTINUE, REGENERATE, TAKE_OVER, RESTART = Action
@@ -77,25 +79,40 @@ def texts(trace):
     return [step.text for step in trace.steps]
 
 
+def followed(*steps):
+    """Steps as they are kept where another one follows: each with the blank line that ends it."""
+    return [closed(step) for step in steps]
+
+
+def ended(*steps):
+    """The steps of a solution that has ended; the last one is as it was written."""
+    *earlier, last = steps
+    return [*followed(*earlier), last]
+
+
+def prefix_of(*steps):
+    return Prefix("a question", tuple(followed(*steps)))
+
+
 def test_only_doubted_steps_are_rewritten():
     weak, strong = says(*WEAK), says(*STRONG)
     trace = solve(weak, strong, Threshold(0.5), doubts_bad())
-    assert texts(trace) == ["one", "TWO", "three", r"so \boxed{4}"]
+    assert texts(trace) == ["one\n\n", "TWO\n\n", "three\n\n", r"so \boxed{4}"]
     assert trace.solution == "one\n\nTWO\n\nthree\n\nso \\boxed{4}"
     assert (trace.answer, trace.finish) == ("4", Finish.ANSWER)
     assert (trace.question, trace.policy, trace.seed) == ("a question", "thr:0.5", 0)
     assert trace.steps[1] == Step(
-        "TWO", Author.STRONG, REGENERATE, 0.1, "bad two", draft_tokens=2, strong_tokens=1
+        "TWO\n\n", Author.STRONG, REGENERATE, 0.1, "bad two", draft_tokens=2, strong_tokens=1
     )
-    assert trace.steps[2] == Step("three", Author.WEAK, CONTINUE, 0.9, None, draft_tokens=1)
-    assert strong.calls == [Prefix("a question", ("one",))]
-    assert weak.calls[2] == Prefix("a question", ("one", "TWO"))
+    assert trace.steps[2] == Step("three\n\n", Author.WEAK, CONTINUE, 0.9, None, draft_tokens=1)
+    assert strong.calls == [prefix_of("one")]
+    assert weak.calls[2] == prefix_of("one", "TWO")
 
 
 def test_a_takeover_leaves_the_rest_to_the_strong_model():
     weak, strong, scorer = says(*WEAK), says(*STRONG), doubts_bad()
     trace = solve(weak, strong, Takeover(0.5), scorer)
-    assert texts(trace) == ["one", "TWO", "THREE", r"SO \boxed{5}"]
+    assert texts(trace) == ended("one", "TWO", "THREE", r"SO \boxed{5}")
     assert [step.action for step in trace.steps] == [CONTINUE, TAKE_OVER, TAKE_OVER, TAKE_OVER]
     assert [step.score for step in trace.steps] == [0.9, 0.1, None, None]
     assert [step.draft for step in trace.steps] == [None, "bad two", None, None]
@@ -106,7 +123,7 @@ def test_a_takeover_leaves_the_rest_to_the_strong_model():
 def test_the_strong_model_alone_never_drafts():
     weak, strong, scorer = says(*WEAK), says(*STRONG), doubts_bad()
     trace = solve(weak, strong, StrongAlone(), scorer)
-    assert texts(trace) == list(STRONG)
+    assert texts(trace) == ended(*STRONG)
     assert weak.calls == scorer.calls == []
     assert trace.usage["weak"] == trace.usage["scorer"] == Usage()
     assert trace.interventions == trace.discarded_tokens == trace.weak_tokens == 0
@@ -116,7 +133,7 @@ def test_the_strong_model_alone_never_drafts():
 def test_the_weak_model_alone_never_asks():
     strong, scorer = says(*STRONG), doubts_bad()
     trace = solve(says(*WEAK), strong, WeakAlone(), scorer)
-    assert texts(trace) == list(WEAK)
+    assert texts(trace) == ended(*WEAK)
     assert strong.calls == scorer.calls == []
     assert [step.score for step in trace.steps] == [None] * 4
 
@@ -181,14 +198,14 @@ def test_solutions_side_by_side_do_not_touch():
 def test_a_restart_throws_everything_away():
     weak, strong = says(*WEAK), says(*STRONG)
     trace = solve(weak, strong, Decisions(CONTINUE, CONTINUE, RESTART), doubts_bad())
-    assert texts(trace) == list(STRONG)
+    assert texts(trace) == ended(*STRONG)
     assert {step.action for step in trace.steps} == {RESTART}
     assert {(step.author, step.draft) for step in trace.steps} == {(Author.STRONG, None)}
-    assert [step.text for step in trace.abandoned] == ["one", "bad two", "three"]
+    assert [step.text for step in trace.abandoned] == followed("one", "bad two", "three")
     assert [step.action for step in trace.abandoned] == [CONTINUE, CONTINUE, RESTART]
     assert (trace.weak_tokens, trace.discarded_tokens, trace.strong_tokens) == (0, 4, 5)
     assert (trace.answer, trace.finish, trace.interventions) == ("5", Finish.ANSWER, 1)
-    assert strong.calls[0] == Prefix("a question")
+    assert strong.calls[0] == prefix_of()
     assert len(weak.calls) == 3
 
 
@@ -226,21 +243,32 @@ def test_a_policy_knows_which_draft_is_the_last():
     def last(*steps, **options):
         policy = Decisions(CONTINUE)
         solve(says(*steps), says(), policy, **options)
+        return [(seen.last, seen.answered) for seen in policy.seen]
+
+    on, end, answer = (False, False), (True, False), (True, True)
+    assert last("one", r"\boxed{2}") == [on, answer]
+    assert last("one", r"\boxed{2", "3}") == [on, on, answer]
+    assert last("one", Completion("two", Ending.SOLUTION, 1, 0)) == [on, answer]
+    assert last("one", Completion("tw", Ending.LENGTH, 1, 0)) == [on, end]
+    assert last("one", "two", "three", max_steps=3) == [on, on, end]
+
+
+def test_what_ends_a_solution_is_a_matter_of_its_rules():
+    def last(*steps, rules):
+        policy = Decisions(CONTINUE)
+        solve(says(*steps), says(), policy, max_steps=len(steps) + 1, rules=rules)
         return [seen.last for seen in policy.seen]
 
-    assert last("one", r"\boxed{2}") == [False, True]
-    assert last("one", Completion("two", Ending.SOLUTION, 1, 0)) == [False, True]
-    assert last("one", Completion("tw", Ending.LENGTH, 1, 0), "three", max_steps=3) == [
-        False,
-        False,
-        True,
-    ]
+    stopped = Completion("two", Ending.SOLUTION, 1, 0)
+    assert last(r"\boxed{1}", stopped, rules=Rules(ends=End.MODEL)) == [False, True]
+    assert last(stopped, r"\boxed{1}", rules=Rules(asks_on=True)) == [False, True]
+    assert last("one", r"\boxed{1", rules=Rules(open_box=True)) == [False, True]
 
 
 def test_the_strong_model_may_run_out_of_context_after_a_restart():
     full = says("ONE", ContextExceeded("too long"))
     trace = solve(says("one"), full, Decisions(RESTART))
-    assert (texts(trace), trace.finish) == (["ONE"], Finish.CONTEXT)
+    assert (texts(trace), trace.finish) == (followed("ONE"), Finish.CONTEXT)
     with pytest.raises(ContextExceeded):
         solve(says("one"), says(ContextExceeded("too long")), Decisions(RESTART))
 
@@ -256,26 +284,61 @@ def test_a_finished_draft_may_be_rewritten():
     [r"bad \boxed{1}", Completion("bad end", Ending.SOLUTION, 2, 0)],
     ids=["answer", "stop"],
 )
-def test_a_finished_draft_that_is_rewritten_finishes_the_solution(draft):
-    """The method: "a finished draft may still be regenerated, after which the solution is
-    finished too", here by a step without an answer."""
+def test_a_finished_draft_that_is_rewritten_finishes_nothing(draft):
+    """Whoever wrote the step that is kept says whether the solution is finished."""
     weak = says(draft, r"two \boxed{3}")
     trace = solve(weak, says("ONE"), Threshold(0.5), doubts_bad())
-    assert texts(trace) == ["ONE"]
-    assert (trace.answer, trace.unfinished) == (None, False)
+    assert texts(trace) == ended("ONE", r"two \boxed{3}")
+    assert (trace.answer, trace.finish) == ("3", Finish.ANSWER)
+
+
+def test_a_rewrite_with_the_answer_ends_a_solution_whose_draft_went_on():
+    trace = solve(says("bad one", "two"), says(r"\boxed{3}"), Threshold(0.5), doubts_bad())
+    assert (texts(trace), trace.finish) == ([r"\boxed{3}"], Finish.ANSWER)
+
+
+# The weak model boxes early, where the strong one needs more steps.
+HASTY = (r"bad \boxed{1}", r"bad \boxed{2}", Completion("bad end", Ending.SOLUTION, 2, 0), "bad")
+
+
+@pytest.mark.parametrize(
+    "last", [r"SO \boxed{5}", Completion("STOP", Ending.SOLUTION, 1, 0)], ids=["answer", "stop"]
+)
+@pytest.mark.parametrize(
+    "policy",
+    [Threshold(1), Takeover(1), Decisions(REGENERATE), *parse_policies("random:1")],
+    ids=lambda policy: policy.name,
+)
+def test_rewriting_every_step_gives_what_the_strong_model_alone_gives(policy, last):
+    strong = (*STRONG[:3], last)
+    alone = solve(says(*HASTY), says(*strong), StrongAlone(), doubts_bad())
+    trace = solve(says(*HASTY), says(*strong), policy, doubts_bad())
+    assert texts(trace) == texts(alone) == ended(*STRONG[:3], getattr(last, "text", last))
+    assert (trace.answer, trace.finish) == (alone.answer, alone.finish)
+    assert trace.strong_tokens == alone.strong_tokens
+
+
+def test_the_oracle_of_steps_goes_on_after_a_rewritten_last_draft():
+    def is_right(question, earlier, step):
+        return "bad" not in step
+
+    weak = says("one", r"bad \boxed{1}", "three", r"so \boxed{4}")
+    trace = solve(weak, says(*STRONG), Oracle(is_right))
+    assert texts(trace) == ended("one", "TWO", "three", r"so \boxed{4}")
+    assert (trace.answer, trace.interventions) == ("4", 1)
 
 
 def test_a_rewritten_step_is_scored_with_the_next_draft():
     scorer = ScriptedScorer({"one": 0.1, "ONE": 0.7, "two": 0.2, "TWO": 0.6, "three": 0.8}.get)
     policy = Decisions(REGENERATE, REGENERATE, CONTINUE, CONTINUE)
     policy.needs_scores = True
-    scorer.judge = lambda step, known=scorer.judge: known(step) or 0.3
+    scorer.judge = lambda step, known=scorer.judge: known(bare(step)) or 0.3
     solve(says("one", "two", "three", r"\boxed{4}"), says(*STRONG), policy, scorer)
     assert scorer.calls == [
-        (Prefix("a question", ("one",)), 0),
-        (Prefix("a question", ("ONE", "two")), 0),
-        (Prefix("a question", ("ONE", "TWO", "three")), 1),
-        (Prefix("a question", ("ONE", "TWO", "three", r"\boxed{4}")), 3),
+        (prefix_of().then("one"), 0),
+        (prefix_of("ONE").then("two"), 0),
+        (prefix_of("ONE", "TWO").then("three"), 1),
+        (prefix_of("ONE", "TWO", "three").then(r"\boxed{4}"), 3),
     ]
     assert [seen.scores for seen in policy.seen] == [
         (0.1,),
@@ -290,29 +353,77 @@ def test_a_policy_sees_the_solution_so_far():
     router = Router(says(*WEAK), says("-", "T W O", "-", r"\boxed{5}"), None, policy)
     router.solve("  a question ", seed=7)
     seen = policy.seen[2]
-    assert (seen.question, seen.seed) == ("a question", 7)
-    assert seen.steps == ("one", "T W O", "three")
+    assert (seen.question, seen.seed) == ("  a question ", 7)
+    assert seen.steps == ("one\n\n", "T W O\n\n", "three")
     assert seen.tokens == (1, 3, 1)
     assert seen.actions == (CONTINUE, REGENERATE)
     assert seen.scores == ()
 
 
-def test_a_degenerate_step_is_not_kept_but_counted():
-    after_ruler = {(): "---", ("---",): "one", ("one",): r"\boxed{2}"}
-    weak = ScriptedModel(lambda prefix: after_ruler[prefix.steps])
-    trace = solve(weak, says(), WeakAlone())
-    assert texts(trace) == ["one", r"\boxed{2}"]
+def after(*pairs):
+    """A model that writes a text after each text that it may find."""
+    said = {"".join(followed(*before)): text for before, text in pairs}
+    return ScriptedModel(lambda prefix: said["".join(prefix.steps)])
+
+
+BOX = {False: r"\boxed{2}", True: "\\boxed{2}\n\n"}
+"""A last step as it is kept, where steps are rejoined and where they are not."""
+
+
+@pytest.mark.parametrize("rejoins", [False, True])
+def test_a_degenerate_step_is_asked_on_and_counted(rejoins):
+    ruled = [] if rejoins else ["---"]
+    weak = after(
+        ((), "---"), (["---"], "one"), ([*ruled, "one"], r"\boxed{2}"),
+    )  # fmt: skip
+    trace = solve(weak, says(), WeakAlone(), rules=Rules(rejoins=rejoins))
+    assert texts(trace) == ["one\n\n" if rejoins else "---\n\none\n\n", BOX[rejoins]]
+    assert trace.solution == ("" if rejoins else "---\n\n") + "one\n\n" + BOX[rejoins]
     assert [step.draft_tokens for step in trace.steps] == [2, 1]
-    # Prefixes of 2, 3 and 3 words were read.
-    assert trace.usage["weak"] == Usage(prompt_tokens=8, tokens=3)
+    # Prefixes of 2, 3 and 3 or 4 words were read.
+    assert trace.usage["weak"] == Usage(prompt_tokens=8 if rejoins else 9, tokens=3)
+    # Joined, both are one step of the prefix.
+    assert [len(prefix.steps) for prefix in weak.calls] == [0, 1, 1]
 
 
-def test_a_degenerate_rewrite_is_not_kept_but_counted():
-    after_rulers = {(): "---", ("---",): "***", ("---", "***"): r"\boxed{2}"}
-    strong = ScriptedModel(lambda prefix: after_rulers[prefix.steps])
-    trace = solve(says("one"), strong, Decisions(REGENERATE))
-    assert texts(trace) == [r"\boxed{2}"]
-    assert trace.steps[0].strong_tokens == trace.strong_tokens == 3
+@pytest.mark.parametrize("rejoins", [False, True])
+def test_a_degenerate_rewrite_is_asked_on_and_counted(rejoins):
+    strong = after(((), "---"), (["---"], r"\boxed{2}"))
+    rules = Rules(rejoins=rejoins)
+    trace = solve(says("one"), strong, Decisions(REGENERATE), rules=rules)
+    assert texts(trace) == [("" if rejoins else "---\n\n") + BOX[rejoins]]
+    assert trace.steps[0].strong_tokens == trace.strong_tokens == 2
+
+
+@pytest.mark.parametrize("rejoins", [False, True])
+def test_a_model_is_asked_on_once(rejoins):
+    weak = after(
+        ((), "---"), (["---"], "***"),
+        (["***"], r"\boxed{2}"), (["---", "***"], r"\boxed{2}"),
+    )  # fmt: skip
+    trace = solve(weak, says(), WeakAlone(), rules=Rules(rejoins=rejoins))
+    assert texts(trace) == ["***\n\n" if rejoins else "---\n\n***\n\n", BOX[rejoins]]
+    assert len(weak.calls) == 3
+
+
+@pytest.mark.parametrize("step", ["$$", "→", "+", "…", "1", "$$\n\n", "- →"])
+def test_a_sign_that_means_something_is_a_step(step):
+    weak = says(step, r"\boxed{2}")
+    trace = solve(weak, says(), WeakAlone())
+    assert (texts(trace), len(weak.calls)) == (ended(step, r"\boxed{2}"), 2)
+
+
+def test_a_cut_after_a_degenerate_step_is_a_cut():
+    weak = after(((), "---"), (["---"], Completion("on", Ending.LENGTH, 5, 0)))
+    trace = solve(weak, says(), WeakAlone())
+    assert texts(trace) == ["---\n\non"]
+    assert (trace.steps[0].truncated, trace.finish) == (True, Finish.LENGTH)
+
+
+def test_no_room_for_another_step_leaves_a_degenerate_one():
+    weak = says(Completion("---", Ending.STEP, 5, 0))
+    trace = solve(weak, says(), WeakAlone(), max_tokens=5)
+    assert (texts(trace), trace.finish, len(weak.calls)) == (["---"], Finish.TOKENS, 1)
 
 
 def test_only_rulers_come_to_an_end():
@@ -328,16 +439,38 @@ def test_a_degenerate_end_is_an_end():
     assert (len(trace.steps), trace.finish, len(weak.calls)) == (2, Finish.STOP, 2)
 
 
-def test_truncated_steps_are_marked():
+@pytest.mark.parametrize("rules", [Rules(), Rules(ends=End.MODEL), Rules(asks_on=True)])
+def test_a_step_that_is_cut_is_marked_and_ends_the_solution(rules):
     weak = says("one", Completion("bad tw", Ending.LENGTH, 5, 0), r"\boxed{3}")
-    strong = says("ONE", Completion("TW", Ending.LENGTH, 5, 0))
-    trace = solve(weak, strong, WeakAlone())
-    assert [step.truncated for step in trace.steps] == [False, True, False]
-    assert trace.truncated_steps == 1
-    trace = solve(weak, strong, Threshold(0.5), doubts_bad())
-    assert [step.truncated for step in trace.steps] == [False, True, False]
+    strong = says("ONE", Completion("TW", Ending.LENGTH, 5, 0), r"\boxed{4}")
+    for trace in (
+        solve(weak, strong, WeakAlone(), rules=rules),
+        solve(weak, strong, StrongAlone(), rules=rules),
+        solve(weak, strong, Threshold(0.5), doubts_bad(), rules=rules),
+    ):
+        assert [step.truncated for step in trace.steps] == [False, True]
+        assert (trace.finish, trace.truncated_steps) == (Finish.LENGTH, 1)
+        assert trace.unfinished and trace.answer is None
+
+
+def test_a_cut_that_is_rewritten_ends_nothing():
+    weak = says("one", Completion("bad tw", Ending.LENGTH, 5, 0), r"\boxed{3}")
     trace = solve(weak, says("ONE", "TWO"), Threshold(0.5), doubts_bad())
     assert [step.truncated for step in trace.steps] == [False, False, False]
+    assert (trace.answer, trace.unfinished) == ("3", False)
+
+
+def test_a_cut_by_the_limit_of_the_solution_is_named():
+    weak = says("one", Completion("tw", Ending.LENGTH, 5, 0))
+    trace = solve(weak, says(), WeakAlone(), max_tokens=6)
+    assert (texts(trace), trace.finish) == (ended("one", "tw"), Finish.TOKENS)
+    assert trace.unfinished and trace.steps[1].truncated
+
+
+def test_an_answer_in_a_cut_step_counts():
+    cut = Completion(r"\boxed{2} and", Ending.LENGTH, 5, 0)
+    trace = solve(says("one", cut), says(), WeakAlone())
+    assert (trace.answer, trace.finish, trace.truncated_steps) == ("2", Finish.ANSWER, 1)
 
 
 @pytest.mark.parametrize("policy", [WeakAlone(), StrongAlone(), Decisions(REGENERATE)])
@@ -353,15 +486,86 @@ def test_an_answer_in_the_last_step_counts():
     assert (trace.answer, trace.finish, trace.unfinished) == ("2", Finish.ANSWER, False)
 
 
-def test_a_model_may_end_by_itself():
+@pytest.mark.parametrize("rules", [Rules(), Rules(ends=End.MODEL)])
+def test_a_model_may_end_by_itself(rules):
     stops = says("one", Completion("two", Ending.SOLUTION, 3, 9))
     for trace in (
-        solve(stops, says(), WeakAlone()),
-        solve(says(), stops, StrongAlone()),
-        solve(says("one", "two"), stops, Decisions(REGENERATE)),
+        solve(stops, says(), WeakAlone(), rules=rules),
+        solve(says(), stops, StrongAlone(), rules=rules),
+        solve(says("one", "two"), stops, Decisions(REGENERATE), rules=rules),
     ):
         assert (len(trace.steps), trace.finish, trace.answer) == (2, Finish.STOP, None)
         assert not trace.unfinished
+
+
+def stopping(text):
+    return Completion(text, Ending.SOLUTION, 2, 0)
+
+
+def test_an_end_token_without_a_box_may_be_asked_on():
+    stops = says(stopping("one"), stopping("end"), r"\boxed{3}")
+    for trace in (
+        solve(stops, says(), WeakAlone(), rules=Rules(asks_on=True)),
+        solve(says(), stops, StrongAlone(), rules=Rules(asks_on=True)),
+        solve(says("one", "two", "three"), stops, Decisions(REGENERATE), rules=Rules(asks_on=True)),
+    ):
+        assert texts(trace) == ended("one", "end", r"\boxed{3}")
+        assert (trace.answer, trace.finish) == ("3", Finish.ANSWER)
+
+
+def test_who_is_asked_on_writes_as_many_steps_as_there_may_be():
+    endless = ScriptedModel(lambda prefix: stopping("no"))
+    trace = solve(endless, endless, WeakAlone(), rules=Rules(asks_on=True), max_steps=4)
+    assert (len(trace.steps), trace.finish, trace.answer) == (4, Finish.STEPS, None)
+    assert trace.unfinished
+
+
+@pytest.mark.parametrize("rejoins", [False, True])
+def test_an_end_token_behind_nothing_is_asked_on_at_once(rejoins):
+    left = [stopping(""), "one", r"\boxed{2}"]
+    weak = ScriptedModel(lambda prefix: left.pop(0))
+    trace = solve(weak, says(), WeakAlone(), rules=Rules(asks_on=True, rejoins=rejoins))
+    before = "" if rejoins else "\n\n"
+    assert texts(trace) == [f"{before}one\n\n", BOX[rejoins]]
+    assert [step.draft_tokens for step in trace.steps] == [2 + 1, 1]
+    assert [prefix.said for prefix in weak.calls] == ["", before, f"{before}one\n\n"]
+
+
+def test_an_end_token_with_a_box_is_not_asked_on():
+    trace = solve(says(stopping(r"\boxed{1}")), says(), WeakAlone(), rules=Rules(asks_on=True))
+    assert (len(trace.steps), trace.finish) == (1, Finish.ANSWER)
+
+
+def test_only_the_model_may_end_where_a_box_does_not():
+    """And a solution without a limit on its steps may have more than the usual thirty."""
+
+    def script(prefix):
+        done = len(prefix.steps) == 99
+        return stopping("done") if done else rf"step \boxed{{{len(prefix.steps)}}}"
+
+    for policy in (WeakAlone(), StrongAlone(), Decisions(REGENERATE)):
+        model = ScriptedModel(script)
+        trace = solve(model, model, policy, rules=Rules(ends=End.MODEL), max_steps=None)
+        assert (len(trace.steps), trace.finish, trace.unfinished) == (100, Finish.STOP, False)
+        assert trace.answer == "98"  # The last box, in an earlier step than the last.
+
+
+def test_the_answer_of_an_earlier_step_is_found():
+    weak = says(r"so \boxed{1}", r"no, \boxed{2}", "I mean it", stopping("Done."))
+    trace = solve(weak, says(), WeakAlone(), rules=Rules(ends=End.MODEL))
+    assert (len(trace.steps), trace.answer, trace.finish) == (4, "2", Finish.STOP)
+
+
+def test_a_box_may_reach_over_steps():
+    trace = solve(says(r"so \boxed{1,", "2}", "three"), says(), WeakAlone())
+    assert (len(trace.steps), trace.answer, trace.finish) == (2, "1,\n\n2", Finish.ANSWER)
+
+
+def test_a_box_that_is_not_closed_ends_a_solution_where_it_may():
+    steps = ("one", r"so \boxed{2", stopping("3"))
+    trace = solve(says(*steps), says(), WeakAlone(), rules=Rules(open_box=True))
+    assert (len(trace.steps), trace.finish) == (2, Finish.ANSWER)
+    assert len(solve(says(*steps), says(), WeakAlone()).steps) == 3
 
 
 def test_an_end_with_an_answer_is_an_answer():
@@ -383,7 +587,7 @@ def test_a_step_beyond_the_context_ends_the_solution():
         solve(says(), full, StrongAlone()),
         solve(says("one", "two"), full, Decisions(CONTINUE, REGENERATE)),
     ):
-        assert (texts(trace), trace.finish) == (["one"], Finish.CONTEXT)
+        assert (texts(trace), trace.finish) == (followed("one"), Finish.CONTEXT)
         assert trace.unfinished and trace.answer is None
 
 
@@ -396,7 +600,8 @@ def test_a_draft_lost_to_the_context_is_discarded():
 
 def test_a_model_that_does_not_answer_ends_the_solution():
     trace = solve(says("one", ModelUnavailable("weak: gone")), says(), WeakAlone())
-    assert (texts(trace), trace.finish, trace.failure) == (["one"], Finish.FAILED, "weak: gone")
+    assert texts(trace) == followed("one")
+    assert (trace.finish, trace.failure) == (Finish.FAILED, "weak: gone")
     assert trace.unfinished and trace.answer is None and trace.usage["weak"].tokens == 1
 
 
@@ -516,10 +721,12 @@ def test_a_solution_ends_once_and_says_why(weak_script, strong_script, decisions
 
 @given(st.lists(st.sampled_from(("one", r"\boxed{2}", r"\boxed{3", "4}")), min_size=1))
 @example([r"\boxed{3", "4}"])
+@example([r"\boxed{2}", "one"])
 def test_there_is_an_answer_exactly_where_the_finish_says_so(steps):
-    *steps, last = (Completion(step, Ending.LENGTH, 1, 0) for step in steps)
-    trace = solve(says(*steps, replace(last, ending=Ending.SOLUTION)), says(), WeakAlone())
+    *steps, last = steps
+    trace = solve(says(*steps, stopping(last)), says(), WeakAlone(), max_steps=None)
     assert (trace.answer is not None) == (trace.finish is Finish.ANSWER)
+    assert trace.answer == boxed_answer(trace.solution)
 
 
 @given(scripts, scripts, actions, st.integers(1, 120))
@@ -542,6 +749,120 @@ def test_a_limit_of_tokens_holds(weak_script, strong_script, decisions, limit):
     assert sum(step.tokens for step in trace.steps) <= limit
     if trace.finish is Finish.TOKENS:
         assert sum(step.tokens for step in trace.steps) == limit
+
+
+# Any text, byte for byte
+
+
+def dictated(text, whole_lines):
+    """A model that writes a text in pieces: what is left of it, up to its next blank line.
+
+    Some leave out the blank line; then that alone is written, for a step is closed by two ends of
+    lines and no more.
+    """
+
+    def script(prefix):
+        said = "".join(prefix.steps)
+        assert text.startswith(said)
+        left = split_steps(text[len(said) :])
+        if len(left) < 2:
+            return Completion(left[0] if left else "", Ending.SOLUTION, 1, 1)
+        first = left[0]
+        plain = first.removesuffix("\n\n")
+        leaves_out = not whole_lines and plain and not plain.endswith("\n")
+        return Completion(plain if leaves_out else first, Ending.STEP, 1, 1)
+
+    return ScriptedModel(script)
+
+
+parts_of_texts = st.sampled_from(
+    ("\n", "\n\n", "\n\n\n", "---", "***\n", "```", "    x = 1\n", "\tif a:", " ", "  \n", "é✓",
+     "$$", r"\[ a \]", "- item", "{question}", "one", ".", "\r\n", r"\boxed{1}")
+)  # fmt: skip
+any_text = st.one_of(
+    st.lists(parts_of_texts, max_size=14).map("".join), st.text("a \n-", max_size=30)
+)
+
+
+@given(any_text, st.booleans())
+@example("    a\n\n        b\n\n\n\n---\n\n```\n\nc  \n", True)
+@example("---\n\n***\n\n===\n\nend", False)
+def test_the_steps_of_a_solution_are_its_text(text, whole_lines):
+    for policy in (WeakAlone(), StrongAlone(), Threshold(0), Threshold(1), Threshold(0.5)):
+        model = dictated(text, whole_lines)
+        trace = solve(
+            model, model, policy, doubts_bad(), rules=Rules(ends=End.MODEL), max_steps=None
+        )
+        assert trace.solution == "".join(texts(trace)) == text
+        assert trace.finish is Finish.STOP
+        for prefix in model.calls:
+            assert prefix.said == "".join(prefix.steps)
+
+
+@given(any_text)
+@example("one\n\n\n\n    two\n\n---\n\nthree")
+@example("\n\n\n\n")
+def test_steps_that_are_rejoined_are_cut_at_the_first_blank_line(text):
+    """And joined again by one: further line ends are lost, and steps without content."""
+    pieces = split_steps(text) or [""]
+    left = [Completion(piece, Ending.STEP, 1, 1) for piece in pieces[:-1]]
+    left.append(Completion(pieces[-1], Ending.SOLUTION, 1, 1))
+    model = ScriptedModel(lambda prefix: left.pop(0))
+    rules = Rules(ends=End.MODEL, rejoins=True)
+    trace = solve(model, says(), WeakAlone(), rules=rules, max_steps=None)
+    *earlier, last = texts(trace)
+    cut = iter([piece.partition("\n\n")[0] + "\n\n" for piece in pieces[:-1]])
+    assert all(step in cut for step in earlier)  # In their order.
+    assert last == pieces[-1]
+    assert not any(prefix.said.startswith("\n\n") for prefix in model.calls)
+
+
+# How much may be written
+
+
+class Limits(ScriptedModel):
+    """Writes steps of five tokens and keeps the limits that it was given."""
+
+    def __init__(self, read=0):
+        super().__init__(lambda prefix: Completion("a step", Ending.STEP, 5, read + 7 * self.asked))
+        self.limits = []
+
+    @property
+    def asked(self):
+        return len(self.limits)
+
+    async def write_step(self, prefix, sampling, seed):
+        self.limits.append(sampling.max_tokens)
+        return await super().write_step(prefix, sampling, seed)
+
+
+def test_prompt_and_step_share_the_context():
+    """What a model has read and written is known from its last answer on."""
+    model = Limits(read=10)
+    rules = Rules(context=60)
+    solve(model, says(), WeakAlone(), rules=rules, max_steps=5, sampling=Sampling(max_tokens=40))
+    # Answers of 5 tokens after prompts of 17, 24, 31 and 38.
+    assert model.limits == [40, 60 - 22, 60 - 29, 60 - 36, 60 - 43]
+
+
+def test_the_context_of_one_model_is_not_that_of_the_other():
+    weak, strong = Limits(read=10), Limits(read=20)
+    policy = Decisions(CONTINUE, REGENERATE, CONTINUE)
+    solve(weak, strong, policy, rules=Rules(context=60), max_steps=3)
+    assert weak.limits == [60, 60 - 22, 60 - 29]
+    assert strong.limits == [60]
+
+
+def test_a_context_that_is_full_leaves_one_token():
+    model = Limits(read=100)
+    solve(model, says(), WeakAlone(), rules=Rules(context=50), max_steps=3)
+    assert model.limits == [50, 1, 1]
+
+
+def test_without_a_context_of_its_own_a_step_may_have_all_its_tokens():
+    model = Limits(read=5000)
+    solve(model, says(), WeakAlone(), max_steps=3)
+    assert model.limits == [2048] * 3
 
 
 def test_what_was_said_before_is_part_of_the_prefix():

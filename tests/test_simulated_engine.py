@@ -20,7 +20,7 @@ from simulated.speeds import ENGINES, SCORER, STRONG, WEAK, Speeds, on_h100
 from trim.engines.http import HttpServer
 from trim.models.model import Prefix, Sampling
 from trim.policies.threshold import Threshold
-from trim.steps import boxed_answer, split_steps
+from trim.steps import bare, boxed_answer, split_steps
 
 SPEEDS = Speeds(
     weights_seconds=0.010,
@@ -255,8 +255,9 @@ def test_a_solution_at_one_go_has_the_same_steps():
     whole = write_all("strong", "a question", 3, 10_000)
     said = ""
     for step in split_steps(whole.text):
-        assert write_step("strong", "a question" + said, 3).text == step
-        said += step + "\n\n"
+        assert write_step("strong", "a question" + said, 3).text == bare(step)
+        said += step
+    assert said == whole.text
     assert boxed_answer(whole.text) is not None
     assert len(write_all("strong", "a question", 3, 5).within(5).text.split()) == 5
 
@@ -306,7 +307,7 @@ def test_servers_answer_as_the_engines_do_in_this_process():
     (step, strong, cut), scores, whole = there
     assert step.log_probability is not None
     assert (cut.tokens, cut.cached_tokens > 0) == (2, True)
-    assert scores.values == (score(step.text), score(strong.text))
+    assert scores.values == (score(bare(step.text)), score(bare(strong.text)))
     assert whole.usage.tokens > strong.tokens
 
 

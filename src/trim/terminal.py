@@ -38,7 +38,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
             case Scored(score=value):
                 score = value
             case Decided(index, action) if action is not Action.CONTINUE:
-                shown = Text(f"{index:>3}  ", "dim").append(draft, "strike dim cyan")
+                shown = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
                 console.print(
                     shown, Text(f"     score {shown_score(score)} → {action}", "yellow"), sep="\n"
                 )

@@ -70,7 +70,7 @@ def read_answer(raw: Mapping[str, Any]) -> Answer:
     told = message or {}
     return Answer(
         text=text,
-        ending=ending_of(choice, verbose, text),
+        ending=ending_of(choice, verbose),
         usage=usage_of(raw["usage"]),
         tokens=tokens_of(choice.get("logprobs") or {}),
         prompt_ids=tuple(choice.get("prompt_token_ids") or raw.get("prompt_token_ids") or ()),
@@ -79,11 +79,12 @@ def read_answer(raw: Mapping[str, Any]) -> Answer:
     )
 
 
-def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any], text: str) -> Ending | None:
-    """Why a text ended, by what each server tells.
+def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any]) -> Ending | None:
+    """Why a text ended, by what each server tells; None where it does not.
 
     vLLM tells the stop string in `stop_reason`, SGLang in `matched_stop`, llama.cpp in its
-    verbose record; a text that holds the separator has reached it, whoever tells what.
+    verbose record. The text itself is not looked at: it may begin with the steps that it
+    continues.
     """
     reason = choice["finish_reason"]
     if reason == "length":
@@ -92,8 +93,6 @@ def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any], text: str) 
         if reason == "insufficient_system_resource":
             raise ValueError(reason)
         raise Refused(f"the model was stopped ({reason}); this problem cannot be asked there")
-    if SEPARATOR in text:
-        return Ending.STEP
     if "stop_type" in verbose:
         return LLAMA_CPP_ENDINGS[verbose["stop_type"]]
     for name in ("stop_reason", "matched_stop"):

@@ -119,14 +119,14 @@ class OpenAIModel:
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
         started = time.perf_counter()
-        said = prefix.said
+        said, opening = prefix.said, self.prompt.opening(bool(prefix.steps))
         body = {**self._sampled(sampling, seed), "stop": [SEPARATOR]}
         if self.log_probabilities:
             body |= self._told(LIKELIEST if self.entropy else 1)
         body |= await self._prompt(prefix, said)
         answer = await self._ask(body)
         spent = answer.usage
-        text = self._continued(answer.text, said)
+        text = self._continued(answer.text, said, opening)
         if not text.strip() and said and self.continuation is Continuation.USER_TURN:
             # It has only repeated what was quoted; without a stop it comes to the next step.
             answer = await self._ask({**body, "stop": None})
@@ -139,7 +139,8 @@ class OpenAIModel:
             whole = step + SEPARATOR
             if not text.partition(SEPARATOR)[2].strip():
                 whole = await self._spelled(answer, whole)
-                self._remember(prefix.then(whole), body, answer)
+                if opening == self.prompt.opening(steps=True):  # else it will be another text
+                    self._remember(prefix.then(whole), body, answer)
         return Completion(
             text=whole,
             ending=ending,
@@ -276,14 +277,15 @@ class OpenAIModel:
             return {"logprobs": likeliest}
         return {"logprobs": True, "top_logprobs": likeliest}
 
-    def _continued(self, text: str, said: str) -> str:
-        """What is new in an answer."""
+    def _continued(self, text: str, said: str, opening: str = "") -> str:
+        """What is new in an answer to a turn that begins with `opening` and goes on with `said`."""
         if self.continuation is Continuation.USER_TURN:
             return without_repeated(said, text)
-        kept = said.rstrip()
+        sent = opening + said
+        kept = sent.rstrip()
         echoed = self.dialect.echoes and self.continuation is not Continuation.COMPLETIONS
         if echoed and kept and text.startswith(kept):
-            return text.removeprefix(said) if text.startswith(said) else text.removeprefix(kept)
+            return text.removeprefix(sent) if text.startswith(sent) else text.removeprefix(kept)
         return text
 
     def _first_step(self, text: str) -> str:
@@ -301,17 +303,18 @@ class OpenAIModel:
             return spelled
         if not (self.token_ids and self.dialect.tokenizes and answer.written_ids):
             return beginning
-        last = answer.written_ids[-1]
-        if last not in self._spellings:
-            self._spellings[last] = await self._detokenized([last])
-        if self._spellings[last].endswith(SEPARATOR) and self._spellings[last].count("\n") == 2:
-            return beginning
-        spelled = await self._detokenized(answer.written_ids)
-        return spelled if spelled.startswith(beginning) else beginning
+        # The stop string may begin in the token before the last one, and ends in the last.
+        end = "".join([await self._spelling(token) for token in answer.written_ids[-2:]])
+        return beginning + end.partition(SEPARATOR)[2]
 
-    async def _detokenized(self, tokens: Sequence[int]) -> str:
-        body = {"tokens": list(tokens)}
-        return await self.server.ask("//detokenize", body, lambda raw: str(raw["content"]))
+    async def _spelling(self, token: int) -> str:
+        """The text of one token, asked for once."""
+        if token not in self._spellings:
+            body = {"tokens": [token]}
+            self._spellings[token] = await self.server.ask(
+                "//detokenize", body, lambda raw: str(raw["content"])
+            )
+        return self._spellings[token]
 
     def _ending(self, answer: Answer, text: str, said: str) -> Ending:
         """Why the step ended; where a server does not tell, an empty text was the end."""
