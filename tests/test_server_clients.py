@@ -96,7 +96,9 @@ async def test_its_retries_wait_as_long_as_they_are_told(tmp_path):
                 "overloaded", "1",
             )  # fmt: skip
             started = time.monotonic()
-            patient = asyncio.create_task(client.chat.completions.create(**asked("patient")))
+            # The model would write step after step for ever.
+            patiently = asked("patient", max_tokens=20)
+            patient = asyncio.create_task(client.chat.completions.create(**patiently))
             await asyncio.sleep(0.3)
             silent = False
             held.cancel()

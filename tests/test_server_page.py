@@ -336,7 +336,7 @@ def test_who_stops_stops_the_work(page, tmp_path):
             page.until(page.ended)
             assert page.one(".end .hint").text == "Stopped." and page.error() == ""
             page.until(lambda: "trim_running 0.0" in figures(address))
-            assert len(models.requests) < before + 30  # The steps of such a solution.
+            assert len(models.requests) < before + 30  # It would go on without end.
         page.until(lambda: ends(tmp_path) == ["abandoned", "abandoned"])
 
 

@@ -178,7 +178,7 @@ def test_the_traffic_of_all_is_for_operators_only(tmp_path):
             ).json()  # fmt: skip
             money += answer["usage"]["trim"]["money"]
         told = get(boss, hours=1).json()
-        assert told["outcomes"] == {"answer": 4}
+        assert told["outcomes"] == {"stop": 4}
         assert told["routers"][0]["policy"] == "thr:0.5" and told["routers"][0]["requests"] == 4
         assert len(told["times"]) == 48
         assert sum(sum(slice["outcomes"].values()) for slice in told["times"]) == 4
