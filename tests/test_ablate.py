@@ -244,10 +244,7 @@ def bank(tmp_path_factory):
 
 
 def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
-    """pomdp is fitted at every level; at none of them a setting of thr is missing.
-
-    The trial is of problems that neither the bank nor the shipped scores have seen.
-    """
+    """pomdp is fitted at every level; at none of them a setting of thr is missing."""
     page = study_noise(bank, Trial("chain", 4, 2), tmp_path, (0.0, 3.0))
     rows = cells_of(page, "Share c at which part of the gap is closed")
     assert set(rows) == {"0, thr", "0, pomdp", "3, thr", "3, pomdp"}

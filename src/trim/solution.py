@@ -77,7 +77,7 @@ class Solution:
         self._scorer: str | None = None
         self._abandoned: tuple[Step, ...] = ()
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
-        self._reached: dict[str, int] = {}
+        self._reached: dict[tuple[str, str], int] = {}
 
     @property
     def length(self) -> int:
@@ -164,17 +164,28 @@ class Solution:
     async def _ask(self, writer: Writer, prefix: Prefix, room: int) -> Completion:
         limit = min(self.sampling.max_tokens, room)
         if self.rules.context is not None:
-            left = self.rules.context - self._reached.get(writer.role, 0)
+            left = self.rules.context - self._reached_by(writer, prefix)
             limit = max(1, min(limit, left))
         sampling = replace(self.sampling, max_tokens=limit)
         seed = derive_seed(self.seed, self.question, len(prefix.steps))
         with until(self.deadline):
             written = await writer.model.write_step(self._read(prefix), sampling, seed)
         self.count(writer.role, written.prompt_tokens, written.cached_tokens, written.tokens)
-        self._reached[writer.role] = written.prompt_tokens + written.tokens
+        if self.rules.context is not None:
+            self._reached[writer.role, prefix.said] = written.prompt_tokens + written.tokens
         if self.rules.rejoins and written.ending is Ending.STEP:
             written = replace(written, text=closed(written.text.partition(SEPARATOR)[0]))
         return written
+
+    def _reached_by(self, writer: Writer, prefix: Prefix) -> int:
+        """Tokens that a model had read and written where it came nearest to a prefix; what others
+        wrote behind that is not counted."""
+        came = [
+            (len(said), tokens)
+            for (role, said), tokens in self._reached.items()
+            if role == writer.role and prefix.said.startswith(said)
+        ]
+        return max(came, default=(0, 0))[1]
 
     def _read(self, prefix: Prefix) -> Prefix:
         """The prefix as models read it: steps that are rejoined begin with the first that is not
