@@ -62,7 +62,7 @@ def describe(lineup: Lineup) -> dict[str, Any]:
         return {
             "configuration": configuration,
             "folder": str(lineup.folder.resolve()),
-            "prompt": asdict(lineup.usual_prompt),
+            "task": asdict(lineup.task) if lineup.task else None,
         }
     if isinstance(lineup, EmbeddedLineup):
         return {"models": str(lineup.folder.resolve()), "protocol": lineup.protocol.name}
@@ -74,7 +74,8 @@ def opened(record: dict[str, Any]) -> Lineup:
     if "models" in record:
         return EmbeddedLineup(Path(record["models"]), protocol=find_protocol(record["protocol"]))
     configuration = Configuration.model_validate(record["configuration"])
-    return ConfiguredLineup(configuration, Path(record["folder"]), Prompt(**record["prompt"]))
+    task = Prompt(**record["task"]) if record["task"] else None
+    return ConfiguredLineup(configuration, Path(record["folder"]), task)
 
 
 def problem_to_json(problem: Gradable) -> str:

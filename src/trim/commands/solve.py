@@ -26,6 +26,7 @@ from trim.errors import InvalidInput
 from trim.evaluation.origin import require_same_models
 from trim.evaluation.payoff import describe_single
 from trim.lineup import router_of
+from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone
 from trim.policies.registry import parse_policies
 from trim.prices import hidden_strong_usage
@@ -77,7 +78,7 @@ def solve(
 
     CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
     """
-    lineup = choose_lineup(configuration, assignments, models)
+    lineup = choose_lineup(configuration, assignments, models).for_problems(Prompt())
     spec = spec or lineup.policy or USUAL_POLICY
     policies = parse_policies(spec)
     if len(policies) != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,13 @@ class ConfiguredLineup:
 
     Attributes:
         folder: of its file.
-        usual_prompt: of models that have none of their own.
+        task: what a benchmark asks of models that have no prompt of their own; None in a chat,
+            where nobody has set a task.
     """
 
     configuration: Configuration
     folder: Path
-    usual_prompt: Prompt = field(default_factory=Prompt)
+    task: Prompt | None = None
 
     @property
     def usual_kind(self) -> str | None:
@@ -116,11 +117,13 @@ class ConfiguredLineup:
         return find_protocol(self.configuration.protocol)
 
     def for_problems(self, prompt: Prompt) -> ConfiguredLineup:
-        return replace(self, usual_prompt=prompt)
+        return replace(self, task=prompt)
 
     def prompt_of(self, section: WritingSection) -> Prompt:
         """What a model reads around a question: the protocol's, its own, or the benchmark's."""
-        return self.protocol.prompt or section.prompt(self.usual_prompt)
+        if self.task is None:
+            return section.prompt(Prompt())
+        return self.protocol.prompt or section.prompt(self.task)
 
     @property
     def price_list(self) -> Prices | None:
@@ -195,7 +198,7 @@ class ConfiguredLineup:
         )
         strong = made(configuration.strong, "strong")
         confident = all(map(tells_confidence, (weak, *between, strong)))
-        system = self.protocol.scorer_system
+        system = self.protocol.scorer_system if self.task else None
         scorers = make_scorers(configuration.scorer, strong, confident, slots, exact, system)
         return ConfiguredTeam(weak, between, strong, scorers)
 

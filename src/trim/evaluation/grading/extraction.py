@@ -22,7 +22,7 @@ Find = Callable[[str], str | None]
 def after_phrase(text: str) -> str | None:
     """What the last "answer is" names, to the end of its sentence or line."""
     found = PHRASE.findall(text)
-    return (found[-1].strip(WRAPPING) or None) if found else None
+    return (found[-1].strip(WRAPPING).removeprefix(r"\boxed{") or None) if found else None
 
 
 def last_letter(text: str) -> str | None:
