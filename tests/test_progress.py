@@ -122,7 +122,14 @@ def test_a_line_without_figures_ends_after_the_count():
 
 async def test_a_worker_elsewhere_hands_over_what_it_has_written():
     """As on a cluster, with the shipped models: each step once, with the tokens of its bill."""
-    task = Task({"models": str(FOLDER)}, "chain", 0, "prm", ("strong", "weak"), exact=True)
+    task = Task(
+        {"models": str(FOLDER), "protocol": "default"},
+        "chain",
+        0,
+        "prm",
+        ("strong", "weak"),
+        exact=True,
+    )
     worker = Worker(task.to_json())
     assert worker.ready() is None
     bill = Bill(Prices())

@@ -251,8 +251,12 @@ def test_a_bank_of_joint_scores_knows_what_they_have_seen(models, tmp_path):
     assert read_bank(tmp_path / "prm").identity.seen == frozenset()
 
 
-def test_the_shipped_scores_hinder_nobody():
-    assert read_seen(EmbeddedLineup().joint) == frozenset()
+@pytest.mark.parametrize(("suite", "count"), [("chain", 1100), ("words", 400), ("program", 400)])
+def test_the_shipped_scores_say_what_they_were_fitted_to(suite, count):
+    """Problems of seed 1, and none of seed 0, which evaluations have unless told otherwise."""
+    seen = read_seen(EmbeddedLineup().joint)
+    assert seen.issuperset(draw(suite, count, 1).fingerprints)
+    assert seen.isdisjoint(draw(suite, 500, 0).fingerprints)
 
 
 def test_studies_refuse_what_was_fitted_to_their_problems(tmp_path):
