@@ -153,11 +153,15 @@ class Service:
             sampling = replace(sampling, temperature=request.temperature)
         if request.top_p is not None:
             sampling = replace(sampling, top_p=request.top_p)
+        limit = limit_of(request)
+        if limit is not None:
+            # An answer without a blank line is a single step, which may be as long as was asked.
+            sampling = replace(sampling, max_tokens=max(sampling.max_tokens, limit))
         limits = (router.max_strong_tokens, wishes.strong_tokens)
         return replace(
             router,
             sampling=sampling,
-            max_tokens=limit_of(request),
+            max_tokens=limit,
             max_strong_tokens=min((limit for limit in limits if limit is not None), default=None),
             max_money=wishes.money,
             prices=self.prices,
