@@ -501,7 +501,7 @@ def test_a_mode_that_does_not_work_is_refused_before_anything_is_written(tmp_pat
          "scorer 'entropy': weak tells no log-probabilities"),
         ({"weak": {"gguf": "w.gguf"}, "strong": {"api": "anthropic", "model": "m"},
           "scorer": [{"kind": "grade"}, {"kind": "logprob"}]}, [],
-         "scorer 'logprob': strong tells no log-probabilities; Anthropic's API has none"),
+         "scorer 'logprob': strong tells no log-probabilities; name another scorer"),
         ({**LEAST, "scorer": {"kind": "joint", "weights": "j.json", "of":
           {"kind": "label", "gguf": "s.gguf"}}}, [],
          "scorer 'joint': weak tells no log-probabilities"),

@@ -75,12 +75,12 @@ class Configuration(Section):
             if silent and isinstance(scorer, ConfidenceSection | JointSection):
                 role, section = next(iter(silent.items()))
                 remedy = (
-                    "Anthropic's API has none"
+                    ""
                     if isinstance(section, AnthropicServed)
-                    else f"set {role}.log_probabilities: true if its server has them"
+                    else f"set {role}.log_probabilities: true if its server has them, or "
                 )
                 raise said(
-                    f"scorer {scorer.kind!r}: {role} tells no log-probabilities; {remedy}, or name"
+                    f"scorer {scorer.kind!r}: {role} tells no log-probabilities; {remedy}name"
                     " another scorer, such as `{kind: grade}`"
                 )
         return self
