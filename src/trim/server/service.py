@@ -35,6 +35,8 @@ from trim.trace import Author, Finish, Trace
 if TYPE_CHECKING:
     from trim.server.tracing import Tracing
 
+LONGEST_STEP = 32_768
+"""Tokens that a request may ask of a single step; engines take no number without bound."""
 FALLBACKS: Mapping[str, Fallbacks] = {
     "fail": Fallbacks(),
     "keep": Fallbacks(Fallback.ESCALATE, Fallback.KEEP, Fallback.KEEP, Fallback.KEEP),
@@ -156,7 +158,8 @@ class Service:
         limit = limit_of(request)
         if limit is not None:
             # An answer without a blank line is a single step, which may be as long as was asked.
-            sampling = replace(sampling, max_tokens=max(sampling.max_tokens, limit))
+            longest = max(sampling.max_tokens, min(limit, LONGEST_STEP))
+            sampling = replace(sampling, max_tokens=longest)
         limits = (router.max_strong_tokens, wishes.strong_tokens)
         return replace(
             router,
