@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.embedded import FOLDER
-from trim.embedded.checkpoint import tokenizer
+from trim.embedded.checkpoint import added_token, pair_model, tokenizer
 from trim.embedded.gguf_model import read_gguf
 from trim.engines.gguf import read_metadata
 from trim.errors import InvalidInput
@@ -54,7 +54,7 @@ def shipped_tokenizer(model: Path) -> tuple[Tokenizer, Mapping[str, Any]]:
     made = tokenizer(held)
     made["post_processor"] = None
     made["added_tokens"] += [
-        added(len(held.tokens) + index, token) for index, token in enumerate(CHATML_TOKENS)
+        added_token(len(held.tokens) + index, token) for index, token in enumerate(CHATML_TOKENS)
     ]
     return made, {"eos_token": "<|im_end|>", "chat_template": CHATML}
 
@@ -83,7 +83,7 @@ def gguf_tokenizer(model: Path) -> tuple[Tokenizer, Mapping[str, Any]]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            added(index, tokens[index], kind == CONTROL)
+            added_token(index, tokens[index], kind == CONTROL)
             for index, kind in enumerate(kinds)
             if kind in (CONTROL, USER_DEFINED)
         ],
@@ -94,33 +94,13 @@ def gguf_tokenizer(model: Path) -> tuple[Tokenizer, Mapping[str, Any]]:
         },
         "post_processor": None,
         "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {tokens[i]: i for i, kind in enumerate(kinds) if kind == NORMAL},
-            "merges": held["tokenizer.ggml.merges"],
-        },
+        "model": pair_model(
+            {tokens[i]: i for i, kind in enumerate(kinds) if kind == NORMAL},
+            held["tokenizer.ggml.merges"],
+        ),
     }
     end = tokens[held["tokenizer.ggml.eos_token_id"]]
     return made, {"eos_token": end, "chat_template": template}
-
-
-def added(index: int, token: str, special: bool = True) -> dict[str, Any]:
-    return {
-        "id": index,
-        "content": token,
-        "single_word": False,
-        "lstrip": False,
-        "rstrip": False,
-        "normalized": False,
-        "special": special,
-    }
 
 
 def write_tokenizer(folder: Path, made: Tokenizer, settings: Mapping[str, Any]) -> None:

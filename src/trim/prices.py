@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -57,6 +57,16 @@ class Prices:
         )
 
 
+def priced(lists: Mapping[str, Price], middle: Iterable[Price] = ()) -> Prices:
+    """A price list in which `weak`, `strong` and `scorer` are free where `lists` lacks them.
+
+    Raises:
+        TypeError: a role that there is not.
+    """
+    free = dict.fromkeys(("weak", "strong", "scorer"), FREE)
+    return Prices(**{**free, **lists}, middle=tuple(middle))
+
+
 EXAMPLE = "example"
 """Name of the example price list, where a file of prices may be named."""
 FREE = Price()
@@ -98,8 +108,7 @@ def read_prices(path: Path) -> Prices:
         given = json.loads(path.read_text())
         middle = [Price(**kinds) for kinds in given.pop("middle", [])]
         lists = {role: Price(**kinds) for role, kinds in given.items()}
-        free = dict.fromkeys(("weak", "strong", "scorer"), FREE)
-        prices = Prices(**{**free, **lists}, middle=tuple(middle))
+        prices = priced(lists, middle)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot read the price list ({error.strerror})") from error
     except (ValueError, TypeError, AttributeError) as error:

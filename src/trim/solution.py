@@ -277,11 +277,16 @@ class Solution:
 
     def would_end(self, written: Completion) -> bool:
         """Whether the solution ends by itself, or with a cut, if this is kept after its steps."""
+        return self._claim(self.text, written) is not None
+
+    def _claim(self, before: str, written: Completion) -> Finish | None:
+        """Why a step behind `before` is the last one, by its text and its ending alone."""
+        if self._boxes(before, written.text):
+            return Finish.ANSWER
         if written.ending is Ending.LENGTH:
-            return True
-        if written.ending is Ending.SOLUTION and not self.rules.asks_on:
-            return True
-        return self._boxes(self.text, written.text)
+            return Finish.LENGTH
+        stopped = written.ending is Ending.SOLUTION and not self.rules.asks_on
+        return Finish.STOP if stopped else None
 
     def _boxes(self, before: str, text: str) -> bool:
         """Whether a step ends the solution by the box in it."""
@@ -294,12 +299,12 @@ class Solution:
     def _end(self, written: Completion) -> Finish | None:
         """Why the step that was kept last is the last one; None where it is not."""
         before = "".join(step.text for step in self._steps[:-1])
-        if self._boxes(before, written.text):
-            return Finish.ANSWER
-        if written.ending is Ending.LENGTH:
-            return Finish.TOKENS if self.room() <= 0 else Finish.LENGTH
-        stopped = written.ending is Ending.SOLUTION and not self.rules.asks_on
-        if stopped or any(stop in self.text for stop in self.stops):
+        claim = self._claim(before, written)
+        if claim is Finish.LENGTH and self.room() <= 0:
+            return Finish.TOKENS
+        if claim is not None:
+            return claim
+        if any(stop in self.text for stop in self.stops):
             return Finish.STOP
         if self.room() <= 0:
             return Finish.TOKENS

@@ -39,6 +39,16 @@ def closed(step: str) -> str:
     return step if step.endswith(SEPARATOR) else step + SEPARATOR
 
 
+def with_rest(beginning: str, end: str) -> str:
+    """A step of which an engine tells only the beginning, up to the blank line that stopped it.
+
+    Args:
+        end: the text of the last two written tokens, in which the blank line ends; what they hold
+            behind it belongs to the step.
+    """
+    return beginning + end.partition(SEPARATOR)[2]
+
+
 def bare(step: str) -> str:
     """The step without the line ends that close it, for readers that mark steps in another way."""
     return step.rstrip("\n")

@@ -16,7 +16,7 @@ from trim.configuration.configuration import Configuration
 from trim.configuration.model import tells_log_probabilities
 from trim.configuration.scorer import ConfidenceSection, GradeSection
 from trim.configuration.scoring import ScorerSection, kind_of
-from trim.configuration.writing import WritingModel, WritingSection, hasty, make_model
+from trim.configuration.writing import WritingModel, hasty, make_model
 from trim.errors import InvalidInput, TrimError
 from trim.models.model import Sampling
 from trim.policies.policy import Policy
@@ -98,17 +98,12 @@ def checkup_of(configuration: Configuration, trial: Trial, scorers: Sequence[Tri
 
 async def try_models(configuration: Configuration, sampling: Sampling) -> Trial:
     """Try every model, and have those write whose drafts are scored."""
-    roles: dict[str, WritingSection] = {
-        "weak": configuration.weak,
-        **{f"between.{place}": each for place, each in enumerate(configuration.between)},
-        "strong": configuration.strong,
-    }
     findings: list[Finding] = []
     writers: dict[str, WritingModel] = {}
     made: list[WritingModel] = []
     drafts: dict[str, tuple[Draft, ...]] = {}
     kind: Kind | None = None
-    for role, section in roles.items():
+    for role, section in configuration.writers.items():
         finding = Finding(role)
         try:
             told = tells_log_probabilities(section)
@@ -163,8 +158,7 @@ async def try_scorer(section: ScorerSection, material: Material, made: list[Scor
 
 def own_scorers(configuration: Configuration) -> list[ScorerSection]:
     """The scorers that the configuration's models can serve without another model."""
-    models = (configuration.weak, *configuration.between, configuration.strong)
-    confident = all(map(tells_log_probabilities, models))
+    confident = all(map(tells_log_probabilities, configuration.writers.values()))
     return [each for each in OWN if confident or isinstance(each, GradeSection)]
 
 

@@ -65,12 +65,18 @@ class Configuration(Section):
             )
         return self
 
+    @property
+    def writers(self) -> dict[str, ModelSection]:
+        """The models by their places in the file, the weakest first."""
+        between = {f"between.{place}": each for place, each in enumerate(self.between)}
+        return {"weak": self.weak, **between, "strong": self.strong}
+
     @model_validator(mode="after")
     def require_confidence(self) -> Configuration:
         """Raises for a scorer that needs log-probabilities where a model does not tell them."""
-        models = {"weak": self.weak, "strong": self.strong}
-        models |= {f"between.{place}": each for place, each in enumerate(self.between)}
-        silent = {role: each for role, each in models.items() if not tells_log_probabilities(each)}
+        silent = {
+            role: each for role, each in self.writers.items() if not tells_log_probabilities(each)
+        }
         for scorer in self.scorer:
             if silent and isinstance(scorer, ConfidenceSection | JointSection):
                 role, section = next(iter(silent.items()))

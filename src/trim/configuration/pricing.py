@@ -10,7 +10,7 @@ from trim.configuration.configuration import Configuration
 from trim.configuration.model import Served
 from trim.configuration.scorer import JointSection, ScorerSection
 from trim.configuration.section import Section
-from trim.prices import FREE, Price, Prices
+from trim.prices import FREE, Price, Prices, priced
 
 PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost")
 
@@ -21,10 +21,8 @@ def price_list(configuration: Configuration) -> Prices | None:
     between = [Price(**kinds) for kinds in given.pop("between")]
     if not given and not between:
         return None
-    named = {role: Price(**kinds) for role, kinds in given.items()}
     between += [FREE] * (len(configuration.between) - len(between))
-    free = dict.fromkeys(("weak", "strong", "scorer"), FREE)
-    return Prices(**{**free, **named}, middle=tuple(between))
+    return priced({role: Price(**kinds) for role, kinds in given.items()}, between)
 
 
 def unpriced(configuration: Configuration) -> tuple[str, ...]:
@@ -43,9 +41,7 @@ def unpriced(configuration: Configuration) -> tuple[str, ...]:
 
 def parts(configuration: Configuration) -> Iterator[tuple[str, Section]]:
     """Every part by the name that it has in a price list."""
-    yield "weak", configuration.weak
-    yield from ((f"between.{n}", section) for n, section in enumerate(configuration.between))
-    yield "strong", configuration.strong
+    yield from configuration.writers.items()
     yield from (("scorer", reader_in(section)) for section in configuration.scorer)
 
 

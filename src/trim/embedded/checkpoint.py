@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,18 +143,7 @@ def tokenizer(model: GgufModel) -> dict[str, Any]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {
-                "id": index,
-                "content": model.tokens[index],
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for index in model.control
-        ],
+        "added_tokens": [added_token(index, model.tokens[index]) for index in model.control],
         "normalizer": None,
         "pre_tokenizer": byte_level,
         "post_processor": {
@@ -167,18 +157,38 @@ def tokenizer(model: GgufModel) -> dict[str, Any]:
             "special_tokens": {begin: {"id": begin, "ids": [model.begin], "tokens": [begin]}},
         },
         "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {token: index for index, token in enumerate(model.tokens)},
-            "merges": list(model.merges),
-        },
+        "model": pair_model(
+            {token: index for index, token in enumerate(model.tokens)}, model.merges
+        ),
+    }
+
+
+def added_token(index: int, token: str, special: bool = True) -> dict[str, Any]:
+    """A token that no text is cut into, as the library `tokenizers` reads it."""
+    return {
+        "id": index,
+        "content": token,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": special,
+    }
+
+
+def pair_model(vocabulary: Mapping[str, int], merges: Sequence[str]) -> dict[str, Any]:
+    """Byte-level pairs as the library `tokenizers` reads them."""
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": dict(vocabulary),
+        "merges": list(merges),
     }
 
 

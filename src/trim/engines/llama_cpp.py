@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from trim.engines.turns import Turns
 from trim.engines.vocabulary import Vocabulary, read_vocabulary
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
+from trim.steps import with_rest
 
 # llama.cpp's worker threads would spin and starve each other on a small machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -107,7 +108,10 @@ class LlamaCppEngine:
         request = {"prompt": prompt, "cache_prompt": not self.exact, **settings}
         loop = asyncio.get_running_loop()
         complete = self._server.handle_completions
-        async with self._turns.setdefault(loop, Turns(self.slots)):
+        turns = self._turns.get(loop)
+        if turns is None:
+            turns = self._turns[loop] = Turns(self.slots)
+        async with turns:
             raw = await loop.run_in_executor(self._threads, complete, request)
         if "error" in raw:
             self._raise(raw["error"])
@@ -122,14 +126,8 @@ class LlamaCppEngine:
         )
 
     def spelled(self, tokens: Sequence[int], beginning: str) -> str:
-        """The text of written tokens, of which only the beginning is known.
-
-        llama.cpp cuts its text at a stop string, and leaves out what the last token holds behind
-        it. `beginning` where the tokens spell something else, as they do where bytes of several
-        tokens make one character that is cut.
-        """
-        text = self._vocabulary.text(tokens)
-        return text if text.startswith(beginning) else beginning
+        """The step that written tokens spell, of which llama.cpp tells only the beginning."""
+        return with_rest(beginning, self._vocabulary.text(tokens[-2:]))
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

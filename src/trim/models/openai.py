@@ -18,7 +18,7 @@ from trim.models.dialect import OTHER, Dialect, ThinkingOff
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
 from trim.models.prompt import Prompt
 from trim.models.token_memory import TokenMemory
-from trim.steps import SEPARATOR
+from trim.steps import SEPARATOR, with_rest
 
 
 class OpenAIModel:
@@ -304,8 +304,8 @@ class OpenAIModel:
         if not (self.token_ids and self.dialect.tokenizes and answer.written_ids):
             return beginning
         # The stop string may begin in the token before the last one, and ends in the last.
-        end = "".join([await self._spelling(token) for token in answer.written_ids[-2:]])
-        return beginning + end.partition(SEPARATOR)[2]
+        end = [await self._spelling(token) for token in answer.written_ids[-2:]]
+        return with_rest(beginning, "".join(end))
 
     async def _spelling(self, token: int) -> str:
         """The text of one token, asked for once."""

@@ -11,6 +11,7 @@ from trim.checks.advice import best_scorer
 from trim.checks.problems import KINDS
 from trim.checks.scorers import last_score, make_scorer
 from trim.checks.separation import Fitness, Separation
+from trim.configuration.check import OWN
 from trim.configuration.configuration import Configuration
 from trim.configuration.scoring import ScorerSection
 from trim.engines.llama_cpp import check_file
@@ -18,7 +19,7 @@ from trim.errors import InvalidInput, TrimError
 from trim.setup.notation import FileSource, ServerSource, parse_source
 from trim.setup.sections import Document, Kept, identified, placed, validated
 
-OWN = ("logprob", "entropy", "grade")
+KINDS_OF_OWN = tuple(section.kind for section in OWN)
 """Kinds that need no model of their own."""
 ROLE = "--scorer"
 USUAL_THRESHOLD = 0.5
@@ -31,7 +32,7 @@ async def describe_scorer(text: str, folder: Path, kept: Kept) -> Document:
         InvalidInput: it is neither, the file is missing, or it does not score.
         ModelUnavailable: the server does not answer.
     """
-    if text in OWN:
+    if text in KINDS_OF_OWN:
         return {"kind": text}
     source = parse_source(text, ROLE)
     if isinstance(source, FileSource):
@@ -39,7 +40,8 @@ async def describe_scorer(text: str, folder: Path, kept: Kept) -> Document:
         return {"kind": "label", **placed(source.path, folder)}
     if not isinstance(source, ServerSource):
         raise InvalidInput(
-            f"{ROLE} {text}: name {', '.join(OWN)}, or a reward model: a GGUF file or URL#MODEL"
+            f"{ROLE} {text}: name {', '.join(KINDS_OF_OWN)}, or a reward model: a GGUF file or"
+            " URL#MODEL"
         )
     found = await identified(source, ROLE, {}, kept)
     kind = found.pop("server")

@@ -6,11 +6,9 @@ both splits may begin with `test/`.
 
 from __future__ import annotations
 
-from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.benchmark import Benchmark, HubFile
 from trim.evaluation.benchmarks.problem import Problem
 from trim.evaluation.benchmarks.record import Record
-from trim.steps import boxed_answer
 
 
 def read(record: Record) -> Problem:
@@ -26,12 +24,7 @@ def read_train(record: Record) -> Problem:
 
 
 def answer_of(record: Record) -> str:
-    if "answer" in record.values:
-        return record.text("answer")
-    answer = boxed_answer(record.text("solution"))
-    if not answer:
-        raise InvalidInput(rf"{record.place}: field 'solution' has no \boxed{{}} with the answer")
-    return answer
+    return record.text("answer") if "answer" in record.values else record.boxed("solution")
 
 
 MATH500 = Benchmark(

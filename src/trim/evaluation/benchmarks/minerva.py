@@ -5,17 +5,13 @@ The answer is what stands in the `\boxed{}` of the solution; its unit stands beh
 
 from __future__ import annotations
 
-from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.benchmark import Benchmark
 from trim.evaluation.benchmarks.problem import Problem
 from trim.evaluation.benchmarks.record import Record
-from trim.steps import boxed_answer
 
 
 def read(record: Record) -> Problem:
-    answer = boxed_answer(record.text("solution"))
-    if not answer:
-        raise InvalidInput(rf"{record.place}: field 'solution' has no \boxed{{}} with the answer")
+    answer = record.boxed("solution")
     return Problem(f"minerva-{record.number}", record.text("problem"), answer, grader="quantity")
 
 

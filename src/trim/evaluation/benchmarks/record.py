@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trim.errors import InvalidInput
+from trim.steps import boxed_answer
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,17 @@ class Record:
     values: Mapping[str, Any]
     place: str
     number: int
+
+    def boxed(self, name: str) -> str:
+        r"""What stands in the last `\boxed{}` of a field.
+
+        Raises:
+            InvalidInput: as `text`, or there is no box, or nothing in it.
+        """
+        answer = boxed_answer(self.text(name))
+        if not answer:
+            raise InvalidInput(rf"{self.place}: field {name!r} has no \boxed{{}} with the answer")
+        return answer
 
     def text(self, *names: str) -> str:
         """The field of the first of `names` that the record has, as text without outer spaces.
