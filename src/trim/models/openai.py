@@ -123,7 +123,7 @@ class OpenAIModel:
         body = {**self._sampled(sampling, seed), "stop": [SEPARATOR]}
         if self.log_probabilities:
             body |= self._told(LIKELIEST if self.entropy else 1)
-        body |= await self._prompt(prefix, said)
+        body |= await self._prompt(prefix)
         answer = await self._ask(body)
         spent = answer.usage
         text = self._continued(answer.text, said, opening)
@@ -158,9 +158,8 @@ class OpenAIModel:
         Raises:
             ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
         """
-        said = prefix.said
         body = self._sampled(Sampling(0.0, 1.0, 0, 1), 0)
-        spent = (await self._ask({**body, **await self._prompt(prefix, said)})).usage
+        spent = (await self._ask({**body, **await self._prompt(prefix)})).usage
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
         return Completion("", Ending.LENGTH, *counts)
 
@@ -198,10 +197,11 @@ class OpenAIModel:
             # The prompt fits; some servers refuse unless the longest answer would fit as well.
             return await self.server.ask(path, {**whole, limit: error.room}, read_answer)
 
-    async def _prompt(self, prefix: Prefix, said: str) -> dict[str, Any]:
+    async def _prompt(self, prefix: Prefix) -> dict[str, Any]:
         """The fields that hold what is to be continued: tokens where they are known."""
         opening = self.prompt.opening(bool(prefix.steps))
-        fields = self._text(self.prompt.asked(prefix.question), said, prefix.history, opening)
+        asked = self.prompt.asked(prefix.question)
+        fields = self._text(asked, prefix.said, prefix.history, opening)
         if not self.token_ids or not (self.dialect.returned_ids or self.dialect.tokenizes):
             return fields
         tokens = self._memory.recall(prefix)
