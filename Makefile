@@ -12,8 +12,8 @@ serve: .venv/installed
 	$(BIN)/trim serve
 
 test: .venv/test
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks training
+	$(BIN)/ruff check src tests benchmarks training
 	$(BIN)/mypy
 	$(BIN)/pytest
 
@@ -63,16 +63,16 @@ figures: .venv/installed
 		cp build/$$suite/curve.svg docs/$$suite.svg; \
 	done
 	$(BIN)/python benchmarks/table.py
-	$(BIN)/python benchmarks/curve.py build/chain/summary.json src/trim/embedded/curve.json
+	$(BIN)/python benchmarks/curve.py build/chain/summary.json src/trim/shipped/curve.json
 	$(BIN)/trim collect chain -n 1100 --seed 1 --out build/bank-chain
-	$(BIN)/trim fit build/bank-chain --out src/trim/embedded/belief.json
+	$(BIN)/trim fit build/bank-chain --out src/trim/shipped/belief.json
 
 # The picture of the server's page, taken in Chromium.
 picture: .venv/test
 	PYTHONPATH=tests $(BIN)/python benchmarks/picture.py
 
 train: .venv/training
-	$(BIN)/python -m trim.embedded.training
+	$(BIN)/python -m training
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

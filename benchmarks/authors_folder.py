@@ -16,15 +16,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from trim.embedded import FOLDER
-from trim.embedded.checkpoint import added_token, pair_model, tokenizer
-from trim.embedded.gguf_model import read_gguf
 from trim.engines.gguf import read_metadata
 from trim.errors import InvalidInput
 from trim.evaluation.evaluate import find_suite
 from trim.evaluation.suites import generate
 from trim.files import write_atomically
 from trim.scorers.pooling import TAG
+from trim.shipped.checkpoint import added_token, pair_model, tokenizer
+from trim.shipped.gguf_model import read_gguf
+from trim.shipped.loading import FOLDER
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}"

@@ -31,13 +31,13 @@ from typing import Any, TextIO
 
 from aiohttp import web
 
-from trim.embedded import FOLDER
 from trim.engines.gguf import read_chat
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import ContextExceeded, ModelUnavailable
 from trim.models.model import Completion, Ending, Prefix
 from trim.scorers.label import LabelScorer
 from trim.scorers.pooling import TAG
+from trim.shipped.loading import FOLDER
 from trim.steps import SEPARATOR, is_degenerate, join_steps
 
 HOST = "127.0.0.1"
@@ -230,7 +230,7 @@ def listed(raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class Journal:
+class AccessLog:
     """Every prompt that was served, as JSON lines in the order of the answers."""
 
     def __init__(self, file: TextIO | None) -> None:
@@ -292,7 +292,7 @@ def general_routes(name: str, context: int) -> list[web.RouteDef]:
     return [web.get("/v1/models", models), web.get("/health", health)]
 
 
-def completions_app(model: ServedModel, journal: Journal) -> web.Application:
+def completions_app(model: ServedModel, journal: AccessLog) -> web.Application:
     """`/v1/completions` and `/tokenize` of a model."""
 
     async def completions(request: web.Request) -> web.Response:
@@ -365,7 +365,7 @@ def usage(answers: list[Written]) -> dict[str, Any]:
     }
 
 
-def pooling_app(scorer: LabelScorer, journal: Journal) -> web.Application:
+def pooling_app(scorer: LabelScorer, journal: AccessLog) -> web.Application:
     """`/pooling`: a row [1 - score, score] for each tag, the score that of the shipped scorer."""
     known: dict[tuple[str, ...], tuple[float, int]] = {}
 
@@ -411,7 +411,7 @@ def pooling_app(scorer: LabelScorer, journal: Journal) -> web.Application:
 
 
 async def serve(
-    apps: Mapping[str, tuple[web.Application, int]], idle: float, last: Journal
+    apps: Mapping[str, tuple[web.Application, int]], idle: float, last: AccessLog
 ) -> None:
     """Listen until SIGTERM, SIGINT, or `idle` seconds without a prompt; print the addresses."""
     stopped = asyncio.Event()
@@ -472,7 +472,7 @@ def main() -> None:
     given = arguments()
     bare = given.weak is None
     file = given.log.open("w", encoding="utf-8") if given.log else None
-    journal = Journal(file)
+    journal = AccessLog(file)
     weak, strong = (
         ServedModel(
             path or FOLDER / f"{role}.gguf",

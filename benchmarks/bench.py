@@ -20,7 +20,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from trim.embedded import SAMPLING, load_embedded
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import CHAIN, generate
@@ -28,7 +27,8 @@ from trim.files import write_atomically
 from trim.models.model import Completion, Model, Prefix, Sampling
 from trim.policies.registry import parse_policies
 from trim.scorers.scorer import Scorer, Scores
-from trim.trace import Trace
+from trim.shipped.loading import SAMPLING, load_embedded
+from trim.types import Trace
 
 Result = TypeVar("Result")
 PROBLEMS, SEED, ROUNDS = 120, 77, 3

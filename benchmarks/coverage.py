@@ -18,21 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trim.evaluation.comparison import Figures, Outcomes, Weights, compare, figures_of
-from trim.evaluation.summary import (
-    group_by_policy,
-    outcomes,
-    outcomes_by_family,
-    split_name,
-)
-from trim.trace import Trace
+from trim.evaluation.comparison import Figures, PolicyOutcomes, Weights, compare, figures_of
+from trim.evaluation.summary import group_by_policy, outcomes, outcomes_by_family, split_name
+from trim.types import Trace
 
 DRAWS = RESAMPLES = 300
 RIVAL = "thr"
 
 
-def drawn(all_of_them: Outcomes, problems: NDArray[np.int64]) -> Outcomes:
-    return Outcomes(all_of_them.correct[:, problems], all_of_them.tokens[:, problems])
+def drawn(all_of_them: PolicyOutcomes, problems: NDArray[np.int64]) -> PolicyOutcomes:
+    return PolicyOutcomes(all_of_them.correct[:, problems], all_of_them.tokens[:, problems])
 
 
 def figures_in(a: Figures, b: Figures) -> Iterator[tuple[str, dict[str, Any]]]:

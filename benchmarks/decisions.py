@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from trim.policies.policy import Action, Observation
 from trim.policies.registry import parse_policies
+from trim.types import Action, Observation
 
 DECISIONS = 20_000
 ACTIONS = (Action.CONTINUE, Action.REGENERATE)

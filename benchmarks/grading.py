@@ -27,16 +27,13 @@ from pathlib import Path
 
 import sympy
 
-from trim.evaluation.benchmarks.data_file import DataFile
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.benchmark import BenchmarkProblem, Record
+from trim.evaluation.benchmarks.data_file import DataFile, locate
 from trim.evaluation.benchmarks.registry import BENCHMARKS
-from trim.evaluation.benchmarks.source import locate
-from trim.evaluation.grading.latex import clean, compact
-from trim.evaluation.grading.number import read_number
-from trim.evaluation.grading.parts import split_list, split_name
-from trim.evaluation.grading.symbolic import parse
-from trim.evaluation.grading.workers import Ungraded, Workers
+from trim.grading.latex import clean, compact, split_list, split_name
+from trim.grading.mathematics import parse
+from trim.grading.number import read_number
+from trim.grading.workers import GraderPool, Ungraded
 from trim.steps import boxed_answer
 
 DATA_SETS = ("math500", "aime", "olympiadbench", "minerva", "gsm8k")
@@ -49,7 +46,7 @@ class Case:
     """An answer, and what its grade should be."""
 
     kind: str
-    problem: Problem
+    problem: BenchmarkProblem
     answer: str
     right: bool
 
@@ -66,7 +63,7 @@ class Counts:
         return 1 - len(self.failures) / self.cases if self.cases else float("nan")
 
 
-def solution_answer(name: str, record: Record, problem: Problem) -> str:
+def solution_answer(name: str, record: Record, problem: BenchmarkProblem) -> str:
     """The answer that a published solution ends with; the reference answer without one."""
     if name in ("math500", "minerva"):
         return boxed_answer(record.text("solution")) or ""
@@ -209,7 +206,7 @@ def cases_of(name: str, folder: Path) -> Iterator[Case]:
                     yield Case("wrong: shuffled", problem, other.answer, False)
 
 
-def count(workers: Workers, cases: Sequence[Case]) -> dict[str, Counts]:
+def count(workers: GraderPool, cases: Sequence[Case]) -> dict[str, Counts]:
     """Grade all cases; counts by kind."""
 
     def grade(case: Case) -> bool:
@@ -231,7 +228,7 @@ def merged(counts: dict[str, Counts], start: str) -> Counts:
     return Counts(sum(of_kind.cases for of_kind in chosen), failures)
 
 
-def show_real(workers: Workers, path: Path) -> None:
+def show_real(workers: GraderPool, path: Path) -> None:
     """Real answers whose grade differs from the recorded one."""
     same = total = 0
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -252,7 +249,7 @@ def show_real(workers: Workers, path: Path) -> None:
 def main(folder: Path, traces: Path | None) -> None:
     lost: list[Ungraded] = []
     rows = []
-    with Workers(PROCESSES, report=lost.append) as workers:
+    with GraderPool(PROCESSES, report=lost.append) as workers:
         for name in DATA_SETS:
             counts = count(workers, list(cases_of(name, folder)))
             for kind, of_kind in counts.items():

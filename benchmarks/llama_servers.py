@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from trim.embedded import FOLDER
 from trim.engines import llama_cpp  # sets what llama.cpp's threads need before it is loaded
+from trim.shipped.loading import FOLDER
 
 CONTEXT = 1024
 """Tokens of a slot."""

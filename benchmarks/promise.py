@@ -15,24 +15,30 @@ from pathlib import Path
 
 import numpy as np
 
-from trim.bank.bank import read_bank
-from trim.calibration.calibrate import choose
-from trim.calibration.outcomes import Alone, Arena, Outcomes
-from trim.calibration.promise import StrongShare
-from trim.calibration.sweep import sweep_of
-from trim.prices import Prices
+from trim.costs import Prices
+from trim.rollouts.bank import read_bank
+from trim.rollouts.calibration.calibrate import choose, sweep_of
+from trim.rollouts.calibration.guarantee import StrongShare
+from trim.rollouts.calibration.outcomes import ReplayedSolution, ReplayEvaluator, ReplayOutcomes
 
 SHARES = (0.1, 0.2, 0.3)
 SEED = 7
 
 
-def realised(tried: list[Outcomes], chosen: int, alone: Alone, others: np.ndarray) -> float:
+def realised(
+    tried: list[ReplayOutcomes], chosen: int, alone: ReplayedSolution, others: np.ndarray
+) -> float:
     strong_tokens = tried[chosen].strong_tokens[others]
     return float(strong_tokens.sum() / alone.strong_tokens[others].sum())
 
 
 def shares(
-    tried: list[Outcomes], alone: Alone, share: float, splits: int, problems: int, horizon: bool
+    tried: list[ReplayOutcomes],
+    alone: ReplayedSolution,
+    share: float,
+    splits: int,
+    problems: int,
+    horizon: bool,
 ) -> list[float]:
     """The realised share in each split; 0 where no setting keeps the promise."""
     random = np.random.default_rng(SEED)
@@ -58,7 +64,7 @@ def main() -> None:
     parser.add_argument("--horizon", action="store_true")
     given = parser.parse_args()
     bank = read_bank(given.bank)
-    arena = Arena(bank, Prices())
+    arena = ReplayEvaluator(bank, Prices())
     alone = arena.alone
     half = len(bank.problems) // 2
     print(

@@ -7,7 +7,7 @@
 #   sh benchmarks/routers.sh transfer        1,000 of words and of program (10 minutes)
 set -e
 trim=.venv/bin/trim
-models=src/trim/embedded/models
+models=src/trim/shipped/models
 
 fit() { # bank, suffix of the files
     $trim fit "$1" --out "build/pomdp$2.json"

@@ -32,13 +32,13 @@ from simulated.server import serving as engines
 from simulated.speeds import ENGINES
 
 from trim import Router, Threshold, load_embedded
-from trim.embedded import SAMPLING
 from trim.evaluation.suites import CHAIN, generate
+from trim.shipped.loading import SAMPLING
 
 PAIRS = 150
 SEED = 88
 TEMPLATE = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
-TRIM = "from trim.cli import main; main()"
+TRIM = "from trim.cli.main import main; main()"
 
 
 @contextlib.contextmanager

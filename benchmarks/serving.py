@@ -32,22 +32,21 @@ from simulated.script import SPREAD, WORDS
 from simulated.server import Servers, serving
 from simulated.speeds import ENGINES
 
+from trim.config import PrefillMode
+from trim.engines.chat_template import ChatTemplate
 from trim.engines.http import HttpServer
 from trim.files import write_atomically
-from trim.models.chat_template import ChatTemplate
-from trim.models.continuation import Continuation
-from trim.models.dialect import VLLM
+from trim.models.continuation import VLLM, Continuation
 from trim.models.model import Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.prompt import Prompt
+from trim.numerics import derive_seed
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.threshold import Threshold
 from trim.router import Router
 from trim.scorers.pooling import SYSTEM, PoolingScorer
-from trim.seeds import derive_seed
-from trim.trace import Trace
-from trim.warming import Warming
+from trim.types import Trace
 
 THRESHOLDS = [round(0.1 * step, 1) for step in range(1, 10)]
 OUT, OUT_SIMULATED = Path("build/serving.json"), Path("build/serving-simulated.json")
@@ -105,8 +104,8 @@ class Arm:
 LOCKSTEP = Arm("lockstep", lockstep=True)
 CONCURRENT = Arm("concurrent")
 OVERLAP = Arm("overlap", settings={"overlap": True})
-WARMING = Arm("warming likely", settings={"overlap": True, "warming": Warming.LIKELY})
-ALWAYS = Arm("warming always", settings={"overlap": True, "warming": Warming.ALWAYS})
+WARMING = Arm("warming likely", settings={"overlap": True, "warming": PrefillMode.LIKELY})
+ALWAYS = Arm("warming always", settings={"overlap": True, "warming": PrefillMode.ALWAYS})
 ROUTED = (LOCKSTEP, CONCURRENT, OVERLAP, WARMING, ALWAYS)
 STRONG = Arm("strong", StrongAlone())
 STRONG_WHOLE = Arm("strong, one request", whole=True)

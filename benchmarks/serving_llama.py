@@ -33,17 +33,16 @@ from serving import (
 )
 from simulated.processor import Processor
 
-from trim.embedded import SAMPLING
 from trim.engines.http import HttpServer
 from trim.evaluation.suites import CHAIN, generate
 from trim.files import write_atomically
-from trim.models.continuation import Continuation
-from trim.models.dialect import LLAMA_CPP
+from trim.models.continuation import LLAMA_CPP, Continuation
 from trim.models.openai import OpenAIModel
 from trim.policies.fixed import WeakAlone
 from trim.policies.threshold import Threshold
 from trim.router import Router
-from trim.scorers.labels import HttpLabelScorer
+from trim.scorers.label import HttpLabelScorer
+from trim.shipped.loading import SAMPLING
 
 SLOTS = 4
 PROBLEMS, SEED, ROUNDS = 60, 77, 7

@@ -19,19 +19,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trim.config import End, Rules
 from trim.engines import llama_cpp
 from trim.engines.gguf import read_chat
 from trim.engines.http import HttpServer
 from trim.engines.llama_cpp import LlamaCppEngine
-from trim.models.continuation import Continuation
-from trim.models.dialect import LLAMA_CPP
+from trim.models.continuation import LLAMA_CPP, Continuation
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Model, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.router import Router
-from trim.rules import End, Rules
 
 llama_cpp.IDLE_CACHE_MIB = 0
 CONTEXT = 2048

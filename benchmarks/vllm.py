@@ -18,15 +18,14 @@ from reward_checkpoint import TAG
 from vllm_server import REWARD, VllmServer, serving
 
 from trim import Router, Threshold
-from trim.embedded import EmbeddedModels, load_embedded
 from trim.engines.http import HttpServer
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, Suite, generate
-from trim.models.continuation import Continuation
-from trim.models.dialect import VLLM
+from trim.models.continuation import VLLM, Continuation
 from trim.models.model import Completion, Ending, Model, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.policies.fixed import WeakAlone
-from trim.scorers.labels import HttpLabelScorer
+from trim.scorers.label import HttpLabelScorer
+from trim.shipped.loading import EmbeddedModels, load_embedded
 
 SEED = 51
 CALLS = 200

@@ -1,18 +1,18 @@
 """Models, scores and problems of which banks are made in tests."""
 
-from trim.bank.explorer import Explorer
-from trim.bank.identity import Identity
 from trim.errors import ContextExceeded
-from trim.evaluation.suites import Problem
+from trim.evaluation.suites import SuiteProblem
 from trim.models.model import Completion, Ending, Sampling
-from trim.models.scripted import ScriptedModel
+from trim.numerics import uniform
+from trim.rollouts.explorer import Explorer
+from trim.rollouts.identity import Identity
 from trim.scorers.scorer import Scores
-from trim.seeds import uniform
 from trim.steps import is_degenerate
+from trim.testing import ScriptedModel
 
 
 def problem(name, answer="1"):
-    return Problem(f"hand-1-{name}", "hand", f"question {name}", (), answer)
+    return SuiteProblem(f"hand-1-{name}", "hand", f"question {name}", (), answer)
 
 
 def writer(name, trouble=1.0):

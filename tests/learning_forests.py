@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
+from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
 
 
 @dataclass

@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 PATIENCE = 120.0
 """Seconds in which a command has to end."""
 
-COMMANDS = ("ablate", "collect", "evaluate", "generate", "keys", "serve", "solve")
+COMMANDS = ("studies", "collect", "evaluate", "keys", "serve", "solve")
 FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["pytest", *(f"trim.commands.{name}" for name in COMMANDS)])
+FORKING.set_forkserver_preload(["pytest", *(f"trim.cli.{name}" for name in COMMANDS)])
 
 
 def run(words, environment, folder, output, errors, limit, stage):
@@ -31,7 +31,7 @@ def run(words, environment, folder, output, errors, limit, stage):
     os.chdir(folder)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    from trim.cli import main
+    from trim.cli.main import main
 
     if stage:
         stage()

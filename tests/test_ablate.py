@@ -12,29 +12,29 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trim.bank.bank import Bank
-from trim.bank.collect import collect
-from trim.bank.degraded import degraded
-from trim.cli import main
-from trim.commands.ablate import find_trainer
-from trim.embedded import FOLDER
-from trim.embedded.lineup import EmbeddedLineup
+from trim.cli.main import main
+from trim.cli.studies import find_trainer
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import Figures
 from trim.evaluation.evaluate import draw
-from trim.laboratory import cells, low_budget
-from trim.laboratory.low_budget import densely, study_low_budget
-from trim.laboratory.noise import areas, study_noise, thresholds_for
-from trim.laboratory.takeover import study_takeover
-from trim.laboratory.transfer import overall, study_transfer, verdict_of
-from trim.laboratory.trial import Results, Trial
 from trim.models.model import Completion, Ending, Prefix
+from trim.numerics import uniform
+from trim.policies.pomdp.fit import LabelledTrajectory, fit_pomdp
+from trim.policies.pomdp.model import write_model
 from trim.policies.registry import parse_policies
-from trim.pomdp.fit import fit_pomdp
-from trim.pomdp.model import write_model
-from trim.pomdp.trajectory import Trajectory
+from trim.rollouts.bank import Bank
+from trim.rollouts.collect import collect
+from trim.rollouts.degraded import degraded
 from trim.scorers.noisy import NoisyScorer, noisy
-from trim.seeds import uniform
+from trim.shipped.lineup import ShippedModelSource
+from trim.shipped.loading import FOLDER
+from trim.studies import low_budget
+from trim.studies import page as cells
+from trim.studies.low_budget import densely, study_low_budget
+from trim.studies.noise import areas, study_noise, thresholds_for
+from trim.studies.takeover import study_takeover
+from trim.studies.transfer import overall, study_transfer, verdict_of
+from trim.studies.trial import Results, Trial
 
 texts = st.text("ab1 ", min_size=1, max_size=6)
 prefixes = st.builds(Prefix, texts, st.lists(texts, min_size=1, max_size=5).map(tuple))
@@ -135,7 +135,7 @@ def pomdp(tmp_path_factory):
         right = tuple(uniform("right", index, step) < 0.8 for step in range(4))
         noise = [0.3 * uniform("score", index, step) for step in range(4)]
         values = tuple((0.7 if ok else 0.0) + extra for ok, extra in zip(right, noise, strict=True))
-        return Trajectory(values, (9,) * 4, (index % 2 == 1,) * 4, all(right), right)
+        return LabelledTrajectory(values, (9,) * 4, (index % 2 == 1,) * 4, all(right), right)
 
     path = tmp_path_factory.mktemp("fitted") / "pomdp.json"
     write_model(path, fit_pomdp([trajectory(index) for index in range(80)]))
@@ -239,7 +239,7 @@ def test_a_router_is_at_least_equal_only_where_no_less_was_measured(draws, said,
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
     return collect(
-        draw("chain", 20, 3), 3, tmp_path_factory.mktemp("bank"), EmbeddedLineup(), rollouts=3
+        draw("chain", 20, 3), 3, tmp_path_factory.mktemp("bank"), ShippedModelSource(), rollouts=3
     )
 
 
@@ -330,7 +330,7 @@ def test_a_bank_of_other_models_is_refused(tmp_path, bank):
     (models / "joint.json").write_bytes((FOLDER / "joint.json").read_bytes())
     (models / "weak.gguf").write_bytes(b"other")
     folder = tmp_path / "bank"
-    collect(draw("chain", 1, 3), 3, folder, EmbeddedLineup(), rollouts=3)
+    collect(draw("chain", 1, 3), 3, folder, ShippedModelSource(), rollouts=3)
     result = ablate("noise", folder, "chain", "--models", models, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "other models" in result.output

@@ -18,18 +18,17 @@ from test_router import (
     texts,
 )
 
+from trim.config import End, PrefillMode, Rules
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.models.model import Completion, Ending
-from trim.models.scripted import ScriptedModel
+from trim.numerics import derive_seed
 from trim.policies.fixed import WeakAlone
 from trim.policies.threshold import Threshold
 from trim.router import Router
-from trim.rules import End, Rules
 from trim.scorers.scorer import Scores
-from trim.seeds import derive_seed
 from trim.steps import bare
-from trim.trace import Usage
-from trim.warming import Warming
+from trim.testing import ScriptedModel
+from trim.types import Usage
 
 WEAK = ("one", "bad two", "three", r"so \boxed{4}")
 STRONG = ("ONE", "TWO", "THREE", r"SO \boxed{5}")
@@ -55,7 +54,7 @@ def reads(*steps):
     st.lists(completions, min_size=1, max_size=8),
     st.lists(completions, min_size=1, max_size=8),
     actions,
-    st.sampled_from(Warming),
+    st.sampled_from(PrefillMode),
     st.sampled_from([None, 0, 30]),
     st.builds(
         Rules,
@@ -93,7 +92,7 @@ def test_texts_and_decisions_stay_what_they_were(weak, strong, decisions, warmin
     read = router.strong.read
     expected = Usage(10 * sum(map(len, read)), 0, len(read))
     assert ahead.usage.get("warming", Usage()) == expected
-    assert (warming is Warming.NEVER) <= (not read)
+    assert (warming is PrefillMode.NEVER) <= (not read)
 
 
 def test_a_draft_that_was_begun_in_vain_is_dropped_and_counted():
@@ -157,26 +156,31 @@ def test_the_strong_model_reads_what_has_been_kept():
         trace = router.solve("a question")
         return strong.read, trace.usage.get("warming")
 
-    assert read(Warming.NEVER) == ([], None)
-    assert read(Warming.ALWAYS) == (
+    assert read(PrefillMode.NEVER) == ([], None)
+    assert read(PrefillMode.ALWAYS) == (
         [followed("one"), followed("one", "TWO", "three")],
         Usage(40, 0, 2),
     )
-    assert read(Warming.LIKELY) == ([], None)  # All that is kept is beyond doubt.
+    assert read(PrefillMode.LIKELY) == ([], None)  # All that is kept is beyond doubt.
 
 
 def test_a_doubt_is_a_score_near_the_threshold():
     strong = reads(*STRONG)
     scorer = ScriptedScorer(lambda step: {"one": 0.8, "bad two": 0.7, "three": 0.9}[bare(step)])
     Router(
-        says(*WEAK[:3], "x"), strong, scorer, Threshold(0.6), warming=Warming.LIKELY, max_steps=3
+        says(*WEAK[:3], "x"),
+        strong,
+        scorer,
+        Threshold(0.6),
+        warming=PrefillMode.LIKELY,
+        max_steps=3,
     ).solve("a question")
     assert strong.read == [followed("one", "bad two")]
 
 
 def test_a_model_that_cannot_read_in_advance_is_refused():
     with pytest.raises(InvalidInput, match="cannot read in advance; choose never"):
-        Router(says(), says(), None, WeakAlone(), warming=Warming.ALWAYS)
+        Router(says(), says(), None, WeakAlone(), warming=PrefillMode.ALWAYS)
 
 
 def test_what_fails_in_the_background_harms_nobody():
@@ -190,7 +194,7 @@ def test_what_fails_in_the_background_harms_nobody():
         lambda prefix: gone.script(prefix) if "TWO" not in prefix.said else "three"
     )
     trace = Router(
-        weak, strong, doubts_bad(), Threshold(0.5), overlap=True, warming=Warming.ALWAYS,
+        weak, strong, doubts_bad(), Threshold(0.5), overlap=True, warming=PrefillMode.ALWAYS,
         max_steps=3,
     ).solve("a question")  # fmt: skip
     assert texts(trace) == ended("one", "TWO", "three")

@@ -16,22 +16,28 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import ks_2samp
 
-from trim.bank.bank import Trajectory, read_bank
-from trim.bank.explorer import Explorer
-from trim.bank.fill import fill
-from trim.bank.store import BankStore
-from trim.bank.traces import import_traces
-from trim.cli import main
-from trim.laboratory.audit import DRAFTS, LOST, REPAIRABLE, STRONG, audit
-from trim.laboratory.detection import below, detection, detection_curve, first_rewrites
-from trim.laboratory.drift import shift_of_all, shift_of_firsts, stability_index
-from trim.laboratory.fitness import LOWEST, Verdict, judge
-from trim.laboratory.page import Page, Picture, Table, print_page, write_page
-from trim.laboratory.reliability import reliability_of
-from trim.laboratory.roc import Area, area_of, area_under_curve, resampled_areas
-from trim.laboratory.sample import Sample, judged_steps, lowest_scores, sample_of
+from trim.cli.main import main
+from trim.numerics import uniform
+from trim.rollouts.bank import Trajectory, read_bank
+from trim.rollouts.collect import fill
+from trim.rollouts.explorer import Explorer
+from trim.rollouts.store import BankStore
+from trim.rollouts.traces import import_traces
 from trim.scorers.scorer import Scores
-from trim.seeds import uniform
+from trim.studies.audit import DRAFTS, LOST, REPAIRABLE, STRONG, audit
+from trim.studies.detection import below, detection, detection_curve, first_rewrites
+from trim.studies.fitness import (
+    LOWEST,
+    Area,
+    Fitness,
+    area_of,
+    area_under_curve,
+    judge,
+    resampled_areas,
+)
+from trim.studies.page import Page, Picture, Table, print_page, write_page
+from trim.studies.reliability import reliability_of, shift_of_all, shift_of_firsts, stability_index
+from trim.studies.sample import Sample, judged_steps, lowest_scores, sample_of
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "reference"
 
@@ -280,36 +286,36 @@ LATE = first_rewrites([solution([0.9, 0.2], [False, False])], 0.5)
 @pytest.mark.parametrize(
     ("areas", "reliability", "rewrites", "verdict", "reason"),
     [
-        (GOOD, CALIBRATED, TIMELY, Verdict.THRESHOLD, "is above 0.7"),
+        (GOOD, CALIBRATED, TIMELY, Fitness.THRESHOLD, "is above 0.7"),
         (
             {**GOOD, REPAIRABLE: area(0.6, 0.5, 0.7)},
             CALIBRATED,
             TIMELY,
-            Verdict.NOT,
+            Fitness.NOT,
             "0.600 (0.500–0.700) may be 0.5",
         ),
         (
             {**GOOD, LOWEST: area(0.72, 0.69, 0.8)},
             CALIBRATED,
             TIMELY,
-            Verdict.PLAN,
+            Fitness.PLAN,
             "lowest score of a solution 0.720 (0.690–0.800) may be below 0.7",
         ),
         (
             GOOD,
             replace(CALIBRATED, error=0.3),
             TIMELY,
-            Verdict.PLAN,
+            Fitness.PLAN,
             "off by 0.300 on average",
         ),
         (
             GOOD,
             replace(CALIBRATED, error_by_step=0.2),
             TIMELY,
-            Verdict.PLAN,
+            Fitness.PLAN,
             "off by 0.200 by the number of the step",
         ),
-        (GOOD, CALIBRATED, LATE, Verdict.PLAN, "in 100.0 % of the solutions, and on it in 0.0 %"),
+        (GOOD, CALIBRATED, LATE, Fitness.PLAN, "in 100.0 % of the solutions, and on it in 0.0 %"),
     ],
 )
 def test_a_verdict_gives_the_reason_that_it_has(areas, reliability, rewrites, verdict, reason):
@@ -319,8 +325,8 @@ def test_a_verdict_gives_the_reason_that_it_has(areas, reliability, rewrites, ve
 
 
 def test_without_labels_the_lowest_score_decides():
-    assert judge({LOWEST: GOOD[LOWEST]}, LOWEST, None, None).verdict is Verdict.THRESHOLD
-    assert judge({LOWEST: area(0.6, 0.4, 0.8)}, LOWEST, None, None).verdict is Verdict.NOT
+    assert judge({LOWEST: GOOD[LOWEST]}, LOWEST, None, None).verdict is Fitness.THRESHOLD
+    assert judge({LOWEST: area(0.6, 0.4, 0.8)}, LOWEST, None, None).verdict is Fitness.NOT
 
 
 # Banks
@@ -456,7 +462,7 @@ def test_an_imported_bank_is_audited_by_its_answers(tmp_path):
     assert not record["labelled"]
     assert set(record["areas"]) == {LOWEST}
     assert record["areas"][LOWEST]["auc"] == 1
-    assert record["judgement"]["verdict"] == Verdict.THRESHOLD
+    assert record["judgement"]["verdict"] == Fitness.THRESHOLD
     assert "no labels of steps" in " ".join(run("audit", folder).stdout.split())
 
 
@@ -475,7 +481,7 @@ def test_the_reference_traces_are_fit_for_thresholding(tmp_path):
     import_traces(file, tmp_path / "bank")
     found = audit(read_bank(tmp_path / "bank"), tmp_path / "bank")
     assert 0.85 < found.areas[LOWEST].auc < 0.95
-    assert found.judgement.verdict is Verdict.THRESHOLD
+    assert found.judgement.verdict is Fitness.THRESHOLD
 
 
 # Refusals

@@ -16,18 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.embedded import FOLDER, load_embedded
+from trim.configuration.protocol import INSTRUCTION
+from trim.engines.chat_template import read_chat_template
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
 from trim.evaluation.benchmarks.data_file import DataFile
 from trim.evaluation.suites import CHAIN, generate
-from trim.models.chat_template import read_chat_template
-from trim.models.continuation import Continuation
-from trim.models.dialect import VLLM
+from trim.models.continuation import VLLM, Continuation
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
-from trim.protocol import INSTRUCTION
 from trim.scorers.pooling import PoolingScorer
+from trim.shipped.loading import FOLDER, load_embedded
 from trim.steps import bare, closed
 
 SCRIPT = Path(authors_servers.__file__)

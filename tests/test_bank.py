@@ -10,19 +10,18 @@ from bank_models import SETTINGS, ChanceScorer, ends_in_letter, problem, writer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trim.bank.explorer import Explorer
-from trim.bank.record import Origin
-from trim.bank.step_scorer import StepScorer
+from trim.config import Rules
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
-from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
 from trim.models.model import Completion, Ending, Prefix
-from trim.models.scripted import ScriptedModel
 from trim.policies.fixed import StrongAlone, WeakAlone
-from trim.policies.policy import Action, Policy
+from trim.policies.policy import Policy
+from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
+from trim.rollouts.explorer import Explorer, StepScorer
+from trim.rollouts.record import NodeOrigin
 from trim.router import Router
-from trim.rules import Rules
 from trim.scorers.scorer import Scores
-from trim.trace import Finish
+from trim.testing import ScriptedModel
+from trim.types import Action, Finish
 
 MAX_STEPS = 5
 EVERYTHING = 200
@@ -206,7 +205,7 @@ def test_rollouts_are_paths_with_the_probabilities_of_their_decisions(name, roll
         )
         drawn = [chance is not None for chance in rollout.probability]
         assert all(before <= after for before, after in pairwise(drawn))
-        assert drawn[0] or rollout.origin is Origin.BRANCH
+        assert drawn[0] or rollout.origin is NodeOrigin.BRANCH
         for decision, chance in zip(rollout.regenerate, rollout.probability, strict=True):
             assert chance in (None, rollout.share if decision else 1 - rollout.share)
             assert chance != 0
@@ -217,7 +216,7 @@ def test_branches_take_an_action_that_was_not_taken_before(name):
     taken = set()
     for rollout in explore(name).rollouts:
         path = list(zip(rollout.nodes, rollout.regenerate, strict=True))
-        if rollout.origin is Origin.BRANCH:
+        if rollout.origin is NodeOrigin.BRANCH:
             forced = [edge for edge, p in zip(path, rollout.probability, strict=True) if p is None]
             assert forced[-1] not in taken
         taken.update(path)
@@ -255,7 +254,7 @@ def test_a_random_rollout_rewrites_about_its_share():
         other = writer(f"two {name}", trouble=0)
         recorded = explore(str(name), rollouts=9, weak=agreeing, strong=other)
         for rollout in recorded.rollouts:
-            if rollout.origin is Origin.RANDOM:
+            if rollout.origin is NodeOrigin.RANDOM:
                 shares += [rollout.share] * len(rollout.regenerate)
                 decisions += rollout.regenerate
     assert len(decisions) > 400

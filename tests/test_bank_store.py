@@ -14,18 +14,17 @@ import pytest
 from bank_models import EXPLORER, IDENTITY, PROBLEMS
 from click.testing import CliRunner
 
-from trim.bank.bank import read_bank
-from trim.bank.explorer import Explorer
-from trim.bank.fill import fill
-from trim.bank.identity import identify_models
-from trim.bank.store import BankStore
-from trim.bank.table import decode
-from trim.bank.traces import import_traces
-from trim.cli import main
-from trim.embedded import FOLDER
+from trim.cli.main import main
 from trim.errors import InvalidInput
-from trim.folder_lock import FolderLock
-from trim.learning.forest import UNKNOWN
+from trim.files import FolderLock
+from trim.policies.ppo.trees import UNKNOWN
+from trim.rollouts.bank import read_bank
+from trim.rollouts.collect import fill
+from trim.rollouts.explorer import Explorer
+from trim.rollouts.identity import identify_models
+from trim.rollouts.store import BankStore, decode
+from trim.rollouts.traces import import_traces
+from trim.shipped.loading import FOLDER
 
 TRACES = Path(__file__).parents[2] / "shared/data/reference/qwen3_1.7b_14b_math500_traces.jsonl"
 
@@ -75,8 +74,8 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from bank_models import EXPLORER, IDENTITY, PROBLEMS
-from trim.bank.fill import fill
-from trim.bank.store import BankStore
+from trim.rollouts.collect import fill
+from trim.rollouts.store import BankStore
 
 store = BankStore(Path({folder!r}), IDENTITY, 2)
 print("started", flush=True)

@@ -13,22 +13,22 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.cli import main
-from trim.commands.benchmark import choose_problems
+from trim.cli.main import main
+from trim.cli.problems import choose_problems
 from trim.errors import ContextExceeded, InvalidInput
+from trim.evaluation.benchmarks.benchmark import Record
 from trim.evaluation.benchmarks.data_file import DataFile
 from trim.evaluation.benchmarks.gpqa import LETTERS
-from trim.evaluation.benchmarks.record import Record
 from trim.evaluation.benchmarks.registry import BENCHMARKS
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.evaluate import policies_on
-from trim.evaluation.grading.registry import find_grader
-from trim.evaluation.grading.workers import Workers
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
+from trim.grading.grader import find_grader
+from trim.grading.workers import GraderPool
 from trim.models.prompt import Prompt
-from trim.models.scripted import ScriptedModel
-from trim.trace import Finish
+from trim.testing import ScriptedModel
+from trim.types import Finish
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "benchmarks"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/benchmarks")
@@ -365,7 +365,7 @@ def test_a_file_from_the_hub_is_read_as_one_from_a_folder(monkeypatch, tmp_path)
 def solve_all(tmp_path, problem_set, weak, strong, specs=("weak", "strong", "oracle-query")):
     policies = policies_on(specs, problem_set)
     store = TraceStore(tmp_path, {"policies": [policy.name for policy in policies]})
-    with Workers(1) as grading:
+    with GraderPool(1) as grading:
         evaluation = Evaluation(
             problem_set.problems,
             policies,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from trim.costs import Price, Prices
 from trim.evaluation.bill import EVERY, NAME, Bill
-from trim.evaluation.standing import ALONE, Standing, Tally
+from trim.evaluation.progress import ALONE, RunProgress, Tally
 from trim.models.model import Completion, Ending
-from trim.prices import Price, Prices
-from trim.trace import Finish, Trace, Usage
+from trim.types import Finish, Trace, Usage
 
 counts = st.integers(0, 10**6)
 usages = st.builds(Usage, counts, counts, counts)
@@ -129,7 +129,7 @@ def trace_of(policy, correct, strong, failed):
 def test_a_standing_is_that_of_all_traces_in_any_order(problems, policies, random):
     traces = [[trace_of(name, *each[name]) for name in policies] for each in problems]
     tally = Tally(policies)
-    assert tally.standing(0) == Standing(0)
+    assert tally.standing(0) == RunProgress(0)
     for group in random.sample(traces, len(traces)):
         tally.add(group)
     routed = [name for name in policies if name not in ALONE] or policies
@@ -141,7 +141,7 @@ def test_a_standing_is_that_of_all_traces_in_any_order(problems, policies, rando
               if alone]  # fmt: skip
     bill = Bill(PRICES)
     bill.add_step("strong", Completion("", Ending.STEP, 75_000, 0))
-    assert tally.standing(len(problems), bill) == Standing(
+    assert tally.standing(len(problems), bill) == RunProgress(
         len(problems),
         (min(accuracies), max(accuracies)) if accuracies else None,
         (min(shares), max(shares)) if shares else None,

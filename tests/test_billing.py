@@ -7,11 +7,11 @@ import yaml
 from click.testing import CliRunner
 from preloaded import completed
 
-from trim.cli import main
-from trim.configuration.lineup import open_lineup
+from trim.cli.main import main
 from trim.configuration.pricing import is_hosted
-from trim.embedded.lineup import EmbeddedLineup
-from trim.prices import Price, Prices
+from trim.configuration.source import open_lineup
+from trim.costs import Price, Prices
+from trim.shipped.lineup import ShippedModelSource
 
 QUESTION = "Start with 47. 1) subtract 9. 2) last, add 17. What is the result?"
 HOSTED = {"api": "openai", "continuation": "user_turn", "model": "m",
@@ -46,7 +46,7 @@ def test_an_api_is_hosted_outside_private_networks(url, hosted):
 
 
 def test_models_of_this_process_and_of_private_servers_are_not_billed(tmp_path):
-    for found in (EmbeddedLineup(), lineup(tmp_path, weak=LOCAL, strong=LOCAL)):
+    for found in (ShippedModelSource(), lineup(tmp_path, weak=LOCAL, strong=LOCAL)):
         assert found.price_list is None and found.unpriced == ()
         # A server's budgets in money need some price.
         assert found.prices == Prices()

@@ -13,40 +13,38 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from trim.bank.bank import Bank, read_bank
-from trim.bank.explorer import Explorer
-from trim.bank.identity import identify_models
-from trim.bank.replay import replay
-from trim.bank.store import BankStore
-from trim.calibration.bound import (
+from trim.cli.main import main
+from trim.costs import Price, Prices
+from trim.errors import InvalidInput
+from trim.events import Decided, Finished, Scored
+from trim.models.model import Completion, Ending
+from trim.monitoring.profile import Profile
+from trim.policies.agg.policy import PAPER
+from trim.policies.calibrated import RouterFile
+from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
+from trim.policies.policy import Policy
+from trim.policies.ppo.weights import LearnedRouter, PriceRange, write_router
+from trim.policies.registry import parse_policies
+from trim.policies.rivals.cascade import Cascade
+from trim.policies.threshold import Takeover, Threshold
+from trim.rollouts.bank import Bank, read_bank
+from trim.rollouts.calibration.bounds import (
     betting_upper,
     clopper_pearson_upper,
     student_upper,
     thatcher_upper,
 )
-from trim.calibration.calibrate import calibrate, choose
-from trim.calibration.outcomes import Alone, Arena, Outcomes
-from trim.calibration.promise import Accuracy, Money, StrongShare
-from trim.calibration.sweep import sweep_of
-from trim.cli import main
-from trim.embedded import FOLDER
-from trim.errors import InvalidInput
-from trim.events import Decided, Finished, Scored
-from trim.models.model import Completion, Ending
-from trim.models.scripted import ScriptedModel
-from trim.monitor.profile import Profile
-from trim.policies.agg import PAPER
-from trim.policies.cascade import Cascade
-from trim.policies.fixed import StrongAlone, WeakAlone
-from trim.policies.learned import LearnedRouter, PriceRange, write_router
-from trim.policies.policy import Action, Observation, Policy
-from trim.policies.random_mix import RandomMix
-from trim.policies.registry import parse_policies
-from trim.policies.router_file import RouterFile
-from trim.policies.threshold import Takeover, Threshold
-from trim.prices import Price, Prices
+from trim.rollouts.calibration.calibrate import calibrate, choose, sweep_of
+from trim.rollouts.calibration.guarantee import Accuracy, Money, StrongShare
+from trim.rollouts.calibration.outcomes import ReplayedSolution, ReplayEvaluator, ReplayOutcomes
+from trim.rollouts.explorer import Explorer
+from trim.rollouts.identity import identify_models
+from trim.rollouts.replay import replay
+from trim.rollouts.store import BankStore
 from trim.router import Router
-from trim.trace import Author, Finish, Trace, Usage
+from trim.shipped.loading import FOLDER
+from trim.testing import ScriptedModel
+from trim.types import Action, Author, Finish, Observation, Trace, Usage
 
 MAX_STEPS = 5
 names = st.integers(0, 150).map(str)
@@ -325,13 +323,16 @@ def test_the_prediction_bound_holds_for_the_next_problems():
 
 def invented(random, count, costs):
     """Outcomes of settings with these expected shares of 10 strong tokens a problem."""
-    alone = Alone(np.full(count, 10.0), np.zeros(count), np.ones(count), 10.0, 1.0)
+    alone = ReplayedSolution(np.full(count, 10.0), np.zeros(count), np.ones(count), 10.0, 1.0)
     ranks = random.random(count)
     tried = []
     for cost in costs:
         asked = (ranks < cost).astype(float)
         tried.append(
-            (cost, Outcomes(10 * asked, asked, np.maximum(asked, ranks > 0.9), np.ones(count)))
+            (
+                cost,
+                ReplayOutcomes(10 * asked, asked, np.maximum(asked, ranks > 0.9), np.ones(count)),
+            )
         )
     return tried, alone
 
@@ -394,7 +395,7 @@ def bank(tmp_path_factory):
 @pytest.fixture(scope="module")
 def arena(bank):
     prices = Prices(Price(output=1), Price(output=20), Price(prompt=1))
-    return Arena(read_bank(bank), prices)
+    return ReplayEvaluator(read_bank(bank), prices)
 
 
 def agg_folder(folder, models, scorer="prm", prices=(0.1, 0.01, 0.001)):
@@ -606,7 +607,7 @@ def test_money_is_told_with_prices_alone(bank, tmp_path):
 def test_few_problems_are_refused(arena):
     bank = Bank(arena.bank.identity, arena.bank.problems[:20])
     with pytest.raises(InvalidInput, match="20 problems are too few"):
-        calibrate(Arena(bank, Prices()), sweep_of("thr", bank), StrongShare(0.2))
+        calibrate(ReplayEvaluator(bank, Prices()), sweep_of("thr", bank), StrongShare(0.2))
 
 
 def test_solve_and_eval_keep_the_limit_of_a_router_file(tmp_path):

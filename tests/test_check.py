@@ -11,19 +11,18 @@ from llama_server import PLAIN_CHAT, start
 from rich.console import Console
 from staged_server import Reply, completion, pooling, staged, usage
 
-from trim.checks.drafts import drafts_of
-from trim.checks.finding import Finding
-from trim.checks.problems import GENERAL, KINDS, PUZZLES
-from trim.checks.separation import Fitness, Separation
+from trim.checks.check import check
+from trim.checks.exercises import GENERAL, KINDS, PUZZLES, drafts_of
+from trim.checks.findings import Finding
+from trim.checks.separation import ScorerFitness, Separation
 from trim.checks.writers import TOKENS, miscounted
-from trim.cli import main
-from trim.commands.check import COLUMNS, WIDTH, findings_table
-from trim.configuration.check import check
+from trim.cli.configure import COLUMNS, WIDTH, findings_table
+from trim.cli.main import main
 from trim.configuration.configuration import read_configuration
-from trim.embedded import FOLDER, SAMPLING
 from trim.models.continuation import Continuation
 from trim.models.model import Completion, Ending
-from trim.models.probe import Verdict
+from trim.models.probe import ProbeResult
+from trim.shipped.loading import FOLDER, SAMPLING
 
 CHAT = {"chat_template": PLAIN_CHAT}
 
@@ -84,7 +83,7 @@ def test_what_works_is_found_to_work(tmp_path, servers):
         ("weak", "completions"), ("between.0", "completions"), ("strong", "prefill")
     ):  # fmt: skip
         each = found[part]
-        assert (each.continuation, each.verdict) == (mode, Verdict.UNCLEAR)
+        assert (each.continuation, each.verdict) == (mode, ProbeResult.UNCLEAR)
         read, written = each.tokens
         assert read > 10 and 1 <= written <= TOKENS
         assert each.cached > 0
@@ -92,7 +91,7 @@ def test_what_works_is_found_to_work(tmp_path, servers):
     assert found["scorer label"].milliseconds > 0
     for kind in ("label", "logprob"):
         separation = found[f"scorer {kind}"].separation
-        assert separation.fitness is Fitness.FIT
+        assert separation.fitness is ScorerFitness.FIT
         right, wrong = separation.means
         assert right > wrong
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 from preloaded import completed
 
-from trim.cli import main
+from trim.cli.main import main
 from trim.evaluation.suites import CHAIN, generate
 
-TRIM = [sys.executable, "-c", "from trim.cli import main; main()"]
+TRIM = [sys.executable, "-c", "from trim.cli.main import main; main()"]
 SCHEMA = Path(__file__).parents[1] / "docs" / "summary.schema.json"
 PROBLEM = next(generate(CHAIN, 1, seed=9))
 

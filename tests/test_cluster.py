@@ -12,10 +12,10 @@ from preloaded import finished, started
 from staged_server import staged
 from test_kills import EVALUATE, PROBLEMS, answer, label, traces_of, until, work
 
-from trim.bank.bank import read_bank
-from trim.cluster.task import Problems, problem_to_json
-from trim.evaluation.benchmarks.problem import Problem
+from trim.cluster.worker import Problems, problem_to_json
+from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.suites import SUITES, generate
+from trim.rollouts.bank import read_bank
 
 pytest.importorskip("ray", reason="needs the extra ray: run `make test-ray`")
 assert work  # A fixture.
@@ -150,10 +150,10 @@ def test_problems_are_the_same_after_they_were_text():
         drawn = list(generate(suite, 5, seed=3))
         for problem in reversed(drawn):
             assert problems.from_json(problem_to_json(problem)) == problem
-    other = Problem("x", "2 + 2?", "4", "exact")
+    other = BenchmarkProblem("x", "2 + 2?", "4", "exact")
     assert problems.from_json(problem_to_json(other)) == other
 
 
 def test_without_a_cluster_ray_is_not_imported():
-    code = "import sys, trim.commands.evaluate, trim.commands.collect; print('ray' in sys.modules)"
+    code = "import sys, trim.cli.evaluate, trim.cli.collect; print('ray' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

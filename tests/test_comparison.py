@@ -13,14 +13,11 @@ from jsonschema import Draft202012Validator
 from test_pomdp_simulation import model as fitted_model
 from test_report import SCHEMA, Page, make_summary, make_trace, report
 
-from trim.bank.identity import identify_models
-from trim.cli import main
-from trim.embedded import FOLDER
-from trim.embedded.lineup import EmbeddedLineup
+from trim.cli.main import main
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import (
     Figures,
-    Outcomes,
+    PolicyOutcomes,
     Weights,
     budgets,
     compare,
@@ -30,23 +27,26 @@ from trim.evaluation.comparison import (
     interval_of,
     rivals_of,
 )
-from trim.evaluation.curve import BUDGETS, GAINS, Curve
 from trim.evaluation.evaluate import predictions_for
-from trim.evaluation.origin import require_same_models
+from trim.evaluation.provenance import require_same_models
 from trim.evaluation.summary import split_name
-from trim.policies.automix import VerifierTable, automix_record
-from trim.policies.classifier import TermModel, classifier_record
+from trim.metrics.curve import BUDGETS, GAINS, Curve
+from trim.policies.pomdp.model import PomdpModel, write_model
+from trim.policies.pomdp.simulate import predict
 from trim.policies.registry import parse_all, parse_policies
+from trim.policies.rivals.automix import VerifierTable, automix_record
+from trim.policies.rivals.cascade import ScoreSummary
+from trim.policies.rivals.classifier import TermModel, classifier_record
 from trim.policies.threshold import Threshold
-from trim.policies.verdict import Verdict
-from trim.pomdp.model import PomdpModel, write_model
-from trim.pomdp.prediction import predict
+from trim.rollouts.identity import identify_models
+from trim.shipped.lineup import ShippedModelSource
+from trim.shipped.loading import FOLDER
 
 QUESTION = "Start with 47. 1) subtract 9. 2) last, add 17. What is the result?"
 
 
 def outcomes(correct, tokens):
-    return Outcomes(np.array(correct, dtype=float), np.array(tokens, dtype=float))
+    return PolicyOutcomes(np.array(correct, dtype=float), np.array(tokens, dtype=float))
 
 
 @st.composite
@@ -287,9 +287,9 @@ OTHER = {"weak": "0" * 64, "strong": "0" * 64, "scorer": "0" * 64}
 def test_only_the_models_that_a_policy_depends_on_count(tmp_path):
     here = identify_models(FOLDER)
     scorer_replaced = here | {"scorer": OTHER["scorer"]}
-    table = VerifierTable(Verdict.LOWEST, (0.5,), (0.5, 0.1), (100.0, 100.0))
+    table = VerifierTable(ScoreSummary.LOWEST, (0.5,), (0.5, 0.1), (100.0, 100.0))
     file = write_classifier(tmp_path / "fit.json", models=scorer_replaced)
-    require_same_models(parse_policies(f"classifier:{file}"), EmbeddedLineup())
+    require_same_models(parse_policies(f"classifier:{file}"), ShippedModelSource())
     for family, refused in (("automix", False), ("automix-prm", True)):
         path = tmp_path / f"{family}.json"
         record = automix_record(family, table) | {"models": scorer_replaced}
@@ -297,26 +297,26 @@ def test_only_the_models_that_a_policy_depends_on_count(tmp_path):
         policies = parse_policies(f"{family}:{path}")
         if refused:
             with pytest.raises(InvalidInput, match=r"other models \(scorer.gguf differs\)"):
-                require_same_models(policies, EmbeddedLineup())
+                require_same_models(policies, ShippedModelSource())
         else:
-            require_same_models(policies, EmbeddedLineup())
+            require_same_models(policies, ShippedModelSource())
 
 
 def test_a_folder_without_weights_of_joint_scores_is_told_what_makes_them(tmp_path):
     for role in OTHER:
         (tmp_path / f"{role}.gguf").write_bytes(b"a model")
-    table = VerifierTable(Verdict.LOWEST, (0.5,), (0.5, 0.1), (100.0, 100.0))
+    table = VerifierTable(ScoreSummary.LOWEST, (0.5,), (0.5, 0.1), (100.0, 100.0))
     file = tmp_path / "automix-prm.json"
     record = automix_record("automix-prm", table) | {"models": OTHER, "scorer": "joint"}
     file.write_text(json.dumps(record))
     with pytest.raises(InvalidInput, match=r"joint\.json: .*trim fit-scorer BANK --out"):
-        require_same_models(parse_policies(f"automix-prm:{file}"), EmbeddedLineup(tmp_path))
+        require_same_models(parse_policies(f"automix-prm:{file}"), ShippedModelSource(tmp_path))
 
 
 def test_files_that_name_no_models_and_policies_without_a_file_pass(tmp_path):
     older = write_classifier(tmp_path / "older.json")
     policies = [Threshold(0.5), *parse_policies(f"classifier:{older}")]
-    require_same_models(policies, EmbeddedLineup(tmp_path / "no such folder"))
+    require_same_models(policies, ShippedModelSource(tmp_path / "no such folder"))
 
 
 def test_models_said_in_another_way_are_refused(tmp_path):

@@ -9,18 +9,18 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.cli import main
-from trim.embedded import SAMPLING, load_embedded
+from trim.cli.main import main
+from trim.costs import Price, Prices
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
-from trim.models.confidence import LIKELIEST, confidence_in, entropy
 from trim.models.llama_cpp import written_tokens
 from trim.models.model import Completion, Ending, Prefix, Sampling
+from trim.models.response import LIKELIEST, confidence_in, entropy
 from trim.policies.registry import parse_policies
-from trim.prices import Price, Prices
 from trim.router import Router
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.grade import BEST_GRADE, grade_of
+from trim.shipped.loading import SAMPLING, load_embedded
 from trim.steps import SEPARATOR, bare, join_steps
 
 log_probabilities = st.floats(-30, 0)

@@ -12,35 +12,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_server import PLAIN_CHAT, start
 
-from trim.bank.bank import read_bank
-from trim.cli import main
+from trim.cli.main import main
+from trim.config import End, Fallback, Fallbacks, PrefillMode, Rules, Settings
 from trim.configuration.configuration import read_configuration
-from trim.configuration.lineup import ConfiguredLineup, open_lineup
-from trim.configuration.model import AnthropicServed, OpenAIServed
-from trim.configuration.override import overridden, parse_override
+from trim.configuration.document import NAMES, overridden, parse_override
+from trim.configuration.lineup import router_of
+from trim.configuration.models import AnthropicServed, OpenAIServed
+from trim.configuration.protocol import AUTHORS
 from trim.configuration.routing import RoutingSection, SamplingSection
-from trim.configuration.secrecy import NAMES
-from trim.embedded import FOLDER, SAMPLING
-from trim.embedded.lineup import EmbeddedLineup
+from trim.configuration.source import ConfiguredModelSource, open_lineup
+from trim.costs import Price, Prices
+from trim.engines.chat_template import ChatTemplate
 from trim.engines.gguf import read_chat
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import InvalidInput
-from trim.evaluation.origin import require_same_models
+from trim.evaluation.provenance import require_same_models
 from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import CHAIN, generate
-from trim.fallbacks import Fallback, Fallbacks
-from trim.lineup import router_of
-from trim.models.chat_template import ChatTemplate
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
-from trim.prices import Price, Prices
-from trim.protocol import AUTHORS
-from trim.rules import End, Rules
-from trim.settings import Settings
-from trim.warming import Warming
+from trim.rollouts.bank import read_bank
+from trim.shipped.lineup import ShippedModelSource
+from trim.shipped.loading import FOLDER, SAMPLING
 
 ROOT = Path(__file__).parents[1]
 READY = sorted((ROOT / "configurations").glob("*.yaml"))
@@ -398,7 +394,7 @@ def run(*words, **options):
 
 
 def test_the_shipped_models_by_a_configuration_are_the_shipped_models(tmp_path):
-    configured, shipped = open_lineup(SHIPPED), EmbeddedLineup()
+    configured, shipped = open_lineup(SHIPPED), ShippedModelSource()
     for kind in ("joint", "prm", "grade"):
         assert configured.identify(kind) == shipped.identify(kind)
     assert configured.settings.sampling == SAMPLING
@@ -508,7 +504,7 @@ def test_a_mode_that_does_not_work_is_refused_before_anything_is_written(tmp_pat
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_one_line(tmp_path, document, words, message, monkeypatch):
-    monkeypatch.setattr(ConfiguredLineup, "load", ConfiguredLineup.assemble)
+    monkeypatch.setattr(ConfiguredModelSource, "load", ConfiguredModelSource.assemble)
     out = tmp_path / "run"
     result = run("eval", "chain", write(tmp_path, document), "-n", 2, "--out", out, *words)
     assert result.exit_code == 2
@@ -535,7 +531,7 @@ def lineup(folder, **changes):
 
 
 def lineup_of(folder, document):
-    return ConfiguredLineup(read(folder, document), folder)
+    return ConfiguredModelSource(read(folder, document), folder)
 
 
 def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
@@ -549,7 +545,7 @@ def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
             require_same_models([policy], lineup(tmp_path, **other))
     more = read(tmp_path, {**LEAST, "between": [SERVED]})
     with pytest.raises(InvalidInput, match="between-1"):
-        require_same_models([policy], ConfiguredLineup(more, tmp_path))
+        require_same_models([policy], ConfiguredModelSource(more, tmp_path))
 
 
 def test_a_file_of_problems_is_recorded_without_step_labels(tmp_path):
@@ -688,7 +684,7 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
     team = found.assemble()
     router = router_of(team, found.settings, team.scorer_of("grade"), Threshold(0.5))
     assert (router.max_steps, router.max_seconds, router.max_strong_tokens) == (7, 8.5, 9)
-    assert (router.overlap, router.warming) == (True, Warming.LIKELY)
+    assert (router.overlap, router.warming) == (True, PrefillMode.LIKELY)
     assert router.fallbacks == Fallbacks(
         Fallback.ESCALATE, Fallback.KEEP, Fallback.KEEP, Fallback.ESCALATE
     )
@@ -735,7 +731,7 @@ def test_a_protocol_is_of_evaluations_and_not_of_chats(tmp_path):
     found = lineup_of(tmp_path, {**LEAST, "protocol": "authors"})
     assert found.settings.rules == AUTHORS.rules
     assert found.chat_settings.rules == Rules(End.MODEL)
-    shipped = EmbeddedLineup(protocol=AUTHORS)
+    shipped = ShippedModelSource(protocol=AUTHORS)
     assert shipped.settings.rules == AUTHORS.rules
     assert shipped.chat_settings.rules == Rules(End.MODEL)
     assert shipped.chat_settings.max_steps is None

@@ -11,10 +11,9 @@ from test_server_api import serving
 
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
-from trim.policies.policy import Action
 from trim.policies.sweep import sweep
 from trim.server.controller import GAIN, Controller
-from trim.trace import Author, Finish, Step, Trace, Usage
+from trim.types import Action, Author, Finish, Step, Trace, Usage
 
 POLICIES, PLACE = sweep("thr:0.5")
 LAST = len(POLICIES) - 1
@@ -134,7 +133,7 @@ def test_a_server_holds_the_share_when_its_traffic_turns_hard(tmp_path):
 def test_a_router_that_cannot_be_moved_is_named(tmp_path):
     from click.testing import CliRunner
 
-    from trim.cli import main
+    from trim.cli.main import main
 
     words = ["serve", "--policy", "weak", "--target-share", "0.2", "--port", "0"]
     result = CliRunner().invoke(main, [*words, "--database", str(tmp_path / "trim.sqlite")])

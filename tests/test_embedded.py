@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
+from training.measure import BANDS, measure
 from trim import Router, parse_policies
-from trim.embedded import FOLDER, SAMPLING, load_embedded
-from trim.embedded.measure import BANDS, measure
 from trim.errors import ContextExceeded, InvalidInput, TrimError
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, SUITES, generate
 from trim.models.model import Ending, Prefix, Sampling
+from trim.shipped.loading import FOLDER, SAMPLING, load_embedded
 from trim.steps import join_steps
 
 GREEDY = Sampling(temperature=0.0, max_tokens=96)

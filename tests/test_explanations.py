@@ -7,18 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.embedded.lineup import BELIEF, EmbeddedLineup
 from trim.errors import InvalidInput
-from trim.policies.automix import AutoMix, AutoMixPRM, VerifierTable
-from trim.policies.cascade import Cascade
-from trim.policies.classifier import Classifier, TermModel
-from trim.policies.explanation import compared
 from trim.policies.fixed import StrongAlone, WeakAlone
-from trim.policies.policy import Action, Observation, Policy
-from trim.policies.pomdp import read_pomdp
+from trim.policies.policy import Policy, compared
+from trim.policies.pomdp.policy import read_pomdp
 from trim.policies.registry import parse_policies
-from trim.policies.verdict import Verdict
-from trim.server.page.belief import read_belief
+from trim.policies.rivals.automix import AutoMix, AutoMixPRM, VerifierTable
+from trim.policies.rivals.cascade import Cascade, ScoreSummary
+from trim.policies.rivals.classifier import Classifier, TermModel
+from trim.server.page.events import read_belief
+from trim.shipped.lineup import BELIEF, ShippedModelSource
+from trim.types import Action, Observation
 
 shares = st.floats(0, 1)
 
@@ -64,7 +63,7 @@ def test_other_policies_say_what_they_look_at():
     assert Cascade(0.5).explain(observed(0.9, 0.25, last=True)).reason == (
         "the lowest score, 0.25 is below 0.5"
     )
-    table = VerifierTable(Verdict.LOWEST, (0.5,), (0.5, 0.0), (100.0, 100.0))
+    table = VerifierTable(ScoreSummary.LOWEST, (0.5,), (0.5, 0.0), (100.0, 100.0))
     for policy in (AutoMix(table, 0.001), AutoMixPRM(table, 0.001)):
         assert "whole solution" in policy.explain(observed(0.1)).reason
         assert policy.explain(observed(0.25, last=True)).reason == (
@@ -105,7 +104,7 @@ def test_a_plan_says_what_it_believes_and_what_rewriting_is_worth(scores, last):
 
 
 def test_the_shipped_belief_is_of_the_shipped_models_and_scores():
-    belief = read_belief(EmbeddedLineup())
+    belief = read_belief(ShippedModelSource())
     low, high = (belief.states(parse_policies("thr:0.5")[0], observed(r)) for r in (0.02, 0.99))
     assert high.right > 0.9 > 0.5 > low.right and low.repairable > 0.5
     late = belief.states(parse_policies("thr:0.5")[0], observed(0.02, 0.9))
@@ -121,7 +120,7 @@ def test_a_belief_of_other_models_is_refused(tmp_path):
     def lineup(file, models):
         return SimpleNamespace(belief=file, usual_kind="joint", identify=lambda kind: models)
 
-    present = EmbeddedLineup().identify("joint")
+    present = ShippedModelSource().identify("joint")
     assert read_belief(lineup(BELIEF, present)).kind == "joint"
     assert read_belief(lineup(None, present)) is None
     for models in ({**present, "weak": "another"}, {**present, "between-1": "a third"}):

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from llama_server import start
 from reference_transformer import ReferenceTransformer
 
-from trim.cli import main
-from trim.embedded import FOLDER, load_embedded
-from trim.embedded.checkpoint import checkpoint_of, halves
-from trim.embedded.export import ROLES, export_models
-from trim.embedded.gguf_model import read_gguf
+from trim.cli.main import main
+from trim.engines.chat_template import read_chat_template
 from trim.errors import InvalidInput
 from trim.evaluation.suites import SUITES, generate
-from trim.models.chat_template import read_chat_template
+from trim.shipped.checkpoint import checkpoint_of, halves
+from trim.shipped.export import ROLES, export_models
+from trim.shipped.gguf_model import read_gguf
+from trim.shipped.loading import FOLDER, load_embedded
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),

@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.evaluation.grading.extraction import (
-    after_phrase,
-    find_answer,
-    last_letter,
-    last_number,
-    open_box,
-)
-from trim.evaluation.grading.registry import GRADERS, find_grader
+from trim.grading.extraction import after_phrase, find_answer, last_letter, last_number, open_box
+from trim.grading.grader import GRADERS, find_grader
 
 NAMES = sorted({*GRADERS, "within:0.1"})
 SCRAPS = ["the answer is ", "Answer is: ", "(A)", " B ", "12", "-3.5", "1,000", ". ", "\n", "\n\n",

@@ -17,14 +17,14 @@ from test_router import (
     total,
 )
 
+from trim.config import ESCALATE, FAIL, KEEP, POSSIBLE, Fallback, Fallbacks
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.events import Finished, Kept
-from trim.fallbacks import ESCALATE, FAIL, KEEP, POSSIBLE, Fallback, Fallbacks
-from trim.models.scripted import ScriptedModel
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
 from trim.router import Router
-from trim.trace import Finish, Trace, Usage
+from trim.testing import ScriptedModel
+from trim.types import Finish, Trace, Usage
 
 GONE = ModelUnavailable("server: gone")
 WEAK = ("one", "bad two", "three", r"so \boxed{4}")

@@ -12,23 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from staged_server import SILENCE, Reply, chat, pooling, script, staged, usage
 
-from trim.deadline import seconds_left, until
-from trim.engines.breaker import Breaker
+from trim.config import Fallback, Fallbacks
+from trim.engines.chat_template import ChatTemplate
 from trim.engines.http import HttpServer
 from trim.engines.key import Key, read_key
-from trim.engines.patience import Patience, retry_after
+from trim.engines.retry import Breaker, RetryPolicy, retry_after, seconds_left, until
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, Refused
-from trim.fallbacks import Fallback, Fallbacks
-from trim.models.chat_template import ChatTemplate
-from trim.models.continuation import Continuation
-from trim.models.dialect import SGLANG
+from trim.models.continuation import SGLANG, Continuation
 from trim.models.openai import OpenAIModel
+from trim.numerics import derive_seed, uniform
 from trim.policies.registry import parse_policies
 from trim.router import Router
 from trim.scorers.pooling import PoolingScorer
-from trim.seeds import derive_seed, uniform
 from trim.steps import split_steps
-from trim.trace import Author, Finish
+from trim.types import Author, Finish
 
 PROBLEMS = 500
 STEPS = 2
@@ -110,7 +107,7 @@ async def test_every_problem_ends_once_and_its_tokens_add_up(kind):
         # Every third failure in a row is the last, so that some problems fail.
         # Long enough for a busy machine to answer all of the others at once.
         seconds = 1.0 if kind == "time-out" else 60
-        patience = Patience(seconds, attempts=3, pause=0.001)
+        patience = RetryPolicy(seconds, attempts=3, pause=0.001)
         weak, strong, scorer = parts(server.url, patience)
         router = Router(weak, strong, scorer, policy)
         ended = await asyncio.gather(*(router.asolve(f"problem {n}") for n in range(PROBLEMS)))
@@ -144,7 +141,7 @@ async def test_with_fallbacks_nearly_every_problem_has_an_answer(scorer_fallback
 
     fallbacks = Fallbacks(weak=Fallback.ESCALATE, strong=Fallback.KEEP, scorer=scorer_fallback)
     async with staged(answer) as server:
-        weak, strong, scorer = parts(server.url, Patience(60, attempts=3, pause=0.001))
+        weak, strong, scorer = parts(server.url, RetryPolicy(60, attempts=3, pause=0.001))
         (policy,) = parse_policies("thr:0.5")
         router = Router(weak, strong, scorer, policy, fallbacks=fallbacks)
         ended = await asyncio.gather(*(router.asolve(f"problem {n}") for n in range(PROBLEMS)))
@@ -170,7 +167,7 @@ async def test_with_fallbacks_nearly_every_problem_has_an_answer(scorer_fallback
 async def test_connections_are_used_again():
     async with staged(honest) as server:
         (policy,) = parse_policies("weak")
-        weak, strong, _ = parts(server.url, Patience())
+        weak, strong, _ = parts(server.url, RetryPolicy())
         for n in range(20):
             await Router(weak, strong, None, policy).asolve(f"problem {n}")
         assert (len(server.requests), server.connections) == (40, 1)
@@ -225,7 +222,7 @@ async def test_no_more_requests_are_under_way_than_allowed():
 async def test_a_wish_to_be_left_alone_holds_for_all_requests():
     replies = script(Reply({}, 429, {"Retry-After": "0.3"}), {"n": 1})
     async with staged(replies) as served:
-        server = HttpServer(served.url, patience=Patience(pause=0))
+        server = HttpServer(served.url, patience=RetryPolicy(pause=0))
         started = time.monotonic()
         first = asyncio.ensure_future(server.ask("/x", {}, lambda raw: raw["n"]))
         while not server.faults:
@@ -247,7 +244,7 @@ async def test_a_wish_beyond_all_patience_ends_the_request():
 async def test_a_problem_ends_at_its_deadline_with_the_reason(attempts):
     async with staged(script(SILENCE)) as served:
         (policy,) = parse_policies("weak")
-        weak, strong, _ = parts(served.url, Patience(60, attempts))
+        weak, strong, _ = parts(served.url, RetryPolicy(60, attempts))
         router = Router(weak, strong, None, policy, max_seconds=0.1)
         trace = await router.asolve("problem")
         assert trace.finish is Finish.FAILED
@@ -276,7 +273,7 @@ def test_a_deadline_must_lie_ahead(seconds):
 async def test_a_dead_server_is_asked_no_more():
     async with staged(script(Reply({}, 500))) as served:
         breaker = Breaker(failures=4, pause=10, outage=0)
-        patience = Patience(attempts=100, pause=0)
+        patience = RetryPolicy(attempts=100, pause=0)
         server = HttpServer(served.url, patience=patience, breaker=breaker)
         with pytest.raises(ModelUnavailable, match="left alone; the last failure: 500"):
             await server.ask("/x", {}, lambda raw: raw)
@@ -291,7 +288,7 @@ async def test_a_server_that_comes_back_is_asked_again():
     async with staged(script(*dead, {"n": 1})) as served:
         breaker = Breaker(failures=4, pause=0.01)
         server = HttpServer(
-            served.url, patience=Patience(attempts=100, pause=0), breaker=breaker, concurrency=1
+            served.url, patience=RetryPolicy(attempts=100, pause=0), breaker=breaker, concurrency=1
         )
         answers = await asyncio.gather(
             *(server.ask("/x", {}, lambda raw: raw["n"]) for _ in range(20))
@@ -328,7 +325,7 @@ def test_an_open_breaker_lets_one_trial_through_at_a_time(trials, now, under_way
 
 @given(st.integers(0, 2000))
 def test_pauses_grow_and_stay_within_bounds(attempt):
-    patience = Patience(pause=0.25, longest=20)
+    patience = RetryPolicy(pause=0.25, longest=20)
     pause = patience.before(attempt)
     assert pause <= 20
     assert pause >= (0 if attempt == 0 else min(0.125 * 2 ** min(attempt - 1, 60), 10))
@@ -394,7 +391,7 @@ async def test_a_key_is_sent_and_never_shown(caplog):
         Reply({"n": secret}),
     )
     async with staged(replies) as served:
-        server = HttpServer(served.url, key, patience=Patience(attempts=1))
+        server = HttpServer(served.url, key, patience=RetryPolicy(attempts=1))
         for _ in range(4):
             with pytest.raises(ModelUnavailable) as caught:
                 await server.ask("/x", {}, lambda raw: int(raw["n"]))

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from learning_forests import draw_forest, drawn_policy
 
 from trim.errors import InvalidInput
-from trim.learning import exact
-from trim.learning.forest import LEAF_RIGHT, UNKNOWN
-from trim.odds import log_odds, log_odds_of_all
-from trim.policies.agg import PAPER, SCRIPTS, features, features_of_all
-from trim.policies.learned import PriceRange
+from trim.numerics import logit, logit_array
+from trim.policies.agg.policy import PAPER, SCRIPTS, features, features_of_all
+from trim.policies.ppo import exact
+from trim.policies.ppo.trees import LEAF_RIGHT, UNKNOWN
+from trim.policies.ppo.weights import PriceRange
 
 seeds = st.integers(0, 10**6)
 few = settings(max_examples=25, deadline=None)
@@ -112,9 +112,9 @@ def test_features_are_the_methods():
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_log_odds_keep_the_order_of_scores(one, other):
     low, high = sorted((one, other))
-    assert -10 < log_odds(low) <= log_odds(high) < 10
-    assert log_odds(one) == pytest.approx(-log_odds(1 - one), abs=1e-6)
-    assert float(log_odds_of_all(np.array(one))) == pytest.approx(log_odds(one), abs=1e-9)
+    assert -10 < logit(low) <= logit(high) < 10
+    assert logit(one) == pytest.approx(-logit(1 - one), abs=1e-6)
+    assert float(logit_array(np.array(one))) == pytest.approx(logit(one), abs=1e-9)
 
 
 @few

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from databases import made_at
 from test_server_api import MAIN, asked, serving
 
-from trim.bank.bank import read_bank
-from trim.cli import main
+from trim.cli.main import main
 from trim.evaluation.suites import CHAIN, generate
+from trim.rollouts.bank import read_bank
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
 from trim.server.storage.questions import kept_questions

@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trim.errors import InvalidInput
-from trim.evaluation.grading import workers as grading_workers
-from trim.evaluation.grading.latex import clean, without_unit
-from trim.evaluation.grading.mathematics import Mathematics
-from trim.evaluation.grading.number import read_number
-from trim.evaluation.grading.parts import open_brackets, split_list, split_name
-from trim.evaluation.grading.registry import GRADERS, find_grader
-from trim.evaluation.grading.workers import GraderUnavailable, Ungraded, Workers
+from trim.grading import workers as grading_workers
+from trim.grading.grader import GRADERS, find_grader
+from trim.grading.latex import clean, open_brackets, split_list, split_name, without_unit
+from trim.grading.mathematics import Mathematics
+from trim.grading.number import read_number
+from trim.grading.workers import GraderPool, GraderUnavailable, Ungraded
 
 SHARED = Path(__file__).parents[2] / "shared"
 REAL = SHARED / "data" / "reference" / "qwen3_1.7b_14b_math500_traces.jsonl"
@@ -242,7 +241,7 @@ def fake(monkeypatch):
 
 def test_an_answer_that_hangs_crashes_or_fails_costs_itself_alone(fake):
     lost = []
-    with Workers(1, seconds=1, report=lost.append) as workers:
+    with GraderPool(1, seconds=1, report=lost.append) as workers:
         answers = ["yes", "die", "yes ", "fail", "sleep", "no", "yes"]
         grades = [workers.grade("math", answer, "5") for answer in answers]
         assert grades == [True, False, False, False, False, False, True]
@@ -255,7 +254,7 @@ def test_an_answer_that_hangs_crashes_or_fails_costs_itself_alone(fake):
 
 
 def test_a_process_that_was_killed_is_started_anew(fake):
-    with Workers(1) as workers:
+    with GraderPool(1) as workers:
         assert workers.grade("math", "yes", "5")
         (worker,) = workers._workers
         worker._process.kill()
@@ -265,7 +264,7 @@ def test_a_process_that_was_killed_is_started_anew(fake):
 
 
 def test_several_threads_and_an_event_loop_may_ask(fake):
-    with Workers(2) as workers:
+    with GraderPool(2) as workers:
         questions = [("yes" if n % 3 else "no", str(n)) for n in range(60)]
         with ThreadPoolExecutor(8) as threads:
             grades = list(threads.map(lambda q: workers.grade("math", *q), questions))
@@ -284,20 +283,23 @@ def test_several_threads_and_an_event_loop_may_ask(fake):
 
 def test_what_can_do_no_harm_starts_no_process(monkeypatch):
     monkeypatch.setattr(grading_workers, "COMMAND", ("no-such-program",))
-    with Workers(1) as workers:
+    with GraderPool(1) as workers:
         assert workers.grade("exact", "5", "5") and not workers.grade("math", None, "5")
 
 
 def test_a_process_that_does_not_start_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setattr(grading_workers, "COMMAND", (sys.executable, "-c", ""))
-    with Workers(1) as workers, pytest.raises(GraderUnavailable, match="does not start") as error:
+    with (
+        GraderPool(1) as workers,
+        pytest.raises(GraderUnavailable, match="does not start") as error,
+    ):
         workers.grade("math", "5", "5")
     assert "\n" not in str(error.value)
 
 
 def test_a_formula_without_end_is_wrong_and_the_next_one_is_graded():
     lost = []
-    with Workers(1, seconds=1.5, report=lost.append) as workers:
+    with GraderPool(1, seconds=1.5, report=lost.append) as workers:
         assert not workers.grade("math", "9^{9^{9^{9}}}", r"x+\pi")
         assert workers.grade("math", "1 + x", "x + 1")
     assert [ungraded.reason for ungraded in lost] == ["time"]

@@ -9,15 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from staged_server import Reply, chat, completion, pooling, script, staged, usage
 
+from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.http import HttpServer
-from trim.engines.patience import Patience
+from trim.engines.retry import RetryPolicy
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, Refused
-from trim.models.answer import read_answer
 from trim.models.anthropic import AnthropicModel, anthropic_server
-from trim.models.chat_template import ChatTemplate, read_chat_template
-from trim.models.continuation import Continuation, without_repeated
-from trim.models.conversation import conversation
-from trim.models.dialect import (
+from trim.models.continuation import (
     DEEPSEEK,
     LLAMA_CPP,
     MISTRAL,
@@ -26,18 +23,20 @@ from trim.models.dialect import (
     SGLANG,
     TGI,
     VLLM,
+    Continuation,
     ThinkingOff,
     find_dialect,
+    without_repeated,
 )
 from trim.models.model import Completion, Ending, Prefix, Role, Sampling, Turn
 from trim.models.openai import OpenAIModel
-from trim.models.probe import Verdict, probe
-from trim.models.prompt import Prompt
-from trim.models.token_memory import TokenMemory
+from trim.models.probe import ProbeResult, probe
+from trim.models.prompt import Prompt, conversation
+from trim.models.response import TokenMemory, read_answer
 from trim.policies.registry import parse_policies
 from trim.router import Router
-from trim.scorers.grades import HttpGradeScorer
-from trim.scorers.labels import HttpLabelScorer
+from trim.scorers.grade import HttpGradeScorer
+from trim.scorers.label import HttpLabelScorer
 from trim.scorers.pooling import PoolingScorer
 
 SAMPLING = Sampling(0.7, 0.8, 20, 64)
@@ -57,7 +56,7 @@ WRITTEN = Completion("a", Ending.STEP, 1, 1)
 
 
 def openai(server, mode, dialect, **settings):
-    http = HttpServer(server.url, patience=Patience(attempts=2, pause=0.0))
+    http = HttpServer(server.url, patience=RetryPolicy(attempts=2, pause=0.0))
     return OpenAIModel(http, "m", mode, dialect, **settings)
 
 
@@ -410,7 +409,7 @@ def message(text, reason="stop_sequence", **counts):
 
 
 def claude(server, mode, prompt=Prompt()):  # noqa: B008 - it cannot change
-    http = anthropic_server(None, server.url, patience=Patience(attempts=2, pause=0.0))
+    http = anthropic_server(None, server.url, patience=RetryPolicy(attempts=2, pause=0.0))
     return AnthropicModel(http, "claude", mode, prompt=prompt)
 
 
@@ -478,7 +477,7 @@ def counting(continues, counts=None):
 async def test_a_mode_that_works_is_taken():
     async with staged(counting(lambda body: True)) as server:
         model = openai(server, Continuation.CONTINUE_FINAL, VLLM)
-        assert (await probe(model)).verdict is Verdict.CONTINUED
+        assert (await probe(model)).verdict is ProbeResult.CONTINUED
 
 
 @pytest.mark.parametrize(
@@ -508,7 +507,9 @@ async def test_a_server_that_refuses_a_prefill_is_found_out():
     async with staged(answer) as server:
         with pytest.raises(InvalidInput, match=r"'prefill' does not work: .*400 .*'user_turn' wor"):
             await probe(claude(server, Continuation.PREFILL))
-        assert (await probe(claude(server, Continuation.USER_TURN))).verdict is Verdict.CONTINUED
+        assert (
+            await probe(claude(server, Continuation.USER_TURN))
+        ).verdict is ProbeResult.CONTINUED
 
 
 async def test_a_model_that_thinks_is_found_out():
@@ -545,7 +546,7 @@ def test_modes_that_cannot_work_are_refused_before_any_request():
 
 
 def scorer_on(server, **settings):
-    http = HttpServer(server.url, patience=Patience(attempts=2, pause=0.0))
+    http = HttpServer(server.url, patience=RetryPolicy(attempts=2, pause=0.0))
     return PoolingScorer(http, "prm", TEMPLATE, **settings)
 
 

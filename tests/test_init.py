@@ -13,15 +13,14 @@ from llama_server import PLAIN_CHAT, start
 from staged_server import Reply, chat, completion, staged, usage
 
 from trim.checks.separation import Separation
-from trim.cli import main
+from trim.cli.main import main
 from trim.configuration.configuration import read_configuration
-from trim.embedded import FOLDER
 from trim.engines.http import HttpServer
 from trim.errors import InvalidInput
-from trim.setup.discovery import discover
-from trim.setup.notation import FileSource, ServerSource, ServiceSource, parse_source
+from trim.setup.notation import FileSource, ServerSource, ServiceSource, discover, parse_source
 from trim.setup.scorers import choose_kind, threshold_for
 from trim.setup.sections import SYSTEM, describe
+from trim.shipped.loading import FOLDER
 
 SECRET = "Zx81-very-secret-indeed"
 
@@ -132,7 +131,7 @@ def test_a_file_is_replaced_by_force_alone(folder):
 
 def test_a_terminal_is_asked(folder):
     here, there = pty.openpty()
-    command = [sys.executable, "-c", "from trim.cli import main; main()", "init"]
+    command = [sys.executable, "-c", "from trim.cli.main import main; main()", "init"]
     with subprocess.Popen(command, stdin=there, stdout=there, stderr=there) as process:
         os.close(there)
         said = b""

@@ -11,25 +11,23 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trim.bank.bank import Bank, read_bank
-from trim.bank.explorer import Explorer
-from trim.bank.rescore import rescore
-from trim.bank.signals import groups_of
-from trim.bank.store import BankStore
-from trim.cli import main
-from trim.embedded import FOLDER, load_embedded, usual_kind
+from trim.cli.main import main
 from trim.errors import InvalidInput
+from trim.evaluation.shared import SharedScorer
 from trim.evaluation.suites import CHAIN, generate, is_step_right
-from trim.laboratory.roc import area_under_curve
-from trim.learning.joint import fit_joint
-from trim.learning.unrolled import unroll
 from trim.models.model import Completion, Ending, Prefix
-from trim.models.scripted import ScriptedModel
-from trim.models.shared import SharedScorer
+from trim.numerics import uniform
+from trim.policies.ppo.trees import unroll
 from trim.policies.threshold import Threshold
+from trim.rollouts.bank import Bank, read_bank
+from trim.rollouts.explorer import Explorer
+from trim.rollouts.rescore import groups_of, rescore
+from trim.rollouts.store import BankStore
 from trim.router import Router
-from trim.scorers.joint import JointScorer, JointWeights, read_weights, write_weights
-from trim.seeds import uniform
+from trim.scorers.joint import JointScorer, JointWeights, fit_joint, read_weights, write_weights
+from trim.shipped.loading import FOLDER, load_embedded, usual_kind
+from trim.studies.fitness import area_under_curve
+from trim.testing import ScriptedModel
 
 MODELS = IDENTITY.models
 WEIGHTS = JointWeights(1.5, 0.8, 20.0, MODELS)

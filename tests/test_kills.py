@@ -12,9 +12,9 @@ import yaml
 from preloaded import PATIENCE, die_after, die_at, fill_disk_at, finished, started
 from staged_server import SILENCE, chat, staged, usage
 
-from trim.bank.bank import read_bank
 from trim.evaluation.bill import EVERY
-from trim.seeds import derive_seed
+from trim.numerics import derive_seed
+from trim.rollouts.bank import read_bank
 from trim.steps import split_steps
 
 PROBLEMS = 40

@@ -15,12 +15,11 @@ from test_router import (
     total,
 )
 
+from trim.costs import Price, Prices
 from trim.events import Decided, Drafted, Kept, Regenerated, Scored
-from trim.policies.policy import Action
 from trim.policies.threshold import Takeover, Threshold
-from trim.prices import Price, Prices
 from trim.router import Router
-from trim.trace import Author, Rejected, Step, Trace, Usage
+from trim.types import Action, Author, Rejected, Step, Trace, Usage
 
 WEAK = ("w1", "w2 bad", "w3 bad", r"w4 \boxed{1}")
 MIDDLE = ("m1", "m2", "m3 bad", r"m4 \boxed{2}")

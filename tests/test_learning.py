@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from learning_forests import draw_forest, drawn_policy
 from safetensors.numpy import load_file, save_file
 
-from trim.bank.identity import Identity
-from trim.cli import main
+from trim.cli.main import main
 from trim.errors import InvalidInput
-from trim.learning import exact
-from trim.learning.forest import UNKNOWN, Forest
-from trim.policies.agg import PAPER, SCRIPTS, features
-from trim.policies.learned import LearnedRouter, PriceRange, write_router
-from trim.policies.policy import Action, Observation
+from trim.policies.agg.policy import PAPER, SCRIPTS, features
+from trim.policies.ppo import exact
+from trim.policies.ppo.trees import UNKNOWN, TreeBatch
+from trim.policies.ppo.weights import LearnedRouter, PriceRange, write_router
 from trim.policies.registry import parse_policies
+from trim.rollouts.identity import Identity
+from trim.types import Action, Observation
 
 torch = pytest.importorskip("torch", reason="training needs the extra `training`")
 pytest.importorskip("gymnasium", reason="training needs the extra `training`")
@@ -29,11 +29,11 @@ torch.set_num_threads(1)
 
 from gymnasium.vector import VectorEnv  # noqa: E402
 
-from trim.learning.environment import Replay  # noqa: E402
-from trim.learning.networks import AggNetwork, SeqNetwork  # noqa: E402
-from trim.learning.ppo import (  # noqa: E402
+from trim.policies.ppo.environment import Replay  # noqa: E402
+from trim.policies.ppo.networks import AggNetwork, SeqNetwork  # noqa: E402
+from trim.policies.ppo.trainer import (  # noqa: E402
     Advantage,
-    Arguments,
+    TrainingArguments,
     decisions,
     objective,
     price_range,
@@ -98,7 +98,7 @@ def test_an_episodes_rewards_add_up_to_the_objective(seed, unknown):
         sums[ended] = 0
 
 
-SMALL = Arguments(environments=256, horizon=8)
+SMALL = TrainingArguments(environments=256, horizon=8)
 SHORT = replace(SMALL, iterations=3)
 BOTH = [pytest.param(kind, id=kind.value) for kind in Advantage]
 EVENLY = np.linspace(-1, 1, 7)
@@ -439,7 +439,7 @@ class Recorded:
     """What `trim train` asks of a bank."""
 
     identity: Identity
-    trees: Forest
+    trees: TreeBatch
     seen: frozenset[str] = frozenset({"0123456789abcdef"})
 
     def forest(self):
@@ -449,7 +449,7 @@ class Recorded:
 def trim_train(monkeypatch, *words, problems=30):
     identity = Identity("chain", 1, MODELS, "prm", None, rollouts=8)
     recorded = Recorded(identity, draw_forest(problems))
-    monkeypatch.setattr("trim.commands.train.read_bank", lambda path: recorded)
+    monkeypatch.setattr("trim.cli.fit.read_bank", lambda path: recorded)
     return CliRunner().invoke(main, ["train", *map(str, words)])
 
 

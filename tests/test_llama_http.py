@@ -5,22 +5,21 @@ import asyncio
 import pytest
 from llama_server import PLAIN_CHAT, start
 
-from trim.embedded import SAMPLING, load_embedded
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
-from trim.models.continuation import Continuation
-from trim.models.dialect import LLAMA_CPP
+from trim.models.continuation import LLAMA_CPP, Continuation
 from trim.models.model import Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
 from trim.policies.registry import parse_policies
 from trim.router import Router
 from trim.scorers.confidence import LogProbabilityScorer
-from trim.scorers.grades import HttpGradeScorer
-from trim.scorers.labels import HttpLabelScorer
+from trim.scorers.grade import HttpGradeScorer
+from trim.scorers.label import HttpLabelScorer
+from trim.shipped.loading import SAMPLING, load_embedded
 from trim.steps import SEPARATOR, split_steps
-from trim.trace import Author
+from trim.types import Author
 
 GREEDY = Sampling(0.0, 1.0, 0, 96)
 CONCURRENT = 2

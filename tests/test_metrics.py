@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.evaluation.curve import Curve
-from trim.evaluation.intervals import bootstrap_interval, paired_interval
-from trim.evaluation.metrics import ibc, pgr
+from trim.metrics.curve import Curve
+from trim.metrics.intervals import bootstrap_interval, paired_interval
+from trim.metrics.metrics import ibc, pgr
 
 SWEEP = Path(__file__).parents[2] / "shared/data/reference/qwen2.5_1.5b_7b_math500_thr_sweep.jsonl"
 

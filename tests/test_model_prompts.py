@@ -6,17 +6,24 @@ from hypothesis import strategies as st
 from staged_server import chat, completion, script, staged
 from test_http_models import SAMPLING, TEMPLATE, claude, message, openai
 
+from trim.configuration.protocol import AUTHORS
 from trim.engines.http import HttpServer
-from trim.engines.llama_cpp import Answer
+from trim.engines.llama_cpp import Generation
 from trim.errors import InvalidInput
-from trim.models.continuation import Continuation
-from trim.models.conversation import conversation
-from trim.models.dialect import DEEPSEEK, LLAMA_CPP, MISTRAL, OPENAI, OTHER, SGLANG, VLLM
+from trim.models.continuation import (
+    DEEPSEEK,
+    LLAMA_CPP,
+    MISTRAL,
+    OPENAI,
+    OTHER,
+    SGLANG,
+    VLLM,
+    Continuation,
+)
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Ending, Prefix, Role, Turn
 from trim.models.openai import OpenAIModel
-from trim.models.prompt import Prompt
-from trim.protocol import AUTHORS
+from trim.models.prompt import Prompt, conversation
 
 BRACED = "Is {question} or {x} in \\frac{1}{{2}}?\n\n    {"
 ASKED = f"Think of \\boxed{{{{X}}}}.\nQuestion: {BRACED}"
@@ -89,7 +96,7 @@ class Listening:
         choice = {"text": "a step", "finish_reason": "stop", "logprobs": None}
         usage = {"prompt_tokens": 5, "completion_tokens": 2}
         raw = {"choices": [choice], "__verbose": verbose, "usage": usage}
-        return Answer("a step", 2, 5, 0, 0.0, raw)
+        return Generation("a step", 2, 5, 0, 0.0, raw)
 
     def spelled(self, tokens, beginning):
         return beginning

@@ -18,31 +18,27 @@ from jsonschema import Draft202012Validator
 from rich.console import Console
 from scipy.stats import ks_2samp
 
-from trim.bank.store import BankStore
-from trim.cli import main
+from trim.cli.main import main
+from trim.cli.output import show_events, show_warnings
+from trim.costs import Prices
 from trim.errors import InvalidInput
-from trim.evaluation.intervals import paired_interval
 from trim.evaluation.report import write_report
 from trim.evaluation.run import Evaluation
 from trim.evaluation.summary import summarise
 from trim.evaluation.warnings import describe_warnings, little_gain, profiles_of
+from trim.metrics.intervals import paired_interval
 from trim.models.model import Completion, Ending
-from trim.models.scripted import ScriptedModel
-from trim.monitor.average import Average
-from trim.monitor.budget import denied_wishes, few_rewrites
-from trim.monitor.distribution import Distribution
-from trim.monitor.profile import Profile, Walk, walk_of
-from trim.monitor.warning import Kind, Warning
-from trim.monitor.watch import FALSE_ALARMS, WINDOW, Watch
-from trim.policies.cascade import Cascade
-from trim.policies.policy import Action
-from trim.policies.router_file import Calibrated, RouterFile
+from trim.monitoring.checks import Kind, Warning, denied_wishes, few_rewrites
+from trim.monitoring.profile import Average, Distribution, Profile, RouteRecord, route_record
+from trim.monitoring.watch import FALSE_ALARMS, WINDOW, Watch
+from trim.policies.calibrated import Calibrated, RouterFile
+from trim.policies.rivals.cascade import Cascade
 from trim.policies.threshold import Takeover, Threshold
-from trim.prices import Prices
+from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.scorer import Scores
-from trim.terminal import show_events, show_warnings
-from trim.trace import Author, Step, Trace
+from trim.testing import ScriptedModel
+from trim.types import Action, Author, Step, Trace
 
 DOCUMENTS = Path(__file__).parents[1] / "docs"
 DOCUMENT = DOCUMENTS / "monitoring.md"
@@ -56,7 +52,7 @@ graded = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=6
 def walks(draw, least=0):
     scores = draw(st.lists(shares, min_size=least, max_size=8))
     flags = st.lists(st.booleans(), min_size=len(scores), max_size=len(scores))
-    return Walk(tuple(scores), tuple(draw(flags)), tuple(draw(flags)))
+    return RouteRecord(tuple(scores), tuple(draw(flags)), tuple(draw(flags)))
 
 
 # Runs of a threshold on made-up problems, whose difficulty all their drafts share.
@@ -88,7 +84,7 @@ def solved(
         allowed = limit is None or sum(rewritten) < limit
         rewritten.append(wish and allowed)
         denied.append(wish and not allowed)
-    return Walk(tuple(scores), tuple(rewritten), tuple(denied))
+    return RouteRecord(tuple(scores), tuple(rewritten), tuple(denied))
 
 
 def calibrated(generator, problems=400, **conditions):
@@ -193,14 +189,14 @@ def test_a_look_out_of_turn_sees_a_short_run():
 def test_memory_is_bounded():
     watch = Watch()
     for _ in range(3 * WINDOW):
-        watch.add(Walk((0.9,), (False,)))
+        watch.add(RouteRecord((0.9,), (False,)))
     assert len(watch._walks) == WINDOW
 
 
 def test_what_has_no_scores_says_nothing():
     watch = Watch()
     for _ in range(100):
-        watch.add(Walk((), ()))
+        watch.add(RouteRecord((), ()))
     watch.look()
     assert not watch.warnings()
 
@@ -224,7 +220,7 @@ def test_budget_warnings_have_their_reasons(seen):
 @given(st.lists(st.lists(shares, min_size=1, max_size=6), min_size=1, max_size=20))
 def test_no_more_wrong_solutions_are_claimed_than_calibrated_scores_promise(problems):
     # With independent steps a solution is wrong with probability 1 - product.
-    warning = few_rewrites([Walk(tuple(s), (False,) * len(s)) for s in problems])
+    warning = few_rewrites([RouteRecord(tuple(s), (False,) * len(s)) for s in problems])
     if warning:
         assert warning.statistic <= np.mean([1 - np.prod(s) for s in problems]) + 1e-12
 
@@ -356,33 +352,35 @@ def routed(policy, limit=None):
 
 
 def test_a_walk_is_what_the_router_saw_and_did():
-    assert walk_of(routed(Threshold(0.5))) == Walk(
+    assert route_record(routed(Threshold(0.5))) == RouteRecord(
         (0.9, 0.3, 0.8), (False, True, False), (False,) * 3
     )
-    assert walk_of(routed(Takeover(0.5))) == Walk((0.9, 0.3), (False, True), (False,) * 2)
-    assert walk_of(routed(Cascade(0.5))) == Walk(
+    assert route_record(routed(Takeover(0.5))) == RouteRecord(
+        (0.9, 0.3), (False, True), (False,) * 2
+    )
+    assert route_record(routed(Cascade(0.5))) == RouteRecord(
         (0.9, 0.3, 0.8), (False, False, True), (False,) * 3
     )
 
 
 def test_a_walk_knows_what_was_denied():
-    walk = walk_of(routed(Threshold(0.5), limit=0))
-    assert walk == Walk((0.9, 0.3, 0.8), (False,) * 3, (False, True, False))
+    walk = route_record(routed(Threshold(0.5), limit=0))
+    assert walk == RouteRecord((0.9, 0.3, 0.8), (False,) * 3, (False, True, False))
     assert walk.wanted
 
 
 def test_a_replay_gives_the_walk_of_its_trace():
     trace = routed(Threshold(0.5))
-    walk = Walk.of([0.9, 0.3, 0.8], [step.action for step in trace.steps])
-    assert Profile.of([walk]) == Profile.of([walk_of(trace)])
+    walk = RouteRecord.of([0.9, 0.3, 0.8], [step.action for step in trace.steps])
+    assert Profile.of([walk]) == Profile.of([route_record(trace)])
     assert trace.steps[1].action is Action.REGENERATE
 
 
 def test_drafts_are_told_apart_by_the_step_before():
-    walk = Walk((0.9, 0.3, 0.8, 0.4, 0.6), (False, True, False, True, False))
+    walk = RouteRecord((0.9, 0.3, 0.8, 0.4, 0.6), (False, True, False, True, False))
     assert walk.after(rewritten=True) == pytest.approx(0.7)
     assert walk.after(rewritten=False) == pytest.approx(0.35)
-    assert Walk((0.9,), (True,)).after(rewritten=True) is None
+    assert RouteRecord((0.9,), (True,)).after(rewritten=True) is None
 
 
 # Evaluations and the terminal
@@ -432,7 +430,7 @@ def test_an_evaluation_warns_of_routers_with_a_profile_alone():
 @settings(max_examples=20)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=25, max_size=60))
 def test_a_gain_that_is_shown_is_no_reason_to_warn(pairs):
-    walk = Walk((0.9,), (False,))
+    walk = RouteRecord((0.9,), (False,))
     routed, weak = (
         labelled(name, correct, [walk] * len(pairs))
         for name, correct in zip(("router:a", "weak"), zip(*pairs, strict=True), strict=True)
@@ -468,11 +466,11 @@ def test_a_summary_with_warnings_keeps_to_its_schema_and_the_report_shows_them(t
 def test_eval_watches_a_router_file(tmp_path, monkeypatch):
     async def solve(evaluation, problem):
         names = [policy.name for policy in evaluation.policies]
-        traces = (labelled(name, [True], [Walk((0.9,), (False,))])[0] for name in names)
+        traces = (labelled(name, [True], [RouteRecord((0.9,), (False,))])[0] for name in names)
         return [replace(trace, problem_id=problem.id) for trace in traces]
 
     monkeypatch.setattr(Evaluation, "solve", solve)
-    low = Profile.of([Walk((score,), (True,)) for score in np.linspace(0, 0.1, 400)])
+    low = Profile.of([RouteRecord((score,), (True,)) for score in np.linspace(0, 0.1, 400)])
     promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": "none"}
     file = RouterFile("thr", 0.0, None, "prm", {}, promise=promise, profile=low.to_json())
     path = tmp_path / "router.json"

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from preloaded import completed
 
+from trim.costs import Price, Prices
 from trim.evaluation.conclusion import hidden_notes
-from trim.evaluation.payoff import AgainstStrong, amount, conclude, describe_single
+from trim.evaluation.cost_report import AgainstStrong, amount, conclude, describe_single
 from trim.evaluation.summary import summarise
-from trim.policies.policy import Action
-from trim.prices import Price, Prices
-from trim.trace import Author, Step, Trace, Usage
+from trim.types import Action, Author, Step, Trace, Usage
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "summary.schema.json").read_text(encoding="utf-8")

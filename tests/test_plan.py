@@ -10,15 +10,14 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trim.cli import main
+from trim.cli.main import main
 from trim.errors import InvalidInput
-from trim.pomdp.hazard import hazard_of, read_hazard
-from trim.pomdp.line_plan import plan_lines
-from trim.pomdp.observations import fit_observations, read_bins
-from trim.pomdp.plan import make_plan
-from trim.pomdp.problem import Problem
-from trim.pomdp.process import STEPS, Process, method_process
-from trim.pomdp.triangle_plan import plan_triangle
+from trim.policies.pomdp.line_plan import plan_lines
+from trim.policies.pomdp.observations import fit_observations, read_bins
+from trim.policies.pomdp.plan import make_plan
+from trim.policies.pomdp.problem import RoutingProblem
+from trim.policies.pomdp.process import STEPS, Process, hazard_of, method_process, read_hazard
+from trim.policies.pomdp.triangle_plan import plan_triangle
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data" / "reference"
 BINS = REFERENCE / "math_observation_bins_0.05.csv"
@@ -45,7 +44,7 @@ def problems(draw):
     symbols = np.array([[draw(st.floats(0.01, 1)) for _ in range(3)] for _ in range(4)])
     lengths = draw(st.lists(st.integers(2, 30), min_size=1, max_size=20))
     process = method_process(draw(chances), draw(chances), hazard_of(lengths), 50)
-    return Problem(process, symbols / symbols.sum(axis=0), draw(st.floats(0, 0.01)))
+    return RoutingProblem(process, symbols / symbols.sum(axis=0), draw(st.floats(0, 0.01)))
 
 
 @given(problems())
@@ -63,7 +62,7 @@ def test_one_step_is_worth_what_can_be_counted_by_hand(weak, strong):
     """Scores that say all: a right draft is kept, a wrong one rewritten where that pays."""
     process = method_process(weak, strong, ends_at(1), 10)
     price = 0.01
-    plan = plan_lines(Problem(process, np.eye(3), price), 1e-6)
+    plan = plan_lines(RoutingProblem(process, np.eye(3), price), 1e-6)
     expected = weak + (1 - weak) * max(0.0, strong - 10 * price)
     assert plan.lower == pytest.approx(expected) and plan.upper == pytest.approx(expected)
 
@@ -117,7 +116,7 @@ def test_an_error_that_heals_is_planned_by_the_general_method():
     healing = np.array([[0.8, 0.0, 0.2], [0.1, 0.9, 0.0], [0.3, 0.7, 0.0]])
     process = Process(healing, method.rewriting, healing, method.hazard, 50)
     symbols = np.array([[0.8, 0.2, 0.1], [0.1, 0.5, 0.2], [0.1, 0.3, 0.7]])
-    problem = Problem(process, symbols, 0.002)
+    problem = RoutingProblem(process, symbols, 0.002)
     assert not process.paired
     with pytest.raises(InvalidInput, match="not paired"):
         plan_lines(problem, 0.1)
@@ -131,8 +130,8 @@ def test_a_decision_is_the_same_one_by_one_and_in_arrays():
     process = method_process(0.85, 0.97, ends_at(8), 50)
     symbols = np.array([[0.8, 0.2, 0.1], [0.1, 0.5, 0.2], [0.1, 0.3, 0.7]])
     for plan in (
-        plan_lines(Problem(process, symbols, 0.002), 1e-3),
-        plan_triangle(Problem(process, symbols, 0.002), 0.05),
+        plan_lines(RoutingProblem(process, symbols, 0.002), 1e-3),
+        plan_triangle(RoutingProblem(process, symbols, 0.002), 0.05),
     ):
         beliefs = np.random.default_rng(0).dirichlet(np.ones(3), 50)
         gains = plan.gains(3, beliefs[:, 0], beliefs[:, 1])
@@ -146,7 +145,7 @@ def test_the_published_case_lies_within_the_bounds_of_sarsop():
     hazard = json.loads(PARAMETERS.read_text())["terminal_probability_by_step"]["weak"]
     process = method_process(0.866, 0.9704, np.array(hazard), 60)
     symbols = read_bins(BINS).pairs.reshape(-1, 3)
-    problem = Problem(process, symbols, 0.25, 100)
+    problem = RoutingProblem(process, symbols, 0.25, 100)
     plan = plan_lines(problem, 0.0002)
     assert plan.upper - plan.lower <= 0.0002
     assert 67.796 <= plan.lower <= plan.upper <= 68.377

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 from trim.errors import InvalidInput
 from trim.policies import registry
-from trim.policies.fixed import StrongAlone, WeakAlone
+from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
 from trim.policies.oracle import Oracle, OracleQuery
-from trim.policies.policy import Action, Observation
-from trim.policies.random_mix import RandomMix
 from trim.policies.registry import parse_policies
 from trim.policies.threshold import Takeover, Threshold
+from trim.types import Action, Observation
 
 shares = st.floats(0, 1)
 observations = st.builds(

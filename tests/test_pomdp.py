@@ -9,27 +9,29 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trim.bank.bank import read_bank
-from trim.bank.identity import Identity
-from trim.bank.record import Origin, RecordedProblem, Rollout, Solved, SolvedStep
-from trim.bank.store import BankStore
-from trim.bank.tree import Node
-from trim.cli import main
+from trim.cli.main import main
 from trim.errors import InvalidInput
-from trim.learning.belief import areas_by_belief, best_belief
-from trim.learning.forest import LEAF_RIGHT, LEAF_WRONG
-from trim.policies.policy import Action, Observation
-from trim.policies.pomdp import Pomdp, read_pomdp
+from trim.policies.pomdp.belief import Belief, Filter
+from trim.policies.pomdp.fit import (
+    Evidence,
+    LabelledTrajectory,
+    evidence_of,
+    fit_evidence,
+    fit_pomdp,
+)
+from trim.policies.pomdp.model import PomdpModel, read_model, write_model
+from trim.policies.pomdp.observations import Observations, fit_observations, reflected_density
+from trim.policies.pomdp.plan import make_plan
+from trim.policies.pomdp.policy import Pomdp, read_pomdp
+from trim.policies.pomdp.process import STEPS, method_process
+from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG
 from trim.policies.registry import parse_policies
-from trim.pomdp.belief import Belief, Filter
-from trim.pomdp.density import reflected_density
-from trim.pomdp.evidence import Evidence, evidence_of, evidence_of_bank
-from trim.pomdp.fit import fit_evidence, fit_pomdp
-from trim.pomdp.model import PomdpModel, read_model, write_model
-from trim.pomdp.observations import Observations, fit_observations
-from trim.pomdp.plan import make_plan
-from trim.pomdp.process import STEPS, method_process
-from trim.pomdp.trajectory import Trajectory
+from trim.rollouts.bank import read_bank
+from trim.rollouts.fit import areas_by_belief, best_belief, evidence_of_bank
+from trim.rollouts.identity import Identity
+from trim.rollouts.record import Node, NodeOrigin, RecordedProblem, Rollout, Solved, SolvedStep
+from trim.rollouts.store import BankStore
+from trim.types import Action, Observation
 
 chances = st.floats(0.05, 0.95)
 scores = st.floats(0, 1)
@@ -233,7 +235,7 @@ def test_a_reflected_density_is_a_sum_of_gaussians_and_their_mirror_images(point
 
 def solution(scores, correct, strong=False, right=None):
     count = len(scores)
-    return Trajectory(tuple(scores), (20,) * count, (strong,) * count, correct, right)
+    return LabelledTrajectory(tuple(scores), (20,) * count, (strong,) * count, correct, right)
 
 
 @pytest.mark.parametrize(
@@ -340,8 +342,8 @@ def labelled_problem(index=0, label=True):
     weak = Solved((SolvedStep("a", 10, 0.2), SolvedStep("b", 10, 0.3)), "1", False, 20)
     strong = Solved((SolvedStep("a", 30), SolvedStep("b", 30)), "2", True, 60)
     rollouts = (
-        Rollout(Origin.KEEP, 0.0, (0, 1), (False, False), (1.0, 1.0), False, 0),
-        Rollout(Origin.RANDOM, 0.5, (0, 2), (True, False), (0.5, 0.5), True, 30),
+        Rollout(NodeOrigin.KEEP, 0.0, (0, 1), (False, False), (1.0, 1.0), False, 0),
+        Rollout(NodeOrigin.RANDOM, 0.5, (0, 2), (True, False), (0.5, 0.5), True, 30),
     )
     return RecordedProblem(f"p{index:03}", "what?", "2", weak, strong, nodes, rollouts)
 
@@ -367,7 +369,7 @@ def test_labelled_banks_tell_of_every_draft_and_rewrite_once(tmp_path):
 def test_banks_without_labels_tell_of_scored_solutions(tmp_path):
     evidence = evidence_of_bank(make_bank(tmp_path / "bank", [labelled_problem(label=False)]))
     own = solution([0.2, 0.3], False)
-    mixed = Trajectory((0.9, 0.8), (30, 10), (True, False), True)
+    mixed = LabelledTrajectory((0.9, 0.8), (30, 10), (True, False), True)
     expected = evidence_of([own, mixed])
     assert evidence == expected
 

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from trim.cli import main
-from trim.policies.policy import Action, Observation
-from trim.policies.pomdp import Pomdp
-from trim.pomdp.belief import Belief
-from trim.pomdp.model import PomdpModel, write_model
-from trim.pomdp.observations import Observations, fit_observations, read_bins, read_examples
-from trim.pomdp.plan import make_plan
-from trim.pomdp.process import STEPS, method_process
-from trim.pomdp.simulate import (
+from trim.cli.main import main
+from trim.policies.pomdp.belief import Belief
+from trim.policies.pomdp.model import PomdpModel, write_model
+from trim.policies.pomdp.observations import (
+    Observations,
+    fit_observations,
+    read_bins,
+    read_examples,
+)
+from trim.policies.pomdp.plan import make_plan
+from trim.policies.pomdp.policy import Pomdp
+from trim.policies.pomdp.process import STEPS, method_process
+from trim.policies.pomdp.simulate import (
     Draw,
     Draws,
     OracleRule,
@@ -27,6 +31,7 @@ from trim.pomdp.simulate import (
     run,
     simulate,
 )
+from trim.types import Action, Observation
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data" / "reference"
 BINS = REFERENCE / "math_observation_bins_0.05.csv"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trim.costs import Price, Prices, hidden_strong_usage, payer, read_prices
 from trim.errors import InvalidInput
-from trim.prices import Price, Prices, hidden_strong_usage, payer, read_prices
-from trim.trace import Trace, Usage
+from trim.types import Trace, Usage
 
 prices = st.floats(0, 1e6)
 counts = st.integers(0, 10**9)

@@ -9,17 +9,16 @@ from preloaded import started
 from staged_server import SILENCE, staged
 from test_kills import is_trial, label, until, work
 
-from trim.cluster.task import Task, problem_to_json
-from trim.cluster.worker import Worker
-from trim.commands import progress
-from trim.commands.progress import Shown, progress_bar, short
-from trim.embedded import FOLDER
-from trim.evaluation import standing
+from trim.cli import progress
+from trim.cli.progress import Shown, progress_bar, short
+from trim.cluster.worker import Task, Worker, problem_to_json
+from trim.costs import Prices
+from trim.evaluation import progress as standing
 from trim.evaluation.bill import Bill
-from trim.evaluation.standing import Standing
+from trim.evaluation.progress import RunProgress
 from trim.evaluation.suites import CHAIN, generate
-from trim.prices import Prices
-from trim.trace import Usage
+from trim.shipped.loading import FOLDER
+from trim.types import Usage
 
 assert work  # A fixture.
 
@@ -93,9 +92,9 @@ def test_a_bar_is_told_again_while_nothing_is_finished(monkeypatch, capsys, term
     with progress_bar("solving x", 2, Path("out")) as move:
         for second in range(100):
             now[0] = 1000.0 + second
-            move(Standing(0, steps=second, tokens=100 * second))
+            move(RunProgress(0, steps=second, tokens=100 * second))
         for _ in range(3):
-            move(Standing(2, steps=100, tokens=123_456))
+            move(RunProgress(2, steps=100, tokens=123_456))
     lines = capsys.readouterr().err.splitlines()
     if terminal:
         assert "100 steps · 123.5k tokens" in " ".join(lines)
@@ -117,7 +116,7 @@ def test_counts_are_short(count, text):
 
 
 def test_a_line_without_figures_ends_after_the_count():
-    assert Shown("solving x", 24).line(Standing(0)) == "solving x: 0/24"
+    assert Shown("solving x", 24).line(RunProgress(0)) == "solving x: 0/24"
 
 
 async def test_a_worker_elsewhere_hands_over_what_it_has_written():

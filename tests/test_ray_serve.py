@@ -29,7 +29,7 @@ def place(tmp_path_factory):
     """The server's address, its database, a key, and the spans that its replicas send."""
     import ray
 
-    from trim.cluster.serving import Arguments, application
+    from trim.cluster.serving import ServeArguments, application
 
     folder = tmp_path_factory.mktemp("serve")
     database = postgres.fresh() or str(folder / "trim.sqlite")
@@ -51,7 +51,7 @@ def place(tmp_path_factory):
         try:
             free.close()
             serve.start(http_options={"host": "127.0.0.1", "port": port})
-            serve.run(application(Arguments(database=database, policy="thr:0.9")))
+            serve.run(application(ServeArguments(database=database, policy="thr:0.9")))
             yield f"http://127.0.0.1:{port}/v1", database, key, received
         finally:
             serve.shutdown()

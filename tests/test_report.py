@@ -14,16 +14,16 @@ from jsonschema import Draft202012Validator
 
 from trim.evaluation.comparison import (
     Figures,
-    Outcomes,
+    PolicyOutcomes,
     Weights,
     describe_comparisons,
     describe_intervals,
     figures_of,
 )
 from trim.evaluation.conclusion import describe_verdict
-from trim.evaluation.curve import Curve
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.report import spread, write_report
+from trim.metrics.curve import Curve
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "summary.schema.json").read_text(encoding="utf-8")
@@ -63,9 +63,9 @@ def point(policy: str, setting: float | None, accuracy: float, share: float) -> 
     }
 
 
-def make_outcomes(rate: float, tokens: float) -> Outcomes:
+def make_outcomes(rate: float, tokens: float) -> PolicyOutcomes:
     correct = np.array([[i < 100 * rate for i in range(100)]], dtype=np.float64)
-    return Outcomes(correct, np.full((1, 100), tokens))
+    return PolicyOutcomes(correct, np.full((1, 100), tokens))
 
 
 def make_figures() -> dict[str, Figures]:

@@ -11,40 +11,41 @@ from click.testing import CliRunner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trim.bank.bank import read_bank
-from trim.bank.traces import import_traces
-from trim.cli import main
-from trim.engines import sentence
+from trim.cli.main import main
+from trim.config import End, Rules
 from trim.errors import InvalidInput
-from trim.learning.automix import fit_automix
-from trim.learning.classifier import (
-    Target,
-    fit_classifier,
-    fit_embedding_classifier,
-    spread_thresholds,
-    wanted_questions,
-)
-from trim.learning.rivals import FAMILIES, SolvedAlone, WeakSolution, fit_rival
 from trim.models.model import Completion, Ending
-from trim.models.scripted import ScriptedModel
 from trim.policies import registry
-from trim.policies.automix import AutoMix, AutoMixPRM, VerifierTable, automix_record
-from trim.policies.cascade import Cascade
-from trim.policies.classifier import Classifier, TermModel, classifier_record
-from trim.policies.embedding import (
+from trim.policies.policy import choose_scorer, needs_entropy
+from trim.policies.registry import parse_policies
+from trim.policies.rivals import embedding as sentence
+from trim.policies.rivals.automix import AutoMix, AutoMixPRM, VerifierTable, automix_record
+from trim.policies.rivals.cascade import Cascade, ScoreSummary, solution_verdict, verdict
+from trim.policies.rivals.classifier import Classifier, TermModel, classifier_record
+from trim.policies.rivals.embedding import (
     EmbeddingModel,
     embedding_record,
     read_embedding_classifier,
 )
-from trim.policies.policy import Action, Observation
-from trim.policies.registry import parse_policies
-from trim.policies.rsd import RewardGuided
-from trim.policies.specreason import SpecReason
-from trim.policies.verdict import Verdict, solution_verdict, verdict
+from trim.policies.rivals.fit import (
+    FAMILIES,
+    SolvedAlone,
+    Target,
+    WeakSolution,
+    fit_automix,
+    fit_classifier,
+    fit_embedding_classifier,
+    fit_rival,
+    spread_thresholds,
+    wanted_questions,
+)
+from trim.policies.rivals.stepwise import RewardGuided, SpecReason
+from trim.rollouts.bank import read_bank
+from trim.rollouts.traces import import_traces
 from trim.router import Router
-from trim.rules import End, Rules
-from trim.scorers.choice import choose_scorer, needs_entropy
 from trim.scorers.scorer import Scores
+from trim.testing import ScriptedModel
+from trim.types import Action, Observation
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "reference"
 shares = st.floats(0, 1)
@@ -61,7 +62,7 @@ def observed(scores, answered=True, last=True):
 # Verdicts
 
 
-@given(st.sampled_from(Verdict), written)
+@given(st.sampled_from(ScoreSummary), written)
 def test_a_verdict_is_a_share_and_needs_an_answer(kind, steps):
     scores, tokens = zip(*steps, strict=True)
     assert 0 <= verdict(kind, scores, tokens, answered=True) <= 1
@@ -71,7 +72,7 @@ def test_a_verdict_is_a_share_and_needs_an_answer(kind, steps):
 @given(written)
 def test_verdicts_have_their_order(steps):
     scores, tokens = zip(*steps, strict=True)
-    lowest, multiplied, mean = (verdict(kind, scores, tokens, True) for kind in Verdict)
+    lowest, multiplied, mean = (verdict(kind, scores, tokens, True) for kind in ScoreSummary)
     assert lowest == min(scores)
     assert multiplied <= lowest
     assert lowest - ROUNDING <= mean <= max(scores) + ROUNDING
@@ -82,15 +83,17 @@ def test_the_mean_of_confidences_is_that_of_all_tokens(log_probabilities):
     scores = [math.exp(np.mean(step)) for step in log_probabilities]
     lengths = [len(step) for step in log_probabilities]
     every = np.concatenate(log_probabilities)
-    assert verdict(Verdict.MEAN, scores, lengths, True) == pytest.approx(math.exp(every.mean()))
+    assert verdict(ScoreSummary.MEAN, scores, lengths, True) == pytest.approx(
+        math.exp(every.mean())
+    )
 
 
 def test_only_a_solution_with_an_answer_has_a_verdict():
     """Wherever it stands: what the steps of an observation hold is not looked at."""
-    assert solution_verdict(observed([0.9, 0.8]), Verdict.LOWEST) == 0.8
-    assert solution_verdict(observed([0.9, 0.8], answered=False), Verdict.LOWEST) == 0
+    assert solution_verdict(observed([0.9, 0.8]), ScoreSummary.LOWEST) == 0.8
+    assert solution_verdict(observed([0.9, 0.8], answered=False), ScoreSummary.LOWEST) == 0
     earlier = Observation("q", (r"\boxed{1}\n\n", "Done."), (0.9, 0.8), (5, 5), (), 0, True, True)
-    assert solution_verdict(earlier, Verdict.LOWEST) == 0.8
+    assert solution_verdict(earlier, ScoreSummary.LOWEST) == 0.8
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_wrong_words_are_refused(word, message):
 # Query rivals that see the weak model's solution
 
 
-def table_of(gains, costs, edges=None, kind=Verdict.LOWEST):
+def table_of(gains, costs, edges=None, kind=ScoreSummary.LOWEST):
     edges = edges or tuple((i + 1) / len(gains) for i in range(len(gains) - 1))
     return VerifierTable(kind, tuple(edges), tuple(gains), tuple(costs))
 
@@ -211,7 +214,7 @@ outcomes = st.lists(
 @given(outcomes, st.integers(1, 12))
 def test_a_fitted_table_is_the_mean_of_its_bins(problems, bins):
     values, weak, strong, tokens = zip(*problems, strict=True)
-    table = fit_automix(Verdict.PRODUCT, values, weak, strong, tokens, bins)
+    table = fit_automix(ScoreSummary.PRODUCT, values, weak, strong, tokens, bins)
     assert table.is_sound()
     assert len(table.gains) <= bins
     bounds = (-math.inf, *table.edges, math.inf)
@@ -224,9 +227,9 @@ def test_a_fitted_table_is_the_mean_of_its_bins(problems, bins):
 
 def test_a_table_needs_its_figures():
     with pytest.raises(InvalidInput, match="missing, or differ in number"):
-        fit_automix(Verdict.MEAN, [], [], [], [])
+        fit_automix(ScoreSummary.MEAN, [], [], [], [])
     with pytest.raises(InvalidInput, match="missing, or differ in number"):
-        fit_automix(Verdict.MEAN, [0.5], [True], [True, False], [3])
+        fit_automix(ScoreSummary.MEAN, [0.5], [True], [True, False], [3])
 
 
 @pytest.mark.parametrize("kind", [AutoMix, AutoMixPRM])

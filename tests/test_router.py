@@ -8,20 +8,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from trim.config import End, Rules
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.events import Decided, Drafted, Finished, Kept, Regenerated, Scored
 from trim.models.model import Completion, Ending, Prefix, Role, Sampling, Turn
-from trim.models.scripted import ScriptedModel
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.oracle import Oracle
-from trim.policies.policy import Action, Policy
+from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies
 from trim.policies.threshold import Takeover, Threshold
 from trim.router import Router
-from trim.rules import End, Rules
 from trim.scorers.scorer import Scores
 from trim.steps import bare, boxed_answer, closed, split_steps
-from trim.trace import Author, Finish, Step, Usage
+from trim.testing import ScriptedModel
+from trim.types import Action, Author, Finish, Step, Usage
 
 CONTINUE, REGENERATE, TAKE_OVER, RESTART = Action
 

@@ -14,21 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
-from trim.evaluation.grading.workers import Workers
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
-from trim.evaluation.suites import CHAIN, Problem, generate, is_step_right, right_step
+from trim.evaluation.suites import CHAIN, SuiteProblem, generate, is_step_right, right_step
 from trim.files import write_atomically
+from trim.grading.workers import GraderPool
 from trim.models.model import Completion, Ending
-from trim.models.scripted import ScriptedModel
-from trim.policies.fixed import StrongAlone, WeakAlone
+from trim.numerics import uniform
+from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
 from trim.policies.oracle import Oracle, OracleQuery
-from trim.policies.policy import Action
-from trim.policies.random_mix import RandomMix
 from trim.policies.threshold import Takeover, Threshold
 from trim.scorers.scorer import Scores
-from trim.seeds import uniform
-from trim.trace import Author, Finish, Step, Trace, Usage
+from trim.testing import ScriptedModel
+from trim.types import Action, Author, Finish, Step, Trace, Usage
 
 POLICIES = (
     WeakAlone(),
@@ -56,7 +54,7 @@ class ChanceScorer:
 
 
 def problem(name, answer="7"):
-    return Problem(f"hand-{name}", "hand", f"question {name}", (), answer)
+    return SuiteProblem(f"hand-{name}", "hand", f"question {name}", (), answer)
 
 
 PROBLEMS = [problem(name) for name in "abcd"]
@@ -122,7 +120,7 @@ def test_each_problem_is_solved_by_every_policy(tmp_path):
 
 
 def test_an_answer_is_right_as_text():
-    with Workers() as grading:
+    with GraderPool() as grading:
         right = [grading.grade(PROBLEMS[0].grader, answer, "7") for answer in ("7", "7.0", None)]
     assert right == [True, False, False]
 

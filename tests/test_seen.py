@@ -12,24 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from trim.bank.bank import read_bank
-from trim.bank.explorer import Explorer
-from trim.bank.identity import identify_models, read_identity
-from trim.bank.store import BankStore
-from trim.cli import main
-from trim.commands.benchmark import choose_problems
-from trim.embedded import FOLDER
-from trim.embedded.lineup import EmbeddedLineup
+from trim.cli.main import main
+from trim.cli.problems import choose_problems
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.evaluate import draw
-from trim.laboratory.trial import Trial
+from trim.fingerprints import fingerprint, read_seen, seen_field
 from trim.models.model import Completion
-from trim.models.scripted import ScriptedModel
+from trim.numerics import uniform
+from trim.rollouts.bank import read_bank
+from trim.rollouts.explorer import Explorer
+from trim.rollouts.identity import identify_models, read_identity
+from trim.rollouts.store import BankStore
 from trim.scorers.joint import NAME as JOINT
 from trim.scorers.joint import read_weights, write_weights
-from trim.seeds import uniform
-from trim.seen import fingerprint, read_seen, seen_field
+from trim.shipped.lineup import ShippedModelSource
+from trim.shipped.loading import FOLDER
+from trim.studies.trial import Trial
+from trim.testing import ScriptedModel
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "summary.schema.json").read_text(encoding="utf-8")
@@ -254,7 +254,7 @@ def test_a_bank_of_joint_scores_knows_what_they_have_seen(models, tmp_path):
 @pytest.mark.parametrize(("suite", "count"), [("chain", 1100), ("words", 400), ("program", 400)])
 def test_the_shipped_scores_say_what_they_were_fitted_to(suite, count):
     """Problems of seed 1, and none of seed 0, which evaluations have unless told otherwise."""
-    seen = read_seen(EmbeddedLineup().joint)
+    seen = read_seen(ShippedModelSource().joint)
     assert seen.issuperset(draw(suite, count, 1).fingerprints)
     assert seen.isdisjoint(draw(suite, 500, 0).fingerprints)
 

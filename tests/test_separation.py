@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.checks.advice import best_scorer, scorer_advice, shown_auc
-from trim.checks.separation import FEWEST, MARGIN, Fitness, Separation
+from trim.checks.findings import best_scorer, scorer_advice, shown_auc
+from trim.checks.separation import FEWEST, MARGIN, ScorerFitness, Separation
 
 scores = st.lists(st.floats(0, 1).map(lambda value: round(value, 3)), max_size=15).map(tuple)
 
@@ -29,11 +29,11 @@ def test_the_auc_is_the_share_of_pairs_in_the_right_order(right, wrong):
 @given(scores, scores)
 def test_what_is_fit_is_unfit_the_other_way_round(right, wrong):
     there, back = of(right, wrong), of(wrong, right)
-    if there.fitness is Fitness.FIT:
-        assert back.fitness is Fitness.UNFIT
+    if there.fitness is ScorerFitness.FIT:
+        assert back.fitness is ScorerFitness.UNFIT
         assert there.auc >= 0.7
         assert there.means[0] - there.means[1] >= MARGIN
-    assert (there.fitness is Fitness.UNCLEAR and not there.enough) == (
+    assert (there.fitness is ScorerFitness.UNCLEAR and not there.enough) == (
         min(len(right), len(wrong)) < FEWEST
     )
 
@@ -41,15 +41,15 @@ def test_what_is_fit_is_unfit_the_other_way_round(right, wrong):
 @pytest.mark.parametrize(
     ("right", "wrong", "fitness"),
     [
-        ([0.65] * 8, [0.62] * 8, Fitness.FIT),
-        ([0.5] * 8, [0.5] * 8, Fitness.UNFIT),
-        ([0.504] * 8, [0.5] * 8, Fitness.UNFIT),
-        ([0.4] * 8, [0.9] * 8, Fitness.UNFIT),
-        ([0.9] * 40, [0.1] * 4, Fitness.UNCLEAR),
-        ([0.9] * 40, [], Fitness.UNCLEAR),
-        ([], [], Fitness.UNCLEAR),
-        ([0.9] * 4 + [0.1], [0.2] * 5, Fitness.UNCLEAR),
-        ([0.9] * 16 + [0.1] * 4, [0.2] * 20, Fitness.FIT),
+        ([0.65] * 8, [0.62] * 8, ScorerFitness.FIT),
+        ([0.5] * 8, [0.5] * 8, ScorerFitness.UNFIT),
+        ([0.504] * 8, [0.5] * 8, ScorerFitness.UNFIT),
+        ([0.4] * 8, [0.9] * 8, ScorerFitness.UNFIT),
+        ([0.9] * 40, [0.1] * 4, ScorerFitness.UNCLEAR),
+        ([0.9] * 40, [], ScorerFitness.UNCLEAR),
+        ([], [], ScorerFitness.UNCLEAR),
+        ([0.9] * 4 + [0.1], [0.2] * 5, ScorerFitness.UNCLEAR),
+        ([0.9] * 16 + [0.1] * 4, [0.2] * 20, ScorerFitness.FIT),
     ],
 )
 def test_the_rule(right, wrong, fitness):
@@ -63,8 +63,8 @@ def test_scores_without_information_are_seldom_fit():
             of([draw.random() for _ in range(m)], [draw.random() for _ in range(k)]).fitness
             for _ in range(400)
         ]
-        assert trials.count(Fitness.FIT) < 0.08 * len(trials)
-        assert trials.count(Fitness.UNFIT) > 0.8 * len(trials)
+        assert trials.count(ScorerFitness.FIT) < 0.08 * len(trials)
+        assert trials.count(ScorerFitness.UNFIT) > 0.8 * len(trials)
 
 
 def test_the_best_is_named_and_the_configured_kept_where_it_is_as_good():

@@ -19,17 +19,16 @@ from hypothesis import strategies as st
 from preloaded import completed, started
 from staged_server import SILENCE, Reply, chat, staged, usage
 
-from trim.embedded import FOLDER
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, generate
-from trim.policies.router_file import RouterFile
+from trim.policies.calibrated import RouterFile
 from trim.server.accounts import LOOK_AGAIN
-from trim.server.failure import Failure
-from trim.server.menu import Menu, Offer
-from trim.server.request import Wishes
-from trim.server.stopping import Stopping
+from trim.server.catalog import CatalogEntry, RouterCatalog
+from trim.server.errors import APIError
+from trim.server.request import RoutingOptions, Stopping
+from trim.shipped.loading import FOLDER
 
-MAIN = "from trim.cli import main; main()"
+MAIN = "from trim.cli.main import main; main()"
 QUESTIONS = [problem.question for problem in generate(CHAIN, 12, seed=77)]
 
 
@@ -437,9 +436,9 @@ def test_who_asks_sees_no_path_of_the_server(tmp_path):
     file = RouterFile("thr", 0.25, None, "joint", {}, None, promise)
     path = tmp_path / "kept.json"
     path.write_text(json.dumps(file.to_json(path)))
-    menu = Menu(f"router:{path}", {"cheap": f"router:{path}"})
+    menu = RouterCatalog(f"router:{path}", {"cheap": f"router:{path}"})
     assert menu.usual.name == "router:kept"
-    assert menu.choose("trim:cheap", Wishes()).name == "router:cheap"
+    assert menu.choose("trim:cheap", RoutingOptions()).name == "router:cheap"
 
 
 def test_without_keys_only_this_machine_is_served(tmp_path):
@@ -497,7 +496,7 @@ def test_stop_strings_cut_as_in_the_whole_text(pieces, stops):
 
 offers = st.lists(
     st.builds(
-        Offer, st.sampled_from(["thr-0.1", "thr-0.5"]), st.floats(0, 1), st.floats(0, 1),
+        CatalogEntry, st.sampled_from(["thr-0.1", "thr-0.5"]), st.floats(0, 1), st.floats(0, 1),
         st.floats(0, 9),
     ), min_size=1, max_size=6,
 )  # fmt: skip
@@ -505,23 +504,23 @@ offers = st.lists(
 
 @given(offers, st.floats(0, 1))
 def test_the_menu_meets_the_wish_or_says_what_it_has(curve, wish):
-    menu = Menu("thr:0.5", {}, curve)
+    menu = RouterCatalog("thr:0.5", {}, curve)
     allowed = [offer for offer in curve if offer.strong_share <= wish]
     if allowed:
-        chosen = menu.offer(Wishes(strong_share=wish))
+        chosen = menu.offer(RoutingOptions(strong_share=wish))
         assert chosen.strong_share <= wish
         assert chosen.accuracy == max(offer.accuracy for offer in allowed)
     else:
-        with pytest.raises(Failure, match="the least share"):
-            menu.offer(Wishes(strong_share=wish))
+        with pytest.raises(APIError, match="the least share"):
+            menu.offer(RoutingOptions(strong_share=wish))
     allowed = [offer for offer in curve if offer.accuracy >= wish]
     if allowed:
-        chosen = menu.offer(Wishes(accuracy=wish))
+        chosen = menu.offer(RoutingOptions(accuracy=wish))
         assert chosen.accuracy >= wish
         assert chosen.money == min(offer.money for offer in allowed)
     else:
-        with pytest.raises(Failure, match="the best accuracy"):
-            menu.offer(Wishes(accuracy=wish))
+        with pytest.raises(APIError, match="the best accuracy"):
+            menu.offer(RoutingOptions(accuracy=wish))
 
 
 def test_without_a_configuration_there_is_a_measured_curve(client):
@@ -532,7 +531,7 @@ def test_without_a_configuration_there_is_a_measured_curve(client):
 
 
 def test_a_menu_refuses_what_is_none():
-    with pytest.raises(Failure, match="no curve was measured"):
-        Menu("thr:0.5").offer(Wishes(strong_share=0.5))
+    with pytest.raises(APIError, match="no curve was measured"):
+        RouterCatalog("thr:0.5").offer(RoutingOptions(strong_share=0.5))
     with pytest.raises(InvalidInput, match="one setting"):
-        Menu("thr:0.1,0.5")
+        RouterCatalog("thr:0.1,0.5")

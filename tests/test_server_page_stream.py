@@ -17,11 +17,11 @@ from test_server_api import (
 )
 from test_server_traffic import trim
 
-from trim.embedded import SAMPLING, load_embedded
 from trim.events import Finished
 from trim.policies.registry import parse_policies
 from trim.router import Router
-from trim.server.page.telling import Teller
+from trim.server.page.events import EventSerializer
+from trim.shipped.loading import SAMPLING, load_embedded
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ async def test_telling_changes_nothing():
     for spec in ("thr:0.9", "random:0.5", "cascade:0.5"):
         (policy,) = parse_policies(spec)
         router = Router(models.weak, models.strong, models.scorer, policy, SAMPLING)
-        teller = Teller(router, None)
+        teller = EventSerializer(router, None)
         for seed, question in enumerate(QUESTIONS[:3]):
             alone = await router.asolve(question, seed)
             solution = router.begin(question, seed)
@@ -214,7 +214,7 @@ async def test_models_between_are_told_as_authors_of_their_own():
     for seed, question in enumerate(QUESTIONS[:6]):
         solution = router.begin(question, seed)
         async for event in router.grow(solution):
-            record = Teller(router, None).tell(event, solution)
+            record = EventSerializer(router, None).tell(event, solution)
             authors |= {record["author"]} if record["event"] == "written" else set()
             rejected += len(record.get("rejected", ()))
     assert authors == {"weak", "middle", "strong"} and rejected > 0

@@ -21,7 +21,7 @@ SERVE = """
 import sys
 from pathlib import Path
 from trim.configuration.lineup import open_lineup
-from trim.embedded.lineup import EmbeddedLineup
+from trim.shipped.lineup import EmbeddedLineup
 from trim.server.limits import Limits
 from trim.server.run import Serving, serve
 path, database, seconds = sys.argv[1:]

@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import func, select
 
 from trim.errors import InvalidInput
-from trim.server.failure import Failure
+from trim.server.errors import APIError
 from trim.server.storage import ledger as ledgers
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
 from trim.server.storage.ledger import Ledger, seconds_to_midnight, today
 from trim.server.storage.recorder import Entry, Recorder
-from trim.server.storage.retention import delete_traffic
 from trim.server.storage.tables import keys, metadata, requests, spending, steps
+from trim.server.storage.traffic import delete_traffic
 
 
 def entry(key_id=None, money=0.5, strong=7, number=0, day=None):
@@ -176,7 +176,7 @@ async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine, caplog)
     recorder = Recorder(engine)
     twice = entry()
     await recorder.write(twice)
-    with pytest.raises(Failure, match="cannot be used now") as told:
+    with pytest.raises(APIError, match="cannot be used now") as told:
         await recorder.write(twice)
     assert re.search("(?i)unique|duplicate", str(told.value.__cause__))
     await recorder.write(entry())
@@ -215,7 +215,7 @@ async def test_a_budget_is_of_a_day_and_says_when_it_begins_again(engine, monkey
         assert (now.money, now.strong_tokens) == left
         await recorder.write(entry(key.id))
         if budget:
-            with pytest.raises(Failure, match="has spent its") as refused:
+            with pytest.raises(APIError, match="has spent its") as refused:
                 await ledger.left(key)
             assert (refused.value.status, refused.value.code) == (429, "insufficient_quota")
             assert 0 < refused.value.retry_after <= 24 * 3600

@@ -15,8 +15,7 @@ from staged_server import Reply, staged
 from test_server_api import MAIN, QUESTIONS, asked, configured, counting, serving
 from test_server_storage import entry
 
-from trim.server.page.drift import histogram, score_drift
-from trim.server.page.overview import newest_days, warnings
+from trim.server.page.overview import histogram, newest_days, score_drift, warnings
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
 from trim.server.storage.ledger import today

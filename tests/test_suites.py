@@ -14,7 +14,7 @@ from trim.evaluation.suites import (
     SUITES,
     WORDS,
     NextStep,
-    Problem,
+    SuiteProblem,
     draw_for_training,
     generate,
     is_for_evaluation,
@@ -244,7 +244,7 @@ def test_after_a_wrong_state_the_next_line_runs_on_it(variable):
 
 
 def hand_made(name, operations):
-    return Problem(f"{name}-hand", name, "by hand", (), "", operations)
+    return SuiteProblem(f"{name}-hand", name, "by hand", (), "", operations)
 
 
 def test_a_chain_has_no_right_step_where_the_operation_is_not_possible():

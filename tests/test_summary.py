@@ -8,11 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from trim.evaluation.curve import BUDGETS, Curve
+from trim.costs import Price, Prices
 from trim.evaluation.summary import group_by_policy, split_name, summarise
-from trim.policies.policy import Action
-from trim.prices import Price, Prices
-from trim.trace import Author, Finish, Step, Trace, Usage
+from trim.metrics.curve import BUDGETS, Curve
+from trim.types import Action, Author, Finish, Step, Trace, Usage
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "summary.schema.json").read_text(encoding="utf-8")

@@ -24,13 +24,13 @@ from test_kills import (
     work,
 )
 
-from trim.bank.bank import read_bank
+from trim.cli.signals import terminable
 from trim.errors import ModelUnavailable
-from trim.termination import terminable
+from trim.rollouts.bank import read_bank
 
 assert work  # A fixture.
 
-TRIM = (sys.executable, "-c", "from trim.cli import main; main()")
+TRIM = (sys.executable, "-c", "from trim.cli.main import main; main()")
 SCRIPT = '"$@" & echo $!; wait $!; echo $?'
 """Begins a command in the background, as a script does, and tells its process and its code."""
 

@@ -5,8 +5,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.embedded.training.rollouts import common_prefix, compare, draw_problems, slip_often
-from trim.embedded.training.suites import TRAINING_SUITES
+from training.rollouts import common_prefix, compare, draw_problems, slip_often
+from training.suites import TRAINING_SUITES
 from trim.evaluation.suites import (
     CHAIN,
     SUITES,

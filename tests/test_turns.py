@@ -12,14 +12,13 @@ from preloaded import finished
 from staged_server import staged
 from test_kills import label, question_of, traces_of, work
 
-from trim.engines.turns import Turns, begin_problem
+from trim.engines.scheduler import Turns, begin_problem
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.run import Evaluation
 from trim.evaluation.schedule import solve_all
-from trim.evaluation.suites import Problem
+from trim.evaluation.suites import SuiteProblem
 from trim.models.model import Completion, Ending
-from trim.policies.fixed import StrongAlone, WeakAlone
-from trim.policies.random_mix import RandomMix
+from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
 
 assert work  # A fixture.
 
@@ -66,7 +65,7 @@ class Kept:
 
 
 def problems() -> list[Gradable]:
-    return [Problem(f"p-{n}", "hand", f"question {n}", (), "7") for n in range(PROBLEMS)]
+    return [SuiteProblem(f"p-{n}", "hand", f"question {n}", (), "7") for n in range(PROBLEMS)]
 
 
 async def solved(policies, weak, strong):

@@ -20,23 +20,22 @@ from reward_checkpoint import CONTEXT
 from vllm_server import BLOCK, REWARD, serving
 
 from trim import Router
-from trim.embedded import load_embedded
+from trim.engines.chat_template import read_chat_template
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput, Refused
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
-from trim.models.chat_template import read_chat_template
-from trim.models.continuation import Continuation
-from trim.models.dialect import VLLM
+from trim.models.continuation import VLLM, Continuation
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
 from trim.policies.registry import parse_policies
 from trim.policies.threshold import Threshold
-from trim.scorers.grades import HttpGradeScorer
-from trim.scorers.labels import HttpLabelScorer
+from trim.scorers.grade import HttpGradeScorer
+from trim.scorers.label import HttpLabelScorer
 from trim.scorers.pooling import PoolingScorer
+from trim.shipped.loading import load_embedded
 from trim.steps import split_steps
-from trim.trace import Author
+from trim.types import Author
 
 PYTHON = os.environ.get("TRIM_VLLM")
 pytestmark = pytest.mark.skipif(

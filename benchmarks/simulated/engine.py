@@ -35,7 +35,7 @@ class Request:
 
 
 @dataclass
-class Books:
+class ReplayState:
     """What an engine has done.
 
     Attributes:
@@ -82,7 +82,7 @@ class Engine:
 
     def forget(self) -> None:
         """Begin new books and an empty cache."""
-        self.books = Books()
+        self.books = ReplayState()
         self.cache = PrefixCache(self.speeds.block, self.speeds.cached_blocks)
 
     def now(self) -> float:

@@ -7,7 +7,7 @@ from bisect import bisect
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from trim.seeds import derive_seed, uniform
+from trim.numerics import derive_seed, uniform
 from trim.steps import SEPARATOR
 
 TOKENS = 61.7

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from simulated.engine import Books, Engine
+from simulated.engine import Engine, ReplayState
 from simulated.processor import Processor
 from simulated.protocol import complete, pool
 from simulated.speeds import Speeds
@@ -24,7 +24,7 @@ from simulated.speeds import Speeds
 class Report:
     """What the process has done: the books of each engine, and what it took."""
 
-    books: Mapping[str, Books]
+    books: Mapping[str, ReplayState]
     processor: Processor
 
 

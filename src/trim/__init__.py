@@ -1,15 +1,15 @@
 """trim: step-level hybrid inference for reasoning models."""
 
-from trim.embedded import EmbeddedModels, load_embedded
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, TrimError
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.models.model import Completion, Ending, Model, Prefix, Sampling
-from trim.policies.policy import Action, Observation, Policy
+from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies
 from trim.policies.threshold import Takeover, Threshold
 from trim.router import Router
 from trim.scorers.scorer import Scorer, Scores
-from trim.trace import Author, Finish, Step, Trace, Usage
+from trim.shipped.loading import EmbeddedModels, load_embedded
+from trim.types import Action, Author, Finish, Observation, Step, Trace, Usage
 
 __all__ = [
     "Action",

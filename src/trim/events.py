@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trim.policies.policy import Action
-from trim.trace import Author, Step, Trace
+from trim.types import Action, Author, Step, Trace
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
-"""Files that are either whole or not there."""
+"""Files in which fitted policies are kept: one JSON object that names its family."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -73,3 +76,103 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"{path}: no JSON object")
     return record
+
+
+NAME = ".lock"
+
+
+class FolderLock:
+    """Held until it is released or the process ends, however it ends.
+
+    What killed processes have left half-written in the folder is removed (`remove_leftovers`).
+
+    Args:
+        folder: created if it is missing.
+
+    Raises:
+        InvalidInput: another process holds it, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise not_writable(folder, error) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise InvalidInput(
+                f"{folder}: another process works in this folder; wait for it, or name another"
+                " --out"
+            ) from error
+        remove_leftovers(folder)
+
+    def release(self) -> None:
+        os.close(self._file)
+
+
+def not_writable(folder: Path, error: OSError) -> InvalidInput:
+    reason = error.strerror or error
+    return InvalidInput(f"{folder}: cannot write there ({reason}); name another --out")
+
+
+def read_record(path: Path, family: str) -> dict[str, Any]:
+    """The object in a policy file.
+
+    Raises:
+        InvalidInput: unreadable, no JSON object, or of another family.
+    """
+    try:
+        record = read_object(path)
+    except OSError as error:
+        raise unreadable(path, family, error) from error
+    except ValueError as error:
+        raise wrong_content(path, family) from error
+    if record.get("policy") != family:
+        raise wrong_content(path, family)
+    return record
+
+
+def read_models(path: Path, family: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 by role of the models that a file was fitted to; empty where it does not say.
+
+    Raises:
+        InvalidInput: it says so in another way.
+    """
+    models = record.get("models", {})
+    if not isinstance(models, dict) or not all(isinstance(name, str) for name in models.values()):
+        raise wrong_content(path, family)
+    return models
+
+
+def unreadable(path: Path, family: str, error: OSError) -> InvalidInput:
+    return InvalidInput(f"{family}: cannot read the file {str(path)!r} ({error.strerror})")
+
+
+def wrong_content(path: Path, family: str) -> InvalidInput:
+    return InvalidInput(f"{path}: not a file that was fitted for the policy {family!r}")
+
+
+def numbers(values: Iterable[object]) -> tuple[float, ...]:
+    """Finite numbers from JSON; TypeError or ValueError for anything else."""
+    found = []
+    for value in values:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            raise ValueError(f"{value!r} is not a finite number")
+        found.append(float(value))
+    return tuple(found)
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, in hexadecimal. Raises InvalidInput where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"{path}: no readable file ({error.strerror})") from error

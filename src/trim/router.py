@@ -8,22 +8,19 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from trim.ahead import Ahead
+from trim.config import Fallback, Fallbacks, PrefillMode, Rules
+from trim.costs import Prices
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
-from trim.fallbacks import Fallback, Fallbacks
+from trim.loop.solution import Solution, Writer
+from trim.loop.speculation import Speculation
 from trim.models.model import Model, Prefilling, Sampling, Turn
-from trim.policies.policy import Action, Policy
-from trim.prices import Prices
-from trim.rules import Rules
+from trim.policies.policy import Policy
 from trim.scorers.scorer import Scorer
-from trim.solution import Solution
 from trim.steps import MAX_STEPS
-from trim.trace import Author, Finish, Step, Trace
-from trim.warming import Warming
-from trim.writer import Writer
+from trim.types import Action, Author, Finish, Step, Trace
 
-FOR_GOOD = (Action.TAKE_OVER, Action.RESTART)
+STRONG_ONLY = (Action.TAKE_OVER, Action.RESTART)
 """Actions after which the strong model writes on by itself."""
 
 
@@ -68,7 +65,7 @@ class Router:
     between: tuple[Model, ...] = ()
     fallbacks: Fallbacks = field(default_factory=Fallbacks)
     overlap: bool = False
-    warming: Warming = Warming.NEVER
+    warming: PrefillMode = PrefillMode.NEVER
     max_tokens: int | None = None
     max_money: float | None = None
     prices: Prices = field(default_factory=Prices)
@@ -90,7 +87,7 @@ class Router:
             raise InvalidInput(f"max_seconds {self.max_seconds:g}: must be above 0, as in 600")
         if self.policy.needs_scores and self.scorer is None:
             raise InvalidInput(f"policy {self.policy.name!r} needs a scorer")
-        if self.warming is not Warming.NEVER and not isinstance(self.strong, Prefilling):
+        if self.warming is not PrefillMode.NEVER and not isinstance(self.strong, Prefilling):
             raise InvalidInput(
                 f"warming {self.warming!s}: {self.strong.name} cannot read in advance; choose never"
             )
@@ -188,14 +185,14 @@ class Router:
                     else:
                         yield Regenerated(index, written.text, written.tokens, writer.author)
                     if writer.author is Author.STRONG:
-                        made = wish if wish in FOR_GOOD else Action.REGENERATE
+                        made = wish if wish in STRONG_ONLY else Action.REGENERATE
                         yield Kept(index, solution.keep(made))
                         continue
                     ahead.draft()
                     try:
                         if self.policy.needs_scores and self.scorer:
                             yield Scored(index, await solution.score(self.scorer))
-                        if wish not in FOR_GOOD:
+                        if wish not in STRONG_ONLY:
                             wish = self.policy.decide(solution.observe())
                     except ModelUnavailable as failure:
                         wish = self._without_score(wish, solution, failure)
@@ -219,19 +216,19 @@ class Router:
                 solution.finish, solution.failure = Finish.FAILED, str(failure)
         yield Finished(solution.trace(self.policy.name))
 
-    def _ahead(self, solution: Solution) -> Ahead:
+    def _ahead(self, solution: Solution) -> Speculation:
         drafts = self.overlap and self.policy.needs_scores
         prefiller = self.strong if isinstance(self.strong, Prefilling) else None
-        return Ahead(solution, self.writers[0] if drafts else None, prefiller)
+        return Speculation(solution, self.writers[0] if drafts else None, prefiller)
 
     def _warms(self, solution: Solution) -> bool:
         """Whether the strong model is to read what is about to be kept."""
-        if self.warming is Warming.LIKELY:
+        if self.warming is PrefillMode.LIKELY:
             return self.policy.is_doubtful(solution.observe())
-        return self.warming is Warming.ALWAYS
+        return self.warming is PrefillMode.ALWAYS
 
     def _next_writer(self, wish: Action, solution: Solution) -> Writer:
-        if wish in FOR_GOOD and self._allows(wish, solution):
+        if wish in STRONG_ONLY and self._allows(wish, solution):
             return self.writers[-1]
         return self.writers[solution.level]
 
@@ -239,7 +236,7 @@ class Router:
         """Whether the model that a wish is for may be asked."""
         if wish is Action.CONTINUE:
             return True
-        asked = self.writers[-1 if wish in FOR_GOOD else solution.level + 1]
+        asked = self.writers[-1 if wish in STRONG_ONLY else solution.level + 1]
         if asked.author is not Author.STRONG:
             return True
         return self.affords(solution) and solution.fallback != Author.STRONG
@@ -265,6 +262,6 @@ class Router:
         """What is wished for where a draft has no score. Raises `failure` for none."""
         fallback = self.fallbacks.after("scorer", failure)
         solution.fallback = solution.fallback or "scorer"
-        if wish in FOR_GOOD:
+        if wish in STRONG_ONLY:
             return wish
         return Action.REGENERATE if fallback is Fallback.ESCALATE else Action.CONTINUE

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from trim.checks.drafts import Draft
-from trim.checks.finding import Finding, timed
-from trim.checks.problems import Kind, Pair
-from trim.checks.separation import Fitness, Separation
-from trim.configuration.scorer import ConfidenceSection, GradeSection, JointSection
-from trim.configuration.scoring import ScorerSection, make_grade, make_reader
-from trim.configuration.writing import WritingModel, hasty
+from trim.checks.exercises import Draft, Kind, StepPair
+from trim.checks.findings import Finding, timed
+from trim.checks.separation import ScorerFitness, Separation
+from trim.configuration.build import ScorerSection, WritingModel, hasty, make_grade, make_reader
+from trim.configuration.scorers import ConfidenceSection, GradeSection, JointSection
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Ending, Prefix
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
@@ -71,12 +69,12 @@ async def check_scorer(
         separation, milliseconds = await sorted_pairs(scorer, material.kind.pairs(PAIRS))
         advice = "see whether the model can grade, and whether its template and tag or labels fit"
     finding = replace(finding, reachable=True, milliseconds=milliseconds, separation=separation)
-    if separation.fitness is not Fitness.UNFIT:
+    if separation.fitness is not ScorerFitness.UNFIT:
         return finding
     return replace(finding, failure=f"{separation.reason}; {advice}")
 
 
-async def sorted_pairs(scorer: Scorer, pairs: Sequence[Pair]) -> tuple[Separation, float]:
+async def sorted_pairs(scorer: Scorer, pairs: Sequence[StepPair]) -> tuple[Separation, float]:
     """The scores of the right and of the wrong traces, and the median milliseconds of one."""
     # The two traces of a pair one after the other: the second finds its beginning in the cache.
     traces = [trace for pair in pairs for trace in (pair.right, pair.wrong)]

@@ -9,8 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from trim.laboratory.fitness import FIT
-from trim.laboratory.roc import area_under_curve
+from trim.studies.fitness import FIT, area_under_curve
 
 MARGIN = 0.01
 """Least difference of the two mean scores: thresholds are given in hundredths."""
@@ -20,7 +19,7 @@ ONE_IN_TWENTY = 1.645
 """Standard deviations that chance alone exceeds in one of twenty trials."""
 
 
-class Fitness(StrEnum):
+class ScorerFitness(StrEnum):
     """What a separation says of a scorer."""
 
     FIT = "fit"
@@ -85,14 +84,14 @@ class Separation:
         return min(len(self.right), len(self.wrong)) >= FEWEST
 
     @property
-    def fitness(self) -> Fitness:
+    def fitness(self) -> ScorerFitness:
         auc, (right, wrong) = self.auc, self.means
         if not self.enough:
-            return Fitness.UNCLEAR
+            return ScorerFitness.UNCLEAR
         assert auc is not None and right is not None and wrong is not None
         if auc < FIT or right - wrong < MARGIN:
-            return Fitness.UNFIT
-        return Fitness.UNCLEAR if auc < self.chance else Fitness.FIT
+            return ScorerFitness.UNFIT
+        return ScorerFitness.UNCLEAR if auc < self.chance else ScorerFitness.FIT
 
     @property
     def reason(self) -> str:
@@ -102,7 +101,7 @@ class Separation:
         if not self.enough or right is None or wrong is None:
             return f"not enough samples to tell: {m} right and {k} wrong steps"
         pairs = f"a right step scores above a wrong one in {self.auc:.2f} of the pairs"
-        if self.fitness is Fitness.UNCLEAR:
+        if self.fitness is ScorerFitness.UNCLEAR:
             return (
                 f"not enough samples to tell: {pairs}, and chance alone reaches {self.chance:.2f}"
             )

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from trim.checks.finding import Finding, timed
-from trim.configuration.writing import WritingModel
+from trim.checks.findings import Finding, timed
+from trim.configuration.build import WritingModel
 from trim.errors import TrimError
 from trim.models.continuation import Continuation
 from trim.models.model import Completion, Prefix, Sampling
-from trim.models.probe import Verdict, probe, tried
+from trim.models.probe import ProbeResult, probe, tried
 
 QUESTION = "Write down 13. 1) add 4. 2) last, multiply by 3. What is the result?"
 TOKENS = 64
 CALLS = 3
 """The milliseconds are the median of so many."""
 
-Modes = tuple[tuple[Continuation, Verdict], ...]
+Modes = tuple[tuple[Continuation, ProbeResult], ...]
 
 
 async def check_writer(finding: Finding, model: WritingModel, sampling: Sampling) -> Finding:
@@ -39,7 +39,7 @@ async def check_writer(finding: Finding, model: WritingModel, sampling: Sampling
     return replace(finding, failure=miscounted(step))
 
 
-async def other_modes(model: WritingModel) -> dict[Continuation, Verdict]:
+async def other_modes(model: WritingModel) -> dict[Continuation, ProbeResult]:
     """The modes besides the model's own that work, each with the probe's verdict."""
     found = {}
     for mode in model.modes:
@@ -51,11 +51,11 @@ async def other_modes(model: WritingModel) -> dict[Continuation, Verdict]:
     return found
 
 
-def best_first(model: WritingModel, modes: Mapping[Continuation, Verdict]) -> Modes:
+def best_first(model: WritingModel, modes: Mapping[Continuation, ProbeResult]) -> Modes:
     """Those in which the model has gone on before those in which that is unclear, and otherwise
     in the order of its kind of server."""
     order = [mode for mode in (*model.modes, *modes) if mode in modes]
-    ranked = sorted(dict.fromkeys(order), key=lambda mode: modes[mode] is not Verdict.CONTINUED)
+    ranked = sorted(dict.fromkeys(order), key=lambda mode: modes[mode] is not ProbeResult.CONTINUED)
     return tuple((mode, modes[mode]) for mode in ranked)
 
 

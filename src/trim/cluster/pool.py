@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from trim.cluster.task import Task
-from trim.cluster.worker import Worker, raise_failure
+from trim.cluster.worker import Task, Worker, raise_failure
 from trim.errors import InvalidInput, ModelUnavailable
 
 TRIES = 3

@@ -4,22 +4,92 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
-from trim.bank.collect import Place
-from trim.cluster.evaluation import ClusterEvaluation
-from trim.cluster.explorer import ClusterExplorer
-from trim.cluster.pool import Pool
-from trim.cluster.task import Task, describe
+from trim.cluster.pool import Deadly, Pool
+from trim.cluster.worker import Task, describe, problem_to_json
+from trim.configuration.lineup import ModelSource
+from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
-from trim.evaluation.elsewhere import Asked
-from trim.evaluation.problem_set import ProblemSet
-from trim.lineup import Lineup
+from trim.evaluation.problem_set import Gradable, ProblemSet
+from trim.evaluation.remote import EvaluationRequest
+from trim.evaluation.schedule import Tell, solve_all
+from trim.evaluation.store import TraceStore
 from trim.policies.policy import Policy
+from trim.rollouts.collect import Place
+from trim.rollouts.record import RecordedProblem
+from trim.rollouts.store import decode
+from trim.types import Finish, Trace
+
+
+@dataclass(frozen=True)
+class ClusterEvaluation:
+    """As `trim.evaluation.run.Evaluation`, with workers elsewhere; results land here, once."""
+
+    problems: Sequence[Gradable]
+    policies: Sequence[Policy]
+    pool: Pool
+    bill: Bill
+    may_begin: Callable[[], bool] = lambda: True
+
+    async def run(self, store: TraceStore, progress: Tell = lambda traces: None) -> None:
+        """Solve what `store` does not hold yet."""
+        if all(problem.id in store.finished for problem in self.problems):
+            return
+        async with self.pool:
+            await solve_all(
+                self.problems, self.solve, store, self.pool.room, progress, self.may_begin
+            )
+
+    async def solve(self, problem: Gradable) -> list[Trace]:
+        try:
+            answer = await self.pool.solve(problem_to_json(problem))
+        except Deadly as deadly:
+            question, seed = problem.question.strip(), self.pool.task.seed
+            return [
+                Trace(
+                    question,
+                    policy.name,
+                    seed,
+                    finish=Finish.FAILED,
+                    problem_id=problem.id,
+                    correct=False,
+                    failure=str(deadly),
+                )
+                for policy in self.policies
+            ]
+        self.bill.take_over(answer["bill"])
+        return [Trace.from_json(record) for record in answer["traces"]]
+
+
+@dataclass(frozen=True)
+class ClusterExplorer:
+    """As `trim.rollouts.explorer.Explorer`, with workers elsewhere."""
+
+    pool: Pool
+    bill: Bill
+
+    async def __aenter__(self) -> ClusterExplorer:
+        await self.pool.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.pool.__aexit__(*error)
+
+    async def explore(self, problem: Gradable) -> RecordedProblem:
+        """Raises ModelUnavailable for a problem of which workers die."""
+        try:
+            answer, content = await self.pool.explore(problem_to_json(problem))
+        except Deadly as deadly:
+            raise ModelUnavailable(f"problem {problem.id}: {deadly}") from deadly
+        self.bill.take_over(answer["bill"])
+        (recorded,) = decode(BytesIO(content))
+        return recorded
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Other processes (`trim.evaluation.elsewhere.Elsewhere`) on a cluster.
+    """Other processes (`trim.evaluation.remote.RemoteExecutor`) on a cluster.
 
     Attributes:
         address: as `ray.init` takes it, or `local` for a cluster on this machine.
@@ -31,8 +101,8 @@ class RayCluster:
 
     def evaluation(
         self,
-        lineup: Lineup,
-        asked: Asked,
+        lineup: ModelSource,
+        asked: EvaluationRequest,
         policies: Sequence[Policy],
         bill: Bill,
         may_begin: Callable[[], bool],
@@ -52,7 +122,7 @@ class RayCluster:
 
     def explorer(
         self,
-        lineup: Lineup,
+        lineup: ModelSource,
         problem_set: ProblemSet,
         seed: int,
         scorer: str,
@@ -65,6 +135,6 @@ class RayCluster:
         pool = self.pool(task, lineup)
         return Place(ClusterExplorer(pool, bill), lambda: pool.room)
 
-    def pool(self, task: Task, lineup: Lineup) -> Pool:
+    def pool(self, task: Task, lineup: ModelSource) -> Pool:
         """The workers of a run, which are started when it is entered."""
         return Pool(task, self.address, self.workers, lineup.settings.concurrency)

@@ -7,17 +7,17 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
-from trim.configuration.lineup import open_lineup
-from trim.embedded.lineup import EmbeddedLineup
-from trim.lineup import Lineup
-from trim.server.asgi import application as asgi_application
-from trim.server.limits import Limits
+from trim.configuration.lineup import ModelSource
+from trim.configuration.source import open_lineup
+from trim.server.admission import Limits
 from trim.server.run import Serving, menu_of
+from trim.server.run import application as asgi_application
+from trim.shipped.lineup import ShippedModelSource
 
 USUAL = Limits()
 
 
-class Arguments(BaseModel):
+class ServeArguments(BaseModel):
     """What `trim serve` is told by its options.
 
     Attributes:
@@ -42,7 +42,7 @@ class Arguments(BaseModel):
     cpus: float = 1.0
 
 
-def application(arguments: Arguments) -> serve.Application:
+def application(arguments: ServeArguments) -> serve.Application:
     """What Ray Serve runs; an error in the configuration is told here.
 
     Raises:
@@ -59,9 +59,9 @@ def application(arguments: Arguments) -> serve.Application:
         arguments.keep_texts,
     )
 
-    def lineup() -> Lineup:
+    def lineup() -> ModelSource:
         path = arguments.configuration
-        return open_lineup(path) if path else EmbeddedLineup()
+        return open_lineup(path) if path else ShippedModelSource()
 
     menu_of(lineup(), serving)
     deployment = serve.deployment(

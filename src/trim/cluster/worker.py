@@ -4,23 +4,123 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from trim.bank.collect import refuse_between
-from trim.bank.explorer import Explorer
-from trim.bank.table import encode
-from trim.cluster.task import Problems, Task, opened
+from trim.configuration.configuration import Configuration
+from trim.configuration.lineup import ModelSource
+from trim.configuration.protocol import find_protocol
+from trim.configuration.source import ConfiguredModelSource
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, TrimError
+from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.bill import Bill, billed
 from trim.evaluation.evaluate import policies_on
-from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable, ProblemSet
 from trim.evaluation.run import Evaluation, evaluation_of
-from trim.evaluation.suites import SUITES, is_step_right
-from trim.scorers.choice import needs_entropy
+from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right
+from trim.grading.workers import GraderPool
+from trim.models.prompt import Prompt
+from trim.policies.policy import needs_entropy
+from trim.rollouts.collect import refuse_between
+from trim.rollouts.explorer import Explorer
+from trim.rollouts.store import encode
+from trim.shipped.lineup import ShippedModelSource
+
+MANY = 1_000_000
+"""More problems than any run has; they are generated one by one."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The work of a run, without its problems.
+
+    Attributes:
+        lineup: who solves: a folder of models, or a configuration and its folder. It holds no key:
+            each node has its own environment and key files.
+        suite: name of the suite that the problems are of, with steps that can be checked; None
+            for others.
+        policies: as on the command line; none for a bank.
+        scorer: the kind of score.
+        rollouts: solutions a problem of a bank.
+    """
+
+    lineup: dict[str, Any]
+    suite: str | None
+    seed: int
+    scorer: str | None
+    policies: tuple[str, ...] = ()
+    exact: bool = False
+    max_strong_tokens: int | None = None
+    rollouts: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Task:
+        record = json.loads(text)
+        return Task(**{**record, "policies": tuple(record["policies"])})
+
+
+def describe(lineup: ModelSource) -> dict[str, Any]:
+    """A lineup, so that `opened` makes it again on another machine."""
+    if isinstance(lineup, ConfiguredModelSource):
+        configuration = lineup.configuration.model_dump(mode="json")
+        return {
+            "configuration": configuration,
+            "folder": str(lineup.folder.resolve()),
+            "task": asdict(lineup.task) if lineup.task else None,
+        }
+    if isinstance(lineup, ShippedModelSource):
+        return {"models": str(lineup.folder.resolve()), "protocol": lineup.protocol.name}
+    raise TypeError(f"{type(lineup).__name__} cannot be described")
+
+
+def opened(record: dict[str, Any]) -> ModelSource:
+    """The lineup that `describe` was given."""
+    if "models" in record:
+        return ShippedModelSource(
+            Path(record["models"]), protocol=find_protocol(record["protocol"])
+        )
+    configuration = Configuration.model_validate(record["configuration"])
+    task = Prompt(**record["task"]) if record["task"] else None
+    return ConfiguredModelSource(configuration, Path(record["folder"]), task)
+
+
+def problem_to_json(problem: Gradable) -> str:
+    """A problem; of one that a suite has generated its id says all."""
+    if isinstance(problem, SuiteProblem):
+        return json.dumps({"generated": problem.id})
+    fields = ("id", "question", "answer", "grader")
+    return json.dumps({name: getattr(problem, name) for name in fields})
+
+
+class Problems:
+    """Problems from their JSON; what a suite has generated is generated again, once."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, Iterator[SuiteProblem]] = {}
+        self._generated: dict[str, SuiteProblem] = {}
+
+    def from_json(self, text: str) -> Gradable:
+        record = json.loads(text)
+        return (
+            self._find(record["generated"]) if "generated" in record else BenchmarkProblem(**record)
+        )
+
+    def _find(self, name: str) -> SuiteProblem:
+        source = name.rpartition("-")[0]
+        if source not in self._sources:
+            suite, _, seed = source.rpartition("-")
+            self._sources[source] = generate(SUITES[suite], MANY, int(seed))
+        while name not in self._generated:
+            problem = next(self._sources[source])
+            self._generated[problem.id] = problem
+        return self._generated[name]
+
 
 ERRORS = {kind.__name__: kind for kind in (InvalidInput, ContextExceeded, ModelUnavailable)}
 
@@ -33,7 +133,7 @@ class Worker:
         self.failure: str | None = None
         self.problems = Problems()
         self.known: dict[str, Gradable] = {}
-        self.grading = Workers()
+        self.grading = GraderPool()
         try:
             # Servers are tried in an event loop, and this may be called inside of one.
             with ThreadPoolExecutor(1) as thread:

@@ -9,23 +9,25 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
-from trim.configuration.document import read_document
-from trim.configuration.mistake import first_mistake
-from trim.configuration.model import (
+from trim.configuration.document import (
+    overridden,
+    overrides_in,
+    parse_override,
+    read_document,
+    refuse_keys,
+    resolved,
+)
+from trim.configuration.models import (
     AnthropicServed,
     ModelSection,
     OpenAIServed,
     tells_log_probabilities,
 )
-from trim.configuration.override import overridden, overrides_in, parse_override
-from trim.configuration.paths import resolved
-from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection
-from trim.configuration.scorer import ConfidenceSection, JointSection, ScorerSection
-from trim.configuration.secrecy import refuse_keys
-from trim.configuration.section import Section, one_of, said
-from trim.configuration.server import ServerSection
+from trim.configuration.protocol import DEFAULT, PROTOCOLS
+from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection, ServerSection
+from trim.configuration.scorers import ConfidenceSection, JointSection, ScorerSection
+from trim.configuration.section import Section, first_error, one_of, said
 from trim.errors import InvalidInput
-from trim.protocol import DEFAULT, PROTOCOLS
 
 ProtocolName = Annotated[str, AfterValidator(one_of(PROTOCOLS))]
 
@@ -42,7 +44,7 @@ class Configuration(Section):
         between: models between the weak and the strong one, the weakest first.
         scorer: what scores steps; the first one is the usual one, further ones are for
             policies that are made for another kind of score.
-        protocol: the conditions of an evaluation (`trim.protocol`).
+        protocol: the conditions of an evaluation (`trim.configuration.protocol`).
     """
 
     weak: ModelSection
@@ -122,4 +124,4 @@ def read_configuration(
     try:
         return Configuration.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput(f"{path}: {first_mistake(error, document)}") from None
+        raise InvalidInput(f"{path}: {first_error(error, document)}") from None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-from trim.bank.identity import fingerprint
+from trim.configuration.build import ReadingSection, WritingSection, reading_of, template_of
 from trim.configuration.configuration import Configuration
-from trim.configuration.model import AnthropicServed, GgufModel
-from trim.configuration.scorer import JointSection, LabelFile, LabelSection, PoolingSection
-from trim.configuration.scoring import ReadingSection, reading_of
-from trim.configuration.writing import WritingSection, template_of
+from trim.configuration.models import AnthropicServed, GgufSection
+from trim.configuration.scorers import JointSection, LabelFile, LabelSection, PoolingSection
+from trim.engines.chat_template import read_chat_template
 from trim.engines.gguf import read_chat
-from trim.models.chat_template import read_chat_template
+from trim.files import sha256_of
 from trim.scorers.label import RIGHT, WRONG
 
 
@@ -36,7 +35,7 @@ def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
         named["scorer"] = name_of_reader(reading)
     for section in configuration.scorer:
         if kind == "joint" and isinstance(section, JointSection):
-            named["joint"] = fingerprint(section.weights)
+            named["joint"] = sha256_of(section.weights)
     return named
 
 
@@ -49,7 +48,7 @@ def name_of(section: WritingSection) -> str:
         read.insert(0, f"system {digest(section.system)}")
     if section.thinking_off:
         read.append(f"thinking off by {section.thinking_off.value}")
-    if isinstance(section, GgufModel):
+    if isinstance(section, GgufSection):
         return joined(*name_of_file(section), *read)
     template = f"template {digest(source_of(section))}"
     return joined(
@@ -72,9 +71,9 @@ def name_of_reader(section: ReadingSection) -> str:
     return joined(*read, *labels_of(section))
 
 
-def name_of_file(section: GgufModel | LabelFile) -> list[str]:
+def name_of_file(section: GgufSection | LabelFile) -> list[str]:
     """A file with its own template is named as in a folder of models, by its sha256 alone."""
-    named, source = fingerprint(section.gguf), source_of(section)
+    named, source = sha256_of(section.gguf), source_of(section)
     own = read_chat(section.gguf).template
     as_it_comes = source == (own.source if own else None)
     return [named] if as_it_comes else [named, f"template {digest(source)}"]

@@ -1,225 +1,179 @@
-"""The lineup of a configuration file."""
+"""Who solves problems: the models and scorers of a run, wherever they come from."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import yaml
-
-from trim.configuration.configuration import Configuration, read_configuration
-from trim.configuration.identity import identify
-from trim.configuration.paths import relative
-from trim.configuration.pricing import price_list, unpriced
-from trim.configuration.scorer import JointSection
-from trim.configuration.scoring import kind_of, make_scorers
-from trim.configuration.team import ConfiguredTeam
-from trim.configuration.writing import WritingModel, WritingSection, make_model, template_of
-from trim.fallbacks import Fallbacks
-from trim.models.anthropic import AnthropicModel
-from trim.models.llama_cpp import LlamaCppModel
-from trim.models.model import Sampling
-from trim.models.openai import OpenAIModel
-from trim.models.probe import probe
+from trim.config import Settings
+from trim.configuration.protocol import EvaluationProtocol
+from trim.costs import Prices
+from trim.models.model import Model
 from trim.models.prompt import Prompt
-from trim.prices import Prices
-from trim.protocol import EvaluationProtocol, find_protocol
-from trim.rules import End, Rules
-from trim.settings import Settings
-from trim.steps import MAX_STEPS
-
-NAME = "configuration.yaml"
-"""In a run's folder: the configuration as it was used."""
-OF_THE_PLACE = {
-    *("url", "key_variable", "key_file", "concurrency", "timeout", "attempts"),
-    *("gguf", "weights", "template", "slots", "threads", "policy", "router", "prices", "server"),
-}
-"""What may change while a run goes on, and what its record holds elsewhere: the sha256 of files
-and the policies."""
+from trim.policies.policy import Policy
+from trim.router import Router
+from trim.scorers.scorer import Scorer
 
 
-@dataclass(frozen=True)
-class ConfiguredLineup:
-    """The lineup (`trim.lineup.Lineup`) of a configuration.
+class Models(Protocol):
+    """Models and scorers, loaded or reached."""
 
-    Attributes:
-        folder: of its file.
-        task: what a benchmark asks of models that have no prompt of their own; None in a chat,
-            where nobody has set a task.
-    """
+    @property
+    def weak(self) -> Model: ...
 
-    configuration: Configuration
-    folder: Path
-    task: Prompt | None = None
+    @property
+    def between(self) -> tuple[Model, ...]:
+        """Models between the weak and the strong one, the weakest first."""
+        ...
+
+    @property
+    def strong(self) -> Model: ...
+
+    @property
+    def scorers(self) -> Mapping[str, Scorer]:
+        """By kind (`trim.scorers.scorer.KINDS`)."""
+        ...
+
+    def scorer_of(self, kind: str) -> Scorer:
+        """Raises InvalidInput where there is none of that kind."""
+        ...
+
+
+class ModelSource(Protocol):
+    """What is known of a team before any model is loaded or asked."""
 
     @property
     def usual_kind(self) -> str | None:
-        return next(map(kind_of, self.configuration.scorer), None)
+        """The kind of score that the team is used with; None where it has no scorer."""
+        ...
 
     @property
     def policy(self) -> str | None:
-        return self.configuration.routing.spec
+        """The policy that comes with the team, as on the command line."""
+        ...
 
     @property
-    def routers(self) -> dict[str, str]:
-        return {router.name: router.spec for router in self.configuration.server.routers}
+    def routers(self) -> Mapping[str, str]:
+        """Further policies that a server offers, by name."""
+        ...
 
     @property
     def curve(self) -> Path | None:
-        return self.configuration.server.curve
+        """A `summary.json` of `trim eval` that says what routers cost; None without one."""
+        ...
 
     @property
     def target_share(self) -> float | None:
-        return self.configuration.server.target_share
+        """Share of strong tokens that a server's usual router is held at; None leaves it."""
+        ...
 
     @property
     def passthrough(self) -> str | None:
-        return self.configuration.server.passthrough
+        """`weak` or `strong`, whose server a `trim serve` hands what routing cannot serve; None
+        where that is refused."""
+        ...
 
     @property
     def belief(self) -> Path | None:
-        return self.configuration.server.belief
+        """A model of `trim fit` that says what its scores let one believe; None without one."""
+        ...
 
     @property
     def joint(self) -> Path | None:
-        sections = self.configuration.scorer
-        return next((each.weights for each in sections if isinstance(each, JointSection)), None)
+        """The weights of joint scores; None where there are none."""
+        ...
 
     @property
     def settings(self) -> Settings:
-        routing, sampling = self.configuration.routing, self.configuration.sampling
-        given = routing.fallbacks
-        return Settings(
-            Sampling(sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens),
-            routing.max_steps or MAX_STEPS,
-            routing.max_seconds,
-            routing.max_strong_tokens,
-            Fallbacks(given.weak, given.between, given.strong, given.scorer),
-            routing.overlap,
-            routing.warming,
-            routing.concurrency,
-            replace(self.protocol.rules, ends=routing.ends or End.BOX),
-        )
+        """How problems with an answer are solved."""
+        ...
 
     @property
     def chat_settings(self) -> Settings:
-        # A protocol is of evaluations: by the authors' a model that has ended is asked on for ever
-        # where no box ends its answer.
-        routing = self.configuration.routing
-        rules = Rules(ends=routing.ends or End.MODEL)
-        return replace(self.settings, max_steps=routing.max_steps, rules=rules)
+        """How a server answers, where nobody has set a task."""
+        ...
 
     @property
     def protocol(self) -> EvaluationProtocol:
-        return find_protocol(self.configuration.protocol)
+        """The conditions of an evaluation."""
+        ...
 
-    def for_problems(self, prompt: Prompt) -> ConfiguredLineup:
-        return replace(self, task=prompt)
+    def for_problems(self, prompt: Prompt) -> ModelSource:
+        """The same models, as they read the problems of a benchmark.
 
-    def prompt_of(self, section: WritingSection) -> Prompt:
-        """What a model reads around a question: the protocol's, its own, or the benchmark's."""
-        if self.task is None:
-            return section.prompt(Prompt())
-        return self.protocol.prompt or section.prompt(self.task)
+        Args:
+            prompt: the benchmark's, for models that have none of their own and a protocol without
+                one.
+        """
+        ...
 
     @property
     def price_list(self) -> Prices | None:
-        return price_list(self.configuration)
+        """The prices that were given; None without any, where nothing is billed."""
+        ...
 
     @property
     def prices(self) -> Prices:
-        return self.price_list or Prices()
+        """`price_list`, or the example, for budgets in money that a server keeps."""
+        ...
 
     @property
     def unpriced(self) -> tuple[str, ...]:
-        return unpriced(self.configuration)
+        """Parts behind a hosted API that `price_list` does not name, as `strong`."""
+        ...
 
     def identify(self, kind: str | None) -> dict[str, str]:
-        named = identify(self.configuration, kind)
-        if self.protocol.prompt is None:
-            return named
-        readers = ("joint", "scorer")
-        protocol = f", protocol {self.protocol.name}"
-        return {role: name if role in readers else name + protocol for role, name in named.items()}
+        """What names each model, by role: `weak`, `strong`, `scorer`, `joint` of joint scores.
+
+        Of a file it is the sha256. Whoever was fitted to one team is refused with another.
+
+        Raises:
+            InvalidInput: a file cannot be read.
+        """
+        ...
 
     def called(self, role: str) -> str:
-        return "the weights of joint scores" if role == "joint" else role
+        """What a user calls the model in a role."""
+        ...
 
     def record(self) -> dict[str, Any]:
-        """The configuration without what belongs to the place, and the prompts in full."""
-        configuration = self.configuration
-        sections = {"weak": configuration.weak, "strong": configuration.strong}
-        sections |= {f"between-{n}": each for n, each in enumerate(configuration.between, 1)}
-        prompts = {}
-        for role, section in sections.items():
-            template = template_of(section)
-            prompts[role] = {
-                **asdict(self.prompt_of(section)),
-                "template": template.source if template else None,
-            }
-        whole = configuration.model_dump(mode="json")
-        return {"configuration": without(whole, OF_THE_PLACE), "prompts": prompts}
+        """What else a run depends on, for its `run.json`; no key and no address."""
+        ...
 
     def files(self, folder: Path) -> dict[str, str]:
-        """The whole configuration, with paths as seen from the run's folder; no key is in it."""
-        whole = self.configuration.model_dump(mode="json", exclude_unset=True)
-        return {NAME: yaml.safe_dump(relative(whole, folder), sort_keys=False, allow_unicode=True)}
+        """Files by name that a run's folder keeps, so that it can be repeated."""
+        ...
 
-    def load(
-        self, slots: int | None = None, exact: bool = False, entropy: bool = False
-    ) -> ConfiguredTeam:
-        """Load the files, reach the servers, and try how each of them goes on from a text."""
-        team = self.assemble(slots, exact, entropy)
-        served = [each for each in team.writers.values() if not isinstance(each, LlamaCppModel)]
+    def load(self, slots: int | None = None, exact: bool = False, entropy: bool = False) -> Models:
+        """Load or reach the models.
 
-        async def try_each() -> None:
-            for model in served:
-                await probe(model)
+        Args:
+            slots: requests that a model in this process works on together; None for its own.
+            exact: repeat every character from run to run.
+            entropy: have the models tell the entropy of each step's first token.
 
-        if served:
-            asyncio.run(try_each())
-        return team
-
-    def assemble(
-        self, slots: int | None = None, exact: bool = False, entropy: bool = False
-    ) -> ConfiguredTeam:
-        """As `load`, without asking any server."""
-        configuration = self.configuration
-
-        def made(section: WritingSection, role: str) -> WritingModel:
-            return make_model(section, role, slots, exact, entropy, self.prompt_of(section))
-
-        weak = made(configuration.weak, "weak")
-        between = tuple(
-            made(section, f"between.{place}") for place, section in enumerate(configuration.between)
-        )
-        strong = made(configuration.strong, "strong")
-        confident = all(map(tells_confidence, (weak, *between, strong)))
-        system = self.protocol.scorer_system if self.task else None
-        scorers = make_scorers(configuration.scorer, strong, confident, slots, exact, system)
-        return ConfiguredTeam(weak, between, strong, scorers)
+        Raises:
+            InvalidInput: a file is missing or damaged, or a model does not work as it should.
+            ModelUnavailable: a server does not answer.
+        """
+        ...
 
 
-def open_lineup(path: Path, assignments: Sequence[str] = ()) -> ConfiguredLineup:
-    """The lineup of a file, with what the command line assigns (`read_configuration`)."""
-    return ConfiguredLineup(read_configuration(path, assignments), path.parent)
-
-
-def tells_confidence(model: WritingModel) -> bool:
-    """Whether each step comes with its log-probability."""
-    match model:
-        case AnthropicModel():
-            return False
-        case OpenAIModel():
-            return model.log_probabilities
-    return True
-
-
-def without(value: Any, names: set[str]) -> Any:
-    """A copy without those names, wherever they stand."""
-    if isinstance(value, dict):
-        return {name: without(each, names) for name, each in value.items() if name not in names}
-    return [without(each, names) for each in value] if isinstance(value, list) else value
+def router_of(team: Models, settings: Settings, scorer: Scorer | None, policy: Policy) -> Router:
+    """The router of one policy on a team."""
+    return Router(
+        team.weak,
+        team.strong,
+        scorer,
+        policy,
+        settings.sampling,
+        settings.max_steps,
+        settings.max_strong_tokens,
+        settings.max_seconds,
+        team.between,
+        settings.fallbacks,
+        settings.overlap,
+        settings.warming,
+        rules=settings.rules,
+    )

@@ -7,10 +7,10 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from trim.configuration.configuration import Configuration
-from trim.configuration.model import Served
-from trim.configuration.scorer import JointSection, ScorerSection
+from trim.configuration.models import Served
+from trim.configuration.scorers import JointSection, ScorerSection
 from trim.configuration.section import Section
-from trim.prices import FREE, Price, Prices, priced
+from trim.costs import FREE, Price, Prices, priced
 
 PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost")
 

@@ -7,18 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trim.config import End, Fallback, PrefillMode
 from trim.configuration.section import Positive, Seconds, Section, said
-from trim.fallbacks import Fallback
 from trim.models.model import Sampling
-from trim.rules import End
-from trim.warming import Warming
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 USUAL = Sampling()
 
 
 class FallbacksSection(Section):
-    """What is done where a part does not answer (`trim.fallbacks.Fallbacks`)."""
+    """What is done where a part does not answer (`trim.config.Fallbacks`)."""
 
     weak: Literal[Fallback.FAIL, Fallback.ESCALATE] = Fallback.FAIL
     between: Fallback = Fallback.FAIL
@@ -33,7 +31,7 @@ class RoutingSection(Section):
         policy: as on the command line; `router` names the file of `trim calibrate` instead.
         max_steps: steps that a solution may have; None for the task's: 30 of a problem, and any
             number in a chat.
-        ends: what ends a solution (`trim.rules`); None for the task's: a box ends that of a
+        ends: what ends a solution (`trim.config`); None for the task's: a box ends that of a
             problem, and the model's own end an answer in a chat.
         max_seconds: after so many for a problem, servers are asked no more.
         max_strong_tokens: of a problem, after which the weak model drafts on.
@@ -49,7 +47,7 @@ class RoutingSection(Section):
     max_seconds: Seconds | None = None
     max_strong_tokens: Annotated[int, Field(ge=0)] | None = None
     overlap: bool = False
-    warming: Warming = Warming.NEVER
+    warming: PrefillMode = PrefillMode.NEVER
     fallbacks: FallbacksSection = FallbacksSection()
     concurrency: Positive = 16
 
@@ -83,9 +81,56 @@ class PriceSection(Section):
 
 
 class PricesSection(Section):
-    """A price list (`trim.prices.Prices`); a part without prices is free."""
+    """A price list (`trim.costs.Prices`); a part without prices is free."""
 
     weak: PriceSection | None = None
     between: tuple[PriceSection, ...] = ()
     strong: PriceSection | None = None
     scorer: PriceSection | None = None
+
+
+class RouterSection(Section):
+    """A router that a request may choose by name, as `trim:NAME`.
+
+    Attributes:
+        policy: as on the command line; `router` names the file of `trim calibrate` instead.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]
+    policy: str | None = None
+    router: Path | None = None
+
+    @model_validator(mode="after")
+    def require_one_policy(self) -> RouterSection:
+        if (self.policy is None) == (self.router is None):
+            raise said("name policy or router, one of the two")
+        return self
+
+    @property
+    def spec(self) -> str:
+        return self.policy or f"router:{self.router}"
+
+
+class ServerSection(Section):
+    """What a server offers besides the usual router.
+
+    Attributes:
+        curve: `summary.json` of `trim eval`, from which routers are chosen by what they cost.
+        target_share: of strong tokens, which the usual router is held at.
+        passthrough: the model that is handed what routing cannot serve; None where that is
+            refused.
+        belief: file of `trim fit`, from which the page shows what scores let one believe.
+    """
+
+    routers: tuple[RouterSection, ...] = ()
+    curve: Path | None = None
+    target_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    passthrough: Literal["weak", "strong"] | None = None
+    belief: Path | None = None
+
+    @model_validator(mode="after")
+    def require_names(self) -> ServerSection:
+        names = [router.name for router in self.routers]
+        if len(set(names)) < len(names):
+            raise said("two routers have one name")
+        return self

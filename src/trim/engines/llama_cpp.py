@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from trim.engines.turns import Turns
-from trim.engines.vocabulary import Vocabulary, read_vocabulary
+from trim.engines.gguf import Vocabulary, read_vocabulary
+from trim.engines.scheduler import Turns
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.steps import with_rest
 
@@ -30,7 +30,7 @@ no faster for it."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class Generation:
     """What the engine says to one request; `raw` is llama.cpp's own record."""
 
     text: str
@@ -53,7 +53,7 @@ class LlamaCppEngine:
     Args:
         path: the GGUF file.
         slots: requests that are decoded together, each with its own prefix cache; of those that
-            wait, the ones of earlier problems come first (`trim.engines.turns`).
+            wait, the ones of earlier problems come first (`trim.engines.scheduler`).
         context: tokens that one request may have, prompt and answer together.
         threads: threads for the calculation; more than one only pays on large models.
         exact: one request after the other in one slot, each prompt read from its beginning.
@@ -98,7 +98,7 @@ class LlamaCppEngine:
         """Where llama.cpp's own HTTP server answers for this engine, on loopback."""
         return str(self._server.listening_address)
 
-    async def complete(self, prompt: str | list[str | int], **settings: Any) -> Answer:
+    async def complete(self, prompt: str | list[str | int], **settings: Any) -> Generation:
         """Continue `prompt`; `settings` are those of llama.cpp's `/v1/completions`.
 
         Args:
@@ -116,7 +116,7 @@ class LlamaCppEngine:
         if "error" in raw:
             self._raise(raw["error"])
         usage = raw["usage"]
-        return Answer(
+        return Generation(
             text=raw["choices"][0]["text"],
             tokens=usage["completion_tokens"],
             prompt_tokens=usage["prompt_tokens"],

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trim.configuration.lineup import Models
+from trim.costs import Prices, payer
 from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
-from trim.lineup import Team
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
-from trim.prices import Prices, payer
 from trim.scorers.scorer import Scorer, Scores
-from trim.trace import Usage
+from trim.types import Usage
 
 NAME = "bill.json"
 EVERY = 10
@@ -159,14 +159,14 @@ class BilledScorer:
 
 
 @dataclass(frozen=True)
-class BilledTeam:
-    """A team (`trim.lineup.Team`) whose tokens are put on a bill."""
+class BilledModels:
+    """A team (`trim.configuration.lineup.Models`) whose tokens are put on a bill."""
 
     weak: Model
     between: tuple[Model, ...]
     strong: Model
     scorers: Mapping[str, Scorer]
-    team: Team
+    team: Models
 
     def scorer_of(self, kind: str) -> Scorer:
         """Raises InvalidInput where there is none of that kind."""
@@ -174,13 +174,13 @@ class BilledTeam:
         return self.scorers[kind]
 
 
-def billed(team: Team, bill: Bill) -> BilledTeam:
+def billed(team: Models, bill: Bill) -> BilledModels:
     def of(model: Model, role: str) -> Model:
         if isinstance(model, Prefilling):
             return BilledPrefillingModel(model, model, role, bill)
         return BilledModel(model, role, bill)
 
-    return BilledTeam(
+    return BilledModels(
         of(team.weak, "weak"),
         tuple(of(model, f"middle-{level}") for level, model in enumerate(team.between, 1)),
         of(team.strong, "strong"),

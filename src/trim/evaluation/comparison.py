@@ -1,7 +1,7 @@
 """Policy families compared on the same problems: metrics with paired bootstrap intervals.
 
 Problems are resampled whole, with all that every policy did on them, and each metric of
-`trim.evaluation.curve.Curve` is read anew from each resample. Two families always meet the
+`trim.metrics.curve.Curve` is read anew from each resample. Two families always meet the
 same resamples, so what both find hard does not widen the interval of their difference.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from trim.evaluation import metrics
-from trim.evaluation.curve import BUDGETS, GAINS, lines_between
-from trim.evaluation.intervals import CONFIDENCE
-from trim.evaluation.metrics import Array
+from trim.metrics import metrics
+from trim.metrics.curve import BUDGETS, GAINS, interpolate
+from trim.metrics.intervals import CONFIDENCE
+from trim.metrics.metrics import Array
 
 RESAMPLES = 1000
 QUERY_LEVEL = ("cascade", "classifier", "classifier-embedding", "automix", "automix-prm")
@@ -28,7 +28,7 @@ STRIDE = 0.005
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class PolicyOutcomes:
     """What the settings of a family did with n problems.
 
     Attributes:
@@ -74,7 +74,10 @@ class Figures:
 
 
 def figures_of(
-    families: Mapping[str, Outcomes], weak: Outcomes, strong: Outcomes, weights: Weights
+    families: Mapping[str, PolicyOutcomes],
+    weak: PolicyOutcomes,
+    strong: PolicyOutcomes,
+    weights: Weights,
 ) -> dict[str, Figures]:
     """The figures of each family between the models alone, on the same resamples.
 
@@ -97,7 +100,7 @@ def figures_of(
 
     found = {}
     for family, outcomes in families.items():
-        line = lines_between(
+        line = interpolate(
             weights.means(outcomes.tokens)[defined] / strong_tokens[defined][:, None],
             weights.means(outcomes.correct)[defined],
             weak_accuracy[defined],

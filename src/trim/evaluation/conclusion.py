@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trim.evaluation.metrics import ROUNDING, pgr
-from trim.evaluation.payoff import AgainstStrong, conclude, whole_percent
+from trim.evaluation.cost_report import AgainstStrong, conclude, whole_percent
+from trim.metrics.metrics import ROUNDING, pgr
 from trim.policies.policy import named
 
 Point = Mapping[str, Any]

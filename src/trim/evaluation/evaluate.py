@@ -10,30 +10,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trim.config import Settings
+from trim.configuration.lineup import ModelSource
+from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.evaluation.bill import Bill, billed, require_prices, spent
-from trim.evaluation.elsewhere import Asked, Elsewhere
 from trim.evaluation.folder import solve_in
-from trim.evaluation.grading.workers import SECONDS, Ungraded, Workers
-from trim.evaluation.origin import require_same_models
-from trim.evaluation.overlap import describe_seen, overlaps_of, refuse_seen
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
+from trim.evaluation.progress import RunProgress
+from trim.evaluation.provenance import describe_seen, overlaps_of, refuse_seen, require_same_models
+from trim.evaluation.remote import EvaluationRequest, RemoteExecutor
 from trim.evaluation.report import write_report
 from trim.evaluation.run import evaluation_of
-from trim.evaluation.standing import Standing
-from trim.evaluation.suites import SUITES, Problem, Suite, generate, is_step_right
+from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right
 from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
 from trim.files import write_atomically, writing
-from trim.lineup import Lineup
+from trim.grading.workers import SECONDS, GraderPool, Ungraded
 from trim.policies.oracle import Oracle, OracleQuery
-from trim.policies.policy import Policy
+from trim.policies.policy import Policy, needs_entropy
+from trim.policies.pomdp.simulate import predict
 from trim.policies.registry import label_files, parse_all
-from trim.pomdp.prediction import predict
-from trim.prices import Prices
-from trim.scorers.choice import needs_entropy
-from trim.settings import Settings
 
 UNGRADED = "ungraded.jsonl"
 """In a run's folder: answers that could not be graded, where there were any."""
@@ -58,7 +56,7 @@ def draw(suite_name: str, count: int, seed: int, skip: int = 0) -> ProblemSet:
     return replace(problem_set, described={"skip": skip}) if skip else problem_set
 
 
-def suite_set(suite: Suite, problems: Sequence[Problem]) -> ProblemSet:
+def suite_set(suite: Suite, problems: Sequence[SuiteProblem]) -> ProblemSet:
     """Problems of a suite, whose steps can be checked."""
     by_question = {problem.question: problem for problem in problems}
 
@@ -100,14 +98,14 @@ def evaluate(
     seed: int,
     out: Path,
     prices: Prices | None,
-    lineup: Lineup,
-    progress: Callable[[Standing], None] = lambda standing: None,
+    lineup: ModelSource,
+    progress: Callable[[RunProgress], None] = lambda standing: None,
     scorer: str | None = None,
     exact: bool = False,
     max_strong_tokens: int | None = None,
     other_models: bool = False,
     max_money: float | None = None,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: RemoteExecutor | None = None,
     seen: bool = False,
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
@@ -116,15 +114,15 @@ def evaluate(
         prices: what is billed; None where nothing is.
         progress: told how far the run is.
         scorer: the kind of score for policies that are not made for one
-            (`trim.scorers.choice.KINDS`); the models' usual one without any.
-        exact: repeat every character from run to run (`trim.embedded.load_embedded`).
+            (`trim.scorers.scorer.KINDS`); the models' usual one without any.
+        exact: repeat every character from run to run (`trim.shipped.load_embedded`).
         max_strong_tokens: of each policy and problem (`trim.router.Router`).
         other_models: use fitted policies also with models that they were not fitted to.
         max_money: as soon as the run has cost so much (`Bill`), no further problem is begun; the
             summary is then of those that are finished, and says `partial`.
         elsewhere: who solves the problems (`trim.cluster`); None for this process.
         seen: go on where a policy or its scorer has seen problems of the evaluation in its making
-            (`trim.seen`); the summary then says so.
+            (`trim.fingerprints`); the summary then says so.
 
     Raises:
         MoneySpent: before the first problem was finished.
@@ -165,12 +163,12 @@ def evaluate(
         return not bill.reaches(max_money)
 
     if elsewhere:
-        asked = Asked(problem_set, tuple(specs), seed, kind, exact, max_strong_tokens)
+        asked = EvaluationRequest(problem_set, tuple(specs), seed, kind, exact, max_strong_tokens)
         there = elsewhere.evaluation(lineup, asked, policies, bill, may_begin)
         solved = solve_in(out, run, there, progress, lineup.files(out), bill)
     else:
         team = billed(lineup.load(exact=exact, entropy=needs_entropy(policies, kind)), bill)
-        with Workers(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
+        with GraderPool(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
             here = evaluation_of(
                 team,
                 settings,
@@ -201,7 +199,7 @@ def evaluate(
     return summary
 
 
-def conditions(lineup: Lineup, settings: Settings, kind: str | None) -> dict[str, Any]:
+def conditions(lineup: ModelSource, settings: Settings, kind: str | None) -> dict[str, Any]:
     """What a run of a published data set depends on besides its command, for `run.json`."""
     packages = ("xllamacpp", "math-verify", "latex2sympy2-extended", "sympy")
     return {

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 from trim.evaluation.bill import Bill
 from trim.evaluation.problem_set import Gradable
+from trim.evaluation.progress import RunProgress, Tally, told_regularly
 from trim.evaluation.schedule import Tell
-from trim.evaluation.standing import Standing, Tally, told_regularly
 from trim.evaluation.store import TraceStore
 from trim.evaluation.summary import group_by_policy
 from trim.files import write_atomically, writing
 from trim.policies.policy import Policy
-from trim.trace import Trace
+from trim.types import Trace
 
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
@@ -40,7 +40,7 @@ def solve_in(
     folder: Path,
     run: Mapping[str, Any],
     evaluation: Runnable,
-    progress: Callable[[Standing], None] = lambda standing: None,
+    progress: Callable[[RunProgress], None] = lambda standing: None,
     files: Mapping[str, str] = NO_FILES,
     bill: Bill | None = None,
 ) -> dict[str, list[Trace]]:

@@ -15,8 +15,8 @@ from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from trim.evaluation.curve import best_by_cost
 from trim.files import write_atomically
+from trim.metrics.curve import best_by_cost
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart with any kind of colour blindness (Okabe and Ito, Color Universal Design)."""

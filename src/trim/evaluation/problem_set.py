@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from trim.fingerprints import fingerprint
 from trim.models.prompt import Prompt
 from trim.policies.oracle import StepCheck
-from trim.seen import fingerprint
 
 ANSWER_OF_STRONG = ""
 """In place of an answer that nobody knows: in a bank, that of the strong model alone is taken."""
@@ -30,7 +30,7 @@ class Gradable(Protocol):
 
     @property
     def grader(self) -> str:
-        """Name of who compares answers with it (`trim.evaluation.grading.registry`)."""
+        """Name of who compares answers with it (`trim.grading.grader`)."""
         ...
 
 
@@ -54,5 +54,5 @@ class ProblemSet:
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """Of the bare questions (`trim.seen`), in the order of `problems`."""
+        """Of the bare questions (`trim.fingerprints`), in the order of `problems`."""
         return tuple(fingerprint(problem.question) for problem in self.problems)

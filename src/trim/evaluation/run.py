@@ -7,28 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trim.engines.turns import begin_problem
+from trim.config import Fallbacks, PrefillMode, Rules, Settings
+from trim.configuration.lineup import Models, router_of
+from trim.engines.scheduler import begin_problem
 from trim.errors import ContextExceeded
-from trim.evaluation.grading.extraction import find_answer
-from trim.evaluation.grading.workers import Workers
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.schedule import solve_all
+from trim.evaluation.shared import SharedScorer, share
 from trim.evaluation.store import TraceStore
-from trim.fallbacks import Fallbacks
-from trim.lineup import Team, router_of
+from trim.grading.extraction import find_answer
+from trim.grading.workers import GraderPool
 from trim.models.model import Model, Sampling
-from trim.models.shared import SharedScorer, share
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.oracle import OracleQuery
-from trim.policies.policy import Policy
+from trim.policies.policy import Policy, choose_scorer
 from trim.router import Router
-from trim.rules import Rules
-from trim.scorers.choice import choose_scorer
 from trim.scorers.scorer import Scorer
-from trim.settings import Settings
 from trim.steps import MAX_STEPS
-from trim.trace import Finish, Trace
-from trim.warming import Warming
+from trim.types import Finish, Trace
 
 
 @dataclass(frozen=True)
@@ -64,12 +60,12 @@ class Evaluation:
     share_prefixes: bool = True
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     max_strong_tokens: int | None = None
-    grading: Workers = field(default_factory=Workers)
+    grading: GraderPool = field(default_factory=GraderPool)
     keep_too_long: bool = False
     between: Sequence[Model] = ()
     fallbacks: Fallbacks = field(default_factory=Fallbacks)
     overlap: bool = False
-    warming: Warming = Warming.NEVER
+    warming: PrefillMode = PrefillMode.NEVER
     max_seconds: float | None = None
     may_begin: Callable[[], bool] = lambda: True
     rules: Rules = field(default_factory=Rules)
@@ -154,7 +150,7 @@ class Evaluation:
 
 
 def evaluation_of(
-    team: Team,
+    team: Models,
     settings: Settings,
     problems: Sequence[Gradable],
     policies: Sequence[Policy],

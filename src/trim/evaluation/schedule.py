@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from trim.errors import ModelUnavailable
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
-from trim.trace import Finish, Trace
+from trim.types import Finish, Trace
 
 FAILED_IN_A_ROW = 8
 """Problems that every policy failed, one after the other, before a run stops."""

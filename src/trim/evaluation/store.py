@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.files import write_atomically
-from trim.folder_lock import FolderLock, not_writable
-from trim.trace import Trace
+from trim.files import FolderLock, not_writable, write_atomically
+from trim.types import Trace
 
 
 class TraceStore:

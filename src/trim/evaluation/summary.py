@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from trim.costs import Prices
 from trim.evaluation.comparison import (
     Figures,
-    Outcomes,
+    PolicyOutcomes,
     Weights,
     describe_comparisons,
     describe_intervals,
     figures_of,
 )
 from trim.evaluation.conclusion import describe_verdict
-from trim.evaluation.costs import describe_costs
-from trim.evaluation.curve import Curve
-from trim.evaluation.intervals import bootstrap_interval, paired_interval
-from trim.prices import Prices
-from trim.trace import Finish, Trace, Usage
+from trim.evaluation.cost_report import describe_costs
+from trim.metrics.curve import Curve
+from trim.metrics.intervals import bootstrap_interval, paired_interval
+from trim.types import Finish, Trace, Usage
 
 Solved = Mapping[str, Sequence[Trace]]
 """Traces by policy name, each list in the order of the problems."""
@@ -47,7 +47,7 @@ def summarise(
 
     Args:
         prices: None where nothing is billed.
-        predicted: by each fitted model (`trim.pomdp.prediction.predict`).
+        predicted: by each fitted model (`trim.policies.pomdp.simulate.predict`).
     """
     strong_mean = mean_of(solved["strong"], "strong_tokens") if "strong" in solved else None
     weights = Weights.draw(len(next(iter(solved.values()))))
@@ -172,7 +172,7 @@ def resample_families(
     return figures_of(outcomes_by_family(solved, families), weak, strong, weights)
 
 
-def outcomes_by_family(solved: Solved, families: Sequence[str]) -> dict[str, Outcomes]:
+def outcomes_by_family(solved: Solved, families: Sequence[str]) -> dict[str, PolicyOutcomes]:
     """What the settings of each of `families` did."""
     return {
         family: outcomes([traces for name, traces in solved.items() if is_setting_of(name, family)])
@@ -185,10 +185,10 @@ def is_setting_of(name: str, family: str) -> bool:
     return policy == family and setting is not None
 
 
-def outcomes(settings: Sequence[Sequence[Trace]]) -> Outcomes:
+def outcomes(settings: Sequence[Sequence[Trace]]) -> PolicyOutcomes:
     """What the traces of several settings hold, each in the order of the problems."""
     tokens = [[trace.strong_tokens for trace in traces] for traces in settings]
-    return Outcomes(
+    return PolicyOutcomes(
         np.array([correctness(traces) for traces in settings]),
         np.array(tokens, dtype=np.float64),
     )

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from trim.errors import InvalidInput
-from trim.evaluation.intervals import paired_interval
-from trim.monitor.profile import Profile
-from trim.monitor.warning import Kind, Warning
-from trim.monitor.watch import FIRST_LOOK, Watch
+from trim.metrics.intervals import paired_interval
+from trim.monitoring.checks import Kind, Warning
+from trim.monitoring.profile import Profile
+from trim.monitoring.watch import FIRST_LOOK, Watch
+from trim.policies.calibrated import Calibrated
 from trim.policies.policy import Policy
-from trim.policies.router_file import Calibrated
-from trim.trace import Trace
+from trim.types import Trace
 
 
 def profiles_of(policies: Iterable[Policy]) -> dict[str, Profile]:

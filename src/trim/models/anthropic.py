@@ -11,13 +11,12 @@ from typing import Any
 from trim.engines.http import HttpServer
 from trim.engines.key import Key
 from trim.errors import InvalidInput, Refused
-from trim.models.answer import Answer
 from trim.models.continuation import Continuation, request, without_repeated
-from trim.models.conversation import conversation
 from trim.models.model import Completion, Ending, Prefix, Sampling
-from trim.models.prompt import Prompt
+from trim.models.prompt import Prompt, conversation
+from trim.models.response import Response
 from trim.steps import SEPARATOR, bare
-from trim.trace import Usage
+from trim.types import Usage
 
 ADDRESS = "https://api.anthropic.com/v1"
 VERSION = "2023-06-01"
@@ -104,19 +103,19 @@ class AnthropicModel:
             seconds=time.perf_counter() - started,
         )
 
-    async def go_on(self, question: str, said: str, tokens: int) -> Answer:
+    async def go_on(self, question: str, said: str, tokens: int) -> Response:
         """Continue any text, as steps are continued, without what is repeated of it."""
         greedy = Sampling(0.0, 1.0, 0, tokens)
         answer = await self._ask(Prefix(question), BEGIN + said, "", greedy)
         plain = answer.text.strip().removeprefix(BEGIN)
         return replace(answer, text=without_repeated(said, plain))
 
-    async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Answer:
+    async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Response:
         """Answer to a single message; this API tells no probabilities, whatever is asked for."""
         messages = [{"role": "user", "content": request}]
         return await self._post({"messages": messages, "max_tokens": tokens, "temperature": 0.0})
 
-    async def _ask(self, prefix: Prefix, said: str, opening: str, sampling: Sampling) -> Answer:
+    async def _ask(self, prefix: Prefix, said: str, opening: str, sampling: Sampling) -> Response:
         prefills = self.continuation is Continuation.PREFILL
         question = self.prompt.asked(prefix.question)
         asked = question if prefills else request(question, said)
@@ -134,12 +133,12 @@ class AnthropicModel:
             body["top_k"] = sampling.top_k
         return await self._post(body)
 
-    async def _post(self, body: Mapping[str, Any]) -> Answer:
+    async def _post(self, body: Mapping[str, Any]) -> Response:
         whole = {"model": self.model, **body, **self.extra_body}
         return await self.server.ask("/messages", whole, read_message)
 
 
-def read_message(raw: Mapping[str, Any]) -> Answer:
+def read_message(raw: Mapping[str, Any]) -> Response:
     """The answer in the record of one message.
 
     Here `input_tokens` leaves out what was read from the cache or written to it; the prompt is
@@ -155,7 +154,7 @@ def read_message(raw: Mapping[str, Any]) -> Answer:
     usage = raw["usage"]
     cached = usage.get("cache_read_input_tokens") or 0
     read = usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0)
-    return Answer(
+    return Response(
         text="".join(block["text"] for block in raw["content"] if block["type"] == "text"),
         ending=ENDINGS[reason],
         usage=Usage(read, cached, usage["output_tokens"]),

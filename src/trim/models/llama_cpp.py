@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trim.engines.chat_template import ChatTemplate
 from trim.engines.llama_cpp import LlamaCppEngine
-from trim.models.answer import LLAMA_CPP_ENDINGS, Answer, read_answer
-from trim.models.chat_template import ChatTemplate
-from trim.models.confidence import LIKELIEST, confidence_in
-from trim.models.continuation import Continuation
-from trim.models.conversation import conversation
-from trim.models.dialect import ThinkingOff
+from trim.models.continuation import Continuation, ThinkingOff
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
-from trim.models.prompt import Prompt
-from trim.models.token_memory import TokenMemory
+from trim.models.prompt import Prompt, conversation
+from trim.models.response import (
+    LIKELIEST,
+    LLAMA_CPP_ENDINGS,
+    Response,
+    TokenMemory,
+    confidence_in,
+    read_answer,
+)
 from trim.steps import SEPARATOR
 
 
@@ -100,15 +103,15 @@ class LlamaCppModel:
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
         return Completion("", Ending.LENGTH, *counts)
 
-    async def go_on(self, question: str, said: str, tokens: int) -> Answer:
+    async def go_on(self, question: str, said: str, tokens: int) -> Response:
         """Continue any text, greedily."""
         return await self._complete(self.rendered(self.prompt.asked(question)) + said, tokens, 0)
 
-    async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Answer:
+    async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Response:
         """Answer to a single message, greedily."""
         return await self._complete(self.rendered(request), tokens, likeliest)
 
-    async def read_on(self, text: str, likeliest: int) -> Answer:
+    async def read_on(self, text: str, likeliest: int) -> Response:
         """The next token after a plain text, without any template, and its rivals."""
         return await self._complete(text, 1, likeliest)
 
@@ -129,7 +132,7 @@ class LlamaCppModel:
         text = self.template.render(conversation(self.prompt.system, history, asked), **settings)
         return text.removeprefix(self.template.begin) if self.adds_begin else text
 
-    async def _complete(self, prompt: str, tokens: int, likeliest: int) -> Answer:
+    async def _complete(self, prompt: str, tokens: int, likeliest: int) -> Response:
         answer = await self.engine.complete(
             prompt, n_predict=tokens, temperature=0.0, verbose=True, logprobs=max(likeliest, 1)
         )

@@ -7,17 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trim.engines.chat_template import ChatTemplate
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
-from trim.models.answer import Answer, first_entropy, mean_log_probability, read_answer
-from trim.models.chat_template import ChatTemplate
-from trim.models.confidence import LIKELIEST
-from trim.models.continuation import Continuation, first_step, request, without_repeated
-from trim.models.conversation import conversation
-from trim.models.dialect import OTHER, Dialect, ThinkingOff
+from trim.models.continuation import (
+    OTHER,
+    Continuation,
+    Dialect,
+    ThinkingOff,
+    first_step,
+    request,
+    without_repeated,
+)
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
-from trim.models.prompt import Prompt
-from trim.models.token_memory import TokenMemory
+from trim.models.prompt import Prompt, conversation
+from trim.models.response import (
+    LIKELIEST,
+    Response,
+    TokenMemory,
+    first_entropy,
+    mean_log_probability,
+    read_answer,
+)
 from trim.steps import SEPARATOR, with_rest
 
 
@@ -163,13 +174,13 @@ class OpenAIModel:
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
         return Completion("", Ending.LENGTH, *counts)
 
-    async def go_on(self, question: str, said: str, tokens: int) -> Answer:
+    async def go_on(self, question: str, said: str, tokens: int) -> Response:
         """Continue any text, greedily and without a stop; without what is repeated of it."""
         body = self._sampled(Sampling(0.0, 1.0, 0, tokens), 0)
         answer = await self._ask({**body, **self._text(self.prompt.asked(question), said)})
         return replace(answer, text=self._continued(answer.text, said))
 
-    async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Answer:
+    async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Response:
         """Answer to a single message, greedily.
 
         Args:
@@ -180,12 +191,12 @@ class OpenAIModel:
             body |= self._told(likeliest)
         return await self._ask({**body, **self._text(request, "")})
 
-    async def read_on(self, text: str, likeliest: int) -> Answer:
+    async def read_on(self, text: str, likeliest: int) -> Response:
         """The next token after a plain text, without any template, and its rivals."""
         body = {**self._sampled(Sampling(0.0, 1.0, 0, 1), 0), "logprobs": likeliest}
         return await self._ask({**body, "prompt": text})
 
-    async def _ask(self, body: Mapping[str, Any]) -> Answer:
+    async def _ask(self, body: Mapping[str, Any]) -> Response:
         path = "/completions" if "prompt" in body else "/chat/completions"
         whole = {"model": self.model, **self.dialect.fields, **body, **self.extra_body}
         try:
@@ -295,7 +306,7 @@ class OpenAIModel:
             return text.partition(SEPARATOR)[0]
         return first_step(text)
 
-    async def _spelled(self, answer: Answer, beginning: str) -> str:
+    async def _spelled(self, answer: Response, beginning: str) -> str:
         """A step of which the server tells only the beginning: what its last token holds behind
         the stop string belongs to it."""
         spelled = "".join(token.text for token in answer.tokens)
@@ -316,7 +327,7 @@ class OpenAIModel:
             )
         return self._spellings[token]
 
-    def _ending(self, answer: Answer, text: str, said: str) -> Ending:
+    def _ending(self, answer: Response, text: str, said: str) -> Ending:
         """Why the step ended; where a server does not tell, an empty text was the end."""
         plain = self.continuation is Continuation.COMPLETIONS
         if SEPARATOR in (text if plain else text.strip("\n")):
@@ -328,7 +339,7 @@ class OpenAIModel:
             return Ending.STEP if text.strip() else Ending.SOLUTION
         return answer.ending
 
-    def _remember(self, prefix: Prefix, body: Mapping[str, Any], answer: Answer) -> None:
+    def _remember(self, prefix: Prefix, body: Mapping[str, Any], answer: Response) -> None:
         read = answer.prompt_ids or body.get("prompt")
         if self.token_ids and answer.written_ids and not isinstance(read, str | None):
             self._memory.remember(prefix, (*read, *answer.written_ids))

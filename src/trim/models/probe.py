@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from trim.errors import InvalidInput, Refused
-from trim.models.answer import Answer
 from trim.models.continuation import Continuation
+from trim.models.response import Response
 
 QUESTION = "Count from one to ten in words, in one line, with commas between them."
 SAID = "one, two, three, four,"
@@ -28,11 +28,11 @@ class Continuing(Protocol):
     def continuation(self) -> Continuation: ...
     @property
     def modes(self) -> tuple[Continuation, ...]: ...
-    async def go_on(self, question: str, said: str, tokens: int) -> Answer: ...
+    async def go_on(self, question: str, said: str, tokens: int) -> Response: ...
     def with_mode(self, continuation: Continuation) -> Continuing: ...
 
 
-class Verdict(StrEnum):
+class ProbeResult(StrEnum):
     """What became of a sentence that was sent half."""
 
     CONTINUED = "continued"
@@ -51,7 +51,7 @@ class Probe:
     """
 
     continuation: Continuation
-    verdict: Verdict
+    verdict: ProbeResult
     cached_tokens: int
 
 
@@ -90,7 +90,7 @@ async def tried(model: Continuing) -> Probe:
     if answer.reasoning:
         raise InvalidInput("the model thinks before it answers, and a thought is no step")
     verdict = verdict_on(answer.text)
-    if verdict is Verdict.RESTARTED:
+    if verdict is ProbeResult.RESTARTED:
         raise InvalidInput("the model begins anew where it should go on")
     if model.continuation in (Continuation.CONTINUE_FINAL, Continuation.PREFIX):
         await require_separator(model)
@@ -109,10 +109,10 @@ async def require_separator(model: Continuing) -> None:
         raise InvalidInput("the chat template drops the blank line at the end of a step")
 
 
-def verdict_on(text: str) -> Verdict:
+def verdict_on(text: str) -> ProbeResult:
     words = re.findall(r"[a-z]+", text.lower())
     if words[:1] == [NEXT]:
-        return Verdict.CONTINUED
+        return ProbeResult.CONTINUED
     if words and (words[0] in OPENINGS or (words[:40].count("one") and NEXT in words)):
-        return Verdict.RESTARTED
-    return Verdict.UNCLEAR
+        return ProbeResult.RESTARTED
+    return ProbeResult.UNCLEAR

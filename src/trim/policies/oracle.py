@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from trim.policies.policy import Action, Observation, Policy
+from trim.policies.policy import Policy
+from trim.types import Action, Observation
 
 StepCheck = Callable[[str, Sequence[str], str], bool]
 """Question, earlier steps and step: whether the step is right."""

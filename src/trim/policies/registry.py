@@ -11,24 +11,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from trim.engines import sentence
 from trim.errors import InvalidInput
-from trim.policies.agg import read_agg
-from trim.policies.automix import AutoMix, AutoMixPRM, read_automix
-from trim.policies.cascade import Cascade
-from trim.policies.classifier import read_classifier
-from trim.policies.embedding import read_embedding_classifier
-from trim.policies.fitted import FittedPolicy
-from trim.policies.fixed import StrongAlone, WeakAlone
-from trim.policies.policy import Policy
-from trim.policies.pomdp import read_pomdp
-from trim.policies.priced import Priced
-from trim.policies.random_mix import RandomMix
-from trim.policies.router_file import FAMILY as ROUTER
-from trim.policies.router_file import read_calibrated
-from trim.policies.rsd import RewardGuided
-from trim.policies.seq import read_seq
-from trim.policies.specreason import SpecReason
+from trim.policies.agg.policy import read_agg
+from trim.policies.calibrated import FAMILY as ROUTER
+from trim.policies.calibrated import read_calibrated
+from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
+from trim.policies.policy import FittedPolicy, Policy, Priced
+from trim.policies.pomdp.policy import read_pomdp
+from trim.policies.rivals import embedding as sentence
+from trim.policies.rivals.automix import AutoMix, AutoMixPRM, read_automix
+from trim.policies.rivals.cascade import Cascade
+from trim.policies.rivals.classifier import read_classifier
+from trim.policies.rivals.embedding import read_embedding_classifier
+from trim.policies.rivals.stepwise import RewardGuided, SpecReason
+from trim.policies.seq.policy import read_seq
 from trim.policies.threshold import Takeover, Threshold
 
 WITHOUT_SETTING: dict[str, Callable[[], Policy]] = {"weak": WeakAlone, "strong": StrongAlone}

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from trim.errors import InvalidInput
-from trim.odds import logistic
+from trim.numerics import sigmoid
+from trim.policies.calibrated import FAMILY, read_router_file
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.registry import PRICED, WITH_SHARE, parse_file, parse_share
-from trim.policies.router_file import FAMILY, read_router_file
 
 RISING = ("thr", "takeover", "random")
 """Plain families whose setting rewrites the more, the higher it is."""
@@ -36,7 +36,7 @@ def sweep(spec: str) -> tuple[Sequence[Policy], int]:
     if family in RISING:
         own = parse_share(family, setting)
         odds = np.linspace(-HIGHEST_LOG_ODDS, HIGHEST_LOG_ODDS, STEPS)
-        settings = [float(f"{logistic(float(odd)):.5g}") for odd in odds]
+        settings = [float(f"{sigmoid(float(odd)):.5g}") for odd in odds]
         between = [WITH_SHARE[family](each) for each in settings]
         place = nearest(settings, own)
     elif family in PRICED and setting:

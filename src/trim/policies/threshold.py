@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trim.policies.explanation import Explanation, compared
-from trim.policies.policy import Action, Observation, Policy, named
+from trim.policies.policy import Explanation, Policy, compared, named
+from trim.types import Action, Observation
 
 
 @dataclass(frozen=True)

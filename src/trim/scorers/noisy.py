@@ -9,9 +9,8 @@ from statistics import NormalDist
 
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Prefix
-from trim.odds import FINEST, log_odds, logistic
+from trim.numerics import FINEST, derive_seed, logit, sigmoid
 from trim.scorers.scorer import Scorer, Scores
-from trim.seeds import derive_seed
 from trim.steps import join_steps
 
 STANDARD = NormalDist()
@@ -61,7 +60,7 @@ def noisy(score: float, trace: Prefix, sigma: float) -> float:
         return score
     # The half keeps 0 out, which has no quantile.
     quantile = (derive_seed("noise", join_steps(trace.asked, trace.steps)) + 0.5) / 2**31
-    return logistic(log_odds(score, FINEST) + sigma * STANDARD.inv_cdf(quantile))
+    return sigmoid(logit(score, FINEST) + sigma * STANDARD.inv_cdf(quantile))
 
 
 def check_sigma(sigma: float) -> None:

@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trim.engines.chat_template import ChatTemplate
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
-from trim.models.answer import usage_of
-from trim.models.chat_template import ChatTemplate
 from trim.models.model import Completion, Prefix
-from trim.odds import logistic
-from trim.scorers.checked import checked
-from trim.scorers.scorer import Scores
+from trim.models.response import usage_of
+from trim.numerics import sigmoid
+from trim.scorers.scorer import Scores, checked
 from trim.steps import bare
-from trim.trace import Usage
+from trim.types import Usage
 
 TAG = "<extra_0>"
 """After each step, for Qwen2.5-Math-PRM."""
@@ -159,7 +158,7 @@ class PoolingScorer:
         if not self.logits:
             return row[-1]
         odds = row[-1] - row[0] if len(row) == 2 else row[-1]
-        return logistic(odds)
+        return sigmoid(odds)
 
 
 def read_pooled(raw: Mapping[str, Any]) -> Pooled:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from trim.models.model import Completion, Prefix
-from trim.trace import Usage
+from trim.types import Usage
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,40 @@ class Scorer(Protocol):
             ModelUnavailable: the scorer does not answer.
         """
         ...
+
+
+def checked(values: Sequence[float]) -> tuple[float, ...]:
+    """The scores as they are.
+
+    Raises:
+        ValueError: one is no number, not finite or outside [0, 1].
+    """
+    for position, value in enumerate(values, 1):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or not 0 <= value <= 1:
+            raise ValueError(f"score {position} of {len(values)} is {value}, not within [0, 1]")
+    return tuple(map(float, values))
+
+
+ScoreOne = Callable[[Prefix, Completion], Awaitable[Scores]]
+"""Scores the newest step of a trace, given as it was written as well."""
+
+
+async def score_each(trace: Prefix, written: Sequence[Completion], score_one: ScoreOne) -> Scores:
+    """The scores of the newest steps, one after the other, and what they cost together."""
+    first = len(trace.steps) - len(written) + 1
+    scored = [await score_one(trace.until(end), step) for end, step in enumerate(written, first)]
+    return Scores(
+        values=tuple(value for scores in scored for value in scores.values),
+        prompt_tokens=sum(scores.prompt_tokens for scores in scored),
+        cached_tokens=sum(scores.cached_tokens for scores in scored),
+        tokens=sum(scores.tokens for scores in scored),
+        seconds=sum(scores.seconds for scores in scored),
+        unread_steps=max((scores.unread_steps for scores in scored), default=0),
+    )
+
+
+KINDS = ("joint", "prm", "logprob", "entropy", "grade")
+"""Kinds of score: reward model and confidence together, process reward model, confidence in
+the step, certainty of its first token, grade by the strong model. The first two need a model
+of their own, the others none."""

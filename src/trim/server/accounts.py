@@ -13,16 +13,15 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trim.prices import Prices
+from trim.costs import Prices
 from trim.router import Router
-from trim.server.failure import Failure
-from trim.server.storage.database import open_database
-from trim.server.storage.faults import FAULTS
+from trim.server.errors import APIError
+from trim.server.storage.database import FAULTS, open_database
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger, Left, today
 from trim.server.storage.reader import Reader
 from trim.server.storage.recorder import Entry, Recorder
-from trim.trace import Trace
+from trim.types import Trace
 
 SCHEME = "bearer"
 LOOK_AGAIN = 1.0
@@ -35,7 +34,7 @@ TOLD = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestRecord:
     """A request, as it is kept.
 
     Attributes:
@@ -107,7 +106,7 @@ class Accounts:
         """
         key = await self.identify(header)
         if key and not key.operator:
-            raise Failure(
+            raise APIError(
                 403,
                 "this key may ask, not see the traffic of others; an operator's is made by"
                 " `trim keys create NAME --operator`",
@@ -120,7 +119,7 @@ class Accounts:
         scheme, _, shown = (header or "").partition(" ")
         key = await self.keys.find(shown.strip()) if scheme.lower() == SCHEME else None
         if key is None:
-            raise Failure(
+            raise APIError(
                 401,
                 "no key that holds; send one as `Authorization: Bearer trim-…`",
                 "authentication_error",
@@ -152,7 +151,7 @@ class Accounts:
         return router
 
     def record(
-        self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None = None
+        self, asked: RequestRecord, traces: Sequence[Trace], finish: str, failure: str | None = None
     ) -> asyncio.Future[None]:
         """Keep what was done for a request, whatever became of it (`Recorder.write`)."""
         entry = self.entry(asked, traces, finish, failure)
@@ -160,7 +159,7 @@ class Accounts:
         return self.recorder.write(entry)
 
     def entry(
-        self, asked: Asked, traces: Sequence[Trace], finish: str, failure: str | None
+        self, asked: RequestRecord, traces: Sequence[Trace], finish: str, failure: str | None
     ) -> Entry:
         texts = self.keep_texts
         totals = ("strong_tokens", "middle_tokens", "weak_tokens", "discarded_tokens")

@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.types import ASGIApp
 
+from trim.server.access_log import CLIENT_GONE
 from trim.server.body import CLOSE
 from trim.server.description import BODIES, describe
-from trim.server.failure import Failure, Gone, invalid
-from trim.server.journal import CLIENT_GONE
+from trim.server.errors import APIError, Gone, invalid
 from trim.server.page.routes import page_routes
 from trim.server.routes import routes
 from trim.server.service import Service
@@ -51,8 +51,8 @@ def make_app(service: Service) -> ASGIApp:
         """Figures for Prometheus."""
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.exception_handler(Failure)
-    async def tell(http: HttpRequest, failure: Failure) -> Response:
+    @app.exception_handler(APIError)
+    async def tell(http: HttpRequest, failure: APIError) -> Response:
         http.state.error = failure.code
         return JSONResponse(failure.body, failure.status, failure.headers)
 
@@ -64,7 +64,7 @@ def make_app(service: Service) -> ASGIApp:
 
     @app.exception_handler(HTTPException)
     async def tell_http(http: HttpRequest, error: HTTPException) -> Response:
-        failure = Failure(error.status_code, f"{http.method} {http.url.path}: {error.detail}")
+        failure = APIError(error.status_code, f"{http.method} {http.url.path}: {error.detail}")
         return JSONResponse(failure.body, failure.status, error.headers)
 
     @app.exception_handler(Gone)
@@ -75,7 +75,7 @@ def make_app(service: Service) -> ASGIApp:
     async def tell_unexpected(http: HttpRequest, error: Exception) -> Response:
         # Uvicorn closes the connection after an exception; a client that is not told would send
         # its next request into it.
-        failure = Failure(
+        failure = APIError(
             500, "the server made a mistake; its log says more", "server_error", headers=CLOSE
         )
         return JSONResponse(failure.body, failure.status, failure.headers)

@@ -9,8 +9,8 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 
-from trim.server.failure import Failure, Gone, invalid
-from trim.server.limits import Limits
+from trim.server.admission import Limits
+from trim.server.errors import APIError, Gone, invalid
 
 CLOSE = {"Connection": "close"}
 """What is left of a body is not waited for."""
@@ -37,7 +37,7 @@ async def read_fields(http: HttpRequest, limits: Limits) -> dict[str, Any]:
 
 
 async def read(http: HttpRequest, limits: Limits) -> bytes:
-    too_large = Failure(
+    too_large = APIError(
         413, f"the body is larger than {limits.body} bytes", code="body_too_large", headers=CLOSE
     )
     told = http.headers.get("content-length", "")
@@ -51,7 +51,7 @@ async def read(http: HttpRequest, limits: Limits) -> bytes:
                 if len(body) > limits.body:
                     raise too_large
     except TimeoutError:
-        raise Failure(
+        raise APIError(
             408,
             f"the body did not come within {limits.upload:g} seconds",
             code="body_too_slow",

@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from trim.server.limits import Limits
+from trim.server.admission import Limits
 
 HEAD_BYTES = 64 * 1024
 """The longest head of a request."""

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 from trim.policies.policy import Policy
-from trim.trace import Trace
+from trim.types import Trace
 
 GAIN = 3.0
 """Settings to move by after a request that missed the target by all its tokens."""

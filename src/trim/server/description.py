@@ -36,7 +36,7 @@ EVENT = {
 }
 
 
-class Mistake(BaseModel):
+class ErrorBody(BaseModel):
     """What is wrong."""
 
     message: str
@@ -48,7 +48,7 @@ class Mistake(BaseModel):
 class ErrorAnswer(BaseModel):
     """An error, as OpenAI tells it."""
 
-    error: Mistake
+    error: ErrorBody
 
 
 class Spending(BaseModel):

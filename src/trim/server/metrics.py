@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from trim.costs import Prices
 from trim.engines.http import HttpServer
-from trim.prices import Prices
 from trim.server.controller import Controller
-from trim.trace import Trace
+from trim.types import Trace
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder in which the figures of several processes meet; set before they begin."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.benchmarks.data_file import DataFile
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.grading.registry import find_grader
 from trim.evaluation.problem_set import ANSWER_OF_STRONG, ProblemSet
+from trim.grading.grader import find_grader
 from trim.server.storage.questions import KeptQuestion, KeptQuestions
 
 NAME = "traffic"
@@ -75,7 +75,7 @@ def problems_of(
         answer = answers.of(asked) if answers else ANSWER_OF_STRONG
         if answer is not None:
             identifier = hashlib.sha256(asked.question.encode()).hexdigest()[:16]
-            problems.append(Problem(f"{NAME}-{identifier}", asked.question, answer, name))
+            problems.append(BenchmarkProblem(f"{NAME}-{identifier}", asked.question, answer, name))
     if not problems:
         raise InvalidInput(nothing(kept))
     described = {"reference": "given" if answers else "strong", "grader": name}

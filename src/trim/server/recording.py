@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from trim.policies.policy import Policy
-from trim.server.accounts import Asked
-from trim.server.answer import Choice
-from trim.server.failure import Failure
+from trim.server.accounts import RequestRecord
+from trim.server.errors import APIError
+from trim.server.response import Choice
 from trim.server.service import Job, Service
-from trim.trace import Trace
+from trim.types import Trace
 
 
 @asynccontextmanager
 async def recorded(
     service: Service,
-    asked: Asked,
+    asked: RequestRecord,
     traces: Callable[[], Sequence[Trace]],
     policy: Policy | None = None,
     choices: Sequence[Choice] = (),
@@ -33,7 +33,7 @@ async def recorded(
     try:
         yield
         finish = next((str(trace.finish) for trace in traces()), finish)
-    except Failure as error:
+    except APIError as error:
         finish, failure = "failed", error.message
         asked.told["error"] = error.code
         raise
@@ -46,13 +46,13 @@ async def recorded(
         # Who leaves stops the work and not the record of it.
         try:
             await writing
-        except Failure as error:
+        except APIError as error:
             asked.told["error"] = error.code
             raise
 
 
 def solving(
-    service: Service, asked: Asked, job: Job, choices: Sequence[Choice]
+    service: Service, asked: RequestRecord, job: Job, choices: Sequence[Choice]
 ) -> AbstractAsyncContextManager[None]:
     """`recorded` for a request that a router solves."""
     policy = job.router.policy

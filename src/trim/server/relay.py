@@ -11,13 +11,12 @@ from typing import Any
 from fastapi.responses import Response
 from starlette.requests import Request as HttpRequest
 
-from trim.server.accounts import Asked
-from trim.server.answer import headers_of, usage_of
-from trim.server.failure import Failure, invalid, unsupported
-from trim.server.passage import Passage
-from trim.server.passthrough import Passthrough
+from trim.server.accounts import RequestRecord
+from trim.server.errors import APIError, invalid, unsupported
+from trim.server.proxy import Passthrough, ProxiedRequest
 from trim.server.recording import recorded
-from trim.server.request import Envelope, Wishes, checked
+from trim.server.request import Envelope, RoutingOptions, checked
+from trim.server.response import headers_of, usage_of
 from trim.server.service import Service, seconds_to
 from trim.server.storage.keys import UserKey
 from trim.server.streaming import DONE, begun, sent, unless_gone
@@ -47,7 +46,7 @@ async def passed_on(
     path = http.url.path.removeprefix("/v1")
     passage = passthrough.begin(fields)
     moment = service.moment(body.trim.deadline)
-    asked = Asked(
+    asked = RequestRecord(
         uuid.uuid4().hex, key, time.time(), body.model, bool(body.stream), passage.question
     )
     http.state.asked = asked
@@ -60,14 +59,14 @@ async def passed_on(
     return Response(answer, media_type="application/json", headers=headers)
 
 
-def limit_in(wishes: Wishes) -> str | None:
+def limit_in(wishes: RoutingOptions) -> str | None:
     """A limit that holds between steps only."""
     limits = {"trim.strong_tokens": wishes.strong_tokens, "trim.money": wishes.money}
     return next((name for name, limit in limits.items() if limit is not None), None)
 
 
 @asynccontextmanager
-async def turn(service: Service, asked: Asked) -> AsyncIterator[None]:
+async def turn(service: Service, asked: RequestRecord) -> AsyncIterator[None]:
     """Within it, the request is the model's.
 
     Raises:
@@ -83,9 +82,9 @@ async def whole(
     service: Service,
     passthrough: Passthrough,
     path: str,
-    passage: Passage,
+    passage: ProxiedRequest,
     moment: float,
-    asked: Asked,
+    asked: RequestRecord,
 ) -> bytes:
     async with turn(service, asked):
         return await passthrough.whole(path, passage, seconds_to(moment))
@@ -95,9 +94,9 @@ async def streamed(
     service: Service,
     passthrough: Passthrough,
     path: str,
-    passage: Passage,
+    passage: ProxiedRequest,
     moment: float,
-    asked: Asked,
+    asked: RequestRecord,
     with_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
     """The events of a stream; the finish and the usage come once the request is on disk.
@@ -121,7 +120,7 @@ async def streamed(
                     elif with_usage or not record.get("usage"):
                         held.append(event)
         yield b"".join((*held, DONE))
-    except Failure as failure:
+    except APIError as failure:
         if not shown:
             raise
         yield sent(failure.body)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trim.server.failure import invalid
+from trim.server.errors import invalid
 
 Stop = Annotated[str, Field(min_length=1)]
 
@@ -38,7 +38,7 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class Wishes(BaseModel):
+class RoutingOptions(BaseModel):
     """The field `trim` of a request: how it is to be routed.
 
     Attributes:
@@ -71,7 +71,7 @@ class Envelope(BaseModel):
     model: Annotated[str, Field(min_length=1, max_length=200)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    trim: Wishes = Wishes()
+    trim: RoutingOptions = RoutingOptions()
 
     @property
     def with_usage(self) -> bool:
@@ -82,7 +82,7 @@ Body = TypeVar("Body", bound=Envelope)
 
 
 class Request(Envelope):
-    """What both kinds of routed request have; of other fields `trim.server.features` says which
+    """What both kinds of routed request have; of other fields `trim.server.request` says which
     change nothing."""
 
     n: Annotated[int, Field(ge=1, le=8)] = 1
@@ -128,3 +128,92 @@ def checked(kind: type[Body], fields: Mapping[str, Any]) -> Body:
         mistake = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, mistake["loc"]))
         raise invalid(f"{where or 'the body'}: {mistake['msg']}", where or None) from None
+
+
+HARMLESS: Mapping[str, Callable[[Any], bool]] = {
+    "tools": lambda value: value == [],
+    "tool_choice": lambda value: value in ("none", "auto"),
+    "parallel_tool_calls": lambda value: True,
+    "functions": lambda value: value == [],
+    "function_call": lambda value: value in ("none", "auto"),
+    "response_format": lambda value: value == {"type": "text"},
+    "logprobs": lambda value: value in (False, 0),
+    "top_logprobs": lambda value: value == 0,
+    "logit_bias": lambda value: value == {},
+    "presence_penalty": lambda value: value == 0,
+    "frequency_penalty": lambda value: value == 0,
+    "modalities": lambda value: value == ["text"],
+    "audio": lambda value: False,
+    "prediction": lambda value: False,
+    "web_search_options": lambda value: False,
+    "reasoning_effort": lambda value: False,
+    "echo": lambda value: value is False,
+    "suffix": lambda value: value == "",
+    "best_of": lambda value: value == 1,
+}
+"""Values with which a field asks for nothing. Fields that are not here (`metadata`, `store`,
+`service_tier` and whatever comes) are taken and ignored."""
+
+
+def unserved(fields: Mapping[str, Any]) -> str | None:
+    """What of a request's body asks for what routing cannot give: a field, or a kind of message;
+    None where there is nothing."""
+    for name, value in fields.items():
+        if value is not None and name in HARMLESS and not HARMLESS[name](value):
+            return name
+    return unserved_message(fields)
+
+
+def unserved_message(body: Mapping[str, Any]) -> str | None:
+    """What a message holds that is no text: a role or a kind of part; None where all is text."""
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        if not isinstance(message, dict):
+            continue
+        if message.get("role") in ("tool", "function") or message.get("tool_calls"):
+            return "tools"
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") not in (None, "text"):
+                return str(part["type"])
+    return None
+
+
+class Stopping:
+    """Lets a text through until one of the stop strings begins: the one that is complete first.
+
+    What may be the beginning of one is held back until the next piece tells.
+
+    Attributes:
+        stopped: whether one was met; nothing is let through after it.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.stops = tuple(stops)
+        self.stopped = False
+        self._held = ""
+
+    def let(self, piece: str) -> str:
+        """What of the text so far may be shown now."""
+        if self.stopped:
+            return ""
+        text = self._held + piece
+        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self.stops]
+        met = [(end, place) for end, place in found if place >= 0]
+        if met:
+            self.stopped, self._held = True, ""
+            return text[: min(met)[1]]
+        held = max((overlap(text, stop) for stop in self.stops), default=0)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
+
+    def rest(self) -> str:
+        """What was held back, when nothing more comes."""
+        held, self._held = self._held, ""
+        return held
+
+
+def overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that `stop` begins with."""
+    longest = min(len(stop) - 1, len(text))
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

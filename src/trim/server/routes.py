@@ -12,19 +12,17 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from starlette.requests import Request as HttpRequest
 
-from trim.server.accounts import Asked
-from trim.server.answer import Answer, Choice, headers_of, usage_of
+from trim.server.accounts import RequestRecord
 from trim.server.body import read_fields
 from trim.server.description import ChatAnswer, ModelList, TextAnswer, answers, errors
-from trim.server.failure import Failure
-from trim.server.features import unserved
+from trim.server.errors import APIError
 from trim.server.recording import solving
 from trim.server.relay import passed_on
-from trim.server.request import ChatRequest, CompletionRequest, checked
+from trim.server.request import ChatRequest, CompletionRequest, Stopping, checked, unserved
+from trim.server.response import ChatResponse, Choice, headers_of, usage_of
 from trim.server.service import Job, Service
-from trim.server.stopping import Stopping
 from trim.server.streaming import DONE, JsonAnswer, begun, sent, unless_gone
-from trim.trace import Trace
+from trim.types import Trace
 
 
 def routes(service: Service, fingerprint: str) -> APIRouter:
@@ -58,9 +56,9 @@ def routes(service: Service, fingerprint: str) -> APIRouter:
             return await passed_on(service, http, key, fields, feature)
         body = checked(kind, fields)
         job = await service.admitted(body, key)
-        answer = Answer(kind is ChatRequest, body.model, fingerprint)
+        answer = ChatResponse(kind is ChatRequest, body.model, fingerprint)
         choices = [Choice(index, Stopping(body.stops)) for index in range(body.n)]
-        asked = Asked(
+        asked = RequestRecord(
             answer.id,
             key,
             time.time(),
@@ -125,15 +123,15 @@ async def streamed(
     service: Service,
     job: Job,
     body: ChatRequest | CompletionRequest,
-    answer: Answer,
+    answer: ChatResponse,
     choices: list[Choice],
-    asked: Asked,
+    asked: RequestRecord,
 ) -> AsyncGenerator[bytes, None]:
     """The events of a stream, those that come together as one piece.
 
     Raises Failure before the first of them, and tells it after.
     """
-    pieces: asyncio.Queue[tuple[Choice, str] | Choice | Failure] = asyncio.Queue()
+    pieces: asyncio.Queue[tuple[Choice, str] | Choice | APIError] = asyncio.Queue()
 
     async def work(choice: Choice) -> None:
         try:
@@ -141,7 +139,7 @@ async def streamed(
                 async for part in parts:
                     await pieces.put((choice, part))
             await pieces.put(choice)
-        except Failure as failure:
+        except APIError as failure:
             await pieces.put(failure)
 
     named: set[int] = set()
@@ -153,7 +151,7 @@ async def streamed(
             ended: list[Choice] = []
             while len(ended) < len(choices):
                 match await pieces.get():
-                    case Failure() as failure:
+                    case APIError() as failure:
                         raise failure
                     case Choice() as choice:
                         ended.append(choice)
@@ -173,7 +171,7 @@ async def streamed(
             traces = [choice.trace for choice in choices if choice.trace]
             ready.append(sent(answer.spent(usage_of(traces, service.prices, body.trim.steps))))
         yield b"".join((*ready, DONE))
-    except Failure as failure:
+    except APIError as failure:
         if not shown:
             raise
         yield b"".join((*ready, sent(failure.body)))

@@ -15,19 +15,20 @@ from pathlib import Path
 
 import click
 import uvicorn
+from fastapi import FastAPI
 
+from trim.configuration.lineup import Models, ModelSource
 from trim.errors import InvalidInput
-from trim.lineup import Lineup, Team
 from trim.policies.sweep import sweep
+from trim.server.access_log import AccessLog, LogFormat, begin_journal
 from trim.server.accounts import open_accounts
+from trim.server.admission import Limits
 from trim.server.app import make_app
+from trim.server.catalog import RouterCatalog, read_curve, read_origin
 from trim.server.connection import Connection
 from trim.server.controller import Controller
-from trim.server.journal import Journal, LogFormat, begin_journal
-from trim.server.limits import Limits
-from trim.server.menu import Menu, read_curve, read_origin
 from trim.server.service import Service
-from trim.server.telemetry import open_tracing
+from trim.server.tracing import open_tracing
 from trim.server.workers import BEAT, supervise
 
 USUAL_POLICY = "thr:0.5"
@@ -43,7 +44,7 @@ class Serving:
         port: 0 for any free one.
         database: a file for SQLite, or `postgresql://…`.
         policy: of the model `trim`; the lineup's own where None.
-        curve: what was measured of routers (`trim.server.menu.read_curve`); the lineup's own
+        curve: what was measured of routers (`trim.server.catalog.read_curve`); the lineup's own
             where None.
         keep_texts: keep questions and answers, not only what they cost.
         target_share: of strong tokens, which the usual router is held at by moving its setting;
@@ -110,7 +111,7 @@ class Server(uvicorn.Server):
                 loop.remove_reader(parent.sentinel)
 
 
-def serve(lineup: Lineup, serving: Serving) -> None:
+def serve(lineup: ModelSource, serving: Serving) -> None:
     """Answer until the process is told to stop; answers under way are finished first.
 
     Raises:
@@ -134,7 +135,7 @@ def serve(lineup: Lineup, serving: Serving) -> None:
 
 
 def answer(
-    lineup: Lineup,
+    lineup: ModelSource,
     serving: Serving,
     listening: socket.socket,
     ready: Callable[[], None],
@@ -164,7 +165,7 @@ def look_for_cycles_seldom() -> None:
 
 
 @asynccontextmanager
-async def opened(lineup: Lineup, team: Team, serving: Serving) -> AsyncIterator[Service]:
+async def opened(lineup: ModelSource, team: Models, serving: Serving) -> AsyncIterator[Service]:
     """The service of one process, on an open database."""
     tracing = open_tracing(serving.keep_texts)
     accounts = await open_accounts(serving.database, lineup.prices, serving.keep_texts)
@@ -182,28 +183,28 @@ async def opened(lineup: Lineup, team: Team, serving: Serving) -> AsyncIterator[
             await asyncio.to_thread(tracing.close)
 
 
-def menu_of(lineup: Lineup, serving: Serving) -> Menu:
+def menu_of(lineup: ModelSource, serving: Serving) -> RouterCatalog:
     """What is offered. Raises InvalidInput for a wrong policy or curve."""
     curve = serving.curve or lineup.curve
     usual = usual_policy(lineup, serving)
     if curve is None:
-        return Menu(usual, lineup.routers)
-    return Menu(usual, lineup.routers, read_curve(curve), read_origin(curve))
+        return RouterCatalog(usual, lineup.routers)
+    return RouterCatalog(usual, lineup.routers, read_curve(curve), read_origin(curve))
 
 
-def controller_of(lineup: Lineup, serving: Serving) -> Controller | None:
+def controller_of(lineup: ModelSource, serving: Serving) -> Controller | None:
     """What holds the share, if one is to be held. Raises InvalidInput where that cannot be."""
     target = lineup.target_share if serving.target_share is None else serving.target_share
     return None if target is None else Controller(*sweep(usual_policy(lineup, serving)), target)
 
 
-def usual_policy(lineup: Lineup, serving: Serving) -> str:
+def usual_policy(lineup: ModelSource, serving: Serving) -> str:
     return serving.policy or lineup.policy or USUAL_POLICY
 
 
 def settings(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
-        Journal(make_app(service)),
+        AccessLog(make_app(service)),
         http=partial(Connection, service.limits),  # type: ignore[arg-type]
         log_config=None,
         log_level="warning",
@@ -227,3 +228,22 @@ def listen(host: str, port: int) -> socket.socket:
         reason = error.strerror or error
         raise InvalidInput(f"{host}:{port}: cannot be listened on ({reason})") from error
     return listening
+
+
+def application(lineup: Callable[[], ModelSource], serving: Serving) -> FastAPI:
+    """An application that loads its models and opens its database when it is started.
+
+    Args:
+        lineup: called in the process that answers.
+        serving: of its `host` it matters whether others can reach it, for then keys are needed.
+    """
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        known = lineup()
+        team = await asyncio.to_thread(known.load)
+        async with opened(known, team, serving) as service:
+            app.mount("/", make_app(service))
+            yield
+
+    return FastAPI(lifespan=running, openapi_url=None)

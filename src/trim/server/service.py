@@ -9,28 +9,26 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from trim.config import Fallback, Fallbacks
+from trim.configuration.lineup import Models, ModelSource, router_of
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
 from trim.events import Event, Finished
-from trim.fallbacks import Fallback, Fallbacks
-from trim.lineup import Lineup, Team, router_of
 from trim.models.model import Role, Turn
 from trim.models.openai import OpenAIModel
-from trim.policies.policy import Policy
+from trim.policies.policy import Policy, choose_scorer
 from trim.router import Router
-from trim.scorers.choice import choose_scorer
 from trim.server.accounts import Accounts
-from trim.server.answer import Choice
+from trim.server.admission import AdmissionQueue, Limits
+from trim.server.catalog import RouterCatalog
 from trim.server.controller import Controller
-from trim.server.desk import Desk
-from trim.server.failure import Failure, invalid, unavailable
-from trim.server.limits import Limits
-from trim.server.menu import Menu
+from trim.server.errors import APIError, invalid, unavailable
 from trim.server.metrics import Metrics
-from trim.server.passthrough import Passthrough
+from trim.server.proxy import Passthrough
 from trim.server.request import ChatRequest, CompletionRequest
+from trim.server.response import Choice
 from trim.server.storage.keys import UserKey
-from trim.trace import Author, Finish, Trace
+from trim.types import Author, Finish, Trace
 
 if TYPE_CHECKING:
     from trim.server.tracing import Tracing
@@ -76,9 +74,9 @@ class Service:
 
     def __init__(
         self,
-        lineup: Lineup,
-        team: Team,
-        menu: Menu,
+        lineup: ModelSource,
+        team: Models,
+        menu: RouterCatalog,
         limits: Limits,
         accounts: Accounts,
         controller: Controller | None = None,
@@ -94,7 +92,7 @@ class Service:
         self.prices = lineup.prices
         self.servers = servers_of(team)
         self.metrics = Metrics(self.prices, self.servers)
-        self.desk = Desk(limits, self.metrics.show)
+        self.desk = AdmissionQueue(limits, self.metrics.show)
         if controller:
             self.metrics.watch(controller)
         self.passthrough = passthrough_of(lineup, team)
@@ -215,11 +213,11 @@ def seconds_to(moment: float) -> float:
     """Raises Failure where none is left."""
     left = moment - time.monotonic()
     if left <= 0:
-        raise Failure(504, "the answer was due before it began", "server_error", "deadline")
+        raise APIError(504, "the answer was due before it began", "server_error", "deadline")
     return left
 
 
-def servers_of(team: Team) -> list[HttpServer]:
+def servers_of(team: Models) -> list[HttpServer]:
     """The servers behind models and scorers, each once."""
     parts = (team.weak, *team.between, team.strong, *team.scorers.values())
     owners = (part for each in parts for part in (each, getattr(each, "model", None)))
@@ -227,7 +225,7 @@ def servers_of(team: Team) -> list[HttpServer]:
     return list({id(each): each for each in servers if isinstance(each, HttpServer)}.values())
 
 
-def passthrough_of(lineup: Lineup, team: Team) -> Passthrough | None:
+def passthrough_of(lineup: ModelSource, team: Models) -> Passthrough | None:
     """Raises InvalidInput where the model is not reached by OpenAI's protocol."""
     if lineup.passthrough is None:
         return None
@@ -238,7 +236,7 @@ def passthrough_of(lineup: Lineup, team: Team) -> Passthrough | None:
     return Passthrough(model, author)
 
 
-def failed(event: Finished) -> Failure | None:
+def failed(event: Finished) -> APIError | None:
     """The failure that a solution ended with, if it did."""
     if event.trace.finish is not Finish.FAILED:
         return None

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request as HttpRequest
 from starlette.types import Receive, Scope, Send
 
-from trim.server.failure import Failure, Gone
+from trim.server.errors import APIError, Gone
 
 
 class Shortcut:
@@ -36,7 +36,7 @@ class Shortcut:
         http = HttpRequest(scope, receive, send)
         try:
             response = await route.endpoint(http)
-        except (Failure, Gone) as error:
+        except (APIError, Gone) as error:
             response = await self.handlers[type(error)](http, error)
         except Exception as error:
             response = await self.handlers[Exception](http, error)

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from starlette.requests import Request as HttpRequest
 from starlette.types import Receive, Scope, Send
 
-from trim.server.failure import Gone
+from trim.server.errors import Gone
 
 Result = TypeVar("Result")
 DONE = b"data: [DONE]\n\n"

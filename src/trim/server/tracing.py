@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -16,12 +16,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
+from trim.costs import Prices
+from trim.errors import InvalidInput
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
-from trim.policies.policy import Action
-from trim.prices import Prices
-from trim.server.accounts import Asked
-from trim.server.answer import Choice, usage_of
-from trim.trace import Step, Trace
+from trim.server.accounts import RequestRecord
+from trim.server.response import Choice, usage_of
+from trim.types import Action, Step, Trace
 
 TOTALS = ("strong_tokens", "middle_tokens", "weak_tokens", "discarded_tokens", "scorer_tokens",
           "interventions", "fallbacks", "money")  # fmt: skip
@@ -50,7 +50,7 @@ class Tracing:
         self.keep_texts = keep_texts
         self.tracer = provider.get_tracer("trim", version("trim"))
 
-    def begin(self, asked: Asked, choices: Sequence[Choice], prices: Prices) -> RequestSpan:
+    def begin(self, asked: RequestRecord, choices: Sequence[Choice], prices: Prices) -> RequestSpan:
         """The span of a request, a child of its caller's; it hears what happens to the choices."""
         return RequestSpan(self, asked, choices, prices)
 
@@ -63,7 +63,7 @@ class RequestSpan:
     """A request under way."""
 
     def __init__(
-        self, tracing: Tracing, asked: Asked, choices: Sequence[Choice], prices: Prices
+        self, tracing: Tracing, asked: RequestRecord, choices: Sequence[Choice], prices: Prices
     ) -> None:
         self.tracing = tracing
         self.asked = asked
@@ -178,3 +178,39 @@ def messages(role: str, *texts: str) -> str:
     """Texts in the form of the conventions."""
     said = [{"role": role, "parts": [{"type": "text", "content": text}]} for text in texts]
     return json.dumps(said, ensure_ascii=False)
+
+
+if TYPE_CHECKING:
+    from trim.server.tracing import Tracing
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+SPOKEN = "http/protobuf"
+
+
+def open_tracing(keep_texts: bool, variables: Mapping[str, str] | None = None) -> Tracing | None:
+    """What sends the traces; None where no collector is named, or the standard variables
+    switch traces off.
+
+    Args:
+        keep_texts: send questions, answers and steps, not only what they cost.
+        variables: of the environment.
+
+    Raises:
+        InvalidInput: the extra `telemetry` is not installed, or another protocol is asked for.
+    """
+    known = os.environ if variables is None else variables
+    named = next((name for name in ENDPOINTS if known.get(name)), None)
+    off = known.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if named is None or off or known.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    for name in PROTOCOLS:
+        if known.get(name, SPOKEN) != SPOKEN:
+            raise InvalidInput(f"{name}={known[name]}: traces are sent by {SPOKEN}")
+    try:
+        from trim.server.tracing import Tracing, exporting
+    except ImportError as error:
+        raise InvalidInput(
+            f"{named} is set, and traces need the extra: pip install 'trim[telemetry]'"
+        ) from error
+    return Tracing(exporting(), keep_texts)

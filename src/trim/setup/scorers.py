@@ -7,13 +7,13 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from trim.checks.advice import best_scorer
-from trim.checks.problems import KINDS
+from trim.checks.check import OWN
+from trim.checks.exercises import KINDS
+from trim.checks.findings import best_scorer
 from trim.checks.scorers import last_score, make_scorer
-from trim.checks.separation import Fitness, Separation
-from trim.configuration.check import OWN
+from trim.checks.separation import ScorerFitness, Separation
+from trim.configuration.build import ScorerSection
 from trim.configuration.configuration import Configuration
-from trim.configuration.scoring import ScorerSection
 from trim.engines.llama_cpp import check_file
 from trim.errors import InvalidInput, TrimError
 from trim.setup.notation import FileSource, ServerSource, parse_source
@@ -76,7 +76,7 @@ def section_of(document: Document) -> ScorerSection:
 
 def choose_kind(tried: Mapping[str, Separation]) -> str:
     """The kind to use: the best fit one, else one that may be fit, else the one nearest to it."""
-    rank = {Fitness.FIT: 2, Fitness.UNCLEAR: 1, Fitness.UNFIT: 0}
+    rank = {ScorerFitness.FIT: 2, ScorerFitness.UNCLEAR: 1, ScorerFitness.UNFIT: 0}
     nearest = max(
         tried, key=lambda kind: (rank[tried[kind].fitness], tried[kind].auc or 0.0), default="grade"
     )

@@ -9,23 +9,26 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from trim.checks.drafts import BATCH, TOKENS, written
-from trim.checks.problems import KINDS
-from trim.configuration.mistake import first_mistake
-from trim.configuration.model import AnthropicServed, GgufModel, OpenAIServed
-from trim.configuration.section import Section
-from trim.configuration.writing import WritingSection, hasty, make_model, make_server
+from trim.checks.exercises import BATCH, KINDS, TOKENS, written
+from trim.configuration.build import WritingSection, hasty, make_model, make_server
+from trim.configuration.models import AnthropicServed, GgufSection, OpenAIServed
+from trim.configuration.section import Section, first_error
+from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.gguf import read_chat, read_metadata
 from trim.engines.llama_cpp import check_file
 from trim.errors import InvalidInput, Refused, TrimError
 from trim.models.anthropic import AnthropicModel
-from trim.models.chat_template import ChatTemplate, read_chat_template
-from trim.models.continuation import Continuation
-from trim.models.dialect import DIALECTS, ThinkingOff
+from trim.models.continuation import DIALECTS, Continuation, ThinkingOff
 from trim.models.model import Model, Prefix, Sampling
-from trim.models.probe import Verdict, tried
-from trim.setup.discovery import discover, only_model
-from trim.setup.notation import FileSource, ServerSource, ServiceSource, Source
+from trim.models.probe import ProbeResult, tried
+from trim.setup.notation import (
+    FileSource,
+    ServerSource,
+    ServiceSource,
+    Source,
+    discover,
+    only_model,
+)
 
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 """For models that take a system message, so that a solution is known to be at its end."""
@@ -181,7 +184,7 @@ async def first_working(choices: list[Document], role: str, kept: Kept) -> Docum
         except (InvalidInput, Refused) as error:
             reasons.append(error)
             continue
-        if found.verdict is Verdict.CONTINUED:
+        if found.verdict is ProbeResult.CONTINUED:
             return choice
         unclear.append((choice, model))
     if unclear:
@@ -221,7 +224,7 @@ async def tells(section: Document, role: str, kept: Kept) -> bool:
 
 def section_of(document: Document, role: str) -> WritingSection:
     if "gguf" in document:
-        return validated(GgufModel, document, role)
+        return validated(GgufSection, document, role)
     if document["api"] == "anthropic":
         return validated(AnthropicServed, document, role)
     return validated(OpenAIServed, document, role)
@@ -232,4 +235,4 @@ def validated(kind: type[Made], document: Document, role: str) -> Made:
     try:
         return kind(**document)
     except ValidationError as error:
-        raise InvalidInput(f"{role}: {first_mistake(error, document)}") from None
+        raise InvalidInput(f"{role}: {first_error(error, document)}") from None

@@ -6,17 +6,65 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from trim.configuration.check import Checkup, check, checkup_of, try_models, try_scorers
+import yaml
+
+from trim.checks.check import Checkup, check, checkup_of, try_models, try_scorers
+from trim.checks.separation import Separation
 from trim.configuration.configuration import Configuration
-from trim.configuration.lineup import ConfiguredLineup
-from trim.configuration.paths import resolved
-from trim.configuration.secrecy import refuse_keys
+from trim.configuration.document import refuse_keys, resolved
+from trim.configuration.source import ConfiguredModelSource
 from trim.models.model import Sampling
-from trim.setup.document import configuration_text
 from trim.setup.notation import parse_source
 from trim.setup.scorers import choose_kind, describe_scorer, threshold_for
 from trim.setup.sections import CONTEXT, Document, Kept, describe, validated
+
+HEAD = """\
+# Written by `trim init`. Every setting: docs/configuration.md.
+#
+#   trim check {name}
+#   trim solve "What is 17 * 23?" {name}
+"""
+
+
+def configuration_text(document: dict[str, Any], separation: Separation | None, name: str) -> str:
+    """The document in YAML.
+
+    Args:
+        separation: how well the scorer told right steps from wrong ones; None where it was not
+            found out.
+        name: of the file.
+    """
+    comments = {
+        "weak": "Drafts each step.",
+        "strong": "Rewrites the steps that are doubted.",
+        "scorer": scorer_comment(separation),
+        "routing": "Steps with a score below this are rewritten: more of them at a higher one.\n"
+        "`trim eval` compares several, `trim calibrate` finds one for a budget.",
+        "sampling": "A step is no longer than this, since the models' context is short.",
+    }
+    parts = [HEAD.format(name=Path(name).name)]
+    for part, content in document.items():
+        lines = "".join(f"# {line}\n" for line in comments[part].splitlines())
+        parts.append(lines + dumped({part: content}))
+    return "\n".join(parts)
+
+
+def scorer_comment(separation: Separation | None) -> str:
+    if separation is None or separation.auc is None:
+        return "Scores each step."
+    right, wrong = separation.means
+    return (
+        f"Scores each step. On small problems right steps had {right:.2f} on average, wrong ones"
+        f" {wrong:.2f},\nand in {separation.auc:.2f} of the pairs the right one had more."
+    )
+
+
+def dumped(part: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=1000)
+    return text
+
 
 STEPS = 8
 """Steps that a short context has room for."""
@@ -100,4 +148,4 @@ def configuration_of(document: Document, folder: Path) -> Configuration:
 
 
 def sampling_of(configuration: Configuration, folder: Path) -> Sampling:
-    return ConfiguredLineup(configuration, folder).settings.sampling
+    return ConfiguredModelSource(configuration, folder).settings.sampling

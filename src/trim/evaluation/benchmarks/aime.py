@@ -5,13 +5,11 @@ Until 1999 every other year is for tests; from 2000 on, part II of each year.
 
 from __future__ import annotations
 
-from trim.evaluation.benchmarks.benchmark import Benchmark
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.benchmark import Benchmark, BenchmarkProblem, Record
 
 
-def read(record: Record) -> Problem:
-    return Problem(
+def read(record: Record) -> BenchmarkProblem:
+    return BenchmarkProblem(
         record.text("ID"), record.text("problem"), record.text("solution"), grader="integer"
     )
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
-from trim.evaluation.benchmarks.benchmark import Benchmark, HubFile
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.benchmark import Benchmark, BenchmarkProblem, HubFile, Record
 
 LETTERS = "ABCD"
 SEED = 0
 """Of the order of the choices, which is thus the same in every run."""
 
 
-def read(record: Record) -> Problem:
+def read(record: Record) -> BenchmarkProblem:
     question = record.text("Question")
     right = record.text("Correct Answer")
     choices = [right, *(record.text(f"Incorrect Answer {number}") for number in (1, 2, 3))]
@@ -25,7 +23,7 @@ def read(record: Record) -> Problem:
         record.text("Record ID") if record.values.get("Record ID") else f"gpqa-{record.number}"
     )
     letter = LETTERS[choices.index(right)]
-    return Problem(identifier, f"{question}\n\n{listed}", letter, grader="letter")
+    return BenchmarkProblem(identifier, f"{question}\n\n{listed}", letter, grader="letter")
 
 
 GPQA = Benchmark(

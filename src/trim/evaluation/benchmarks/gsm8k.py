@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trim.errors import InvalidInput
-from trim.evaluation.benchmarks.benchmark import Benchmark, HubFile
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.benchmark import Benchmark, BenchmarkProblem, HubFile, Record
 
 
-def read(record: Record) -> Problem:
+def read(record: Record) -> BenchmarkProblem:
     _, marked, answer = record.text("answer").rpartition("####")
     if not marked or not answer.strip():
         raise InvalidInput(f"{record.place}: field 'answer' does not end in `#### NUMBER`")
-    return Problem(f"gsm8k-{record.number}", record.text("question"), answer.strip(), "amount")
+    return BenchmarkProblem(
+        f"gsm8k-{record.number}", record.text("question"), answer.strip(), "amount"
+    )
 
 
-def read_train(record: Record) -> Problem:
+def read_train(record: Record) -> BenchmarkProblem:
     return replace(read(record), id=f"gsm8k-train-{record.number}")
 
 

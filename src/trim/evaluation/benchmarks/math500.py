@@ -6,21 +6,21 @@ both splits may begin with `test/`.
 
 from __future__ import annotations
 
-from trim.evaluation.benchmarks.benchmark import Benchmark, HubFile
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.benchmark import Benchmark, BenchmarkProblem, HubFile, Record
 
 
-def read(record: Record) -> Problem:
-    return Problem(
+def read(record: Record) -> BenchmarkProblem:
+    return BenchmarkProblem(
         record.text("unique_id"), record.text("problem"), record.text("answer"), grader="math"
     )
 
 
-def read_train(record: Record) -> Problem:
+def read_train(record: Record) -> BenchmarkProblem:
     """A training problem, as MATH-500 has it or as MATH does: without id, answer in its box."""
     name = record.text("unique_id") if "unique_id" in record.values else record.number
-    return Problem(f"math500-train-{name}", record.text("problem"), answer_of(record), "math")
+    return BenchmarkProblem(
+        f"math500-train-{name}", record.text("problem"), answer_of(record), "math"
+    )
 
 
 def answer_of(record: Record) -> str:

@@ -5,14 +5,14 @@ The answer is what stands in the `\boxed{}` of the solution; its unit stands beh
 
 from __future__ import annotations
 
-from trim.evaluation.benchmarks.benchmark import Benchmark
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.benchmark import Benchmark, BenchmarkProblem, Record
 
 
-def read(record: Record) -> Problem:
+def read(record: Record) -> BenchmarkProblem:
     answer = record.boxed("solution")
-    return Problem(f"minerva-{record.number}", record.text("problem"), answer, grader="quantity")
+    return BenchmarkProblem(
+        f"minerva-{record.number}", record.text("problem"), answer, grader="quantity"
+    )
 
 
 MINERVA = Benchmark("minerva", {"test": "minerva_math"}, read)

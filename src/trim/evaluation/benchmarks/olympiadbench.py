@@ -5,19 +5,17 @@ An answer may be a list, a tuple, an interval or a formula, and may have a toler
 
 from __future__ import annotations
 
-from trim.evaluation.benchmarks.benchmark import Benchmark, HubFile
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.benchmarks.record import Record
-from trim.evaluation.grading.registry import WITHIN
+from trim.evaluation.benchmarks.benchmark import Benchmark, BenchmarkProblem, HubFile, Record
+from trim.grading.grader import WITHIN
 
 
-def read(record: Record) -> Problem:
+def read(record: Record) -> BenchmarkProblem:
     question = record.text("question")
     if record.values.get("context"):
         question = f"{record.text('context')}\n\n{question}"
     grader = f"{WITHIN}:{record.text('error')}" if record.values.get("error") else "math"
     identifier = f"olympiadbench-{record.text('id')}"
-    return Problem(identifier, question, record.text("final_answer"), grader)
+    return BenchmarkProblem(identifier, question, record.text("final_answer"), grader)
 
 
 OLYMPIADBENCH = Benchmark(

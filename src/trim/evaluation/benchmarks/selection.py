@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.evaluation.benchmarks.benchmark import BOXED, Benchmark
-from trim.evaluation.benchmarks.data_file import READERS, DataFile
-from trim.evaluation.benchmarks.problem import Problem
-from trim.evaluation.benchmarks.record import Record
+from trim.evaluation.benchmarks.benchmark import BOXED, Benchmark, BenchmarkProblem, Record
+from trim.evaluation.benchmarks.data_file import READERS, DataFile, locate
 from trim.evaluation.benchmarks.registry import BENCHMARKS
-from trim.evaluation.benchmarks.source import locate
-from trim.evaluation.grading.registry import find_grader
 from trim.evaluation.problem_set import ProblemSet
+from trim.grading.grader import find_grader
 from trim.models.prompt import QUESTION, Prompt
-from trim.seeds import uniform
+from trim.numerics import uniform
 
 
 @dataclass(frozen=True)
@@ -86,10 +83,12 @@ class Selection:
         grader = self.grader or "math"
         find_grader(grader)
 
-        def read(record: Record) -> Problem:
+        def read(record: Record) -> BenchmarkProblem:
             assert self.question and self.answer
             identifier = record.text(self.id) if self.id else f"{path.stem}-{record.number}"
-            return Problem(identifier, record.text(self.question), record.text(self.answer), grader)
+            return BenchmarkProblem(
+                identifier, record.text(self.question), record.text(self.answer), grader
+            )
 
         file = DataFile.read(path)
         fields = {"question": self.question, "answer": self.answer, "id": self.id}
@@ -101,7 +100,7 @@ class Selection:
         self,
         name: str,
         file: DataFile,
-        problems: list[Problem],
+        problems: list[BenchmarkProblem],
         count: int | None,
         seed: int | None,
         described: dict[str, Any],
@@ -122,8 +121,8 @@ class Selection:
         return ProblemSet(name, tuple(chosen), described=described, prompt=Prompt(user=user))
 
     def _choose(
-        self, file: DataFile, problems: list[Problem], count: int | None, seed: int | None
-    ) -> list[Problem]:
+        self, file: DataFile, problems: list[BenchmarkProblem], count: int | None, seed: int | None
+    ) -> list[BenchmarkProblem]:
         left = len(problems) - self.skip
         if left < 1:
             raise InvalidInput(
@@ -137,12 +136,12 @@ class Selection:
         return ordered[self.skip :][:count]
 
 
-def shuffled(problems: list[Problem], seed: int) -> list[Problem]:
+def shuffled(problems: list[BenchmarkProblem], seed: int) -> list[BenchmarkProblem]:
     """The problems in an order that depends on the seed and on their ids, and on nothing else."""
     return sorted(problems, key=lambda problem: (uniform("order", seed, problem.id), problem.id))
 
 
-def require_different(file: DataFile, problems: list[Problem]) -> None:
+def require_different(file: DataFile, problems: list[BenchmarkProblem]) -> None:
     """Raises InvalidInput where two problems have one id."""
     places: dict[str, str] = {}
     for record, problem in zip(file.records, problems, strict=True):

@@ -1,13 +1,14 @@
 """Problem suites, generated from a seed with exact reference steps."""
 
 from trim.evaluation.suites.chain import CHAIN, CHAIN_HARD
-from trim.evaluation.suites.problem import Problem, is_for_evaluation
 from trim.evaluation.suites.program import PROGRAM
 from trim.evaluation.suites.suite import (
     NextStep,
     Suite,
+    SuiteProblem,
     draw_for_training,
     generate,
+    is_for_evaluation,
     is_step_right,
     right_step,
 )
@@ -22,8 +23,8 @@ __all__ = [
     "SUITES",
     "WORDS",
     "NextStep",
-    "Problem",
     "Suite",
+    "SuiteProblem",
     "draw_for_training",
     "generate",
     "is_for_evaluation",

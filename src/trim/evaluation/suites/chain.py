@@ -13,8 +13,7 @@ from trim.evaluation.suites.arithmetic import (
     routine_operation,
     wrapping_operation,
 )
-from trim.evaluation.suites.problem import Problem
-from trim.evaluation.suites.suite import NextStep
+from trim.evaluation.suites.suite import NextStep, SuiteProblem
 
 OPENINGS = (
     "Start with {start}.",
@@ -66,7 +65,7 @@ class ChainSuite:
     critical: float
     wrapping: float
 
-    def draw(self, random: Random, identifier: str) -> Problem:
+    def draw(self, random: Random, identifier: str) -> SuiteProblem:
         start = value = random.randint(5, 60)
         count = random.randint(self.fewest, self.most)
         operations, steps = [], []
@@ -86,7 +85,9 @@ class ChainSuite:
             + [f"{listed.number}) {listed.phrase}." for listed in operations]
             + [random.choice(QUESTIONS)]
         )
-        return Problem(identifier, self.name, question, tuple(steps), str(value), tuple(operations))
+        return SuiteProblem(
+            identifier, self.name, question, tuple(steps), str(value), tuple(operations)
+        )
 
     def _draw_operation(self, random: Random, value: int) -> Operation:
         kind = random.random()
@@ -96,7 +97,7 @@ class ChainSuite:
             return critical_operation(random, value)
         return routine_operation(random, value)
 
-    def next_step(self, problem: Problem, earlier: Sequence[str]) -> NextStep | None:
+    def next_step(self, problem: SuiteProblem, earlier: Sequence[str]) -> NextStep | None:
         if len(earlier) >= len(problem.operations):
             return None
         listed: ListedOperation = problem.operations[len(earlier)]

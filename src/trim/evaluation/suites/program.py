@@ -13,8 +13,7 @@ from trim.evaluation.suites.arithmetic import (
     critical_operation,
     routine_operation,
 )
-from trim.evaluation.suites.problem import Problem
-from trim.evaluation.suites.suite import NextStep
+from trim.evaluation.suites.suite import NextStep, SuiteProblem
 
 VARIABLES = "ab"
 QUESTIONS = (
@@ -110,7 +109,7 @@ class ProgramSuite:
     critical: float
     two_variables: float
 
-    def draw(self, random: Random, identifier: str) -> Problem:
+    def draw(self, random: Random, identifier: str) -> SuiteProblem:
         a, b = random.randint(2, 60), random.randint(2, 60)
         values = {"a": a, "b": b}
         lines: list[SetLine | CalculateLine | PrintLine] = [
@@ -129,7 +128,7 @@ class ProgramSuite:
             [random.choice(QUESTIONS), *(f"{line.number}) {line.code()}" for line in lines)]
         )
         answer = str(values[lines[-1].target])
-        return Problem(identifier, self.name, question, tuple(steps), answer, tuple(lines))
+        return SuiteProblem(identifier, self.name, question, tuple(steps), answer, tuple(lines))
 
     def _draw_line(self, random: Random, number: int, values: Mapping[str, int]) -> CalculateLine:
         target = random.choice(VARIABLES)
@@ -144,7 +143,7 @@ class ProgramSuite:
         operation = draw(random, values[source])
         return CalculateLine(number, target, source, operation.symbol, operation.operand)
 
-    def next_step(self, problem: Problem, earlier: Sequence[str]) -> NextStep | None:
+    def next_step(self, problem: SuiteProblem, earlier: Sequence[str]) -> NextStep | None:
         if len(earlier) >= len(problem.operations):
             return None
         state = re.findall(r"\b([a-z]) is (-?\d+)\b", earlier[-1]) if earlier else []

@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
-from trim.evaluation.suites.problem import Problem, is_for_evaluation
+EVALUATION_SHARE = 8
+"""One question in this many belongs to evaluation; training never draws it."""
+
+
+@dataclass(frozen=True)
+class SuiteProblem:
+    """One question with its exact reference solution.
+
+    Attributes:
+        id: `SUITE-SEED-INDEX`, unique within a suite.
+        suite: name of the suite that made it.
+        question: the text that a model is given.
+        steps: reference steps, in order; joined by blank lines they are the solution.
+        answer: what stands in the last step's `\\boxed{}`.
+        operations: the suite's own description of each step, for its checker.
+        grader: answers of suites can be written in one way only.
+    """
+
+    id: str
+    suite: str
+    question: str
+    steps: tuple[str, ...]
+    answer: str
+    operations: tuple[Any, ...] = ()
+
+    grader: ClassVar[str] = "exact"
+
+
+def is_for_evaluation(question: str) -> bool:
+    """Whether a question belongs to evaluation, decided by its text alone.
+
+    Evaluation draws only questions for which this is true and training only those
+    for which it is false, so the two cannot overlap whatever their seeds are.
+    """
+    digest = hashlib.sha256(question.encode()).digest()
+    return digest[0] % EVALUATION_SHARE == 0
 
 
 @dataclass(frozen=True)
@@ -24,11 +60,11 @@ class Suite(Protocol):
     @property
     def name(self) -> str: ...
 
-    def draw(self, random: Random, identifier: str) -> Problem:
+    def draw(self, random: Random, identifier: str) -> SuiteProblem:
         """Draw one problem."""
         ...
 
-    def next_step(self, problem: Problem, earlier: Sequence[str]) -> NextStep | None:
+    def next_step(self, problem: SuiteProblem, earlier: Sequence[str]) -> NextStep | None:
         """The step that carries out the problem's next operation on the values that the
         `earlier` steps, as they were written, hold, even if one of them got those wrong.
 
@@ -37,7 +73,7 @@ class Suite(Protocol):
         ...
 
 
-def right_step(suite: Suite, problem: Problem, earlier: Sequence[str]) -> str | None:
+def right_step(suite: Suite, problem: SuiteProblem, earlier: Sequence[str]) -> str | None:
     """The right step after the `earlier` ones as they were written.
 
     None where there is none, also because the operation is not possible on their values:
@@ -47,7 +83,7 @@ def right_step(suite: Suite, problem: Problem, earlier: Sequence[str]) -> str | 
     return found.text if found and found.possible else None
 
 
-def generate(suite: Suite, count: int, seed: int) -> Iterator[Problem]:
+def generate(suite: Suite, count: int, seed: int) -> Iterator[SuiteProblem]:
     """The first `count` evaluation problems of a seed, without a question twice."""
     seen: set[str] = set()
     for index in range(count):
@@ -60,7 +96,7 @@ def generate(suite: Suite, count: int, seed: int) -> Iterator[Problem]:
         yield problem
 
 
-def draw_for_training(suite: Suite, random: Random) -> Problem:
+def draw_for_training(suite: Suite, random: Random) -> SuiteProblem:
     """A problem that no evaluation seed can produce."""
     while True:
         problem = suite.draw(random, f"{suite.name}-training")
@@ -68,6 +104,6 @@ def draw_for_training(suite: Suite, random: Random) -> Problem:
             return problem
 
 
-def is_step_right(suite: Suite, problem: Problem, earlier: Sequence[str], step: str) -> bool:
+def is_step_right(suite: Suite, problem: SuiteProblem, earlier: Sequence[str], step: str) -> bool:
     """Whether `step` carries out the next operation exactly (see `right_step`)."""
     return step.strip() == right_step(suite, problem, earlier)

@@ -13,8 +13,7 @@ from trim.evaluation.suites.arithmetic import (
     critical_operation,
     routine_operation,
 )
-from trim.evaluation.suites.problem import Problem
-from trim.evaluation.suites.suite import NextStep
+from trim.evaluation.suites.suite import NextStep, SuiteProblem
 
 NAMES = (
     ("Mia", "she"),
@@ -85,7 +84,7 @@ class WordsSuite:
     critical: float
     packs: float
 
-    def draw(self, random: Random, identifier: str) -> Problem:
+    def draw(self, random: Random, identifier: str) -> SuiteProblem:
         start = value = random.randint(5, 60)
         name, pronoun = random.choice(NAMES)
         things = random.choice(THINGS)
@@ -109,7 +108,9 @@ class WordsSuite:
             + [f"{event.time}: {event.phrase}." for event in events]
             + [random.choice(QUESTIONS).format(name=name, things=things)]
         )
-        return Problem(identifier, self.name, question, tuple(steps), str(value), tuple(events))
+        return SuiteProblem(
+            identifier, self.name, question, tuple(steps), str(value), tuple(events)
+        )
 
     def _draw_operation(
         self, random: Random, value: int
@@ -124,7 +125,7 @@ class WordsSuite:
             return critical_operation(random, value), None
         return routine_operation(random, value), None
 
-    def next_step(self, problem: Problem, earlier: Sequence[str]) -> NextStep | None:
+    def next_step(self, problem: SuiteProblem, earlier: Sequence[str]) -> NextStep | None:
         if len(earlier) >= len(problem.operations):
             return None
         event: Event = problem.operations[len(earlier)]

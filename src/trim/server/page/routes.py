@@ -12,18 +12,15 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import Request as HttpRequest
 
-from trim.server.accounts import Asked
-from trim.server.answer import Choice
+from trim.server.accounts import RequestRecord
 from trim.server.body import read_fields
-from trim.server.failure import Failure, invalid
-from trim.server.features import unserved
-from trim.server.page.belief import read_belief
+from trim.server.errors import APIError, invalid
+from trim.server.page.events import read_belief, told
 from trim.server.page.overview import overview
-from trim.server.page.stream import told
-from trim.server.request import ChatRequest, checked
+from trim.server.request import ChatRequest, Stopping, checked, unserved
+from trim.server.response import Choice
 from trim.server.service import Service
-from trim.server.stopping import Stopping
-from trim.server.storage.faults import faults_told
+from trim.server.storage.database import faults_told
 from trim.server.streaming import begun
 
 ASSETS = Path(__file__).parent / "assets"
@@ -67,7 +64,7 @@ def page_routes(service: Service) -> APIRouter:
 
     @router.post("/page/solutions")
     async def solutions(http: HttpRequest) -> Response:
-        """A solution as it comes about (`trim.server.page.stream`)."""
+        """A solution as it comes about (`trim.server.page.events`)."""
         key = await service.accounts.identify(http.headers.get("authorization"))
         http.state.key = key and key.name
         fields = await read_fields(http, service.limits)
@@ -79,7 +76,7 @@ def page_routes(service: Service) -> APIRouter:
             raise invalid("n: the page shows one solution at a time", "n")
         job = await service.admitted(body, key)
         choice = Choice(0, Stopping(body.stops))
-        asked = Asked(
+        asked = RequestRecord(
             uuid.uuid4().hex,
             key,
             time.time(),
@@ -110,7 +107,7 @@ def file(name: str) -> Response:
     """Raises Failure for a file that is no part of the page."""
     path = ASSETS / name
     if path.suffix not in KINDS or path.parent != ASSETS or not path.is_file():
-        raise Failure(404, f"{name}: the page has no such file")
+        raise APIError(404, f"{name}: the page has no such file")
     return FileResponse(path, headers=HEADERS, media_type=KINDS[path.suffix])
 
 

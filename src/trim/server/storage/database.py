@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import (
+    ClauseElement,
+    Connection,
+    Engine,
+    PoolProxiedConnection,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from trim.errors import InvalidInput
-from trim.server.storage.faults import FAULTS
+from trim.server.errors import APIError
+
+FAULTS = (SQLAlchemyError, sqlite3.Error, OSError)
+"""SQLAlchemy's, those of SQLite's driver where it is asked itself, and those of the network."""
+
+LOG = logging.getLogger(__name__)
+
+
+def no_database() -> APIError:
+    return APIError(
+        503,
+        "the server's database cannot be used now; ask again later",
+        "server_error",
+        "database_unavailable",
+        retry_after=5,
+    )
+
+
+@contextmanager
+def faults_told() -> Iterator[None]:
+    """Raises Failure (503) where the database cannot be used."""
+    try:
+        yield
+    except FAULTS as error:
+        LOG.warning("the database cannot be used", exc_info=error)
+        raise no_database() from error
+
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DRIVERS = {
@@ -168,3 +207,43 @@ def migrate(connection: Connection, version: str = "head") -> None:
     configuration.set_main_option("script_location", str(MIGRATIONS))
     configuration.attributes["connection"] = connection
     command.upgrade(configuration, version)
+
+
+Result = TypeVar("Result")
+
+
+class File:
+    """One connection that is kept, in one thread; each transaction is one visit to it.
+
+    The asynchronous driver makes a visit for each call, and SQLAlchemy does more around a statement
+    than SQLite for it: a row by its key takes them 0.8 ms, and 0.07 ms here.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = blocking(engine)
+        self._thread = ThreadPoolExecutor(1, "database")
+        self._kept: PoolProxiedConnection | None = None
+
+    def visit(self, work: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
+        """What `work` returns or raises."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._visit, work)
+
+    def _visit(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        if self._kept is None:
+            self._kept = self._engine.raw_connection()
+        driver: sqlite3.Connection = self._kept.driver_connection  # type: ignore[assignment]
+        return work(driver)
+
+    async def close(self) -> None:
+        if self._kept:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._kept.close)
+        self._thread.shutdown()
+        self._engine.dispose()
+
+
+@cache
+def in_words(statement: ClauseElement, columns: tuple[str, ...] | None = None) -> str:
+    """A statement as SQLite's driver takes it, with named values; `columns` are those of rows that
+    are inserted."""
+    dialect = sqlite.dialect(paramstyle="named")
+    return str(statement.compile(dialect=dialect, column_keys=columns))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trim.server.failure import Failure
+from trim.server.errors import APIError
 from trim.server.storage.keys import UserKey
 from trim.server.storage.reader import Reader
 from trim.server.storage.tables import spending
@@ -63,7 +63,7 @@ class Ledger:
         if left.money > 0 and left.strong_tokens > 0:
             return left
         what = "money" if left.money <= 0 else "strong tokens"
-        raise Failure(
+        raise APIError(
             429,
             f"the key {key.name!r} has spent its {what} of today; it may go on at midnight UTC",
             "insufficient_quota",

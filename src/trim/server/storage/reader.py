@@ -9,8 +9,7 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trim.server.storage.faults import faults_told
-from trim.server.storage.file import File, in_words
+from trim.server.storage.database import File, faults_told, in_words
 
 Row = Mapping[str, Any]
 

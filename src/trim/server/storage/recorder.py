@@ -14,8 +14,7 @@ from sqlalchemy import Insert, insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trim.server.storage.faults import FAULTS, no_database
-from trim.server.storage.file import File, in_words
+from trim.server.storage.database import FAULTS, File, in_words, no_database
 from trim.server.storage.tables import requests, spending, steps
 
 TOGETHER = 256

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, ColumnElement, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from trim.server.storage.keys import id_of
 from trim.server.storage.tables import keys, requests, spending, steps
 
 DAY = 24 * 3600
@@ -171,3 +172,23 @@ class Traffic:
 async def size(connection: AsyncConnection, condition: ColumnElement[bool]) -> int:
     query = select(func.count()).select_from(requests).where(condition)
     return int((await connection.execute(query)).scalar_one())
+
+
+async def delete_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
+    """Delete requests and their steps; what was spent stays in the books.
+
+    Args:
+        before: seconds since 1970; later requests are kept.
+        key: name of the key whose requests are meant; those of all where None.
+
+    Returns:
+        How many requests were deleted.
+
+    Raises:
+        InvalidInput: there never was such a key.
+    """
+    meant = delete(requests).where(requests.c.created < before)
+    async with engine.begin() as connection:
+        if key is not None:
+            meant = meant.where(requests.c.key_id == await id_of(connection, key))
+        return (await connection.execute(meant)).rowcount

@@ -1,1 +1,0 @@
-"""Recorded decisions: what both models write at every step, and where each choice leads."""

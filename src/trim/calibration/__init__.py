@@ -1,1 +1,0 @@
-"""Settings that keep a promise, chosen from a bank."""

@@ -1,0 +1,184 @@
+"""`trim calibrate`: a router that keeps a budget, or an accuracy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from trim.cli.options import limit_option, named_prices, path_type, prices_option
+from trim.errors import InvalidInput
+from trim.files import write_atomically, writing
+from trim.fingerprints import read_seen, seen_field
+from trim.monitoring.profile import Profile, RouteRecord
+from trim.policies.calibrated import RouterFile, main_file
+from trim.rollouts.bank import read_bank
+from trim.rollouts.calibration.calibrate import Calibration, Sweep, calibrate, sweep_of
+from trim.rollouts.calibration.guarantee import Accuracy, Guarantee, Money, StrongShare
+from trim.rollouts.calibration.outcomes import ReplayEvaluator
+
+
+@click.command("calibrate")
+@click.argument("bank", type=path_type)
+@click.option(
+    "--policy",
+    "spec",
+    required=True,
+    help="A family without its setting: thr, random, cascade, pomdp:FILE, agg:DIR or seq:DIR.",
+)
+@click.option("--strong-share", type=float, help="Promise at most this share of strong tokens.")
+@click.option("--money", type=float, help="Promise at most this much money a problem.")
+@click.option("--accuracy", type=float, help="Promise at least this accuracy.")
+@click.option(
+    "--confidence",
+    type=float,
+    default=0.9,
+    show_default=True,
+    help="Probability that the promise is kept.",
+)
+@click.option(
+    "--horizon",
+    type=int,
+    help="Promise it for what the next so many problems take, not for the expectation.",
+)
+@limit_option
+@prices_option
+@click.option("--out", type=path_type, required=True, help="The file to write, router.json.")
+def calibrate_command(
+    bank: Path,
+    spec: str,
+    strong_share: float | None,
+    money: float | None,
+    accuracy: float | None,
+    confidence: float,
+    horizon: int | None,
+    max_strong_tokens: int | None,
+    prices_file: Path | None,
+    out: Path,
+) -> None:
+    """Choose a family's setting on a BANK so that a promise is kept, and write a router file.
+
+    The promise is --strong-share, --money or --accuracy; docs/calibration.md says what it is
+    worth. The router learnt from other problems than those of the bank. Use the file as
+    --policy router:FILE.
+    """
+    promise = make_promise(strong_share, money, accuracy, confidence, horizon)
+    prices = named_prices(prices_file)
+    if money is not None and prices is None:
+        raise InvalidInput(
+            f"--money {money:g}: a bank has no prices; give --prices FILE, or --prices example"
+        )
+    if not out.absolute().parent.is_dir():
+        raise InvalidInput(f"{out}: cannot be written (no such folder)")
+    recorded = read_bank(bank)
+    arena = ReplayEvaluator(recorded, prices, max_strong_tokens)
+    sweep = sweep_of(spec, recorded)
+    found = calibrate(arena, sweep, promise)
+    file = router_file(arena, sweep, promise, found)
+    learned = read_seen(main_file(sweep.family, sweep.file)) if sweep.file else frozenset()
+    record = {**file.to_json(out), **seen_field(recorded.seen | learned)}
+    with writing(out):
+        write_atomically(out, json.dumps(record, indent=2) + "\n")
+    for line in report(out, sweep, promise, found, file):
+        click.echo(line)
+    if recorded.is_of_agreement:
+        click.echo(
+            "trim: warning: nobody knew the answers of this bank: its accuracy is agreement with"
+            " the strong model alone",
+            err=True,
+        )
+    if again := len(learned & recorded.own):
+        click.echo(
+            f"trim: warning: {sweep.file} was fitted to {again} of the {len(recorded.problems)}"
+            " problems of this bank, and may do better on them than on others: for a promise that"
+            " holds, calibrate it on another bank",
+            err=True,
+        )
+    if not found.helps:
+        click.echo(
+            "trim: warning: this budget is too small to help: no gain in accuracy over the weak"
+            f" model alone can be shown with {promise.confidence:.0%} confidence",
+            err=True,
+        )
+
+
+def make_promise(
+    strong_share: float | None,
+    money: float | None,
+    accuracy: float | None,
+    confidence: float,
+    horizon: int | None,
+) -> Guarantee:
+    """Raises InvalidInput unless exactly one of the three is given, within its range."""
+    given = ((StrongShare, strong_share), (Money, money), (Accuracy, accuracy))
+    promises: list[Guarantee] = [
+        kind(value, confidence, horizon) for kind, value in given if value is not None
+    ]
+    if len(promises) != 1:
+        raise InvalidInput("give one of --strong-share, --money and --accuracy")
+    return promises[0]
+
+
+def router_file(
+    arena: ReplayEvaluator, sweep: Sweep, promise: Guarantee, found: Calibration
+) -> RouterFile:
+    identity = arena.bank.identity
+    scored = sweep.policy(found.setting).needs_scores
+    return RouterFile(
+        family=sweep.family,
+        setting=found.setting,
+        fitted=sweep.file,
+        scorer=identity.scorer,
+        models=identity.models,
+        max_strong_tokens=arena.max_strong_tokens,
+        promise={
+            "target": {promise.target: promise.value},
+            "confidence": promise.confidence,
+            "horizon": promise.horizon,
+            "bound": promise.bound_name,
+        },
+        figures=figures(found, arena),
+        profile=profile(found) if scored else None,
+    )
+
+
+def figures(found: Calibration, arena: ReplayEvaluator) -> dict[str, float | None]:
+    """What the chosen setting does on the bank; `money` is None where nothing is billed."""
+    outcomes, alone = found.outcomes, arena.alone
+    return {
+        "problems": len(outcomes.correct),
+        "strong_share": float(outcomes.strong_tokens.sum() / alone.strong_tokens.sum()),
+        "money": float(outcomes.money.mean()) if arena.prices else None,
+        "accuracy": float(outcomes.correct.mean()),
+        "weak_accuracy": float(alone.weak_correct.mean()),
+        "strong_accuracy": float(alone.strong_correct.mean()),
+        "complete": float(outcomes.complete.mean()),
+        "promised": found.bound,
+    }
+
+
+def profile(found: Calibration) -> dict[str, object]:
+    """What the scores and the rewrites of the chosen setting look like."""
+    walks = (RouteRecord.of(walk.scores, walk.actions, walk.denied) for walk in found.walks)
+    return Profile.of(walks).to_json()
+
+
+def report(
+    out: Path, sweep: Sweep, promise: Guarantee, found: Calibration, file: RouterFile
+) -> list[str]:
+    on_bank = file.figures
+    form = ".6g" if isinstance(promise, Money) else ".1%"
+    least = "at least" if isinstance(promise, Accuracy) else "at most"
+    money = on_bank["money"]
+    paid = "" if money is None else f", money {money:.6f}"
+    whom = f"on the next {promise.horizon} problems" if promise.horizon else "in expectation"
+    return [
+        f"{out}: {sweep.family}:{found.setting:g}; use it as --policy router:{out}",
+        f"{promise.target}: {least} {found.bound:{form}} {whom}, with {promise.confidence:.0%}"
+        f" confidence ({promise.bound_name}); wanted {promise.value:{form}}",
+        f"on {on_bank['problems']} problems of the bank: {on_bank['strong_share']:.1%} of the"
+        f" strong tokens{paid}, accuracy {on_bank['accuracy']:.1%} (weak"
+        f" alone {on_bank['weak_accuracy']:.1%}, strong alone {on_bank['strong_accuracy']:.1%});"
+        f" {1 - on_bank['complete']:.1%} of the ways not recorded to their end",
+    ]

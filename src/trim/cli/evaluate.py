@@ -1,0 +1,229 @@
+"""`trim eval`: problems solved with several policies, and the report about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from trim.cli.options import (
+    choose_lineup,
+    choose_prices,
+    cluster_at,
+    configuration_argument,
+    exact_option,
+    limit_option,
+    max_money_option,
+    models_option,
+    other_models_option,
+    out_option,
+    path_type,
+    prices_option,
+    protocol_option,
+    ray_option,
+    ray_workers_option,
+    scorer_option,
+    seed_of_run_option,
+    seed_option,
+    set_option,
+)
+from trim.cli.output import (
+    comparisons_table,
+    curves_table,
+    points_table,
+    show_costs,
+    show_events,
+    show_warnings,
+)
+from trim.cli.problems import choose_problems, selection_options
+from trim.cli.progress import progress_bar
+from trim.configuration.lineup import ModelSource, router_of
+from trim.evaluation.benchmarks.selection import Selection
+from trim.evaluation.bill import spent
+from trim.evaluation.evaluate import UNGRADED, draw, evaluate, find_suite
+from trim.evaluation.problem_set import ProblemSet
+from trim.evaluation.remote import RemoteExecutor
+from trim.evaluation.suites import generate as generate_problems
+from trim.policies.registry import parse_policies
+from trim.shipped.lineup import ShippedModelSource
+
+DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
+
+
+@click.command("eval")
+@click.argument("suite")
+@configuration_argument
+@click.option(
+    "-n",
+    "count",
+    type=int,
+    show_default="500; of a benchmark or file all",
+    help="How many problems.",
+)
+@click.option(
+    "--policy",
+    "specs",
+    multiple=True,
+    show_default="weak, strong and the configuration's; without one a sweep of thr",
+    help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
+)
+@selection_options
+@scorer_option
+@exact_option
+@limit_option
+@max_money_option
+@ray_option
+@ray_workers_option
+@other_models_option
+@click.option(
+    "--seen",
+    is_flag=True,
+    help="Evaluate also what was fitted to some of these problems; table and report flag it.",
+)
+@protocol_option
+@seed_of_run_option
+@out_option
+@prices_option
+@models_option
+@set_option
+def evaluate_command(
+    suite: str,
+    configuration: Path | None,
+    count: int | None,
+    selection: Selection,
+    specs: tuple[str, ...],
+    scorer: str | None,
+    exact: bool,
+    max_strong_tokens: int | None,
+    max_money: float | None,
+    ray: str | None,
+    ray_workers: int | None,
+    other_models: bool,
+    seen: bool,
+    protocol: str | None,
+    seed: int | None,
+    out: Path,
+    prices_file: Path | None,
+    models: Path,
+    assignments: tuple[str, ...],
+) -> None:
+    """Solve problems of a SUITE with several policies and compare them.
+
+    SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
+    gsm8k, gpqa), or a .jsonl, .parquet or .csv file with --question and --answer.
+
+    CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
+
+    Interrupted, the same command continues where it stopped.
+    """
+    lineup = choose_lineup(configuration, assignments, models, protocol)
+    seed = lineup.protocol.seed if seed is None else seed
+    own = ("weak", "strong", *([lineup.policy] if lineup.policy else []))
+    run_evaluation(
+        choose_problems(suite, count, seed, selection, lineup.protocol.shuffles),
+        specs or (own if configuration else DEMO_POLICIES),
+        seed,
+        out,
+        prices_file,
+        lineup,
+        scorer,
+        exact,
+        max_strong_tokens,
+        other_models,
+        max_money,
+        cluster_at(ray, ray_workers),
+        seen,
+    )
+
+
+def run_evaluation(
+    problem_set: ProblemSet,
+    specs: tuple[str, ...],
+    seed: int,
+    out: Path,
+    prices_file: Path | None,
+    lineup: ModelSource,
+    scorer: str | None = None,
+    exact: bool = False,
+    max_strong_tokens: int | None = None,
+    other_models: bool = False,
+    max_money: float | None = None,
+    elsewhere: RemoteExecutor | None = None,
+    seen: bool = False,
+) -> None:
+    prices = choose_prices(prices_file, lineup)
+    console = Console(highlight=False)
+    with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
+        summary = evaluate(
+            problem_set,
+            specs,
+            seed,
+            out,
+            prices,
+            lineup,
+            progress,
+            scorer,
+            exact,
+            max_strong_tokens,
+            other_models,
+            max_money,
+            elsewhere,
+            seen,
+        )
+    console.print(points_table(summary))
+    if summary["curves"]:
+        console.print(curves_table(summary))
+    if any(pair["b"] == "thr" for pair in summary["comparisons"]):
+        console.print(comparisons_table(summary, "thr"))
+    show_warnings(console, summary)
+    if (out / UNGRADED).exists():
+        lines = (out / UNGRADED).read_text(encoding="utf-8").count("\n")
+        console.print(f"{lines} answers could not be graded and count as wrong: {out / UNGRADED}")
+    console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)
+    show_costs(console, summary)
+    if partial := summary.get("partial"):
+        raise spent(partial["money"], summary["n"], partial["of"])
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=path_type,
+    default=Path("demo"),
+    show_default=True,
+    help="Results.",
+)
+@models_option
+def demo(out: Path, models: Path) -> None:
+    """Solve one hard problem live, then run a small evaluation."""
+    console = Console(highlight=False)
+    lineup = ShippedModelSource(models)
+    embedded = lineup.load(slots=1)
+    (policy,) = parse_policies("thr:0.5")
+    router = router_of(embedded, lineup.settings, embedded.scorer, policy)
+    problem = next(generate_problems(find_suite("chain-hard"), 1, seed=1))
+    console.print(f"[bold]{problem.question}[/bold]\n")
+    show_events(console, router.events(problem.question), None)
+    console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")
+    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, 0, out, None, lineup)
+
+
+@click.command()
+@click.argument("suite")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1), default=10, show_default=True, help="How many."
+)
+@seed_option
+def generate(suite: str, count: int, seed: int) -> None:
+    """Print problems of a SUITE with their reference steps, as JSON lines."""
+    for problem in generate_problems(find_suite(suite), count, seed):
+        record = {
+            "id": problem.id,
+            "suite": problem.suite,
+            "question": problem.question,
+            "steps": problem.steps,
+            "answer": problem.answer,
+        }
+        click.echo(json.dumps(record))

@@ -1,0 +1,210 @@
+"""How solving looks on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from trim.costs import Prices, hidden_strong_usage
+from trim.evaluation.conclusion import hidden_notes, label
+from trim.evaluation.cost_report import amount
+from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
+from trim.steps import bare
+from trim.types import Action, Author, Trace, Usage
+
+COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
+
+
+def show_events(console: Console, events: Iterable[Event], prices: Prices | None) -> Trace:
+    """Print what happens as it happens, and at the end what it cost; returns the finished trace.
+
+    Args:
+        prices: None where nothing is billed.
+    """
+    weak = strong = discarded = 0
+    draft, score = "", None
+    for event in events:
+        match event:
+            case Drafted(text=text, tokens=tokens):
+                draft, score = text, None
+                weak += tokens
+            case Scored(score=value):
+                score = value
+            case Decided(index, action) if action is not Action.CONTINUE:
+                shown = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
+                console.print(
+                    shown, Text(f"     score {shown_score(score)} → {action}", "yellow"), sep="\n"
+                )
+                if action is Action.RESTART:
+                    discarded = weak
+            case Regenerated(_, draft, tokens, author):
+                score = None
+                if author is Author.STRONG:
+                    strong += tokens
+            case Kept(index, step):
+                if step.draft is not None:
+                    discarded += step.draft_tokens
+                colour = COLOURS[step.author]
+                console.print(Text(f"{index:>3}  ", "dim").append(bare(step.text), colour))
+                kept = f"score {shown_score(score)} → keep · " if score is not None else ""
+                cost = f"{weak} weak tokens ({discarded} discarded), {strong} strong"
+                cut = " · cut at its token limit" if step.truncated else ""
+                down = f" · the {step.fallback} does not answer" if step.fallback else ""
+                console.print(Text(f"     {step.author} · {kept}so far {cost}{cut}{down}", "dim"))
+            case Finished(trace):
+                console.print(
+                    f"Answer [bold]{escape(str(trace.answer))}[/bold] ({trace.finish}):"
+                    f" {trace.strong_tokens} strong tokens,"
+                    f" {trace.weak_tokens} weak kept, {trace.discarded_tokens} discarded,"
+                    f" {trace.interventions} rewrites"
+                )
+                if denied := sum(step.denied for step in trace.steps):
+                    console.print(f"Rewrites denied, as the limit of tokens was spent: {denied}")
+                if trace.failure:
+                    console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
+                console.print(f"Total: {shown_total(trace, prices)}", soft_wrap=True)
+                return trace
+    raise AssertionError("events always end with Finished")
+
+
+def shown_total(trace: Trace, prices: Prices | None) -> str:
+    """Money, seconds, and the strong tokens that no step shows: `money 0.00454, 4.10 s`."""
+    money = f"money {amount(prices.of(trace))}" if prices else "money not billed"
+    hidden = hidden_strong_usage(trace)
+    besides = (
+        f"; besides steps the strong model read {hidden.prompt_tokens:,} and wrote"
+        f" {hidden.tokens:,} tokens, to grade or to read ahead"
+    )
+    return f"{money}, {trace.seconds:.2f} s{besides if hidden != Usage() else ''}"
+
+
+def shown_score(score: float | None) -> str:
+    return "none" if score is None else f"{score:.2f}"
+
+
+def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print what a summary warns of, a line each."""
+    for policy, seen in summary.get("seen", {}).items():
+        files = ", ".join(seen["files"])
+        text = f"{files} had seen {seen['problems']} of the {seen['of']} problems before"
+        line = Text("warning ", "yellow").append(f"{policy}: {text}", "default")
+        console.print(line, soft_wrap=True)
+    for policy, warnings in summary.get("warnings", {}).items():
+        for warning in warnings:
+            line = Text("warning ", "yellow").append(f"{policy}: {warning['text']}", "default")
+            console.print(line, soft_wrap=True)
+
+
+def points_table(summary: Mapping[str, Any]) -> Table:
+    """The points of a summary, a policy a row."""
+    title = f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("policy", no_wrap=True)
+    for heading in ("right", "95 %", "share c", "strong", "weak", "dropped", "edits"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    seen = summary.get("seen", {})
+    if seen:
+        table.add_column("seen", justify="right", no_wrap=True)
+    for point in summary["points"]:
+        setting = "" if point["setting"] is None else f":{point['setting']:.3g}"
+        low, high = point["accuracy_ci"]
+        share = point["strong_share"]
+        table.add_row(
+            f"{point['policy']}{setting}",
+            f"{point['accuracy']:.1%}",
+            f"{100 * low:.0f}–{100 * high:.0f} %",
+            "" if share is None else f"{share:.1%}",
+            f"{point['strong_tokens_mean']:.1f}",
+            f"{point['weak_tokens_mean']:.1f}",
+            f"{point['discarded_tokens_mean']:.1f}",
+            f"{point['interventions_mean']:.2f}",
+            *([shown_seen(seen.get(point["policy"]))] if seen else []),
+        )
+    return table
+
+
+def shown_seen(seen: Mapping[str, Any] | None) -> str:
+    """How many problems of an evaluation a policy had seen before: `24 of 100`."""
+    return f"{seen['problems']} of {seen['of']}" if seen else ""
+
+
+def costs_table(summary: Mapping[str, Any]) -> Table:
+    """What a problem costs in all, and as a ratio to the strong model alone, a policy a row."""
+    table = Table(title="a problem, everything counted", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("policy", no_wrap=True)
+    for heading in ("money", "÷ strong", "seconds", "÷ strong", "hidden strong tokens"):
+        table.add_column(heading, justify="right")
+    for point in summary["points"]:
+        ratios = point["against_strong"] or {"money": None, "seconds": None}
+        money, hidden = point["money_mean"], sum(point["hidden_strong_tokens_mean"].values())
+        table.add_row(
+            label(point),
+            "–" if money is None else amount(money),
+            shown_ratio(ratios["money"]),
+            amount(point["seconds_mean"]),
+            shown_ratio(ratios["seconds"]),
+            f"{hidden:,.0f}" if hidden else "–",
+        )
+    return table
+
+
+def shown_ratio(figure: Mapping[str, Any] | None) -> str:
+    return "–" if figure is None or figure["value"] is None else f"{figure['value']:.2f}"
+
+
+def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print what everything cost, what of it the share c leaves out, and whether routing pays."""
+    console.print(costs_table(summary))
+    for note in hidden_notes(summary["points"]):
+        console.print(note, soft_wrap=True)
+    if verdict := summary["verdict"]:
+        console.print(verdict["text"], style="bold", soft_wrap=True)
+
+
+def curves_table(summary: Mapping[str, Any]) -> Table:
+    """The metrics of a summary's curves, a family a row."""
+    table = Table(title="share c at which part of the gap is closed", box=SIMPLE_HEAD)
+    for heading in ("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for family, curve in summary["curves"].items():
+        shares = [curve["cpt"] and curve["cpt"][level] for level in ("50", "80", "95")]
+        table.add_row(
+            family,
+            *("–" if share is None else f"{share:.1%}" for share in shares),
+            *("–" if curve[key] is None else f"{curve[key]:.2f}" for key in ("delta_ibc", "apgr")),
+        )
+    return table
+
+
+def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:
+    """The comparisons of a summary with `rival`, a family a row, each with its 95 % interval."""
+    table = Table(title=f"less {rival}, with 95 % intervals", box=SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("policy", "Δ-IBC", "APGR", "CPT 95 %", "worst shortfall"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for pair in summary["comparisons"]:
+        if pair["b"] == rival:
+            table.add_row(
+                pair["a"],
+                shown_figure(pair["delta_ibc"], "+.2f"),
+                shown_figure(pair["apgr"], "+.3f"),
+                shown_figure(pair["cpt"]["95"], "+.1%"),
+                shown_figure(pair["shortfall"], ".1%"),
+            )
+    return table
+
+
+def shown_figure(figure: Mapping[str, Any], form: str) -> str:
+    """A figure and its interval: `+0.84 (+0.45 to +1.37)`."""
+    if figure["value"] is None:
+        return "–"
+    value = format(figure["value"], form)
+    if figure["interval"] is None:
+        return value
+    low, high = (format(bound, form) for bound in figure["interval"])
+    return f"{value} ({low} to {high})"

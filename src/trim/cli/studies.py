@@ -1,0 +1,237 @@
+"""`trim audit`: whether a bank's scorer is fit to route with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from trim.cli.options import models_option, out_option, path_type, seed_option
+from trim.cli.progress import progress_bar
+from trim.errors import InvalidInput
+from trim.evaluation.progress import RunProgress
+from trim.files import write_atomically
+from trim.policies.ppo.weights import LearnedRouter
+from trim.policies.registry import parse_share
+from trim.rollouts.bank import Bank, read_bank
+from trim.studies.audit import audit
+from trim.studies.audit_page import audit_figures, audit_page
+from trim.studies.low_budget import study_low_budget
+from trim.studies.noise import LEVELS, Trainer, study_noise
+from trim.studies.page import NAME, Page, folder_for, print_page, write_figure, write_page
+from trim.studies.takeover import study_takeover
+from trim.studies.transfer import SUITES, study_transfer
+from trim.studies.trial import THRESHOLDS, Trial
+
+
+def parse_thresholds(context: click.Context, option: click.Parameter, text: str | None) -> Any:
+    """`0.1,0.5`: numbers from 0 to 1; the usual ones where none are given."""
+    return tuple(parse_share("thr", k) for k in text.split(",")) if text else THRESHOLDS
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every study is told."""
+    for option in (
+        models_option,
+        out_option,
+        seed_option,
+        click.option(
+            "-n", "count", type=int, default=500, show_default=True, help="How many problems."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def ablate() -> None:
+    """Change one part of routing, measure what that does, and report it.
+
+    Interrupted, the same command continues where it stopped.
+    """
+
+
+@ablate.command()
+@click.argument("suite")
+@click.option(
+    "--thresholds",
+    "thresholds",
+    callback=parse_thresholds,
+    show_default=f"{len(THRESHOLDS)} that span the curve",
+    help="Thresholds k of both, as 0.1,0.5,0.9.",
+)
+@common_options
+def takeover(
+    suite: str, thresholds: tuple[float, ...], count: int, seed: int, out: Path, models: Path
+) -> None:
+    """Compare rewriting a step with writing all the rest, on a SUITE."""
+    trial = Trial(suite, count, seed, models)
+    with progress_bar(f"solving {suite}", count, out) as progress:
+        page = study_takeover(trial, out, thresholds, progress)
+    conclude(page, out)
+
+
+policy_option = click.option(
+    "--policy",
+    "specs",
+    multiple=True,
+    help="A router, as agg:DIR or pomdp:FILE; may be given several times. thr is added.",
+)
+
+
+@ablate.command("low-budget")
+@click.argument("suite")
+@policy_option
+@click.option(
+    "--limit",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="The largest share of the strong model's tokens that is looked at.",
+)
+@common_options
+def low_budget(
+    suite: str,
+    specs: tuple[str, ...],
+    limit: float,
+    count: int,
+    seed: int,
+    out: Path,
+    models: Path,
+) -> None:
+    """Compare routers on a SUITE where hardly any strong tokens are allowed."""
+    trial = Trial(suite, count, seed, models)
+    with progress_bar(f"solving {suite}", count, out) as progress:
+        page = study_low_budget(trial, specs, out, limit, progress)
+    conclude(page, out)
+
+
+@ablate.command()
+@policy_option
+@click.option(
+    "--suites",
+    default=",".join(SUITES),
+    show_default=True,
+    help="Suites that the routers were not trained on.",
+)
+@common_options
+def transfer(
+    specs: tuple[str, ...], suites: str, count: int, seed: int, out: Path, models: Path
+) -> None:
+    """Compare routers with thr on suites that they were not trained on."""
+    trials = [Trial(suite, count, seed, models) for suite in dict.fromkeys(suites.split(","))]
+    with progress_bar("solving", len(trials) * count, out) as progress:
+
+        def progress_of(trial: Trial) -> Callable[[RunProgress], None]:
+            before = trials.index(trial) * count
+            return lambda standing: progress(standing.after(before))
+
+        page = study_transfer(trials, specs, out, progress_of)
+    conclude(page, out)
+
+
+@ablate.command()
+@click.argument("bank", type=path_type)
+@click.argument("suite")
+@click.option(
+    "--sigmas",
+    default=",".join(f"{sigma:g}" for sigma in LEVELS),
+    show_default=True,
+    help="Standard deviations of the noise in the log-odds of scores.",
+)
+@click.option("--iterations", type=click.IntRange(min=1), help="Rounds of agg's learning, at most.")
+@common_options
+def noise(
+    bank: Path,
+    suite: str,
+    sigmas: str,
+    iterations: int | None,
+    count: int,
+    seed: int,
+    out: Path,
+    models: Path,
+) -> None:
+    """Compare thr, pomdp and agg on a SUITE with scores that were made worse on purpose.
+
+    pomdp and agg are fitted anew to the BANK of `trim collect` with the same noise; agg
+    needs the extra `training`, and is left out without it.
+    """
+    levels = parse_sigmas(sigmas)
+    recorded = read_bank(bank, models)
+    trial = Trial(suite, count, seed, models)
+    with progress_bar(f"solving {suite}", len(levels) * count, out) as progress:
+
+        def progress_of(level: int) -> Callable[[RunProgress], None]:
+            return lambda standing: progress(standing.after(level * count))
+
+        page = study_noise(recorded, trial, out, levels, find_trainer(iterations), progress_of)
+    conclude(page, out)
+
+
+def parse_sigmas(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(dict.fromkeys(float(sigma) for sigma in text.split(",")))
+    except ValueError as error:
+        raise InvalidInput(
+            f"--sigmas {text}: numbers from 0 with commas between them, as in 0,1,2"
+        ) from error
+
+
+def find_trainer(iterations: int | None) -> Trainer | None:
+    """What trains agg; None where the packages for it are missing."""
+    try:
+        from trim.policies.ppo.trainer import USUAL
+        from trim.policies.ppo.trainer import train as train_router
+    except ImportError:
+        return None
+    arguments = USUAL["agg"]
+    if iterations is not None:
+        arguments = replace(arguments, iterations=iterations)
+
+    def trainer(bank: Bank) -> LearnedRouter:
+        trained = train_router(bank.forest(), arguments)
+        return trained.router(bank.identity.scorer, bank.identity.models)
+
+    return trainer
+
+
+def conclude(page: Page, out: Path) -> None:
+    report = write_page(page, out)
+    console = Console(highlight=False)
+    print_page(console, page)
+    console.print(f"report  {report}", soft_wrap=True)
+
+
+path_type = click.Path(path_type=Path)
+
+
+@click.command("audit")
+@click.argument("bank", type=path_type)
+@click.option("--against", type=path_type, help="An earlier bank, to look for drift since then.")
+@click.option("--out", type=path_type, help="Folder for report, pictures and audit.json.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
+def audit_command(bank: Path, against: Path | None, out: Path | None, as_json: bool) -> None:
+    """Say whether the scorer behind a BANK is fit to route with, and why (docs/laboratory.md)."""
+    earlier = (against, read_bank(against)) if against else None
+    found = audit(read_bank(bank), bank, earlier)
+    figures = audit_figures(found)
+    page = audit_page(found, figures)
+    record = json.dumps(found.to_json(), indent=2, allow_nan=False)
+    if out:
+        with folder_for(out):
+            write_atomically(out / "audit.json", record + "\n")
+            for name, figure in figures.items():
+                write_figure(figure, [out / f"{name}.{kind}" for kind in ("svg", "png")])
+        write_page(page, out)
+    if as_json:
+        click.echo(record)
+        return
+    console = Console(highlight=False)
+    print_page(console, page)
+    if out:
+        console.print(f"report  {out / NAME}", soft_wrap=True)

@@ -1,1 +1,0 @@
-"""Commands of the command line, one group of them a file."""

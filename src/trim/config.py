@@ -1,0 +1,127 @@
+"""How a router works, apart from its models, scorer and policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+
+from trim.errors import InvalidInput, ModelUnavailable
+from trim.models.model import Sampling
+from trim.steps import MAX_STEPS
+
+
+class End(StrEnum):
+    """What ends a solution, besides its limits."""
+
+    BOX = "box"
+    r"""A kept step with the answer in a `\boxed{}`, or the end token of its author."""
+    MODEL = "model"
+    """The end token alone; a box is text like any other."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    r"""How a solution goes on; docs/protocols.md has the rules of each protocol in one table.
+
+    Whoever wrote the step that was *kept* decides, and a step that was cut at its token limit is
+    always the last one.
+
+    Attributes:
+        ends: what ends a solution.
+        open_box: with `End.BOX`, whether the words `boxed{` end it, closed or not.
+        asks_on: whether an author that ended its text without a box is asked for another step.
+        rejoins: whether steps are texts that are cut at the first blank line and joined again by
+            one. Further line ends are then lost, and so is a step without content once the model
+            has been asked again; else all bytes are kept.
+        context: tokens that prompt and step may have together; None for the engine's own limit.
+    """
+
+    ends: End = End.BOX
+    open_box: bool = False
+    asks_on: bool = False
+    rejoins: bool = False
+    context: int | None = None
+
+
+class Fallback(StrEnum):
+    """What becomes of a step that a part did not answer for."""
+
+    KEEP = "keep"
+    """What has been written of the step is kept; the weak model drafts where nothing was."""
+    ESCALATE = "escalate"
+    """The next stronger model writes it."""
+    FAIL = "fail"
+    """The problem ends, with the reason in its trace."""
+
+
+KEEP, ESCALATE, FAIL = Fallback
+POSSIBLE = {
+    "weak": (FAIL, ESCALATE),
+    "middle": (FAIL, ESCALATE, KEEP),
+    "strong": (FAIL, KEEP),
+    "scorer": (FAIL, KEEP, ESCALATE),
+}
+
+
+@dataclass(frozen=True)
+class Fallbacks:
+    """The fallback for each part, taken after its retries.
+
+    Attributes:
+        weak: fail or escalate.
+        middle: fail, keep or escalate; of the models between weak and strong.
+        strong: fail or keep.
+        scorer: fail, keep or escalate: the policy is not asked about a draft without a score,
+            which gets one together with the next draft.
+
+    Raises:
+        InvalidInput: a part has no such fallback.
+    """
+
+    weak: Fallback = FAIL
+    middle: Fallback = FAIL
+    strong: Fallback = FAIL
+    scorer: Fallback = FAIL
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            chosen, possible = getattr(self, part.name), POSSIBLE[part.name]
+            if chosen not in possible:
+                raise InvalidInput(
+                    f"fallback of {part.name}: {chosen!s} is none of {', '.join(possible)}"
+                )
+
+    def after(self, part: str, failure: ModelUnavailable) -> Fallback:
+        """KEEP or ESCALATE; raises `failure` where the problem is to end."""
+        chosen: Fallback = getattr(self, part)
+        if chosen is FAIL:
+            raise failure
+        return chosen
+
+
+class PrefillMode(StrEnum):
+    """After which kept steps the strong model's cache is filled in the background."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    LIKELY = "likely"
+    """After those that the policy has its doubts about (`Policy.is_doubtful`)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a router is told besides models, scorer and policy (`trim.router.Router`).
+
+    Attributes:
+        concurrency: problems under way together.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    max_steps: int | None = MAX_STEPS
+    max_seconds: float | None = None
+    max_strong_tokens: int | None = None
+    fallbacks: Fallbacks = field(default_factory=Fallbacks)
+    overlap: bool = False
+    warming: PrefillMode = PrefillMode.NEVER
+    concurrency: int = 16
+    rules: Rules = field(default_factory=Rules)

@@ -1,0 +1,1 @@
+"""Answer extraction and grading, by the rules of each benchmark."""

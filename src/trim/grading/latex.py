@@ -1,0 +1,181 @@
+"""LaTeX that looks different and means the same, written in one way."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from trim.steps import boxed_answer
+
+OPENING, CLOSING = "([{⦃", ")]}⦄"
+BETWEEN = re.compile(
+    r"\s*,?\s*(?:\\text\{\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))\s*|\s*;\s*"
+)
+NAME = r"(?:[A-Za-z](?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?|\\[A-Za-z]+|\\text\{[^{}]*\})"
+ASSIGNED = re.compile(
+    rf"\s*({NAME}(?:\s*\([^()=]*\))?|\\angle\s*[A-Z][A-Z0-9_{{}} ]*)\s*(?:=|\\in(?![A-Za-z]))\s*"
+)
+
+
+@dataclass(frozen=True)
+class Enclosed:
+    """What stands in a pair of brackets that encloses a whole text."""
+
+    opening: str
+    content: str
+    closing: str
+
+    @property
+    def is_set(self) -> bool:
+        return self.opening == "⦃"
+
+
+def split_list(text: str) -> list[str]:
+    r"""The parts of a list: at commas outside of brackets, `;`, `and`, `or`; `\pm` is two parts."""
+    text = BETWEEN.sub(",", text)
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        if character in OPENING:
+            depth += 1
+        elif character in CLOSING:
+            depth -= 1
+        elif character == "," and depth <= 0:
+            parts.append(text[start:position])
+            start = position + 1
+    parts.append(text[start:])
+    return [either for part in parts if part.strip() for either in signs(part.strip())]
+
+
+def signs(part: str) -> tuple[str, ...]:
+    r"""`1 \pm a` is `1 + a` and `1 - a`."""
+    if part.count(r"\pm") != 1 or part.startswith("⦃"):
+        return (part,)
+    return part.replace(r"\pm", "+"), part.replace(r"\pm", "-")
+
+
+def open_brackets(text: str) -> Enclosed | None:
+    """The brackets around a whole text, those of sets too; None where there are none."""
+    if not text or text[0] not in "([⦃" or text[-1] not in ")]⦄":
+        return None
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character in OPENING) - (character in CLOSING)
+        if depth == 0 and position < len(text) - 1:
+            return None
+    return Enclosed(text[0], text[1:-1].strip(), text[-1]) if depth == 0 else None
+
+
+def split_name(text: str) -> tuple[str, str]:
+    r"""`x=5`, `f(x)=2x` and `x \in [0, 1]` as name and value; the name is empty without one."""
+    found = ASSIGNED.match(text)
+    if not found or "=" in text[found.end() :]:
+        return "", text
+    return re.sub(r"\s+|\\text|[{}]", "", found.group(1)), text[found.end() :]
+
+
+SYMBOLS = {
+    "−": "-",
+    "–": "-",
+    "π": r"\pi ",
+    "∞": r"\infty ",
+    "×": r"\times ",
+    "·": r"\cdot ",
+    "÷": "/",
+    "≤": r"\leq ",
+    "≥": r"\geq ",
+    "±": r"\pm ",
+    "∪": r"\cup ",
+    "°": "",
+    "\u00a0": " ",
+    "\u2009": " ",
+    "{,}": ",",
+    "\\%": "%",
+    "\\$": "",
+    "$": "",
+    "€": "",
+    "£": "",
+    "\\{": "⦃",
+    "\\}": "⦄",
+}
+"""By what each is replaced. Currencies and degrees go: no reference needs them. Braces of sets
+become one character each, so that they differ from those of LaTeX."""
+
+RULES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # Where a formula is explained: `ax+b, where a is positive`.
+        (r",?\s*(?:\\text\{)?\s*\bwhere\b.*", ""),
+        (r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle|textstyle)(?![A-Za-z])\s*", ""),
+        (r"(?<!\\)\\[!,;: ]\s*|\\q?quad(?![A-Za-z])|~", " "),
+        (r"'+", r"^\\prime "),
+        (r"\^\s*\{\s*\\prime\s*\}", r"^\\prime "),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\(?:textbf|textit|textrm|text|mathrm|mathbf|mathit|mbox|hbox|rm)\s*\{", r"\\text{"),
+        (r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])", ""),
+        (r"\\(ge|le)(?:q|qslant)?(?![A-Za-z])", r"\\\1q"),
+        (r"\\operatorname\s*\{([A-Za-z]+)\}", r"\\\1 "),
+        (r"\\a(sin|cos|tan)(?![A-Za-z])", r"\\arc\1"),
+        # `9i` is a variable to math-verify, and `9 i` is not.
+        (r"(?<=\d)i(?![A-Za-z])", " i"),
+        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
+        (r"(\\frac\{[^{}]*\})\s*(\d)", r"\1{\2}"),
+        (r"\\sqrt\s*(\d)", r"\\sqrt{\1}"),
+        (r"\\text\{\s*([-+.,\d\s/]*)\s*\}", r"\1"),
+        (r"\bnp\.(?=[a-z])", r"\\"),
+        (r"([_^])\s*\{\s*([A-Za-z0-9])\s*\}", r"\1\2"),
+    )
+]
+THIN = re.compile(r",\s*\\!\s*")
+r"""A comma that a thin space follows parts thousands: `10,\!080`."""
+UNIT = re.compile(
+    r"\s*(?:\\text\{[^{}]*\}|\\(?:AA|mu|Omega)(?![A-Za-z])|[/*]|\\cdot(?![A-Za-z])|\s)"
+    r"(?:\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d))?\s*$"
+)
+TWO_LETTERS = r"cm|mm|km|nm|pm|kg|mg|ml|mL|in|ft|mi|hr|eV|Hz|kJ|ms"
+WORDS = re.compile(
+    rf"(?<=[\d}}])\s*(?:[A-Za-z]{{3,}}|{TWO_LETTERS})"
+    rf"(?:\s*/?\s*(?:[A-Za-z]{{3,}}|{TWO_LETTERS}|h|s))*(?:\^\{{?-?\d\}}?)?\s*$"
+)
+LETTERS = re.compile(r"(?<=[\d}])\s*[A-Za-z](?:\s*/\s*[A-Za-z]{1,3})?(?:\^\{?-?\d\}?)?\s*$")
+
+
+def clean(text: str) -> str:
+    """One way of writing for many: spaces, fractions, text commands, degrees, currencies."""
+    inner = boxed_answer(text)
+    text = THIN.sub(",", text if inner is None else inner)
+    for symbol, replacement in SYMBOLS.items():
+        text = text.replace(symbol, replacement)
+    for pattern, replacement in RULES:
+        text = pattern.sub(replacement, text)
+    return re.sub(r"\s+", " ", text).strip().rstrip(".").strip()
+
+
+def compact(text: str) -> str:
+    """Without spaces and braces that change nothing, for comparison as text."""
+    return re.sub(r"\s+|\\text\{\s*\}", "", text)
+
+
+def without_unit(text: str, letters: bool = False) -> str:
+    r"""Without what follows a number: `5.4 \text{ cents}`, `15 \text{cm}^2`, `9 meters`.
+
+    Only for text that is compared with a bare number.
+
+    Args:
+        letters: take single letters for units too, as in `5 m/s`; elsewhere they are variables.
+    """
+    while True:
+        shorter = WORDS.sub("", UNIT.sub("", text))
+        if shorter == text:
+            return LETTERS.sub("", text).strip() if letters else text.strip()
+        text = shorter
+
+
+LETTER = re.compile(r"(?:\\text\{)?\s*[\[(]?\s*([A-Za-z])(?:[\s)\].:}]|$)")
+r"""A letter that stands by itself at the start: `C`, `(C)`, `C. because`, `\text{C}`."""
+
+
+def read_letter(text: str) -> str | None:
+    """The capital letter of the choice that a text begins with; None where it has none."""
+    found = LETTER.match(clean(text))
+    return found.group(1).upper() if found else None

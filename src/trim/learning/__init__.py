@@ -1,1 +1,0 @@
-"""Fits policies to solved problems."""

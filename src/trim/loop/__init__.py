@@ -1,0 +1,1 @@
+"""State of a solution in progress, and the background work of the step loop."""

@@ -1,0 +1,1 @@
+"""Accuracy-cost metrics, curves and bootstrap intervals."""

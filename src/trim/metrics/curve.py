@@ -1,0 +1,141 @@
+"""The cost–accuracy curve of one policy family, and the metrics read off it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trim.metrics import metrics
+from trim.metrics.metrics import Array
+
+GAINS = (50, 80, 95)
+"""PGR in percent at which CPT is reported."""
+
+BUDGETS = (10, 15, 20, 25, 30)
+"""Costs in percent of the strong model's tokens at which accuracy is reported."""
+
+
+def best_by_cost(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """(cost, accuracy) points sorted by cost, of those at the same cost only the best."""
+    best: dict[float, float] = {}
+    for cost, accuracy in points:
+        best[cost] = max(accuracy, best.get(cost, accuracy))
+    return sorted(best.items())
+
+
+def interpolate(
+    costs: Array, accuracies: Array, weak_accuracy: Array, strong_accuracy: Array
+) -> tuple[Array, Array]:
+    """The lines through measured points that `Curve` describes, as the metrics take them.
+
+    Args:
+        costs, accuracies: (..., points), costs not negative.
+        weak_accuracy, strong_accuracy: (...), the first below the second.
+
+    Returns:
+        Costs and gains, each (..., points + 2). A point that does not count stands on one
+        that does.
+    """
+    nothing, whole = np.zeros_like(weak_accuracy), np.ones_like(strong_accuracy)
+    costs = np.concatenate([nothing[..., None], costs, whole[..., None]], axis=-1)
+    unspent = np.where(costs[..., 1:-1] > 0, accuracies, weak_accuracy[..., None])
+    ends = weak_accuracy[..., None], strong_accuracy[..., None]
+    accuracies = np.concatenate([ends[0], unspent, ends[1]], axis=-1)
+    # By cost, of those at the same cost the best first.
+    order = np.lexsort((-accuracies, costs))
+    costs = np.take_along_axis(costs, order, axis=-1)
+    accuracies = np.take_along_axis(accuracies, order, axis=-1)
+    anew = np.diff(costs, axis=-1, prepend=-1.0) > 0
+    best = np.maximum.accumulate(np.where(anew, np.arange(costs.shape[-1]), 0), axis=-1)
+    accuracies = np.take_along_axis(accuracies, best, axis=-1)
+    gap = strong_accuracy - weak_accuracy
+    return costs, (accuracies - weak_accuracy[..., None]) / gap[..., None]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the settings of one policy family reach, between the two models alone.
+
+    The published definitions leave open how to read between two settings. Here: the points
+    are sorted by cost, with the weak model alone (cost 0) and the strong model alone (cost 1)
+    as further points; of several at the same cost the best counts, except that at cost 0
+    only the weak model itself does, since a policy that never calls the strong model is the
+    weak model and differs from it by chance alone; between neighbours the curve is linear;
+    beyond the last point there is none. A cost above 1 (many rewrites) is kept as a point,
+    but averages over cost end at 1.
+
+    Where the strong model is not better than the weak one no metric is defined, and every
+    one of them is None.
+
+    Attributes:
+        weak_accuracy: share of the problems solved by the weak model alone, 0..1.
+        strong_accuracy: the same for the strong model alone.
+        strong_tokens_mean: tokens a problem that the strong model alone decodes.
+        points: (share c of the strong model's tokens, accuracy) of each setting.
+
+    Raises:
+        ValueError: for a cost that is negative or not finite.
+    """
+
+    weak_accuracy: float
+    strong_accuracy: float
+    strong_tokens_mean: float
+    points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        for cost, _ in self.points:
+            if not (math.isfinite(cost) and cost >= 0):
+                raise ValueError(f"cost {cost} is not a share of the strong model's tokens")
+
+    def cpt(self, gain: float) -> float | None:
+        """Least share c that reaches PGR `gain` (a fraction); None also where nothing does."""
+        line = self._line()
+        cost = math.inf if line is None else float(metrics.cpt(*line, gain))
+        return cost if math.isfinite(cost) else None
+
+    def cpt_tokens(self, gain: float) -> float | None:
+        """`cpt` in strong tokens a problem instead of a share."""
+        cost = self.cpt(gain)
+        return None if cost is None else cost * self.strong_tokens_mean
+
+    def delta_ibc(self) -> float | None:
+        """See `trim.metrics.metrics.delta_ibc`: a plain ratio, not a percentage."""
+        line = self._line()
+        return None if line is None else float(metrics.delta_ibc(*line))
+
+    def apgr(self) -> float | None:
+        """Mean PGR over costs from 0 to 1."""
+        line = self._line()
+        return None if line is None else float(metrics.apgr(*line))
+
+    def at_budget(self, budget: float) -> dict[str, float | None]:
+        """`accuracy` and `pgr` at a cost of `budget` (a share, within the curve)."""
+        line = self._line()
+        if line is None:
+            return {"accuracy": None, "pgr": None}
+        gain = float(metrics.gain_at(*line, budget))
+        gap = self.strong_accuracy - self.weak_accuracy
+        accuracy = self.weak_accuracy + gain * gap
+        return {"accuracy": min(1.0, max(0.0, accuracy)), "pgr": gain}
+
+    def summary(self) -> dict[str, Any]:
+        """All metrics by name, as in `docs/summary.schema.json`."""
+        return {
+            "cpt": {str(gain): self.cpt(gain / 100) for gain in GAINS},
+            "delta_ibc": self.delta_ibc(),
+            "apgr": self.apgr(),
+            "budgeted_accuracy": {str(budget): self.at_budget(budget / 100) for budget in BUDGETS},
+        }
+
+    def _line(self) -> tuple[Array, Array] | None:
+        """Costs and gains of the interpolated curve, each of shape (points,)."""
+        if self.strong_accuracy <= self.weak_accuracy:
+            return None
+        costs, accuracies = np.array(self.points, dtype=np.float64).reshape(-1, 2).T
+        return interpolate(
+            costs, accuracies, np.array(self.weak_accuracy), np.array(self.strong_accuracy)
+        )

@@ -1,1 +1,0 @@
-"""Warnings at run time: whether a router still does what its calibration promised."""

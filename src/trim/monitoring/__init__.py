@@ -1,0 +1,1 @@
+"""Runtime checks that a router still behaves as its calibration promised."""

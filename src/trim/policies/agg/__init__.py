@@ -1,0 +1,1 @@
+"""TRIM-Agg: a policy network over aggregated step features."""

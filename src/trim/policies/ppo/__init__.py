@@ -1,0 +1,1 @@
+"""PPO training of routers on recorded rollouts."""

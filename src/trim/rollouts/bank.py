@@ -1,0 +1,118 @@
+"""A bank as learners and audits read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from trim.errors import InvalidInput
+from trim.fingerprints import Seen, fingerprint
+from trim.policies.ppo.trees import COPIES, TreeBatch, plant
+from trim.policies.rivals.fit import SolvedAlone, WeakSolution
+from trim.rollouts.identity import Identity, identify_models, read_identity
+from trim.rollouts.record import RecordedProblem, Tree
+from trim.rollouts.store import read_parts
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The weak model's own solution of a problem.
+
+    Attributes:
+        scores, tokens: of each step, at least one.
+        right: what the suite's checker says of each step; None where there is no checker.
+        correct: whether the final answer is right.
+    """
+
+    problem_id: str
+    scores: tuple[float, ...]
+    tokens: tuple[int, ...]
+    right: tuple[bool | None, ...]
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All problems of a bank, ordered by id, at least one."""
+
+    identity: Identity
+    problems: tuple[RecordedProblem, ...]
+
+    @property
+    def is_of_agreement(self) -> bool:
+        """Whether right means as the strong model alone, for nobody knew the answers."""
+        return self.identity.described.get("reference") == "strong"
+
+    @cached_property
+    def own(self) -> Seen:
+        """Fingerprints of its problems (`trim.fingerprints`)."""
+        return frozenset(fingerprint(problem.question) for problem in self.problems)
+
+    @property
+    def seen(self) -> Seen:
+        """What has been seen by what is fitted to it: its problems, and those of its scorer."""
+        return self.own | self.identity.seen
+
+    @cached_property
+    def trees(self) -> list[Tree]:
+        return [problem.tree for problem in self.problems]
+
+    def forest(self, copies: int = COPIES) -> TreeBatch:
+        """The trees laid out flat. Raises InvalidInput where no decision was recorded.
+
+        Args:
+            copies: nodes that taking a tree apart may lead to (`unroll`); with 1 it stays as
+                it is, each draft once.
+        """
+        return plant(self.trees, copies)
+
+    def trajectories(self) -> list[Trajectory]:
+        """The weak model's solutions, in the order of `problems`."""
+        return [
+            Trajectory(
+                problem.problem_id,
+                tuple(step.score for step in problem.weak.steps if step.score is not None),
+                tuple(step.tokens for step in problem.weak.steps),
+                tuple(step.right for step in problem.weak.steps),
+                problem.weak.correct,
+            )
+            for problem in self.problems
+        ]
+
+    def solved_alone(self) -> list[SolvedAlone]:
+        """Each problem as each model solves it alone: what query-level rivals are fitted to."""
+        return [
+            SolvedAlone(
+                problem.question,
+                WeakSolution(
+                    trajectory.scores,
+                    trajectory.tokens,
+                    problem.nodes[problem.rollouts[0].nodes[-1]].draft_answers,
+                ),
+                problem.weak.correct,
+                problem.strong.correct,
+                problem.strong.tokens,
+            )
+            for problem, trajectory in zip(self.problems, self.trajectories(), strict=True)
+        ]
+
+
+def read_bank(path: Path, models: Path | None = None) -> Bank:
+    """Read the bank in the folder `path`.
+
+    Args:
+        models: folder of the models that the bank is wanted for, if it has to be theirs.
+
+    Raises:
+        InvalidInput: no bank, an empty, damaged or other models' one, or another version.
+    """
+    identity = read_identity(path)
+    if models and identity.models != identify_models(models, identity.scorer):
+        raise InvalidInput(
+            f"{path}: recorded from other models than {models}; collect a bank from these"
+        )
+    problems = tuple(read_parts(path))
+    if not problems:
+        raise InvalidInput(f"{path}: the bank is empty; fill it with `trim collect`")
+    return Bank(identity, problems)

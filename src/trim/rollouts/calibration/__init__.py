@@ -1,0 +1,1 @@
+"""Settings that keep a budget or an accuracy target, chosen on recorded rollouts."""

@@ -1,0 +1,113 @@
+"""Metadata that identifies a bank: its models, scorer, settings and problems."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trim.errors import InvalidInput
+from trim.files import sha256_of
+from trim.fingerprints import FIELD, Seen, seen_field, seen_of
+from trim.models.model import Sampling
+from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
+
+FORMAT = 3
+"""Version of the layout that docs/bank.md describes."""
+
+
+NAME = "bank.json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What all traces of a bank have in common.
+
+    Attributes:
+        suite: where the problems come from; of imported traces, their data set.
+        seed: of the problems, the sampling and the random decisions; None if imported.
+        models: sha256 of each model file by role (`weak`, `strong`, `scorer`, and `joint` of
+            joint scores), and what names a model on a server; of imported traces, that of
+            their file as `source`.
+        scorer: the kind of score (`trim.scorers.scorer.KINDS`).
+        sampling: None if imported.
+        rollouts: solutions that a problem may have.
+        exact: whether the engines repeated every character.
+        described: what else says which problems these are, and what the models were told.
+        seen: fingerprints of the problems that the scorer was fitted to (`trim.fingerprints`).
+    """
+
+    suite: str
+    seed: int | None
+    models: dict[str, str]
+    scorer: str
+    sampling: Sampling | None
+    rollouts: int
+    exact: bool = False
+    described: dict[str, Any] = field(default_factory=dict)
+    seen: Seen = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        del record[FIELD]
+        return {"format": FORMAT, **record, **seen_field(self.seen)}
+
+    def differences(self, other: Identity) -> list[str]:
+        """Names of the attributes in which two banks differ."""
+        mine, theirs = asdict(self), asdict(other)
+        return [name for name in mine if mine[name] != theirs[name]]
+
+
+def identify_models(folder: Path, scorer: str = "prm") -> dict[str, str]:
+    """sha256 of `weak.gguf`, `strong.gguf`, `scorer.gguf` and, for joint scores, `joint.json`.
+
+    Args:
+        scorer: the kind of score (`trim.scorers.scorer.KINDS`).
+
+    Raises:
+        InvalidInput: one of them cannot be read.
+    """
+    files = {role: folder / f"{role}.gguf" for role in ("weak", "strong", "scorer")}
+    if scorer == "joint":
+        files["joint"] = folder / NAME_OF_WEIGHTS
+        if not files["joint"].exists():
+            raise InvalidInput(
+                f"{files['joint']}: no weights of a joint score; fit them with"
+                f" `trim fit-scorer BANK --out {files['joint']}`"
+            )
+    return {role: sha256_of(path) for role, path in files.items()}
+
+
+def read_identity(folder: Path) -> Identity:
+    """What `bank.json` in a bank's folder says.
+
+    Raises:
+        InvalidInput: it is missing, damaged, or of another version.
+    """
+    path = folder / NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(
+            f"{folder}: no bank of traces (no readable {NAME}); make one with `trim collect`"
+        ) from error
+    except ValueError as error:
+        raise damaged(path) from error
+    if not isinstance(record, dict) or "format" not in record:
+        raise damaged(path)
+    if record.pop("format") != FORMAT:
+        raise InvalidInput(
+            f"{path}: a bank of another version; this one reads format {FORMAT}: collect it anew"
+        )
+    try:
+        sampling = record["sampling"]
+        record["sampling"] = None if sampling is None else Sampling(**sampling)
+        record[FIELD] = seen_of(record, path)
+        return Identity(**record)
+    except (KeyError, TypeError) as error:
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> InvalidInput:
+    return InvalidInput(f"{path}: damaged; collect into another folder")

@@ -1,0 +1,252 @@
+"""A bank on disk while it is being filled: complete problems only, safe to interrupt."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trim.errors import InvalidInput
+from trim.files import write_atomically
+from trim.rollouts.identity import NAME, Identity, read_identity
+from trim.rollouts.record import (
+    Node,
+    NodeOrigin,
+    RecordedProblem,
+    Rollout,
+    Solved,
+    SolvedStep,
+    check_tree,
+)
+
+
+def required(name: str, kind: Any) -> Any:
+    return pa.field(name, kind, nullable=False)
+
+
+def listed(kind: Any, nullable: bool = False) -> Any:
+    return pa.list_(pa.field("element", kind, nullable=nullable))
+
+
+SOLVED = pa.struct(
+    [
+        required(
+            "steps",
+            listed(
+                pa.struct(
+                    [
+                        required("text", pa.string()),
+                        required("tokens", pa.int32()),
+                        pa.field("score", pa.float64()),
+                        pa.field("right", pa.bool_()),
+                        pa.field("log_probability", pa.float64()),
+                    ]
+                )
+            ),
+        ),
+        pa.field("answer", pa.string()),
+        required("correct", pa.bool_()),
+        required("tokens", pa.int32()),
+    ]
+)
+NODE = pa.struct(
+    [
+        required("step", pa.int32()),
+        required("draft", pa.string()),
+        required("draft_score", pa.float64()),
+        required("draft_tokens", pa.int32()),
+        pa.field("draft_right", pa.bool_()),
+        pa.field("draft_log_probability", pa.float64()),
+        required("draft_ends", pa.bool_()),
+        required("draft_answers", pa.bool_()),
+        pa.field("strong", pa.string()),
+        pa.field("strong_score", pa.float64()),
+        required("strong_tokens", pa.int32()),
+        pa.field("strong_right", pa.bool_()),
+        required("strong_ends", pa.bool_()),
+        pa.field("strong_log_probability", pa.float64()),
+        required("continue_to", pa.int32()),
+        required("regenerate_to", pa.int32()),
+    ]
+)
+ROLLOUT = pa.struct(
+    [
+        required("origin", pa.string()),
+        required("share", pa.float64()),
+        required("nodes", listed(pa.int32())),
+        required("regenerate", listed(pa.bool_())),
+        required("probability", listed(pa.float64(), nullable=True)),
+        required("correct", pa.bool_()),
+        required("strong_tokens", pa.int32()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        required("problem_id", pa.string()),
+        required("question", pa.string()),
+        required("answer", pa.string()),
+        required("weak", SOLVED),
+        required("strong", SOLVED),
+        required("nodes", listed(NODE)),
+        required("rollouts", listed(ROLLOUT)),
+    ]
+)
+
+
+def encode(problems: Sequence[RecordedProblem]) -> bytes:
+    """A Parquet file of these problems."""
+    table = pa.Table.from_pylist([asdict(problem) for problem in problems], schema=SCHEMA)
+    buffer = io.BytesIO()
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,
+    )
+    return buffer.getvalue()
+
+
+def decode(path: Path | BytesIO) -> list[RecordedProblem]:
+    """The problems in a Parquet file, or in its content.
+
+    Raises:
+        InvalidInput: unreadable, damaged, or with other columns.
+    """
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        if not table.schema.equals(SCHEMA):
+            raise ValueError("other columns")
+        return [recorded(row) for row in table.to_pylist()]
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise InvalidInput(
+            f"{path}: damaged, or no part of a bank; delete it, and the command that made the"
+            " bank collects its problems again"
+        ) from error
+
+
+def recorded(row: dict[str, Any]) -> RecordedProblem:
+    """The inverse of `asdict`; ValueError where the row is none of a bank."""
+    nodes = tuple(Node(**node) for node in row["nodes"])
+    check_tree(nodes)
+    if not row["weak"]["steps"] or any(step["score"] is None for step in row["weak"]["steps"]):
+        raise ValueError("a step of the weak model without a score")
+    return RecordedProblem(
+        **{
+            **row,
+            "weak": solved(row["weak"]),
+            "strong": solved(row["strong"]),
+            "nodes": nodes,
+            "rollouts": tuple(rollout(record) for record in row["rollouts"]),
+        }
+    )
+
+
+def solved(record: dict[str, Any]) -> Solved:
+    return Solved(**{**record, "steps": tuple(SolvedStep(**step) for step in record["steps"])})
+
+
+def rollout(record: dict[str, Any]) -> Rollout:
+    lists = {name: tuple(record[name]) for name in ("nodes", "regenerate", "probability")}
+    return Rollout(**{**record, **lists, "origin": NodeOrigin(record["origin"])})
+
+
+class BankStore:
+    """A folder with `bank.json`, which says what bank it is, and `parts/*.parquet`.
+
+    A part appears in one move and is never written again, so a process that is killed
+    loses nothing that was written. Its name is derived from its problems, so that two
+    processes do not overwrite each other's.
+
+    Args:
+        folder: created if it is missing.
+        identity: of the traces; a folder that holds other ones is refused.
+        part: problems that are written together: one, where each takes long to make.
+
+    Attributes:
+        finished: ids of the problems that are on disk.
+        right: how many of those each model solves alone, weak and strong.
+
+    Raises:
+        InvalidInput: the folder cannot be written, is damaged or holds another bank.
+    """
+
+    def __init__(self, folder: Path, identity: Identity, part: int = 1) -> None:
+        self.folder = folder
+        self.part = part
+        self._waiting: list[RecordedProblem] = []
+        try:
+            (folder / "parts").mkdir(parents=True, exist_ok=True)
+            self._claim(identity)
+        except OSError as error:
+            raise self._not_writable(error) from error
+        on_disk = read_parts(folder)
+        self.finished = {problem.problem_id for problem in on_disk}
+        self.right = Counter({"weak": 0, "strong": 0})
+        self._count(on_disk)
+
+    def _claim(self, identity: Identity) -> None:
+        path = self.folder / NAME
+        if not path.exists():
+            write_atomically(path, json.dumps(identity.to_json(), indent=2) + "\n")
+        elif differences := identity.differences(read_identity(self.folder)):
+            raise InvalidInput(
+                f"{self.folder}: holds a bank with other {', '.join(differences)} (see {NAME});"
+                " name another --out, or repeat that bank's command to continue it"
+            )
+
+    def add(self, problem: RecordedProblem) -> None:
+        """Add a problem, unless it is there already; written when a part is full."""
+        waiting = {other.problem_id for other in self._waiting}
+        if problem.problem_id in self.finished | waiting:
+            return
+        self._waiting.append(problem)
+        if len(self._waiting) >= self.part:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting. Raises InvalidInput where that is not possible."""
+        if not self._waiting:
+            return
+        ids = [problem.problem_id for problem in self._waiting]
+        name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+        try:
+            write_atomically(self.folder / "parts" / f"{name}.parquet", encode(self._waiting))
+        except OSError as error:
+            raise self._not_writable(error) from error
+        self.finished.update(ids)
+        self._count(self._waiting)
+        self._waiting = []
+
+    def _count(self, problems: Iterable[RecordedProblem]) -> None:
+        for problem in problems:
+            self.right.update(weak=problem.weak.correct, strong=problem.strong.correct)
+
+    def _not_writable(self, error: OSError) -> InvalidInput:
+        return InvalidInput(
+            f"{self.folder}: cannot write there ({error.strerror}); make room or name another"
+            " --out, and the same command continues"
+        )
+
+
+def read_parts(folder: Path) -> Sequence[RecordedProblem]:
+    """Every problem of a bank once, ordered by id.
+
+    Raises:
+        InvalidInput: a part is damaged.
+    """
+    found: dict[str, RecordedProblem] = {}
+    for path in sorted((folder / "parts").glob("*.parquet")):
+        for problem in decode(path):
+            found.setdefault(problem.problem_id, problem)
+    return [found[name] for name in sorted(found)]

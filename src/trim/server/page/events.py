@@ -1,0 +1,201 @@
+"""A solution as server-sent events: each step as it is drafted, scored, decided and kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trim.configuration.lineup import ModelSource
+from trim.errors import InvalidInput
+from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
+from trim.loop.solution import Solution
+from trim.policies.policy import Explanation, Policy, States
+from trim.policies.pomdp.belief import Filter
+from trim.policies.pomdp.model import read_model
+from trim.policies.pomdp.policy import states_of
+from trim.router import Router
+from trim.server.accounts import RequestRecord
+from trim.server.errors import APIError
+from trim.server.recording import solving
+from trim.server.response import Choice, usage_of
+from trim.server.service import Job, Service
+from trim.server.streaming import sent
+from trim.types import Action, Author, Observation, Step, Trace
+
+
+@dataclass(frozen=True)
+class FittedBelief:
+    """A model of traces, fitted to the server's models.
+
+    Attributes:
+        kind: of the scores that it was fitted to.
+        usual: the kind of score of policies that name none.
+    """
+
+    filter: Filter
+    kind: str | None
+    usual: str | None
+
+    def states(self, policy: Policy, observation: Observation) -> States | None:
+        """None where there are no scores, or others than it was fitted to."""
+        if not observation.scores or (policy.scorer or self.usual) != self.kind:
+            return None
+        return states_of(self.filter, observation)
+
+
+def read_belief(lineup: ModelSource) -> FittedBelief | None:
+    """The one that a lineup comes with, if it has one.
+
+    Raises:
+        InvalidInput: its file is unreadable, or was fitted to other models.
+    """
+    if lineup.belief is None:
+        return None
+    model = read_model(lineup.belief)
+    kind = model.of.get("kind")
+    present = lineup.identify(kind)
+    fitted = {role: name for role, name in model.of.items() if role != "kind"}
+    if fitted != present:
+        raise InvalidInput(f"{lineup.belief}: fitted to other models; fit it anew with `trim fit`")
+    return FittedBelief(model.filter(), kind, lineup.usual_kind)
+
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EventSerializer:
+    """Tells what a router does, and asks its policy why.
+
+    Args:
+        belief: shown where the policy has none.
+    """
+
+    router: Router
+    belief: FittedBelief | None
+
+    def beginning(self, solution: Solution) -> Record:
+        """What is told before the first event: why nothing is drafted, where nothing is."""
+        policy, reason = self.router.policy, None
+        if policy.begin(solution.question) is not Action.CONTINUE:
+            unseen = Observation(solution.question, (), (), (), (), solution.seed)
+            reason = policy.explain(unseen).reason
+        return {
+            "event": "begun", "policy": policy.name, "seed": solution.seed, "reason": reason,
+        }  # fmt: skip
+
+    def tell(self, event: Event, solution: Solution) -> Record:
+        """The record of an event at which the router waits."""
+        match event:
+            case Drafted(index, text, tokens):
+                return written(index, Author.WEAK, text, tokens)
+            case Regenerated(index, text, tokens, author):
+                return written(index, author, text, tokens)
+            case Scored(index, score):
+                return {"event": "scored", "index": index, "score": score}
+            case Decided(index, action):
+                return {"event": "decided", "index": index, **self.decision(action, solution)}
+            case Kept(index, step):
+                return {"event": "kept", "index": index, **kept(step)}
+        return {"event": "ended"}
+
+    def decision(self, action: Action, solution: Solution) -> Record:
+        observation = solution.observe()
+        if solution.fallback:
+            explained = Explanation(silent(solution.fallback))
+        else:
+            explained = self.router.policy.explain(observation)
+        states, of = explained.states, "policy"
+        if states is None and self.belief:
+            states, of = self.belief.states(self.router.policy, observation), "model"
+        return {
+            "action": str(action),
+            "reason": explained.reason,
+            "belief": states._asdict() if states else None,
+            "belief_of": of if states else None,
+            "left": self.left(solution),
+        }
+
+    def left(self, solution: Solution) -> Record:
+        """What the solution may still spend, of what is limited."""
+        limits = (self.router.max_strong_tokens, self.router.policy.max_strong_tokens)
+        tokens = min((limit for limit in limits if limit is not None), default=None)
+        left: Record = {}
+        if tokens is not None:
+            left["strong_tokens"] = max(0, tokens - solution.strong_tokens)
+        if self.router.max_money is not None:
+            spent = self.router.prices.of_usage(solution.usage, solution.scorer)
+            left["money"] = max(0.0, self.router.max_money - spent)
+        return left
+
+
+def written(index: int, author: Author, text: str, tokens: int) -> Record:
+    return {
+        "event": "written", "index": index, "author": str(author), "text": text, "tokens": tokens,
+    }  # fmt: skip
+
+
+def kept(step: Step) -> Record:
+    note = None
+    if step.denied:
+        note = "kept all the same: the strong model may cost no more here"
+    elif step.fallback:
+        note = silent(step.fallback)
+    return {
+        "author": str(step.author),
+        "text": step.text,
+        "score": step.score,
+        "tokens": step.tokens,
+        "rejected": [asdict(version) for version in step.rejected],
+        "note": note,
+    }
+
+
+def silent(part: str) -> str:
+    parts = {"scorer": "the scorer"}
+    return f"{parts.get(part, f'the {part} model')} does not answer"
+
+
+async def told(
+    service: Service, job: Job, choice: Choice, asked: RequestRecord, belief: FittedBelief | None
+) -> AsyncGenerator[bytes, None]:
+    """The events of a solution. Raises Failure before the first of them, and tells it after.
+
+    The last one, `finished`, comes when all is on disk.
+    """
+    teller: EventSerializer | None = None
+    try:
+        async with (
+            solving(service, asked, job, [choice]),
+            aclosing(service.events(job, choice)) as events,
+        ):
+            async for event in events:
+                assert choice.router is not None and choice.solution is not None
+                if teller is None:
+                    teller = EventSerializer(choice.router, belief)
+                    yield sent(teller.beginning(choice.solution))
+                if not isinstance(event, Finished):
+                    yield sent(teller.tell(event, choice.solution))
+        choice.rest()
+        assert choice.trace is not None
+        yield sent(finished(service, choice, choice.trace))
+    except APIError as failure:
+        if teller is None:
+            raise
+        yield sent({"event": "failed", **failure.body})
+
+
+def finished(service: Service, choice: Choice, trace: Trace) -> Record:
+    usage = usage_of([trace], service.prices, with_steps=False)
+    return {
+        "event": "finished",
+        "text": choice.text,
+        "answer": trace.answer,
+        "finish": str(trace.finish),
+        "unfinished": trace.unfinished,
+        **usage["trim"],
+        "prompt_tokens": usage["prompt_tokens"],
+        "completion_tokens": usage["completion_tokens"],
+    }

@@ -1,0 +1,265 @@
+"""What a bank of traces says about the scorer behind it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trim.errors import InvalidInput
+from trim.rollouts.bank import Bank
+from trim.studies.detection import (
+    EVEN,
+    Detection,
+    DetectionCurve,
+    FirstRewrites,
+    detection,
+    detection_curve,
+    first_rewrites,
+)
+from trim.studies.fitness import (
+    LOWEST,
+    Area,
+    Judgement,
+    area_of,
+    area_under_curve,
+    interval_of,
+    judge,
+    resampled_areas,
+)
+from trim.studies.reliability import (
+    Reliability,
+    Shift,
+    reliability_of,
+    shift_of_all,
+    shift_of_firsts,
+)
+from trim.studies.sample import Sample, Steps, draft_scores, judged_steps, lowest_scores
+
+FEWEST = 10
+"""Right ones, and wrong ones, below which an AUC would be a guess; as many as a fit needs."""
+CURVE_POINTS = 200
+"""Of a precision-recall curve, in JSON."""
+
+
+@dataclass(frozen=True)
+class StepDetection:
+    """A threshold's precision and recall among the drafts of one step number."""
+
+    step: int
+    drafts: int
+    wrong: int
+    even: Detection
+    best: Detection
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What thresholds find among the judged sample.
+
+    Attributes:
+        best_threshold, f1: where precision and recall are best together.
+        even, best: at the threshold 0.5 and at the best one.
+        by_step: the same for each step number; empty without labels.
+        rewrites: where the thresholds 0.5 and the best one first rewrite; empty without labels.
+    """
+
+    curve: DetectionCurve
+    best_threshold: float
+    f1: float
+    even: Detection
+    best: Detection
+    by_step: tuple[StepDetection, ...]
+    rewrites: tuple[FirstRewrites, ...]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a bank differs from an earlier one of the same kind of score.
+
+    Attributes:
+        first: of the first drafts, which no router has touched.
+        every: of all drafts.
+        auc, auc_interval: change of the decisive area, with its 95 % bootstrap interval.
+        error: change of the expected calibration error.
+        same_scorer: whether both were scored by the same file; None where that is not known.
+    """
+
+    against: str
+    first: Shift
+    every: Shift
+    auc: float
+    auc_interval: tuple[float, float]
+    error: float
+    same_scorer: bool | None
+
+    @property
+    def found(self) -> bool:
+        return self.first.shifted or self.every.shifted
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All that is known of a scorer from a bank.
+
+    Attributes:
+        labelled: whether the bank's steps were judged by a checker.
+        unfinished: weak solutions without an answer, which the lowest scores leave out.
+        areas: AUC-ROC by what it is of; None where all are right or all are wrong.
+        decisive: which of them says whether scores tell anything that a router needs.
+        reliability, detections: of the drafts up to and including the first error; without
+            labels of lowest scores against right answers.
+    """
+
+    bank: str
+    suite: str
+    scorer: str
+    problems: int
+    labelled: bool
+    unfinished: int
+    areas: dict[str, Area | None]
+    decisive: str
+    reliability: Reliability
+    detections: Detections
+    drift: Drift | None
+    judgement: Judgement
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures; of the precision-recall curve at most 200 points."""
+        record = asdict(self)
+        curve = asdict(self.detections.curve.thinned(CURVE_POINTS))
+        record["detections"]["curve"] = {name: values.tolist() for name, values in curve.items()}
+        if self.drift:
+            record["drift"]["found"] = self.drift.found
+        return record
+
+
+ALL, DRAFTS, STRONG = "all steps", "weak drafts", "strong steps unlike them"
+REPAIRABLE, LOST = "drafts up to the first error", "drafts after an error"
+
+
+def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> Audit:
+    """Examine the scores of a bank.
+
+    Args:
+        name: of the bank, for errors and the page.
+        against: an earlier bank and its name, to look for drift.
+
+    Raises:
+        InvalidInput: fewer than ten right or ten wrong ones of what decides, which are the
+            drafts up to the first error or, without labels, the answers; or an earlier bank
+            of which that holds, of another kind of score, or without labels.
+    """
+    steps = judged_steps(bank)
+    solutions = lowest_scores(bank)
+    decisive = decisive_sample(name, steps, solutions)
+    before = comparable_sample(*against, bank, name, steps is not None) if against else None
+    areas = {LOWEST: area_of(solutions)}
+    if steps:
+        areas = {
+            ALL: area_of(steps.drafts + steps.strong),
+            DRAFTS: area_of(steps.drafts),
+            STRONG: area_of(steps.strong),
+            REPAIRABLE: area_of(steps.repairable),
+            LOST: area_of(steps.lost),
+            **areas,
+        }
+    key = REPAIRABLE if steps else LOWEST
+    reliability = reliability_of(decisive)
+    detections = detections_of(decisive, bank if steps else None)
+    rewrites = detections.rewrites[-1] if steps else None
+    return Audit(
+        bank=str(name),
+        suite=bank.identity.suite,
+        scorer=bank.identity.scorer,
+        problems=len(bank.problems),
+        labelled=steps is not None,
+        unfinished=len(bank.problems) - len(solutions),
+        areas=areas,
+        decisive=key,
+        reliability=reliability,
+        detections=detections,
+        drift=drift_of(bank, decisive, *against, before) if against and before else None,
+        judgement=judge(areas, key, reliability if steps else None, rewrites),
+    )
+
+
+def decisive_sample(name: Path, steps: Steps | None, solutions: Sample) -> Sample:
+    """What a router decides from, as far as the bank has it. Raises InvalidInput as `audit`."""
+    sample = steps.repairable if steps else solutions
+    kind = "drafts up to the first error" if steps else "solutions"
+    right = len(sample) - sample.wrong
+    for count, which in ((sample.wrong, "wrong"), (right, "right")):
+        if count < FEWEST:
+            raise InvalidInput(
+                f"{name}: {count} {which} {kind}, at least {FEWEST} are needed to audit a"
+                " scorer; collect more problems"
+            )
+    return sample
+
+
+def detections_of(sample: Sample, labelled: Bank | None) -> Detections:
+    curve = detection_curve(sample)
+    best, f1 = curve.best
+    by_step: list[StepDetection] = []
+    rewrites: tuple[FirstRewrites, ...] = ()
+    if labelled:
+        for step in range(1, int(sample.step.max()) + 1):
+            of_step = sample.where(sample.step == step)
+            if len(of_step):
+                by_step.append(
+                    StepDetection(
+                        step,
+                        len(of_step),
+                        of_step.wrong,
+                        detection(of_step, EVEN),
+                        detection(of_step, best),
+                    )
+                )
+        solutions = labelled.trajectories()
+        rewrites = (first_rewrites(solutions, EVEN), first_rewrites(solutions, best))
+    return Detections(
+        curve,
+        best,
+        f1,
+        detection(sample, EVEN),
+        detection(sample, best),
+        tuple(by_step),
+        rewrites,
+    )
+
+
+def comparable_sample(
+    name: Path, earlier: Bank, bank: Bank, of_bank: Path, labelled: bool
+) -> Sample:
+    """The earlier bank's decisive sample. Raises InvalidInput as `audit`."""
+    kind, wanted = earlier.identity.scorer, bank.identity.scorer
+    if kind != wanted:
+        raise InvalidInput(
+            f"{name}: scores of the kind {kind!r}, not {wanted!r} as {of_bank}; drift is between"
+            " banks of one kind"
+        )
+    steps = judged_steps(earlier) if labelled else None
+    if labelled and steps is None:
+        raise InvalidInput(
+            f"{name}: its steps have no labels, those of {of_bank} have; drift is between banks"
+            " that both have them"
+        )
+    return decisive_sample(name, steps, lowest_scores(earlier))
+
+
+def drift_of(bank: Bank, decisive: Sample, name: Path, earlier: Bank, before: Sample) -> Drift:
+    """How `decisive` of a bank differs from `before` of an earlier one, both with right and
+    wrong ones."""
+    draws = resampled_areas(decisive) - resampled_areas(before, seed=1)
+    now, then = (area_under_curve(each.right, each.scores) for each in (decisive, before))
+    mine, theirs = (each.identity.models.get("scorer") for each in (bank, earlier))
+    return Drift(
+        against=str(name),
+        first=shift_of_firsts(draft_scores(bank, first=True), draft_scores(earlier, first=True)),
+        every=shift_of_all(draft_scores(bank), draft_scores(earlier)),
+        auc=now - then,
+        auc_interval=interval_of(draws),
+        error=reliability_of(decisive).error - reliability_of(before).error,
+        same_scorer=None if mine is None or theirs is None else mine == theirs,
+    )

@@ -1,0 +1,247 @@
+"""What routers still do with scores that were made worse on purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from trim.errors import InvalidInput
+from trim.evaluation.comparison import interval_of
+from trim.evaluation.evaluate import find_suite
+from trim.evaluation.plot import COLOURS, MARKERS
+from trim.files import write_atomically
+from trim.metrics.metrics import Array
+from trim.policies.pomdp.fit import fit_evidence
+from trim.policies.pomdp.model import write_model
+from trim.policies.ppo.weights import LearnedRouter, write_router
+from trim.rollouts.bank import Bank
+from trim.rollouts.degraded import degraded
+from trim.rollouts.fit import evidence_of_bank
+from trim.scorers.noisy import check_sigma
+from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves, save_picture
+from trim.studies.fitness import area_under_curve
+from trim.studies.page import Page, Table, folder_for, new_figure, number, standing
+from trim.studies.sample import judged_steps, lowest_scores
+from trim.studies.trial import RIVAL, Progress, Results, Trial, with_settings
+
+LEVELS = (0.0, 1.0, 2.0, 4.0)
+QUANTILES = (
+    *(0.003, 0.006, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.17, 0.22, 0.28, 0.35, 0.42),
+    *(0.5, 0.6, 0.7, 0.8, 0.9, 0.97),
+)
+"""Of the drafts' scores: the thresholds of TRIM-Thr at every level, as dense as its rivals'
+settings wherever noise has moved the scores to."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What was found with scores of one quality.
+
+    Attributes:
+        sigma: of the noise in their log-odds.
+        steps, lowest: AUC-ROC, in the bank, of the drafts up to the first error and of the
+            lowest score of a weak solution; nan where the bank does not tell.
+        results: of the trial.
+    """
+
+    sigma: float
+    steps: float
+    lowest: float
+    results: Results
+
+
+Trainer = Callable[[Bank], LearnedRouter]
+
+
+def study_noise(
+    bank: Bank,
+    trial: Trial,
+    out: Path,
+    sigmas: Sequence[float] = LEVELS,
+    trainer: Trainer | None = None,
+    progress_of: Callable[[int], Progress] = lambda level: lambda standing: None,
+) -> Page:
+    """Thr, and pomdp and agg learnt anew from `bank`, at each level of noise.
+
+    The bank's scores are degraded as those of the trial are, so that what learns from it
+    meets the same scores.
+
+    Args:
+        trainer: makes agg from a bank; None leaves it out.
+        progress_of: what is told of the progress at the level with this index.
+
+    Raises:
+        InvalidInput: a level that is no standard deviation, a bank with too few examples,
+            a folder that holds another study, or as `Trial.run`.
+    """
+    for sigma in sigmas:
+        check_sigma(sigma)
+    find_suite(trial.suite)
+    claim(out, bank, trainer is not None)
+    trial = replace(trial, scorer=bank.identity.scorer)
+    levels = []
+    for index, sigma in enumerate(sigmas):
+        folder = out / f"sigma-{sigma:g}"
+        worse = degraded(bank, sigma)
+        specs = [thresholds_for(worse), *fitted(worse, folder, trainer)]
+        results = replace(trial, sigma=sigma).run(specs, folder, progress_of(index))
+        steps, lowest = areas(worse)
+        levels.append(Level(sigma, steps, lowest, results))
+    return page_of(bank, levels, out, trainer is not None)
+
+
+def claim(out: Path, bank: Bank, learned: bool) -> None:
+    """Mark the folder as this study's, whose fitted routers may be used again.
+
+    Raises:
+        InvalidInput: it is another study's.
+    """
+    problems = "\n".join(map(repr, bank.problems))
+    study = {"bank": hashlib.sha256(problems.encode()).hexdigest(), "agg": learned}
+    path = out / "study.json"
+    with folder_for(out):
+        if not path.exists():
+            write_atomically(path, json.dumps(study) + "\n")
+        elif path.read_text(encoding="utf-8") != json.dumps(study) + "\n":
+            raise InvalidInput(
+                f"{out}: holds a study of another bank, or of other routers; name another --out"
+            )
+
+
+def thresholds_for(bank: Bank) -> str:
+    """TRIM-Thr with thresholds where the bank's scores are."""
+    scores = [node.draft_score for problem in bank.problems for node in problem.nodes]
+    found = np.quantile(scores, QUANTILES).tolist()
+    return with_settings(RIVAL, list(dict.fromkeys(float(f"{value:.6g}") for value in found)))
+
+
+def fitted(bank: Bank, folder: Path, trainer: Trainer | None) -> Iterator[str]:
+    """Routers of a bank, made in `folder` unless they are there already."""
+    with folder_for(folder):
+        pomdp = folder / "pomdp.json"
+        if not pomdp.exists():
+            of = {**bank.identity.models, "kind": bank.identity.scorer}
+            write_model(pomdp, fit_evidence(evidence_of_bank(bank), of), bank.seen)
+    yield f"pomdp:{pomdp}"
+    if trainer:
+        agg = folder / "agg"
+        if not (agg / "agg.json").exists():
+            write_router(agg, trainer(bank), bank.seen)
+        yield f"agg:{agg}"
+
+
+def areas(bank: Bank) -> tuple[float, float]:
+    """AUC-ROC of drafts up to the first error, and of the lowest scores of solutions."""
+    steps, lowest = judged_steps(bank), lowest_scores(bank)
+    drafts = steps.repairable if steps else None
+    return (
+        area_under_curve(drafts.right, drafts.scores) if drafts else float("nan"),
+        area_under_curve(lowest.right, lowest.scores),
+    )
+
+
+def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Page:
+    families = [family for family in levels[0].results.figures if family != RIVAL]
+    first = levels[0].results
+    by_sigma = [(f"{level.sigma:g}, ", level.results) for level in levels]
+    return Page(
+        title=f"Noisy scores: {first.title}",
+        verdict=" ".join(verdict_of(level, families) for level in levels),
+        notes=(
+            first.alone,
+            "Noise of standard deviation sigma is added to the log-odds of every score; pomdp"
+            f"{' and agg are' if learned else ' is'} fitted anew to"
+            f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
+            *(() if learned else ("agg is left out: pip install 'trim[training]' brings it.",)),
+            "AUC-ROC is the bank's: how well scores tell right drafts from wrong ones up to the"
+            " first error, and right solutions from wrong ones by their lowest score.",
+            f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",
+        ),
+        tables=(
+            Table(
+                "AUC-ROC of the scores",
+                ("sigma", "drafts up to the first error", "lowest score of a solution"),
+                tuple(
+                    (f"{level.sigma:g}", number(level.steps, 3), number(level.lowest, 3))
+                    for level in levels
+                ),
+            ),
+            curves_table(by_sigma, "sigma, policy"),
+            differences_table(by_sigma, "sigma, policy"),
+        ),
+        pictures=(
+            *(
+                save_picture(
+                    draw_levels(levels, figure, label),
+                    f"{label} over the noise in the scores, on {first.title}.",
+                    out,
+                    figure.replace("_", "-"),
+                )
+                for label, figure in COMPARED.items()
+            ),
+            *(
+                save_picture(
+                    draw_curves(level.results),
+                    f"Accuracy over strong tokens with noise {level.sigma:g}.",
+                    out,
+                    f"curve-{level.sigma:g}",
+                )
+                for level in levels
+            ),
+        ),
+    )
+
+
+def verdict_of(level: Level, families: Sequence[str]) -> str:
+    """`Noise 2 (AUC 0.81): pomdp ahead of thr, agg level with thr.`"""
+    said = []
+    for family in families:
+        stand = standing(level.results.less("delta_ibc", family, RIVAL))
+        words = {"ahead": f"ahead of {RIVAL}", "level": f"level with {RIVAL}"}
+        words |= {"behind": f"behind {RIVAL}", "not defined": "not to be compared"}
+        said.append(f"{family} {words[stand]}")
+    return f"Noise {level.sigma:g} (AUC {number(level.lowest)}): {', '.join(said)} in Δ-IBC."
+
+
+def draw_levels(levels: Sequence[Level], figure: str, label: str) -> Figure:
+    """A figure of every family's curve over the level of noise, with its interval."""
+    drawing, axes = new_figure()
+    places = np.arange(len(levels), dtype=np.float64)
+    families = list(levels[0].results.figures)
+    for index, family in enumerate(families):
+        rows = [level.results.figures[family].values[figure] for level in levels]
+        values = np.array([row[0] for row in rows])
+        # Beside each other, so that intervals do not hide one another.
+        shift = 0.06 * (index - (len(families) - 1) / 2)
+        axes.errorbar(
+            places + shift,
+            values,
+            yerr=np.array([reach(row) for row in rows]).T,
+            fmt=MARKERS[index % len(MARKERS)] + "-",
+            color=COLOURS[index % len(COLOURS)],
+            markersize=6,
+            markeredgecolor="white",
+            linewidth=1.6,
+            elinewidth=1,
+            label=family,
+        )
+    axes.set_xticks(places, [f"{level.sigma:g}\nAUC {number(level.lowest)}" for level in levels])
+    axes.set_xlabel("noise in the log-odds of the scores, and AUC-ROC of the lowest")
+    axes.set_ylabel(f"{label} (95 % interval)")
+    axes.set_title(levels[0].results.title)
+    drawing.legend(loc="outside lower center", ncols=6, frameon=False)
+    return drawing
+
+
+def reach(values: Array) -> tuple[float, float]:
+    """How far the interval of a figure goes below and above it; 0 where there is none."""
+    interval = interval_of(values)
+    if interval is None:
+        return 0.0, 0.0
+    return max(0.0, values[0] - interval[0]), max(0.0, interval[1] - values[0])

@@ -1,0 +1,158 @@
+"""Scores beside what is known of the steps and solutions that they were given to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trim.rollouts.bank import Bank
+from trim.rollouts.record import Node, RecordedProblem
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+Row = tuple[float, bool, int, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Scored steps or solutions, arrays of shape (n,).
+
+    Attributes:
+        scores: in [0, 1].
+        right: whether each is right.
+        problem: index of the problem; what is of one problem is not independent.
+        step: number of the step, from 1; of a solution, how many steps it has.
+    """
+
+    scores: Floats
+    right: Booleans
+    problem: Integers
+    step: Integers
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def wrong(self) -> int:
+        return int((~self.right).sum())
+
+    def where(self, chosen: Booleans) -> Sample:
+        return Sample(
+            self.scores[chosen], self.right[chosen], self.problem[chosen], self.step[chosen]
+        )
+
+    def __add__(self, other: Sample) -> Sample:
+        return Sample(
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.right, other.right]),
+            np.concatenate([self.problem, other.problem]),
+            np.concatenate([self.step, other.step]),
+        )
+
+
+def sample_of(rows: Iterable[Row]) -> Sample:
+    """From rows of score, right, problem and step."""
+    listed = list(rows)
+    scores, right, problem, step = zip(*listed, strict=True) if listed else ((), (), (), ())
+    return Sample(
+        np.array(scores, dtype=np.float64),
+        np.array(right, dtype=np.bool_),
+        np.array(problem, dtype=np.int64),
+        np.array(step, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Every step in the trees of a bank that its suite's checker has judged.
+
+    Attributes:
+        drafts: the weak model's.
+        sound: of each draft, whether all steps before it are right.
+        strong: the strong model's, where its text is not the draft's.
+    """
+
+    drafts: Sample
+    sound: Booleans
+    strong: Sample
+
+    @property
+    def repairable(self) -> Sample:
+        """Drafts up to and including the first error: S0 against S2, which a router decides."""
+        return self.drafts.where(self.sound)
+
+    @property
+    def lost(self) -> Sample:
+        """Drafts after an error, each judged by whether it follows from the steps before it."""
+        return self.drafts.where(~self.sound)
+
+
+def judged_steps(bank: Bank) -> Steps | None:
+    """The steps of a bank; None where some draft has no label, as in imported traces.
+
+    Labels are not made up from scores: a score that is judged by itself looks better than
+    it is.
+    """
+    if any(node.draft_right is None for problem in bank.problems for node in problem.nodes):
+        return None
+    drafts: list[Row] = []
+    sound: list[bool] = []
+    strong: list[Row] = []
+    for number, problem in enumerate(bank.problems):
+        for node, all_right in zip(problem.nodes, soundness(problem), strict=True):
+            drafts.append((node.draft_score, bool(node.draft_right), number, node.step))
+            sound.append(all_right)
+            if differs(node) and node.strong_score is not None and node.strong_right is not None:
+                strong.append((node.strong_score, node.strong_right, number, node.step))
+    return Steps(sample_of(drafts), np.array(sound, dtype=np.bool_), sample_of(strong))
+
+
+def differs(node: Node) -> bool:
+    """Whether the strong model wrote anything else than the draft."""
+    return node.strong is not None and node.strong != node.draft
+
+
+def soundness(problem: RecordedProblem) -> list[bool]:
+    """For each node, whether all steps before its draft are right.
+
+    Of paths that were merged, which have the same text, the first one found counts.
+    """
+    found: dict[int, bool] = {0: True}
+    for index, node in enumerate(problem.nodes):
+        so_far = found.setdefault(index, False)
+        for child, right in (
+            (node.continue_to, node.draft_right),
+            (node.regenerate_to, node.strong_right),
+        ):
+            if child >= 0:
+                found.setdefault(child, so_far and bool(right))
+    return [found[index] for index in range(len(problem.nodes))]
+
+
+def lowest_scores(bank: Bank) -> Sample:
+    """The lowest step score of each weak solution that has an answer, and whether that is right."""
+    return sample_of(_lowest(bank))
+
+
+def _lowest(bank: Bank) -> Iterator[Row]:
+    for number, problem in enumerate(bank.problems):
+        scores = [step.score for step in problem.weak.steps if step.score is not None]
+        if scores and problem.weak.answer is not None:
+            yield min(scores), problem.weak.correct, number, len(scores)
+
+
+def draft_scores(bank: Bank, first: bool = False) -> Sample:
+    """All drafts of a bank, or the first of each problem, which no decision has touched.
+
+    `right` is of the step where it is known, else False.
+    """
+    return sample_of(
+        (node.draft_score, bool(node.draft_right), number, node.step)
+        for number, problem in enumerate(bank.problems)
+        for node in (problem.nodes[:1] if first else problem.nodes)
+    )

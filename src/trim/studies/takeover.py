@@ -1,0 +1,107 @@
+"""What the strong model should write at a low score: the step alone, or all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trim.evaluation.comparison import Weights
+from trim.metrics.curve import BUDGETS, GAINS
+from trim.metrics.metrics import Array
+from trim.policies.policy import named
+from trim.studies.curves import COLUMNS, curves_table, draw_curves, save_picture
+from trim.studies.page import Page, Table, difference, number, percent, standing
+from trim.studies.trial import THRESHOLDS, Progress, Results, Trial, with_settings
+
+STEP, REST = "thr", "takeover"
+
+
+def study_takeover(
+    trial: Trial,
+    out: Path,
+    thresholds: Sequence[float] = THRESHOLDS,
+    progress: Progress = lambda standing: None,
+) -> Page:
+    """TRIM-Thr against its takeover at the same thresholds, on the same problems.
+
+    Raises:
+        InvalidInput: as `Trial.run`.
+    """
+    specs = [with_settings(family, thresholds) for family in (STEP, REST)]
+    results = trial.run(specs, out / "trial", progress)
+    gain = results.less("delta_ibc", STEP, REST)
+    return Page(
+        title=f"Takeover: {results.title}",
+        verdict=(
+            f"Rewriting the step alone is {standing(gain)} of takeover: Δ-IBC {difference(gain)}."
+            if standing(gain) in ("ahead", "behind")
+            else f"Rewriting the step alone is not told apart from takeover:"
+            f" Δ-IBC {difference(gain)}."
+        ),
+        notes=(
+            results.alone,
+            f"Differences are {STEP} less {REST} with 95 % bootstrap intervals, paired over"
+            " the problems.",
+        ),
+        tables=(
+            curves_table([("", results)]),
+            differences_table(results),
+            budgets_table(results),
+            settings_table("Right at the same threshold", results.right, thresholds, 100),
+            settings_table("Strong tokens at the same threshold", results.tokens, thresholds),
+        ),
+        pictures=(
+            save_picture(
+                draw_curves(results),
+                f"Accuracy over strong tokens on {results.title}: the strong model writes a"
+                f" step that scores low ({STEP}), or all from there on ({REST}).",
+                out,
+                "curve",
+            ),
+        ),
+    )
+
+
+def differences_table(results: Results) -> Table:
+    shares = [
+        f"{difference(results.less(f'cpt {gain}', STEP, REST), 1, scale=100)} points"
+        for gain in GAINS
+    ]
+    delta_ibc = difference(results.less("delta_ibc", STEP, REST))
+    apgr = difference(results.less("apgr", STEP, REST), 3)
+    rows = zip(COLUMNS, (*shares, delta_ibc, apgr), strict=True)
+    return Table(f"{STEP} less {REST}", ("figure", "difference"), tuple(rows))
+
+
+def budgets_table(results: Results) -> Table:
+    step, rest = (results.figures[family].values for family in (STEP, REST))
+    rows = (
+        (
+            f"c = {budget} %",
+            percent(step[name][0]),
+            percent(rest[name][0]),
+            difference(results.less(name, STEP, REST), 1, scale=100),
+        )
+        for budget, name in ((budget, f"accuracy {budget}") for budget in BUDGETS)
+    )
+    columns = ("budget", STEP, REST, "difference, points")
+    return Table("Accuracy at a budget", columns, tuple(rows))
+
+
+def settings_table(
+    title: str, figures: Mapping[str, Array], thresholds: Sequence[float], scale: float = 1
+) -> Table:
+    """Both at each threshold: they meet the first low score at the same step.
+
+    Args:
+        figures: (n,) by policy; the mean is shown, times `scale`, where 100 is for percent.
+    """
+    unit, heading = (" %", "difference, points") if scale == 100 else ("", "difference")
+    weights = Weights.draw(len(figures["weak"]))
+    rows = []
+    for threshold in dict.fromkeys(thresholds):
+        step, rest = (figures[named(family, threshold)] for family in (STEP, REST))
+        means = (number(scale * float(values.mean()), 1, unit) for values in (step, rest))
+        less = weights.means((step - rest)[None])[:, 0]
+        rows.append((f"{threshold:g}", *means, difference(less, 1, scale)))
+    return Table(title, ("k", STEP, REST, heading), tuple(rows))

@@ -1,0 +1,128 @@
+"""Solutions by a generator on training problems, each step compared with the right one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from trim.engines.llama_cpp import LlamaCppEngine
+from trim.evaluation.suites import SUITES, SuiteProblem, draw_for_training
+from trim.files import write_atomically
+from trim.steps import MAX_STEPS, join_steps, split_steps
+
+NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A solution as it was written.
+
+    Attributes:
+        question, steps: the texts.
+        agreeing: for each step, how many of its characters are those of the right step
+            (see `right_step`); all of them where the step is right, else fewer.
+    """
+
+    question: str
+    steps: tuple[str, ...]
+    agreeing: tuple[int, ...]
+
+
+def compare(problem: SuiteProblem, steps: list[str]) -> Rollout:
+    """A rollout from a problem and the steps that were written for it."""
+    agreeing = []
+    for index, step in enumerate(steps):
+        following = SUITES[problem.suite].next_step(problem, steps[:index])
+        right = following.text if following else ""
+        # An operation that is not possible is right until it claims a result.
+        limit = len(right) if following and following.possible else right.rfind(" = ")
+        common = max(0, min(common_prefix(step, right), limit))
+        stops_early = common == len(step) < len(right)
+        agreeing.append(common - stops_early)
+    return Rollout(problem.question, tuple(steps), tuple(agreeing))
+
+
+def slip_often(problem: SuiteProblem, random: Random, share: float = 0.35) -> Rollout:
+    """The reference solution with slips in a `share` of its steps, each carried on from.
+
+    They are free and without end, and teach what few of a model's own mistakes do not.
+    """
+    steps: list[str] = []
+    for _ in problem.steps:
+        following = SUITES[problem.suite].next_step(problem, steps)
+        if following is None:
+            break
+        slips = random.random() < share
+        steps.append(slip(following.text, random) if slips else following.text)
+    return compare(problem, steps)
+
+
+def slip(step: str, random: Random) -> str:
+    """A number of the step changed, wherever it stands from there on: mostly the result."""
+    start = step.find(" = ") if random.random() < 0.7 else 0
+    numbers = [number for number in NUMBER.finditer(step) if number.start() >= start]
+    if not numbers:
+        return step
+    number = random.choice(numbers[:2])
+    right = number.group()
+    nearby = [int(right) + change for change in (-10, -2, -1, 1, 2, 10)]
+    wrong = random.choice([value for value in nearby if value >= 0] + [random.randint(0, 99)])
+    head, tail = step[: number.start()], step[number.start() :]
+    return head + re.sub(rf"\b{right}\b", str(wrong), tail)
+
+
+def common_prefix(a: str, b: str) -> int:
+    """How many characters two texts share at their beginning."""
+    different = (i for i, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1])
+    return next(different, min(len(a), len(b)))
+
+
+def draw_problems(name: str, shares: dict[str, float], count: int, seed: int) -> list[SuiteProblem]:
+    random = Random(f"rollouts/{name}/{seed}")
+    suites = random.choices(list(shares), list(shares.values()), k=count)
+    return [draw_for_training(SUITES[suite], random) for suite in suites]
+
+
+async def sample_solutions(gguf: Path, problems: list[SuiteProblem], seed: int) -> dict[str, str]:
+    """Each question's solution by the model in `gguf`, at the method's settings."""
+    engine = LlamaCppEngine(gguf, slots=8)
+    random = Random(f"sampling/{gguf.stem}/{seed}")
+    waiting = [(problem.question, random.getrandbits(31)) for problem in problems]
+    solutions: dict[str, str] = {}
+
+    async def work() -> None:
+        while waiting:
+            question, sampling_seed = waiting.pop()
+            answer = await engine.complete(
+                join_steps(question, ()),
+                n_predict=600,
+                temperature=0.7,
+                top_p=0.8,
+                top_k=20,
+                min_p=0.0,
+                seed=sampling_seed,
+            )
+            solutions[question] = answer.text
+
+    await asyncio.gather(*(work() for _ in range(8)))
+    return solutions
+
+
+def make_rollouts(
+    gguf: Path, shares: dict[str, float], count: int, seed: int, path: Path
+) -> list[Rollout]:
+    """Rollouts of one model; what it wrote is kept in `path` for a repeated run."""
+    problems = draw_problems(gguf.stem, shares, count, seed)
+    if not path.exists():
+        solutions = asyncio.run(sample_solutions(gguf, problems, seed))
+        write_atomically(path, json.dumps(solutions))
+    solutions = json.loads(path.read_text())
+
+    def steps_of(problem: SuiteProblem) -> list[str]:
+        return [step.strip() for step in split_steps(solutions[problem.question])[:MAX_STEPS]]
+
+    return [compare(problem, steps_of(problem)) for problem in problems]
