@@ -42,7 +42,7 @@ from trim.policies.fixed import WeakAlone
 from trim.policies.threshold import Threshold
 from trim.router import Router
 from trim.scorers.label import HttpLabelScorer
-from trim.shipped.loading import SAMPLING
+from trim.shipped import SAMPLING
 
 SLOTS = 4
 PROBLEMS, SEED, ROUNDS = 60, 77, 7

@@ -18,6 +18,7 @@ from reward_checkpoint import TAG
 from vllm_server import REWARD, VllmServer, serving
 
 from trim import Router, Threshold
+from trim.configuration.source import Models, shipped_models
 from trim.engines.http import HttpServer
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, Suite, generate
 from trim.models.continuation import VLLM, Continuation
@@ -25,7 +26,6 @@ from trim.models.model import Completion, Ending, Model, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.policies.fixed import WeakAlone
 from trim.scorers.label import HttpLabelScorer
-from trim.shipped.loading import EmbeddedModels, load_embedded
 
 SEED = 51
 CALLS = 200
@@ -71,7 +71,7 @@ def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
     )
 
 
-def routed(suite: Suite, count: int, embedded: EmbeddedModels, servers: dict) -> str:
+def routed(suite: Suite, count: int, embedded: Models, servers: dict) -> str:
     """The same with a threshold, both models and the scorer."""
     weak, strong, scorer = (served(servers[name]) for name in ("weak", "strong", "scorer"))
     policy = Threshold(0.8)
@@ -101,7 +101,7 @@ async def milliseconds(call: Callable[[], Awaitable[object]]) -> str:
     return f"{statistics.median(taken):.1f} | {statistics.quantiles(taken, n=20)[-1]:.1f}"
 
 
-async def calls(embedded: EmbeddedModels, servers: dict) -> dict[str, str]:
+async def calls(embedded: Models, servers: dict) -> dict[str, str]:
     """Median and 95th percentile of each kind of call, one after the other."""
     strong, label = served(servers["strong"]), HttpLabelScorer(served(servers["scorer"]))
     step = await strong.write_step(Prefix(QUESTION), GREEDY, 0)
@@ -127,7 +127,7 @@ async def calls(embedded: EmbeddedModels, servers: dict) -> dict[str, str]:
 
 def main() -> None:
     python, count = str(Path(sys.argv[1]).absolute()), int(sys.argv[2])
-    embedded = load_embedded(slots=1, exact=True)
+    embedded = shipped_models(slots=1, exact=True)
     with TemporaryDirectory() as folder:
         started = time.monotonic()
         with serving(python, Path(folder)) as servers:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trim.configuration.protocol import INSTRUCTION
+from trim.configuration.source import shipped_models
 from trim.engines.chat_template import read_chat_template
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
@@ -26,7 +27,7 @@ from trim.models.continuation import VLLM, Continuation
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.scorers.pooling import PoolingScorer
-from trim.shipped.loading import FOLDER, load_embedded
+from trim.shipped import FOLDER
 from trim.steps import bare, closed
 
 SCRIPT = Path(authors_servers.__file__)
@@ -80,7 +81,7 @@ def weak(served):
 
 @pytest.fixture(scope="module")
 def embedded():
-    return load_embedded(slots=1, exact=True)
+    return shipped_models(slots=1, exact=True)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ from trim.rollouts.identity import identify_models
 from trim.rollouts.replay import replay
 from trim.rollouts.store import BankStore
 from trim.router import Router
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 from trim.testing import ScriptedModel
 from trim.types import Action, Author, Finish, Observation, Trace, Usage
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trim.cli.main import main
+from trim.configuration.source import shipped_models
 from trim.costs import Price, Prices
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
@@ -20,7 +21,7 @@ from trim.policies.registry import parse_policies
 from trim.router import Router
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.grade import BEST_GRADE, grade_of
-from trim.shipped.loading import SAMPLING, load_embedded
+from trim.shipped import SAMPLING
 from trim.steps import SEPARATOR, bare, join_steps
 
 log_probabilities = st.floats(-30, 0)
@@ -98,12 +99,12 @@ def test_a_model_that_tells_nothing_is_named_as_the_reason(scorer):
 
 @pytest.fixture(scope="module")
 def models():
-    return load_embedded(slots=1, exact=True, entropy=True)
+    return shipped_models(slots=1, exact=True, entropy=True)
 
 
 @pytest.fixture(scope="module")
 def silent():
-    return load_embedded(slots=1, exact=True)
+    return shipped_models(slots=1, exact=True)
 
 
 def prefixes():

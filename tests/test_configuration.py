@@ -16,11 +16,10 @@ from trim.cli.main import main
 from trim.config import End, Fallback, Fallbacks, PrefillMode, Rules, Settings
 from trim.configuration.configuration import read_configuration
 from trim.configuration.document import NAMES, overridden, parse_override
-from trim.configuration.lineup import router_of
 from trim.configuration.models import AnthropicServed, OpenAIServed
 from trim.configuration.protocol import AUTHORS
 from trim.configuration.routing import RoutingSection, SamplingSection
-from trim.configuration.source import ConfiguredModelSource, open_lineup
+from trim.configuration.source import ModelSource, models_in, open_models
 from trim.costs import Price, Prices
 from trim.engines.chat_template import ChatTemplate
 from trim.engines.gguf import read_chat
@@ -35,8 +34,7 @@ from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
 from trim.rollouts.bank import read_bank
-from trim.shipped.lineup import ShippedModelSource
-from trim.shipped.loading import FOLDER, SAMPLING
+from trim.shipped import FOLDER, SAMPLING
 
 ROOT = Path(__file__).parents[1]
 READY = sorted((ROOT / "configurations").glob("*.yaml"))
@@ -394,7 +392,7 @@ def run(*words, **options):
 
 
 def test_the_shipped_models_by_a_configuration_are_the_shipped_models(tmp_path):
-    configured, shipped = open_lineup(SHIPPED), ShippedModelSource()
+    configured, shipped = open_models(SHIPPED), models_in()
     for kind in ("joint", "prm", "grade"):
         assert configured.identify(kind) == shipped.identify(kind)
     assert configured.settings.sampling == SAMPLING
@@ -504,7 +502,7 @@ def test_a_mode_that_does_not_work_is_refused_before_anything_is_written(tmp_pat
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_one_line(tmp_path, document, words, message, monkeypatch):
-    monkeypatch.setattr(ConfiguredModelSource, "load", ConfiguredModelSource.assemble)
+    monkeypatch.setattr(ModelSource, "load", ModelSource.assemble)
     out = tmp_path / "run"
     result = run("eval", "chain", write(tmp_path, document), "-n", 2, "--out", out, *words)
     assert result.exit_code == 2
@@ -531,7 +529,7 @@ def lineup(folder, **changes):
 
 
 def lineup_of(folder, document):
-    return ConfiguredModelSource(read(folder, document), folder)
+    return ModelSource(read(folder, document), folder)
 
 
 def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
@@ -545,7 +543,7 @@ def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
             require_same_models([policy], lineup(tmp_path, **other))
     more = read(tmp_path, {**LEAST, "between": [SERVED]})
     with pytest.raises(InvalidInput, match="between-1"):
-        require_same_models([policy], ConfiguredModelSource(more, tmp_path))
+        require_same_models([policy], ModelSource(more, tmp_path))
 
 
 def test_a_file_of_problems_is_recorded_without_step_labels(tmp_path):
@@ -705,7 +703,7 @@ def test_without_a_word_everything_is_as_usual(tmp_path):
     assert found.settings == Settings()
     assert found.price_list is None
     assert found.prices == Prices()
-    assert found.usual_kind is None
+    assert found.default_kind is None
 
 
 @pytest.mark.parametrize(
@@ -731,7 +729,7 @@ def test_a_protocol_is_of_evaluations_and_not_of_chats(tmp_path):
     found = lineup_of(tmp_path, {**LEAST, "protocol": "authors"})
     assert found.settings.rules == AUTHORS.rules
     assert found.chat_settings.rules == Rules(End.MODEL)
-    shipped = ShippedModelSource(protocol=AUTHORS)
+    shipped = models_in(protocol=AUTHORS)
     assert shipped.settings.rules == AUTHORS.rules
     assert shipped.chat_settings.rules == Rules(End.MODEL)
     assert shipped.chat_settings.max_steps is None

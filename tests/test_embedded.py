@@ -6,10 +6,11 @@ import pytest
 
 from training.measure import BANDS, measure
 from trim import Router, parse_policies
+from trim.configuration.source import shipped_models
 from trim.errors import ContextExceeded, InvalidInput, TrimError
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, SUITES, generate
 from trim.models.model import Ending, Prefix, Sampling
-from trim.shipped.loading import FOLDER, SAMPLING, load_embedded
+from trim.shipped import FOLDER, SAMPLING
 from trim.steps import join_steps
 
 GREEDY = Sampling(temperature=0.0, max_tokens=96)
@@ -17,7 +18,7 @@ GREEDY = Sampling(temperature=0.0, max_tokens=96)
 
 @pytest.fixture(scope="module")
 def models():
-    return load_embedded()
+    return shipped_models()
 
 
 def test_they_fit_in_16_megabytes():
@@ -40,7 +41,7 @@ def test_steps_in_parts_are_the_solution_in_one_go(models):
 
 
 def test_an_exact_engine_repeats_every_character_whatever_ran_before():
-    models = load_embedded(exact=True)
+    models = shipped_models(exact=True)
     router = Router(
         models.weak, models.strong, models.scorer, parse_policies("thr:0.5")[0], SAMPLING
     )

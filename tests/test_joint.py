@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trim.cli.main import main
+from trim.configuration.source import shipped_models
 from trim.errors import InvalidInput
 from trim.evaluation.shared import SharedScorer
 from trim.evaluation.suites import CHAIN, generate, is_step_right
@@ -25,7 +26,7 @@ from trim.rollouts.rescore import groups_of, rescore
 from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.joint import JointScorer, JointWeights, fit_joint, read_weights, write_weights
-from trim.shipped.loading import FOLDER, load_embedded, usual_kind
+from trim.shipped import FOLDER
 from trim.studies.fitness import area_under_curve
 from trim.testing import ScriptedModel
 
@@ -271,7 +272,7 @@ def test_the_usual_scores_of_a_folder_are_joint_where_it_has_weights(tmp_path):
 
 
 def test_together_the_two_signals_find_more_errors_than_each():
-    models = load_embedded()
+    models = shipped_models()
 
     class Both:
         name = "both"

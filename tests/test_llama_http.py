@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from llama_server import PLAIN_CHAT, start
 
+from trim.configuration.source import shipped_models
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
@@ -17,7 +18,7 @@ from trim.router import Router
 from trim.scorers.confidence import LogProbabilityScorer
 from trim.scorers.grade import HttpGradeScorer
 from trim.scorers.label import HttpLabelScorer
-from trim.shipped.loading import SAMPLING, load_embedded
+from trim.shipped import SAMPLING
 from trim.steps import SEPARATOR, split_steps
 from trim.types import Author
 
@@ -37,7 +38,7 @@ def servers():
 
 @pytest.fixture(scope="module")
 def embedded():
-    return load_embedded(slots=1, exact=True, entropy=True)
+    return shipped_models(slots=1, exact=True, entropy=True)
 
 
 def model(servers, name="weak", mode=Continuation.COMPLETIONS, **settings):

@@ -20,6 +20,7 @@ from reward_checkpoint import CONTEXT
 from vllm_server import BLOCK, REWARD, serving
 
 from trim import Router
+from trim.configuration.source import shipped_models
 from trim.engines.chat_template import read_chat_template
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput, Refused
@@ -33,7 +34,6 @@ from trim.policies.threshold import Threshold
 from trim.scorers.grade import HttpGradeScorer
 from trim.scorers.label import HttpLabelScorer
 from trim.scorers.pooling import PoolingScorer
-from trim.shipped.loading import load_embedded
 from trim.steps import split_steps
 from trim.types import Author
 
@@ -57,7 +57,7 @@ def servers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedded():
-    return load_embedded(slots=1, exact=True, entropy=True)
+    return shipped_models(slots=1, exact=True, entropy=True)
 
 
 def model(servers, name="strong", mode=Continuation.COMPLETIONS, plain=False, **given):

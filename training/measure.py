@@ -23,7 +23,7 @@ from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
-from trim.shipped.loading import FOLDER, SAMPLING, load_embedded
+from trim.shipped import FOLDER, SAMPLING
 from trim.studies.fitness import area_under_curve
 from trim.studies.reliability import calibration_error, equal_width
 from trim.types import Trace
