@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from trim.config import RouterConfig
 from trim.configuration.source import shipped_models
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
@@ -128,7 +129,9 @@ def compare_sweeps(sweep: Evaluation) -> tuple[float, int, int]:
 def main() -> None:
     models = shipped_models()
     problems = list(generate(CHAIN, PROBLEMS, SEED))
-    evaluation = Evaluation(problems, [], models.weak, models.strong, models.scorer, SEED, SAMPLING)
+    evaluation = Evaluation(
+        problems, [], models, models.scorer, SEED, RouterConfig(sampling=SAMPLING)
+    )
     speeds: dict[str, list[float]] = {"weak": [], "strong": [], "thr:0.5": []}
     for _ in range(ROUNDS):
         for spec, measured in speeds.items():

@@ -11,6 +11,7 @@ import sys
 
 from trim.shipped.measure import step_labels
 
+from trim.config import RouterConfig
 from trim.configuration.source import Models, shipped_models
 from trim.evaluation.run import Evaluation
 from trim.evaluation.suites import SUITES, Suite, generate
@@ -28,11 +29,10 @@ def area(suite: Suite, count: int, kind: str, models: Models) -> float:
     evaluation = Evaluation(
         problems,
         [Threshold(0)],
-        models.weak,
-        models.strong,
+        models,
         models.scorers[kind],
         SEED,
-        SAMPLING,
+        RouterConfig(sampling=SAMPLING),
     )
 
     async def solve_all() -> list[Trace]:

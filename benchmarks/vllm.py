@@ -18,6 +18,7 @@ from reward_checkpoint import TAG
 from vllm_server import REWARD, VllmServer, serving
 
 from trim import Router, Threshold
+from trim.config import RouterConfig
 from trim.configuration.source import Models, shipped_models
 from trim.engines.http import HttpServer
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, Suite, generate
@@ -57,8 +58,12 @@ def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
     differences = []
     here, there = Heard(here), Heard(there)
     for problem in generate(suite, count, SEED):
-        local = Router(here, here, None, WeakAlone(), GREEDY).solve(problem.question)
-        remote = Router(there, there, None, WeakAlone(), GREEDY).solve(problem.question)
+        local = Router(
+            weak=here, strong=here, policy=WeakAlone(), config=RouterConfig(sampling=GREEDY)
+        ).solve(problem.question)
+        remote = Router(
+            weak=there, strong=there, policy=WeakAlone(), config=RouterConfig(sampling=GREEDY)
+        ).solve(problem.question)
         answers += local.answer == remote.answer
         texts += local.solution == remote.solution
     for prefix, one in here.written.items():
@@ -75,8 +80,20 @@ def routed(suite: Suite, count: int, embedded: Models, servers: dict) -> str:
     """The same with a threshold, both models and the scorer."""
     weak, strong, scorer = (served(servers[name]) for name in ("weak", "strong", "scorer"))
     policy = Threshold(0.8)
-    here = Router(embedded.weak, embedded.strong, embedded.prm, policy, GREEDY)
-    there = Router(weak, strong, HttpLabelScorer(scorer), policy, GREEDY)
+    here = Router(
+        weak=embedded.weak,
+        strong=embedded.strong,
+        scorer=embedded.scorers["prm"],
+        policy=policy,
+        config=RouterConfig(sampling=GREEDY),
+    )
+    there = Router(
+        weak=weak,
+        strong=strong,
+        scorer=HttpLabelScorer(scorer),
+        policy=policy,
+        config=RouterConfig(sampling=GREEDY),
+    )
     answers = authors = 0
     differences = []
     for problem in generate(suite, count, SEED):
@@ -119,7 +136,7 @@ async def calls(embedded: Models, servers: dict) -> dict[str, str]:
             Prefix(QUESTION), GREEDY, 0
         ),
         "a label score, vLLM": lambda: label.score(trace, [WRITTEN]),
-        "a label score, in-process": lambda: embedded.prm.score(trace, [WRITTEN]),
+        "a label score, in-process": lambda: embedded.scorers["prm"].score(trace, [WRITTEN]),
         "a reward model's scores, vLLM": lambda: pooling.ask("//pooling", text, lambda raw: raw),
     }
     return {name: await milliseconds(call) for name, call in kinds.items()}

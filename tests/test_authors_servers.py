@@ -193,7 +193,7 @@ def test_pooling_answers_are_the_shipped_scorers(served, folder, embedded):
         for steps in problem.steps[:3], (*problem.steps[:2], "3) add 1: 1 + 1 = 77."):
             trace = Prefix(problem.question, tuple(steps))
             there = asyncio.run(scorer.score(trace, written))
-            here = asyncio.run(embedded.prm.score(trace, written))
+            here = asyncio.run(embedded.scorers["prm"].score(trace, written))
             assert there.values == pytest.approx(here.values, abs=1e-9)
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trim.shipped.lineup import BELIEF
 
+from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy, compared
@@ -17,6 +17,7 @@ from trim.policies.rivals.automix import AutoMix, AutoMixPRM, VerifierTable
 from trim.policies.rivals.cascade import Cascade, ScoreSummary
 from trim.policies.rivals.classifier import Classifier, TermModel
 from trim.server.page.events import read_belief
+from trim.shipped import BELIEF
 from trim.types import Action, Observation
 
 shares = st.floats(0, 1)
@@ -118,7 +119,7 @@ def test_the_shipped_belief_is_of_the_shipped_models_and_scores():
 
 def test_a_belief_of_other_models_is_refused(tmp_path):
     def lineup(file, models):
-        return SimpleNamespace(belief=file, usual_kind="joint", identify=lambda kind: models)
+        return SimpleNamespace(belief=file, default_kind="joint", identify=lambda kind: models)
 
     present = models_in().identify("joint")
     assert read_belief(lineup(BELIEF, present)).kind == "joint"

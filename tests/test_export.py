@@ -90,7 +90,7 @@ def engines():
     return {
         "weak": models.weak.engine,
         "strong": models.strong.engine,
-        "scorer": models.prm.engine,
+        "scorer": models.scorers["prm"].engine,
     }
 
 

@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 
 from trim.cli.main import main
 from trim.cli.problems import choose_problems
-from trim.configuration.source import models_in
+from trim.config import RouterConfig
+from trim.configuration.source import Models, models_in
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.evaluate import draw
@@ -104,7 +105,14 @@ def bank(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bank")
     identity = replace(IDENTITY, models=identify_models(FOLDER), seen=SCORER)
     store = BankStore(folder, identity, part=100)
-    explorer = Explorer(sure("weak"), sure("strong"), ChanceScorer(), 9, by_chance, 1, SETTINGS, 5)
+    explorer = Explorer(
+        Models(sure("weak"), sure("strong"), {}),
+        ChanceScorer(),
+        RouterConfig(sampling=SETTINGS, max_steps=5),
+        rollouts=9,
+        check=by_chance,
+        seed=1,
+    )
 
     async def explore_all():
         for index in range(60):
