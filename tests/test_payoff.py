@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from preloaded import completed
 
 from trim.costs import Price, Prices
-from trim.evaluation.conclusion import hidden_notes
-from trim.evaluation.cost_report import AgainstStrong, amount, conclude, describe_single
 from trim.evaluation.summary import summarise
+from trim.evaluation.verdict import AgainstStrong, amount, conclude, describe_single, hidden_notes
 from trim.types import Action, Author, Step, Trace, Usage
 
 SCHEMA = json.loads(

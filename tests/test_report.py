@@ -20,9 +20,9 @@ from trim.evaluation.comparison import (
     describe_intervals,
     figures_of,
 )
-from trim.evaluation.conclusion import describe_verdict
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.report import spread, write_report
+from trim.evaluation.verdict import describe_verdict
 from trim.metrics.curve import Curve
 
 SCHEMA = json.loads(

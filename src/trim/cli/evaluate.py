@@ -43,8 +43,8 @@ from trim.configuration.lineup import ModelSource, router_of
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.bill import spent
 from trim.evaluation.evaluate import UNGRADED, draw, evaluate, find_suite
+from trim.evaluation.execution import RemoteExecutor
 from trim.evaluation.problem_set import ProblemSet
-from trim.evaluation.remote import RemoteExecutor
 from trim.evaluation.suites import generate as generate_problems
 from trim.policies.registry import parse_policies
 from trim.shipped.lineup import ShippedModelSource

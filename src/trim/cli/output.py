@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
-from trim.evaluation.conclusion import hidden_notes, label
-from trim.evaluation.cost_report import amount
+from trim.evaluation.verdict import amount, hidden_notes, label
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.steps import bare
 from trim.types import Action, Author, Trace, Usage

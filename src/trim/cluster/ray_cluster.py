@@ -11,9 +11,8 @@ from trim.cluster.worker import Task, describe, problem_to_json
 from trim.configuration.lineup import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
+from trim.evaluation.execution import EvaluationRequest, Tell, solve_all
 from trim.evaluation.problem_set import Gradable, ProblemSet
-from trim.evaluation.remote import EvaluationRequest
-from trim.evaluation.schedule import Tell, solve_all
 from trim.evaluation.store import TraceStore
 from trim.policies.policy import Policy
 from trim.rollouts.collect import Place

@@ -15,12 +15,11 @@ from trim.configuration.lineup import ModelSource
 from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.evaluation.bill import Bill, billed, require_prices, spent
-from trim.evaluation.folder import solve_in
+from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, solve_in
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.provenance import describe_seen, overlaps_of, refuse_seen, require_same_models
-from trim.evaluation.remote import EvaluationRequest, RemoteExecutor
 from trim.evaluation.report import write_report
 from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from trim.evaluation.conclusion import hidden_notes
+from trim.evaluation.verdict import hidden_notes
 from trim.files import write_atomically
 
 SHOWN_TRACES = 40

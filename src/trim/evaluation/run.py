@@ -11,8 +11,8 @@ from trim.config import Fallbacks, PrefillMode, Rules, Settings
 from trim.configuration.lineup import Models, router_of
 from trim.engines.scheduler import begin_problem
 from trim.errors import ContextExceeded
+from trim.evaluation.execution import solve_all
 from trim.evaluation.problem_set import Gradable
-from trim.evaluation.schedule import solve_all
 from trim.evaluation.shared import SharedScorer, share
 from trim.evaluation.store import TraceStore
 from trim.grading.extraction import find_answer

@@ -14,7 +14,7 @@ import numpy as np
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import Figures, Weights
 from trim.evaluation.evaluate import draw, policies_on
-from trim.evaluation.folder import solve_in
+from trim.evaluation.execution import solve_in
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.provenance import overlaps_of, refuse_seen, require_same_models
 from trim.evaluation.run import evaluation_of
