@@ -17,7 +17,7 @@ from trim.checks.check import Checkup, check
 from trim.checks.findings import Finding, shown_auc
 from trim.cli.options import path_type, set_option
 from trim.configuration.section import variable_name
-from trim.configuration.source import open_lineup
+from trim.configuration.source import open_models
 from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.models.probe import ProbeResult
@@ -38,8 +38,8 @@ def check_command(configuration: Path, assignments: tuple[str, ...]) -> None:
     Further continuations and scorers are tried as well, and the best ones named. Exit code 1
     where a part does not work.
     """
-    lineup = open_lineup(configuration, assignments)
-    found = asyncio.run(check(lineup.configuration, lineup.settings.sampling))
+    lineup = open_models(configuration, assignments)
+    found = asyncio.run(check(lineup.configuration, lineup.config.sampling))
     show_checkup(found)
     sys.exit(1 if found.failures else 0)
 

@@ -13,8 +13,8 @@ from trim.cli.options import choose_lineup, configuration_argument, models_optio
 from trim.server.access_log import LogFormat
 from trim.server.admission import Limits
 from trim.server.run import Serving, serve
+from trim.shipped import FOLDER
 from trim.shipped.export import export_models
-from trim.shipped.loading import FOLDER
 
 USUAL = Limits()
 

@@ -23,7 +23,7 @@ from trim.cli.options import (
     set_option,
 )
 from trim.cli.output import show_events
-from trim.configuration.lineup import router_of
+from trim.config import DEFAULT_POLICY
 from trim.costs import hidden_strong_usage
 from trim.errors import InvalidInput
 from trim.evaluation.provenance import require_same_models
@@ -34,8 +34,6 @@ from trim.policies.policy import choose_scorer, needs_entropy
 from trim.policies.registry import parse_policies
 from trim.router import Router
 
-USUAL_POLICY = "thr:0.5"
-
 
 @click.command()
 @click.argument("problem")
@@ -43,7 +41,7 @@ USUAL_POLICY = "thr:0.5"
 @click.option(
     "--policy",
     "spec",
-    show_default=f"the configuration's, or {USUAL_POLICY}",
+    show_default=f"the configuration's, or {DEFAULT_POLICY}",
     help="How steps are routed.",
 )
 @scorer_option
@@ -79,20 +77,20 @@ def solve(
     CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
     """
     lineup = choose_lineup(configuration, assignments, models).for_problems(Prompt())
-    spec = spec or lineup.policy or USUAL_POLICY
+    spec = spec or lineup.policy or DEFAULT_POLICY
     policies = parse_policies(spec)
     if len(policies) != 1:
         raise InvalidInput(f"--policy {spec}: solve takes one setting, as in thr:0.5")
     if not other_models:
         require_same_models(policies, lineup)
     prices = choose_prices(prices_file, lineup)
-    kind = scorer or lineup.usual_kind
+    kind = scorer or lineup.default_kind
     team = lineup.load(slots=1, entropy=needs_entropy(policies, kind))
     chosen = choose_scorer(policies[0], team.scorer_of(kind) if kind else None, team.scorers)
-    settings = lineup.settings
+    config = lineup.config
     if max_strong_tokens is not None:
-        settings = replace(settings, max_strong_tokens=max_strong_tokens)
-    router = router_of(team, settings, chosen, policies[0])
+        config = replace(config, max_strong_tokens=max_strong_tokens)
+    router = Router.of(team, policy=policies[0], scorer=chosen, config=config)
     console = Console(highlight=False)
     if as_json:
         trace = router.solve(problem, seed)
@@ -118,4 +116,4 @@ def solve(
 
 def strong_alone(router: Router) -> Router:
     """The strong model of a router by itself, without a limit on its tokens."""
-    return replace(router, policy=StrongAlone(), scorer=None, max_strong_tokens=None)
+    return replace(router, policy=StrongAlone(), scorer=None).with_config(max_strong_tokens=None)

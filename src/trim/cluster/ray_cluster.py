@@ -8,7 +8,7 @@ from io import BytesIO
 
 from trim.cluster.pool import Deadly, Pool
 from trim.cluster.worker import Task, describe, problem_to_json
-from trim.configuration.lineup import ModelSource
+from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
 from trim.evaluation.execution import EvaluationRequest, Tell, solve_all
@@ -88,7 +88,7 @@ class ClusterExplorer:
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Other processes (`trim.evaluation.remote.RemoteExecutor`) on a cluster.
+    """Other processes (`trim.evaluation.execution.RemoteExecutor`) on a cluster.
 
     Attributes:
         address: as `ray.init` takes it, or `local` for a cluster on this machine.
@@ -136,4 +136,4 @@ class RayCluster:
 
     def pool(self, task: Task, lineup: ModelSource) -> Pool:
         """The workers of a run, which are started when it is entered."""
-        return Pool(task, self.address, self.workers, lineup.settings.concurrency)
+        return Pool(task, self.address, self.workers, lineup.concurrency)

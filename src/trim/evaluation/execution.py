@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from trim.configuration.lineup import ModelSource
+from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
 from trim.evaluation.problem_set import Gradable, ProblemSet
