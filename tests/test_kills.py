@@ -12,7 +12,7 @@ import yaml
 from preloaded import PATIENCE, die_after, die_at, fill_disk_at, finished, started
 from staged_server import SILENCE, chat, staged, usage
 
-from trim.evaluation.bill import EVERY
+from trim.evaluation.bill import SAVE_INTERVAL
 from trim.numerics import derive_seed
 from trim.rollouts.bank import read_bank
 from trim.steps import split_steps
@@ -307,7 +307,7 @@ async def test_the_bill_is_what_was_served_until_a_run_is_killed(work, tmp_path,
             missing = {role: tokens - billed.get(role, 0) for role, tokens in meter.served.items()}
             assert min(missing.values()) >= 0
             if number == signal.SIGKILL:
-                assert sum(missing.values()) - lost <= (EVERY - 1) * meter.dearest
+                assert sum(missing.values()) - lost <= (SAVE_INTERVAL - 1) * meter.dearest
             else:
                 assert sum(missing.values()) == lost
             lost = sum(missing.values())

@@ -11,7 +11,7 @@ from trim.cluster.worker import Task, describe, problem_to_json
 from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
-from trim.evaluation.execution import EvaluationRequest, Tell, solve_all
+from trim.evaluation.execution import EvaluationRequest, ProgressCallback, solve_all
 from trim.evaluation.problem_set import Gradable, ProblemSet
 from trim.evaluation.store import TraceStore
 from trim.policies.policy import Policy
@@ -31,7 +31,9 @@ class ClusterEvaluation:
     bill: Bill
     may_begin: Callable[[], bool] = lambda: True
 
-    async def run(self, store: TraceStore, progress: Tell = lambda traces: None) -> None:
+    async def run(
+        self, store: TraceStore, progress: ProgressCallback = lambda traces: None
+    ) -> None:
         """Solve what `store` does not hold yet."""
         if all(problem.id in store.finished for problem in self.problems):
             return
@@ -57,7 +59,7 @@ class ClusterEvaluation:
                 )
                 for policy in self.policies
             ]
-        self.bill.take_over(answer["bill"])
+        self.bill.merge(answer["bill"])
         return [Trace.from_json(record) for record in answer["traces"]]
 
 
@@ -81,7 +83,7 @@ class ClusterExplorer:
             answer, content = await self.pool.explore(problem_to_json(problem))
         except Deadly as deadly:
             raise ModelUnavailable(f"problem {problem.id}: {deadly}") from deadly
-        self.bill.take_over(answer["bill"])
+        self.bill.merge(answer["bill"])
         (recorded,) = decode(BytesIO(content))
         return recorded
 

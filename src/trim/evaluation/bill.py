@@ -17,7 +17,7 @@ from trim.scorers.scorer import Scorer, Scores
 from trim.types import Usage
 
 NAME = "bill.json"
-EVERY = 10
+SAVE_INTERVAL = 10
 """Requests after which a bill is written; one that is killed loses fewer of them than that."""
 
 
@@ -25,7 +25,7 @@ class Bill:
     """Tokens by role, as the models and scorers were asked for them.
 
     A step that several policies share is paid once, and a draft that was dropped is paid. What a
-    server decoded for a request that failed is not known. It is written after every `EVERY`
+    server decoded for a request that failed is not known. It is written after every `SAVE_INTERVAL`
     requests, and when it is told to.
 
     Args:
@@ -70,7 +70,7 @@ class Bill:
         spent = Usage(used.prompt_tokens, used.cached_tokens, used.tokens)
         self.usage[role] = self.usage.get(role, Usage()) + spent
         self._unsaved += 1
-        if self._unsaved >= EVERY:
+        if self._unsaved >= SAVE_INTERVAL:
             self.save()
 
     def add_step(self, role: str, written: Completion) -> None:
@@ -79,7 +79,7 @@ class Bill:
         self.tokens += written.tokens
         self.add(role, written)
 
-    def hand_over(self) -> dict[str, Any]:
+    def drain(self) -> dict[str, Any]:
         """What is on it, as JSON for the bill of another process; nothing is on it afterwards."""
         record = {
             "usage": {role: asdict(spent) for role, spent in self.usage.items()},
@@ -89,7 +89,7 @@ class Bill:
         self.usage, self.steps, self.tokens = {}, 0, 0
         return record
 
-    def take_over(self, record: Mapping[str, Any]) -> None:
+    def merge(self, record: Mapping[str, Any]) -> None:
         """Add what another process has handed over."""
         for role, spent in record["usage"].items():
             self.usage[role] = self.usage.get(role, Usage()) + Usage(**spent)

@@ -15,12 +15,12 @@ from trim.configuration.source import ModelSource
 from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.evaluation.bill import Bill, billed, require_prices, spent
-from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, solve_in
+from trim.evaluation.evaluation_page import write_report
+from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, solve_in_folder
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.provenance import describe_seen, overlaps_of, refuse_seen, require_same_models
-from trim.evaluation.report import write_report
 from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right
 from trim.evaluation.summary import split_name, summarise
@@ -164,7 +164,7 @@ def evaluate(
     if elsewhere:
         asked = EvaluationRequest(problem_set, tuple(specs), seed, kind, exact, max_strong_tokens)
         there = elsewhere.evaluation(lineup, asked, policies, bill, may_begin)
-        solved = solve_in(out, run, there, progress, lineup.files(out), bill)
+        solved = solve_in_folder(out, run, there, progress, lineup.files(out), bill)
     else:
         team = billed(lineup.load(exact=exact, entropy=needs_entropy(policies, kind)), bill)
         with GraderPool(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
@@ -181,7 +181,7 @@ def evaluate(
                 may_begin=may_begin,
                 takes_open_box=lineup.protocol.open_box,
             )
-            solved = solve_in(out, run, here, progress, lineup.files(out), bill)
+            solved = solve_in_folder(out, run, here, progress, lineup.files(out), bill)
     if not solved:
         raise spent(bill.money, 0, len(problems))
     # What is predicted knows of no limit.
@@ -239,4 +239,4 @@ def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) ->
         plot_curves(summary, [out / "curve.png", out / "curve.svg"])
         write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
         svg = (out / "curve.svg").read_text(encoding="utf-8")
-        write_report(summary, traces, svg, out / "report.html")
+        write_report(summary, traces, svg, out)

@@ -14,7 +14,7 @@ from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
 from trim.evaluation.problem_set import Gradable, ProblemSet
-from trim.evaluation.progress import RunProgress, Tally, told_regularly
+from trim.evaluation.progress import RunProgress, Tally, call_periodically
 from trim.evaluation.store import TraceStore
 from trim.evaluation.summary import group_by_policy
 from trim.files import write_atomically, writing
@@ -33,12 +33,12 @@ class Runnable(Protocol):
     @property
     def problems(self) -> Sequence[Gradable]: ...
 
-    async def run(self, store: TraceStore, progress: Tell) -> None:
-        """Solve what the store does not hold yet."""
+    async def run(self, store: TraceStore, progress: ProgressCallback) -> None:
+        """Solver what the store does not hold yet."""
         ...
 
 
-def solve_in(
+def solve_in_folder(
     folder: Path,
     run: Mapping[str, Any],
     evaluation: Runnable,
@@ -46,7 +46,7 @@ def solve_in(
     files: Mapping[str, str] = NO_FILES,
     bill: Bill | None = None,
 ) -> dict[str, list[Trace]]:
-    """Solve what the folder does not hold yet; the traces by policy, in the problems' order.
+    """Solver what the folder does not hold yet; the traces by policy, in the problems' order.
 
     Where the evaluation ends early (`Evaluation.may_begin`), they are those of fewer problems.
 
@@ -74,7 +74,7 @@ def solve_in(
             held.callback(bill.save)
 
         def tell() -> None:
-            progress(tally.standing(len(store.finished), bill))
+            progress(tally.progress(len(store.finished), bill))
 
         def keep(traces: list[Trace]) -> None:
             tally.add(traces)
@@ -83,7 +83,7 @@ def solve_in(
             tell()
 
         async def solve() -> None:
-            async with told_regularly(tell):
+            async with call_periodically(tell):
                 await evaluation.run(store, keep)
 
         keep([])
@@ -95,21 +95,21 @@ FAILED_IN_A_ROW = 8
 """Problems that every policy failed, one after the other, before a run stops."""
 
 
-Solve = Callable[[Gradable], Awaitable[list[Trace]]]
+Solver = Callable[[Gradable], Awaitable[list[Trace]]]
 
 
-Tell = Callable[[list[Trace]], None]
+ProgressCallback = Callable[[list[Trace]], None]
 
 
 async def solve_all(
     problems: Sequence[Gradable],
-    solve: Solve,
+    solve: Solver,
     store: TraceStore,
     concurrency: int,
-    progress: Tell = lambda traces: None,
+    progress: ProgressCallback = lambda traces: None,
     may_begin: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Solve what `store` does not hold yet; `progress` is told each problem's traces.
+    """Solver what `store` does not hold yet; `progress` is told each problem's traces.
 
     Args:
         concurrency: problems under way together.
@@ -126,14 +126,14 @@ async def solve_all(
 
 async def solve_each(
     problems: Sequence[Gradable],
-    solve: Solve,
+    solve: Solver,
     store: TraceStore,
     concurrency: int,
-    progress: Tell,
+    progress: ProgressCallback,
     may_begin: Callable[[], bool],
     last_try: bool = False,
 ) -> list[Gradable]:
-    """Solve problems and return those that every policy failed, unless it is the last try.
+    """Solver problems and return those that every policy failed, unless it is the last try.
 
     Raises:
         ModelUnavailable: so many in a row that the others would fail as well.

@@ -11,7 +11,7 @@ from trim.evaluation.bill import Bill
 from trim.types import Finish, Trace
 
 ALONE = ("weak", "strong")
-EVERY = 1.0
+INTERVAL = 1.0
 """Seconds between two standings while problems are under way."""
 Range = tuple[float, float]
 
@@ -65,7 +65,7 @@ class Tally:
             self._tokens[trace.policy] += trace.strong_tokens
             self._failed += trace.finish is Finish.FAILED
 
-    def standing(self, finished: int, bill: Bill | None = None) -> RunProgress:
+    def progress(self, finished: int, bill: Bill | None = None) -> RunProgress:
         alone = self._tokens.get("strong", 0)
         return RunProgress(
             finished,
@@ -86,12 +86,12 @@ def spread(values: Iterable[float]) -> Range:
 
 
 @asynccontextmanager
-async def told_regularly(tell: Callable[[], None]) -> AsyncIterator[None]:
-    """Within it `tell` is called every `EVERY` seconds."""
+async def call_periodically(tell: Callable[[], None]) -> AsyncIterator[None]:
+    """Within it `tell` is called every `INTERVAL` seconds."""
 
     async def go_on() -> None:
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(INTERVAL)
             tell()
 
     telling = asyncio.create_task(go_on())

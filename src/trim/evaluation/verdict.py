@@ -35,7 +35,7 @@ OUTCOMES: Mapping[tuple[Level | None, Level], tuple[str, bool | None]] = {
 
 
 @dataclass(frozen=True)
-class AgainstStrong:
+class CostComparison:
     """A way of solving against the strong model alone.
 
     Attributes:
@@ -124,7 +124,7 @@ def conclude(
 
 def describe_single(trace: Trace, alone: Trace, prices: Prices | None) -> dict[str, Any]:
     """A solved problem against the strong model alone on it, with the verdict in words."""
-    compared = AgainstStrong(
+    compared = CostComparison(
         prices.of(trace) if prices else None,
         trace.seconds,
         prices.of(alone) if prices else None,
@@ -260,9 +260,9 @@ def cost(point: Point) -> float:
     return float(point["seconds_mean"] if point["money_mean"] is None else point["money_mean"])
 
 
-def against(point: Point, strong: Point) -> AgainstStrong:
+def against(point: Point, strong: Point) -> CostComparison:
     ratios = point["against_strong"]
-    return AgainstStrong(
+    return CostComparison(
         point["money_mean"],
         point["seconds_mean"],
         strong["money_mean"],

@@ -14,7 +14,7 @@ from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.evaluation.bill import Bill, billed, require_prices, spent
 from trim.evaluation.problem_set import Gradable, ProblemSet
-from trim.evaluation.progress import RunProgress, told_regularly
+from trim.evaluation.progress import RunProgress, call_periodically
 from trim.files import FolderLock, remove_leftovers
 from trim.fingerprints import read_seen
 from trim.grading.workers import GraderPool
@@ -192,7 +192,7 @@ def collect(
         missing = [each for each in problem_set.problems if each.id not in store.finished]
 
         async def work() -> None:
-            async with told_regularly(tell), place.opened as explorer:
+            async with call_periodically(tell), place.opened as explorer:
                 await fill(store, explorer, iter(missing), keep, place.room(), may_begin)
 
         if missing:
