@@ -111,7 +111,7 @@ def plugin(tmp_path, monkeypatch):
 def test_another_package_offers_a_benchmark(plugin):
     problem_set = choose_problems("sums", None, 0, Selection(data=plugin), shuffle=False)
     assert [problem.answer for problem in problem_set.problems] == ["2", "5"]
-    assert problem_set.described["benchmark"] == "sums"
+    assert problem_set.metadata["benchmark"] == "sums"
     assert "sums" in benchmark_names()
     with pytest.raises(InvalidInput, match=r"known: chain.*gpqa, sums, "):
         choose_problems("sumz", None, 0, Selection(data=plugin))
@@ -130,7 +130,7 @@ def test_published_files_are_read_whole(name, split):
     problem_set = Selection(data=DATA, split=split).open(name, None)
     assert len(problem_set.problems) == SIZES[name, split]
     assert len({problem.id for problem in problem_set.problems}) == SIZES[name, split]
-    instruction = problem_set.described["instruction"]
+    instruction = problem_set.metadata["instruction"]
     assert problem_set.prompt == Prompt(user=f"{{question}}\n\n{instruction}")
     assert not any(instruction in problem.question for problem in problem_set.problems)
     assert all(problem.answer and find_grader(problem.grader) for problem in problem_set.problems)
@@ -214,7 +214,7 @@ def test_files_of_three_kinds_hold_the_same_problems(tmp_path):
     assert read[0].problems == read[1].problems == read[2].problems
     assert [problem.id for problem in read[0].problems] == ["n0", "n1"]
     assert read[0].problems[1].question == "what, is\n1?"
-    assert len({one.described["sha256"] for one in read}) == 3
+    assert len({one.metadata["sha256"] for one in read}) == 3
 
 
 GOOD = {"q": "1+1?", "a": "2"}
@@ -278,7 +278,7 @@ def test_splits_have_no_problem_in_common_and_no_id():
         )
         for of in (lambda found: found.fingerprints, lambda found: [p.id for p in found.problems]):
             assert not set(of(test)) & set(of(train)), name
-    assert train.described["split"] == "train"
+    assert train.metadata["split"] == "train"
 
 
 def test_training_problems_are_read_from_the_whole_file_or_a_part_of_it(tmp_path):
@@ -344,7 +344,7 @@ def test_every_seed_has_an_order_of_its_own_and_none_keeps_that_of_the_file(tmp_
 def test_what_is_left_out_is_part_of_what_a_run_is(tmp_path):
     name = numbered(tmp_path / "set.jsonl", 6)
     described = [
-        Selection(question="q", answer="a", skip=skip).open(name, 1, seed).described
+        Selection(question="q", answer="a", skip=skip).open(name, 1, seed).metadata
         for skip, seed in ((0, 1), (1, 1), (1, None))
     ]
     assert [(each["skip"], each["shuffled"]) for each in described] == [
@@ -358,7 +358,7 @@ def test_a_suite_skips_the_first_problems_of_a_seed():
     whole = choose_problems("chain", 6, 3, Selection())
     later = choose_problems("chain", 4, 3, Selection(skip=2))
     assert [each.id for each in later.problems] == [each.id for each in whole.problems[2:]]
-    assert (whole.described, later.described) == ({}, {"skip": 2})
+    assert (whole.metadata, later.metadata) == ({}, {"skip": 2})
     first = later.problems[0]
     assert later.is_right(first.question, (), first.steps[0])
 

@@ -435,7 +435,7 @@ async def test_a_run_ends_at_its_money_and_continues_with_more(work, tmp_path):
         assert summary["partial"] == {"of": PROBLEMS, "money": spent}
         assert summary["n"] == len(complete(folder)) < PROBLEMS
         line = errors.splitlines()[-1]
-        assert f"{summary['n']} of {PROBLEMS} problems are done; the same command with" in line
+        assert f"{summary['n']} of {PROBLEMS} problems done; to continue, repeat" in line
         again = len(server.requests)
         assert (await finished(*command, folder, "--max-money", price / 2))[0] == 3
         assert all(question_of(request)[0] == "C" for request in server.requests[again:])

@@ -29,7 +29,7 @@ class ClusterEvaluation:
     policies: Sequence[Policy]
     pool: Pool
     bill: Bill
-    may_begin: Callable[[], bool] = lambda: True
+    may_start: Callable[[], bool] = lambda: True
 
     async def run(
         self, store: TraceStore, progress: ProgressCallback = lambda traces: None
@@ -39,7 +39,7 @@ class ClusterEvaluation:
             return
         async with self.pool:
             await solve_all(
-                self.problems, self.solve, store, self.pool.room, progress, self.may_begin
+                self.problems, self.solve, store, self.pool.room, progress, self.may_start
             )
 
     async def solve(self, problem: Gradable) -> list[Trace]:
@@ -103,23 +103,23 @@ class RayCluster:
     def evaluation(
         self,
         lineup: ModelSource,
-        asked: EvaluationRequest,
+        request: EvaluationRequest,
         policies: Sequence[Policy],
         bill: Bill,
-        may_begin: Callable[[], bool],
+        may_start: Callable[[], bool],
     ) -> ClusterEvaluation:
-        problem_set = asked.problem_set
+        problem_set = request.problem_set
         task = Task(
             describe(lineup),
             problem_set.name if problem_set.is_right else None,
-            asked.seed,
-            asked.scorer,
-            asked.specs,
-            asked.exact,
-            asked.max_strong_tokens,
+            request.seed,
+            request.scorer,
+            request.specs,
+            request.exact,
+            request.max_strong_tokens,
         )
         pool = self.pool(task, lineup)
-        return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_begin)
+        return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_start)
 
     def explorer(
         self,

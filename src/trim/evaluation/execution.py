@@ -1,4 +1,4 @@
-"""An evaluation in a folder: begun, or continued where it was interrupted."""
+"""Executing an evaluation: many problems at a time, into a folder, in this process or others."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from trim.policies.policy import Policy
 from trim.types import Finish, Trace
 
 NO_FILES: Mapping[str, str] = MappingProxyType({})
+ProgressCallback = Callable[[list[Trace]], None]
+"""Called with the traces of each finished problem."""
 
 
 class Runnable(Protocol):
-    """An evaluation, wherever its problems are solved."""
+    """An evaluation whose problems are solved in this process or in others."""
 
     @property
     def policies(self) -> Sequence[Policy]: ...
@@ -34,7 +36,7 @@ class Runnable(Protocol):
     def problems(self) -> Sequence[Gradable]: ...
 
     async def run(self, store: TraceStore, progress: ProgressCallback) -> None:
-        """Solver what the store does not hold yet."""
+        """Solve the problems that are not in the store yet."""
         ...
 
 
@@ -42,28 +44,27 @@ def solve_in_folder(
     folder: Path,
     run: Mapping[str, Any],
     evaluation: Runnable,
-    progress: Callable[[RunProgress], None] = lambda standing: None,
+    progress: Callable[[RunProgress], None] = lambda progress: None,
     files: Mapping[str, str] = NO_FILES,
     bill: Bill | None = None,
 ) -> dict[str, list[Trace]]:
-    """Solver what the folder does not hold yet; the traces by policy, in the problems' order.
+    """Start or continue an evaluation in a folder; returns traces by policy, in problem order.
 
-    Where the evaluation ends early (`Evaluation.may_begin`), they are those of fewer problems.
+    If the evaluation ends early (`Evaluation.may_start`), traces of unsolved problems are missing.
 
     Args:
-        run: what says which run it is, besides its policies (`TraceStore`).
-        progress: told how far the run is, at its begin, after each problem, and regularly while
-            problems are under way.
-        files: contents by name that the folder keeps besides, once it is known to be this run's.
-        bill: what is paid, which is kept in the folder as well, however the run ends.
+        run: identifies the run, except its policies (`TraceStore`).
+        progress: called at the start, after each problem and about every second.
+        files: further files for the folder, content by name.
+        bill: saved in the folder, however the run ends.
 
     Raises:
         InvalidInput: the folder cannot be written, or holds another run.
     """
     policies = [policy.name for policy in evaluation.policies]
     store = TraceStore(folder, {**run, "policies": policies})
-    with ExitStack() as held:
-        held.callback(store.close)
+    with ExitStack() as cleanup:
+        cleanup.callback(store.close)
         for name, content in files.items():
             with writing(folder / name):
                 write_atomically(folder / name, content)
@@ -71,34 +72,30 @@ def solve_in_folder(
         tally.add(store.read() if store.finished else ())
         if bill:
             bill.recover()
-            held.callback(bill.save)
+            cleanup.callback(bill.save)
 
-        def tell() -> None:
+        def report() -> None:
             progress(tally.progress(len(store.finished), bill))
 
-        def keep(traces: list[Trace]) -> None:
+        def record(traces: list[Trace]) -> None:
             tally.add(traces)
             if bill:
                 bill.save()
-            tell()
+            report()
 
         async def solve() -> None:
-            async with call_periodically(tell):
-                await evaluation.run(store, keep)
+            async with call_periodically(report):
+                await evaluation.run(store, record)
 
-        keep([])
+        record([])
         asyncio.run(solve())
     return group_by_policy(store.read(), [problem.id for problem in evaluation.problems])
 
 
 FAILED_IN_A_ROW = 8
-"""Problems that every policy failed, one after the other, before a run stops."""
-
+"""Consecutive problems that every policy failed, after which a run stops."""
 
 Solver = Callable[[Gradable], Awaitable[list[Trace]]]
-
-
-ProgressCallback = Callable[[list[Trace]], None]
 
 
 async def solve_all(
@@ -107,21 +104,24 @@ async def solve_all(
     store: TraceStore,
     concurrency: int,
     progress: ProgressCallback = lambda traces: None,
-    may_begin: Callable[[], bool] = lambda: True,
+    may_start: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Solver what `store` does not hold yet; `progress` is told each problem's traces.
+    """Solve the problems that are not in `store` yet.
+
+    A problem that every policy failed is solved again at the end.
 
     Args:
-        concurrency: problems under way together.
-        may_begin: asked before each problem; where it says no, no further one is begun.
+        concurrency: number of problems in progress at a time.
+        progress: called with the traces of each finished problem.
+        may_start: called before each problem; False starts no further problem.
 
     Raises:
-        ModelUnavailable: nothing answers any more.
+        ModelUnavailable: a model or the scorer does not answer any more.
     """
     missing = [problem for problem in problems if problem.id not in store.finished]
-    failed = await solve_each(missing, solve, store, concurrency, progress, may_begin)
-    # What failed at first may have been a server's bad moment; now it counts.
-    await solve_each(failed, solve, store, concurrency, progress, may_begin, last_try=True)
+    failed = await solve_each(missing, solve, store, concurrency, progress, may_start)
+    # The first failure may have been temporary; the second one counts.
+    await solve_each(failed, solve, store, concurrency, progress, may_start, last_try=True)
 
 
 async def solve_each(
@@ -130,13 +130,13 @@ async def solve_each(
     store: TraceStore,
     concurrency: int,
     progress: ProgressCallback,
-    may_begin: Callable[[], bool],
+    may_start: Callable[[], bool],
     last_try: bool = False,
 ) -> list[Gradable]:
-    """Solver problems and return those that every policy failed, unless it is the last try.
+    """Solve problems; returns those that every policy failed, unless it is the last try.
 
     Raises:
-        ModelUnavailable: so many in a row that the others would fail as well.
+        ModelUnavailable: `FAILED_IN_A_ROW` consecutive problems failed.
     """
     failed: list[Gradable] = []
     in_a_row = 0
@@ -145,7 +145,7 @@ async def solve_each(
     async def work() -> None:
         nonlocal in_a_row
         for problem in left:
-            if not may_begin():
+            if not may_start():
                 return
             traces = await solve(problem)
             if not all(trace.finish is Finish.FAILED for trace in traces):
@@ -154,8 +154,8 @@ async def solve_each(
                 in_a_row += 1
                 if in_a_row == FAILED_IN_A_ROW:
                     raise ModelUnavailable(
-                        f"{in_a_row} problems in a row failed: {traces[-1].failure}; the same"
-                        " command goes on"
+                        f"{in_a_row} problems in a row failed: {traces[-1].failure}; repeat the"
+                        " command to continue"
                     )
                 if not last_try:
                     failed.append(problem)
@@ -174,11 +174,11 @@ async def solve_each(
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What an evaluation was asked for, as on its command line.
+    """The options of an evaluation for other processes.
 
     Attributes:
-        specs: the policies.
-        scorer: the kind of score; None where the lineup has none.
+        specs: the policies, as on the command line.
+        scorer: kind of score; None if the models have no scorer.
     """
 
     problem_set: ProblemSet
@@ -190,15 +190,15 @@ class EvaluationRequest:
 
 
 class RemoteExecutor(Protocol):
-    """Other processes."""
+    """Solves the problems of an evaluation in other processes."""
 
     def evaluation(
         self,
-        lineup: ModelSource,
-        asked: EvaluationRequest,
+        source: ModelSource,
+        request: EvaluationRequest,
         policies: Sequence[Policy],
         bill: Bill,
-        may_begin: Callable[[], bool],
+        may_start: Callable[[], bool],
     ) -> Runnable:
-        """An evaluation whose problems they solve."""
+        """The evaluation, executed in other processes."""
         ...

@@ -12,7 +12,7 @@ from typing import Protocol
 from trim.configuration.source import Models, ModelSource
 from trim.costs import Prices
 from trim.errors import InvalidInput
-from trim.evaluation.bill import Bill, billed, require_prices, spent
+from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.problem_set import Gradable, ProblemSet
 from trim.evaluation.progress import RunProgress, call_periodically
 from trim.files import FolderLock, remove_leftovers
@@ -147,7 +147,7 @@ def collect(
         config.sampling,
         rollouts,
         exact,
-        {**problem_set.described, "protocol": lineup.protocol.name, **lineup.record()},
+        {**problem_set.metadata, "protocol": lineup.protocol.name, **lineup.record()},
         read_seen(lineup.joint) if kind == "joint" and lineup.joint else frozenset(),
     )
     bill = Bill(prices, out)
@@ -200,7 +200,7 @@ def collect(
     wanted = {problem.id for problem in problem_set.problems}
     done = len(wanted & store.finished)
     if bill.reaches(max_money) and done < len(wanted):
-        raise spent(bill.money, done, len(wanted))
+        raise cost_limit_error(bill.money, done, len(wanted))
     return read_bank(out)
 
 

@@ -75,8 +75,8 @@ class Selection:
         file = DataFile.read(locate(benchmark, split, self.data))
         read = benchmark.reader(split)
         problems = [read(record) for record in file.records]
-        described = {"benchmark": benchmark.name, "split": split}
-        return self._describe(benchmark.name, file, problems, count, seed, described, benchmark)
+        metadata = {"benchmark": benchmark.name, "split": split}
+        return self._describe(benchmark.name, file, problems, count, seed, metadata, benchmark)
 
     def _open_file(self, path: Path, count: int | None, seed: int | None) -> ProblemSet:
         if self.split is not None:
@@ -95,9 +95,9 @@ class Selection:
 
         file = DataFile.read(path)
         fields = {"question": self.question, "answer": self.answer, "id": self.id}
-        described = {"fields": fields, "grader": grader}
+        metadata = {"fields": fields, "grader": grader}
         problems = [read(record) for record in file.records]
-        return self._describe(path.stem, file, problems, count, seed, described)
+        return self._describe(path.stem, file, problems, count, seed, metadata)
 
     def _describe(
         self,
@@ -106,14 +106,14 @@ class Selection:
         problems: list[BenchmarkProblem],
         count: int | None,
         seed: int | None,
-        described: dict[str, Any],
+        metadata: dict[str, Any],
         benchmark: Benchmark | None = None,
     ) -> ProblemSet:
         require_unique_ids(file, problems)
         default = benchmark.instruction if benchmark else BOXED
         instruction = default if self.instruction is None else self.instruction.strip()
         chosen = self._choose(file, problems, count, seed)
-        described |= {
+        metadata |= {
             "skip": self.skip,
             "shuffled": seed is not None,
             "file": file.path.name,
@@ -121,7 +121,7 @@ class Selection:
             "instruction": instruction,
         }
         user = f"{QUESTION}\n\n{instruction}" if instruction else QUESTION
-        return ProblemSet(name, tuple(chosen), described=described, prompt=Prompt(user=user))
+        return ProblemSet(name, tuple(chosen), metadata=metadata, prompt=Prompt(user=user))
 
     def _choose(
         self, file: DataFile, problems: list[BenchmarkProblem], count: int | None, seed: int | None
