@@ -26,8 +26,8 @@ from trim.cli.output import show_events
 from trim.config import DEFAULT_POLICY
 from trim.costs import hidden_strong_usage
 from trim.errors import InvalidInput
-from trim.evaluation.cost_report import describe_single
 from trim.evaluation.provenance import require_same_models
+from trim.evaluation.verdict import describe_single
 from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone
 from trim.policies.policy import choose_scorer, needs_entropy

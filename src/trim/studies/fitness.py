@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import rankdata
 
+from trim.errors import require_extra
+from trim.evaluation.report import percent
 from trim.metrics.intervals import CONFIDENCE
 from trim.studies.detection import FirstRewrites
-from trim.studies.page import percent
 from trim.studies.reliability import BINS, Reliability
 from trim.studies.sample import Booleans, Floats, Sample
 
@@ -33,6 +33,8 @@ def area_under_curve(right: Booleans, scores: Floats) -> float:
     k = len(chosen) - m
     if not m or not k:
         return float("nan")
+    with require_extra("the area under a ROC curve"):
+        from scipy.stats import rankdata
     ranks = rankdata(scores)
     return float((ranks[chosen].sum() - m * (m + 1) / 2) / (m * k))
 
