@@ -17,6 +17,7 @@ from rich.console import Console
 from scipy.stats import ks_2samp
 
 from trim.cli.main import main
+from trim.metrics.metrics import area_under_curve
 from trim.numerics import uniform
 from trim.rollouts.bank import Trajectory, read_bank
 from trim.rollouts.collect import fill
@@ -26,15 +27,7 @@ from trim.rollouts.traces import import_traces
 from trim.scorers.scorer import Scores
 from trim.studies.audit import DRAFTS, LOST, REPAIRABLE, STRONG, audit
 from trim.studies.detection import below, detection, detection_curve, first_rewrites
-from trim.studies.fitness import (
-    LOWEST,
-    Area,
-    Fitness,
-    area_of,
-    area_under_curve,
-    judge,
-    resampled_areas,
-)
+from trim.studies.fitness import LOWEST, Area, Fitness, area_of, judge, resampled_areas
 from trim.studies.page import Page, Picture, Table, print_page, write_page
 from trim.studies.reliability import reliability_of, shift_of_all, shift_of_firsts, stability_index
 from trim.studies.sample import Sample, judged_steps, lowest_scores, sample_of

@@ -15,6 +15,7 @@ from trim.cli.main import main
 from trim.errors import InvalidInput
 from trim.evaluation.shared import SharedScorer
 from trim.evaluation.suites import CHAIN, generate, is_step_right
+from trim.metrics.metrics import area_under_curve
 from trim.models.model import Completion, Ending, Prefix
 from trim.numerics import uniform
 from trim.policies.ppo.trees import unroll
@@ -26,7 +27,6 @@ from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.joint import JointScorer, JointWeights, fit_joint, read_weights, write_weights
 from trim.shipped.loading import FOLDER, load_embedded, usual_kind
-from trim.studies.fitness import area_under_curve
 from trim.testing import ScriptedModel
 
 MODELS = IDENTITY.models

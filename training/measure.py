@@ -21,10 +21,10 @@ import numpy as np
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right
+from trim.metrics.metrics import area_under_curve
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
 from trim.shipped.loading import FOLDER, SAMPLING, load_embedded
-from trim.studies.fitness import area_under_curve
 from trim.studies.reliability import calibration_error, equal_width
 from trim.types import Trace
 

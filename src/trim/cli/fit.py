@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.errors import InvalidInput, require_extra
 from trim.files import sha256_of, write_atomically, writing
 from trim.fingerprints import Seen, read_seen, seen_field
 from trim.policies.pomdp.belief import Belief
@@ -221,13 +221,9 @@ def train(
         )
     recorded = read_bank(bank)
     forest = recorded.forest()
-    try:
+    with require_extra("training"):
         from trim.policies.ppo.trainer import USUAL, Advantage
         from trim.policies.ppo.trainer import train as train_router
-    except ImportError as error:
-        raise ModelUnavailable(
-            f"training needs {error.name}: pip install 'trim[training]'"
-        ) from error
     arguments = replace(
         USUAL[family],
         product=product,

@@ -13,7 +13,7 @@ from typing import Any
 from trim.config import Settings
 from trim.configuration.lineup import ModelSource
 from trim.costs import Prices
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.bill import Bill, billed, require_prices, spent
 from trim.evaluation.folder import solve_in
 from trim.evaluation.plot import plot_curves
@@ -150,7 +150,7 @@ def evaluate(
         "scorer": kind,
         "exact": exact,
         "protocol": lineup.protocol.name,
-        "version": version("trim"),
+        "version": version(DISTRIBUTION),
     }
     if settings.max_strong_tokens is not None:
         run["max_strong_tokens"] = settings.max_strong_tokens

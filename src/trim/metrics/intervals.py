@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -30,6 +29,8 @@ def bootstrap_interval(values: Sample, seed: int = 0) -> tuple[float, float]:
         raise ValueError(f"a mean needs a row of values, not shape {sample.shape}")
     if np.all(sample == sample[0]):
         return float(sample[0]), float(sample[0])
+    from scipy.stats import bootstrap
+
     interval = bootstrap(
         (sample,),
         np.mean,

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import interval_of
 from trim.evaluation.evaluate import find_suite
 from trim.evaluation.plot import COLOURS, MARKERS
 from trim.files import write_atomically
-from trim.metrics.metrics import Array
+from trim.metrics.metrics import Array, area_under_curve
 from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import write_model
 from trim.policies.ppo.weights import LearnedRouter, write_router
@@ -25,7 +25,6 @@ from trim.rollouts.degraded import degraded
 from trim.rollouts.fit import evidence_of_bank
 from trim.scorers.noisy import check_sigma
 from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves, save_picture
-from trim.studies.fitness import area_under_curve
 from trim.studies.page import Page, Table, folder_for, new_figure, number, standing
 from trim.studies.sample import judged_steps, lowest_scores
 from trim.studies.trial import RIVAL, Progress, Results, Trial, with_settings
@@ -158,7 +157,7 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             "Noise of standard deviation sigma is added to the log-odds of every score; pomdp"
             f"{' and agg are' if learned else ' is'} fitted anew to"
             f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
-            *(() if learned else ("agg is left out: pip install 'trim[training]' brings it.",)),
+            *(() if learned else (f"agg is left out: it needs {DISTRIBUTION}[train].",)),
             "AUC-ROC is the bank's: how well scores tell right drafts from wrong ones up to the"
             " first error, and right solutions from wrong ones by their lowest score.",
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",

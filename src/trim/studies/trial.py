@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import Figures, Weights
 from trim.evaluation.evaluate import draw, policies_on
 from trim.evaluation.folder import solve_in
@@ -122,7 +122,7 @@ class Trial:
             "n": self.count,
             "seed": self.seed,
             "scorer": scorers[kind].name,
-            "version": version("trim"),
+            "version": version(DISTRIBUTION),
         }
         evaluation = evaluation_of(
             embedded,
