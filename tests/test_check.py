@@ -324,7 +324,7 @@ async def test_more_is_asked_until_there_are_enough_right_and_wrong_steps():
         assert wrong == (-(-asked // wrong_every) if wrong_every else 0)
 
 
-def test_no_table_is_wider_than_90_characters():
+def test_no_table_is_wider_than_80_characters():
     separation = Separation((0.99,) * 5, (0.98,) * 4 + (1.0,))
     rows = [
         Finding("between.10", True, Continuation.CONTINUE_FINAL, (), (1234, 64), 1024, None, 99999),
