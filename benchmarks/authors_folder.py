@@ -22,9 +22,9 @@ from trim.evaluation.evaluate import find_suite
 from trim.evaluation.suites import generate
 from trim.files import write_atomically
 from trim.scorers.pooling import TAG
+from trim.shipped import FOLDER
 from trim.shipped.checkpoint import added_token, pair_model, tokenizer
 from trim.shipped.gguf_model import read_gguf
-from trim.shipped.loading import FOLDER
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}"

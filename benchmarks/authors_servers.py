@@ -37,7 +37,7 @@ from trim.errors import ContextExceeded, ModelUnavailable
 from trim.models.model import Completion, Ending, Prefix
 from trim.scorers.label import LabelScorer
 from trim.scorers.pooling import TAG
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 from trim.steps import SEPARATOR, is_degenerate, join_steps
 
 HOST = "127.0.0.1"

@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from trim.config import RouterConfig
+from trim.configuration.source import shipped_models
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import CHAIN, generate
@@ -27,7 +29,7 @@ from trim.files import write_atomically
 from trim.models.model import Completion, Model, Prefix, Sampling
 from trim.policies.registry import parse_policies
 from trim.scorers.scorer import Scorer, Scores
-from trim.shipped.loading import SAMPLING, load_embedded
+from trim.shipped import SAMPLING
 from trim.types import Trace
 
 Result = TypeVar("Result")
@@ -125,9 +127,11 @@ def compare_sweeps(sweep: Evaluation) -> tuple[float, int, int]:
 
 
 def main() -> None:
-    models = load_embedded()
+    models = shipped_models()
     problems = list(generate(CHAIN, PROBLEMS, SEED))
-    evaluation = Evaluation(problems, [], models.weak, models.strong, models.scorer, SEED, SAMPLING)
+    evaluation = Evaluation(
+        problems, [], models, models.scorer, SEED, RouterConfig(sampling=SAMPLING)
+    )
     speeds: dict[str, list[float]] = {"weak": [], "strong": [], "thr:0.5": []}
     for _ in range(ROUNDS):
         for spec, measured in speeds.items():
@@ -148,7 +152,7 @@ def main() -> None:
 
     sweep = replace(evaluation, problems=problems[:SWEEP_PROBLEMS])
     ratio, differing, traces = compare_sweeps(sweep)
-    exact = load_embedded(exact=True)
+    exact = shipped_models(exact=True)
     exact_sweep = replace(sweep, weak=exact.weak, strong=exact.strong, scorer=exact.scorer)
     exact_ratio, exact_differing, _ = compare_sweeps(exact_sweep)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 from trim.engines import llama_cpp  # sets what llama.cpp's threads need before it is loaded
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 
 CONTEXT = 1024
 """Tokens of a slot."""

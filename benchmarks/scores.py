@@ -11,27 +11,28 @@ import sys
 
 from trim.shipped.measure import step_labels
 
+from trim.config import RouterConfig
+from trim.configuration.source import Models, shipped_models
 from trim.evaluation.run import Evaluation
 from trim.evaluation.suites import SUITES, Suite, generate
 from trim.metrics.metrics import area_under_curve
 from trim.policies.threshold import Threshold
 from trim.scorers.scorer import KINDS
-from trim.shipped.loading import SAMPLING, EmbeddedModels, load_embedded
+from trim.shipped import SAMPLING
 from trim.types import Trace
 
 SEED = 41
 
 
-def area(suite: Suite, count: int, kind: str, models: EmbeddedModels) -> float:
+def area(suite: Suite, count: int, kind: str, models: Models) -> float:
     problems = list(generate(suite, count, SEED))
     evaluation = Evaluation(
         problems,
         [Threshold(0)],
-        models.weak,
-        models.strong,
+        models,
         models.scorers[kind],
         SEED,
-        SAMPLING,
+        RouterConfig(sampling=SAMPLING),
     )
 
     async def solve_all() -> list[Trace]:
@@ -43,7 +44,7 @@ def area(suite: Suite, count: int, kind: str, models: EmbeddedModels) -> float:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 150
-    models = load_embedded(entropy=True)
+    models = shipped_models(entropy=True)
     print(f"| suite | {' | '.join(f'`{kind}`' for kind in KINDS)} |")
     print(f"|---|{'---|' * len(KINDS)}")
     for suite in SUITES.values():

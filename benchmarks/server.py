@@ -31,9 +31,10 @@ import yaml
 from simulated.server import serving as engines
 from simulated.speeds import ENGINES
 
-from trim import Router, Threshold, load_embedded
+from trim import Router, Threshold, shipped_models
+from trim.config import RouterConfig
 from trim.evaluation.suites import CHAIN, generate
-from trim.shipped.loading import SAMPLING
+from trim.shipped import SAMPLING
 
 PAIRS = 150
 SEED = 88
@@ -118,8 +119,14 @@ def made_key(folder: Path) -> str:
 
 async def beside(url: str, url_with_keys: str, key: str) -> None:
     """The same requests in this process and by the servers, in turn."""
-    models = load_embedded(slots=1)
-    router = Router(models.weak, models.strong, models.scorer, Threshold(0.5), SAMPLING)
+    models = shipped_models(slots=1)
+    router = Router(
+        weak=models.weak,
+        strong=models.strong,
+        scorer=models.scorer,
+        policy=Threshold(0.5),
+        config=RouterConfig(sampling=SAMPLING),
+    )
     wire, with_key = Wire(url), Wire(url_with_keys, key)
     requests, steps, by_key, by_client = [], [], [], []
     async with aiohttp.ClientSession() as session:

@@ -32,7 +32,7 @@ from simulated.script import SPREAD, WORDS
 from simulated.server import Servers, serving
 from simulated.speeds import ENGINES
 
-from trim.config import PrefillMode
+from trim.config import PrefillMode, RouterConfig
 from trim.engines.chat_template import ChatTemplate
 from trim.engines.http import HttpServer
 from trim.files import write_atomically
@@ -104,8 +104,8 @@ class Arm:
 LOCKSTEP = Arm("lockstep", lockstep=True)
 CONCURRENT = Arm("concurrent")
 OVERLAP = Arm("overlap", settings={"overlap": True})
-WARMING = Arm("warming likely", settings={"overlap": True, "warming": PrefillMode.LIKELY})
-ALWAYS = Arm("warming always", settings={"overlap": True, "warming": PrefillMode.ALWAYS})
+WARMING = Arm("warming likely", settings={"overlap": True, "prefill": PrefillMode.LIKELY})
+ALWAYS = Arm("warming always", settings={"overlap": True, "prefill": PrefillMode.ALWAYS})
 ROUTED = (LOCKSTEP, CONCURRENT, OVERLAP, WARMING, ALWAYS)
 STRONG = Arm("strong", StrongAlone())
 STRONG_WHOLE = Arm("strong, one request", whole=True)
@@ -231,7 +231,13 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
         for name in ("weak", "strong")
     )
     scorer = PoolingScorer(server_of("scorer"), "scorer", template)
-    return Router(weak, strong, scorer, WeakAlone(), Sampling())
+    return Router(
+        weak=weak,
+        strong=strong,
+        scorer=scorer,
+        policy=WeakAlone(),
+        config=RouterConfig(sampling=Sampling()),
+    )
 
 
 async def solve_one(arm: Arm, router: Router, question: str) -> tuple[int, Trace | None]:
@@ -310,8 +316,7 @@ def run(
     router = replace(
         routing(server_of, **settings),
         policy=arm.policy or Threshold(threshold or 0.0),
-        **arm.settings,
-    )
+    ).with_config(**arm.settings)
     listed = questions(level.problems)
     if urls:
         urls.report()

@@ -33,6 +33,7 @@ from serving import (
 )
 from simulated.processor import Processor
 
+from trim.config import RouterConfig
 from trim.engines.http import HttpServer
 from trim.evaluation.suites import CHAIN, generate
 from trim.files import write_atomically
@@ -42,7 +43,7 @@ from trim.policies.fixed import WeakAlone
 from trim.policies.threshold import Threshold
 from trim.router import Router
 from trim.scorers.label import HttpLabelScorer
-from trim.shipped.loading import SAMPLING
+from trim.shipped import SAMPLING
 
 SLOTS = 4
 PROBLEMS, SEED, ROUNDS = 60, 77, 7
@@ -57,12 +58,18 @@ def routing(urls: dict[str, str]) -> Router:
         return OpenAIModel(server, name, Continuation.COMPLETIONS, LLAMA_CPP)
 
     scorer = HttpLabelScorer(model("scorer"))
-    return Router(model("weak"), model("strong"), scorer, WeakAlone(), SAMPLING)
+    return Router(
+        weak=model("weak"),
+        strong=model("strong"),
+        scorer=scorer,
+        policy=WeakAlone(),
+        config=RouterConfig(sampling=SAMPLING),
+    )
 
 
 def run(arm: Arm, urls: dict[str, str], listed: list[str]) -> Run:
     policy = arm.policy or Threshold(THRESHOLD)
-    router = replace(routing(urls), policy=policy, **arm.settings)
+    router = replace(routing(urls), policy=policy).with_config(**arm.settings)
     begun = Processor.now()
     solved, seconds = asyncio.run(solve_all(arm, router, listed, SLOTS, scale=1.0))
     spent = Processor.now() - begun

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trim.config import End, Rules
+from trim.config import End, RouterConfig, Rules
 from trim.engines import llama_cpp
 from trim.engines.gguf import read_chat
 from trim.engines.http import HttpServer
@@ -107,9 +107,15 @@ async def own_chat(server: HttpServer, question: str, tokens: int) -> str:
 
 async def joined(model: Model, policy: Policy, question: str, tokens: int) -> str:
     router = Router(
-        *(model, model, None, policy, Sampling(0.0, 1.0, 0, tokens), None),
-        max_tokens=tokens,
-        rules=Rules(End.MODEL),
+        weak=model,
+        strong=model,
+        policy=policy,
+        config=RouterConfig(
+            sampling=Sampling(0.0, 1.0, 0, tokens),
+            max_steps=None,
+            max_tokens=tokens,
+            rules=Rules(End.MODEL),
+        ),
     )
     return (await router.asolve(question)).solution
 

@@ -18,6 +18,8 @@ from reward_checkpoint import TAG
 from vllm_server import REWARD, VllmServer, serving
 
 from trim import Router, Threshold
+from trim.config import RouterConfig
+from trim.configuration.source import Models, shipped_models
 from trim.engines.http import HttpServer
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, Suite, generate
 from trim.models.continuation import VLLM, Continuation
@@ -25,7 +27,6 @@ from trim.models.model import Completion, Ending, Model, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.policies.fixed import WeakAlone
 from trim.scorers.label import HttpLabelScorer
-from trim.shipped.loading import EmbeddedModels, load_embedded
 
 SEED = 51
 CALLS = 200
@@ -57,8 +58,12 @@ def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
     differences = []
     here, there = Heard(here), Heard(there)
     for problem in generate(suite, count, SEED):
-        local = Router(here, here, None, WeakAlone(), GREEDY).solve(problem.question)
-        remote = Router(there, there, None, WeakAlone(), GREEDY).solve(problem.question)
+        local = Router(
+            weak=here, strong=here, policy=WeakAlone(), config=RouterConfig(sampling=GREEDY)
+        ).solve(problem.question)
+        remote = Router(
+            weak=there, strong=there, policy=WeakAlone(), config=RouterConfig(sampling=GREEDY)
+        ).solve(problem.question)
         answers += local.answer == remote.answer
         texts += local.solution == remote.solution
     for prefix, one in here.written.items():
@@ -71,12 +76,24 @@ def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
     )
 
 
-def routed(suite: Suite, count: int, embedded: EmbeddedModels, servers: dict) -> str:
+def routed(suite: Suite, count: int, embedded: Models, servers: dict) -> str:
     """The same with a threshold, both models and the scorer."""
     weak, strong, scorer = (served(servers[name]) for name in ("weak", "strong", "scorer"))
     policy = Threshold(0.8)
-    here = Router(embedded.weak, embedded.strong, embedded.prm, policy, GREEDY)
-    there = Router(weak, strong, HttpLabelScorer(scorer), policy, GREEDY)
+    here = Router(
+        weak=embedded.weak,
+        strong=embedded.strong,
+        scorer=embedded.scorers["prm"],
+        policy=policy,
+        config=RouterConfig(sampling=GREEDY),
+    )
+    there = Router(
+        weak=weak,
+        strong=strong,
+        scorer=HttpLabelScorer(scorer),
+        policy=policy,
+        config=RouterConfig(sampling=GREEDY),
+    )
     answers = authors = 0
     differences = []
     for problem in generate(suite, count, SEED):
@@ -101,7 +118,7 @@ async def milliseconds(call: Callable[[], Awaitable[object]]) -> str:
     return f"{statistics.median(taken):.1f} | {statistics.quantiles(taken, n=20)[-1]:.1f}"
 
 
-async def calls(embedded: EmbeddedModels, servers: dict) -> dict[str, str]:
+async def calls(embedded: Models, servers: dict) -> dict[str, str]:
     """Median and 95th percentile of each kind of call, one after the other."""
     strong, label = served(servers["strong"]), HttpLabelScorer(served(servers["scorer"]))
     step = await strong.write_step(Prefix(QUESTION), GREEDY, 0)
@@ -119,7 +136,7 @@ async def calls(embedded: EmbeddedModels, servers: dict) -> dict[str, str]:
             Prefix(QUESTION), GREEDY, 0
         ),
         "a label score, vLLM": lambda: label.score(trace, [WRITTEN]),
-        "a label score, in-process": lambda: embedded.prm.score(trace, [WRITTEN]),
+        "a label score, in-process": lambda: embedded.scorers["prm"].score(trace, [WRITTEN]),
         "a reward model's scores, vLLM": lambda: pooling.ask("//pooling", text, lambda raw: raw),
     }
     return {name: await milliseconds(call) for name, call in kinds.items()}
@@ -127,7 +144,7 @@ async def calls(embedded: EmbeddedModels, servers: dict) -> dict[str, str]:
 
 def main() -> None:
     python, count = str(Path(sys.argv[1]).absolute()), int(sys.argv[2])
-    embedded = load_embedded(slots=1, exact=True)
+    embedded = shipped_models(slots=1, exact=True)
     with TemporaryDirectory() as folder:
         started = time.monotonic()
         with serving(python, Path(folder)) as servers:

@@ -1,5 +1,7 @@
 """Models, scores and problems of which banks are made in tests."""
 
+from trim.config import RouterConfig
+from trim.configuration.source import Models
 from trim.errors import ContextExceeded
 from trim.evaluation.suites import SuiteProblem
 from trim.models.model import Completion, Ending, Sampling
@@ -63,5 +65,10 @@ SETTINGS = Sampling(max_tokens=8)
 IDENTITY = Identity("hand", 1, {"weak": "a", "strong": "b"}, "prm", SETTINGS, rollouts=6)
 PROBLEMS = [problem(str(index)) for index in range(200)]
 EXPLORER = Explorer(
-    writer("weak"), writer("strong"), ChanceScorer(), 6, ends_in_letter, 1, SETTINGS, 5
+    Models(writer("weak"), writer("strong"), {}),
+    ChanceScorer(),
+    RouterConfig(sampling=SETTINGS, max_steps=5),
+    rollouts=6,
+    check=ends_in_letter,
+    seed=1,
 )

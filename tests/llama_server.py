@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trim.engines import llama_cpp  # sets what llama.cpp's threads need before it is loaded
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 
 PLAIN_CHAT = "{% for message in messages %}{{ message.content }}{% if message.role == 'user' %}{{ '\\n\\n' }}{% endif %}{% endfor %}"  # noqa: E501
 """A chat template with which the shipped models read a chat as they read plain text."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from trim.cli.main import main
 from trim.cli.studies import make_agg_trainer
+from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import Figures
 from trim.evaluation.evaluate import draw
@@ -26,8 +27,7 @@ from trim.rollouts.bank import Bank
 from trim.rollouts.collect import collect
 from trim.rollouts.degraded import degraded
 from trim.scorers.noisy import NoisyScorer, noisy
-from trim.shipped.lineup import ShippedModelSource
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 from trim.studies import low_budget
 from trim.studies import page as cells
 from trim.studies.low_budget import densely, study_low_budget
@@ -239,7 +239,7 @@ def test_a_router_is_at_least_equal_only_where_no_less_was_measured(draws, said,
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
     return collect(
-        draw("chain", 20, 3), 3, tmp_path_factory.mktemp("bank"), ShippedModelSource(), rollouts=3
+        draw("chain", 20, 3), 3, tmp_path_factory.mktemp("bank"), models_in(), rollouts=3
     )
 
 
@@ -330,7 +330,7 @@ def test_a_bank_of_other_models_is_refused(tmp_path, bank):
     (models / "joint.json").write_bytes((FOLDER / "joint.json").read_bytes())
     (models / "weak.gguf").write_bytes(b"other")
     folder = tmp_path / "bank"
-    collect(draw("chain", 1, 3), 3, folder, ShippedModelSource(), rollouts=3)
+    collect(draw("chain", 1, 3), 3, folder, models_in(), rollouts=3)
     result = ablate("noise", folder, "chain", "--models", models, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "other models" in result.output

@@ -18,7 +18,7 @@ from test_router import (
     texts,
 )
 
-from trim.config import End, PrefillMode, Rules
+from trim.config import End, PrefillMode, RouterConfig, Rules
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.models.model import Completion, Ending
 from trim.numerics import derive_seed
@@ -73,12 +73,15 @@ def test_texts_and_decisions_stay_what_they_were(weak, strong, decisions, warmin
         policy = Decisions(*decisions)
         policy.needs_scores = True
         router = Router(
-            writer(weak), writer(strong), doubts_bad(), policy, max_steps=6,
-            max_strong_tokens=limit, rules=rules, **options,
-        )  # fmt: skip
+            weak=writer(weak),
+            strong=writer(strong),
+            scorer=doubts_bad(),
+            policy=policy,
+            config=RouterConfig(max_steps=6, max_strong_tokens=limit, rules=rules, **options),
+        )
         return router, router.solve("a question")
 
-    (_, plain), (router, ahead) = routed(), routed(overlap=True, warming=warming)
+    (_, plain), (router, ahead) = routed(), routed(overlap=True, prefill=warming)
     assert (ahead.steps, ahead.abandoned, ahead.finish) == (
         plain.steps,
         plain.abandoned,
@@ -97,7 +100,13 @@ def test_texts_and_decisions_stay_what_they_were(weak, strong, decisions, warmin
 
 def test_a_draft_that_was_begun_in_vain_is_dropped_and_counted():
     weak = says(*WEAK)
-    router = Router(weak, says(*STRONG), doubts_bad(), Threshold(0.5), overlap=True)
+    router = Router(
+        weak=weak,
+        strong=says(*STRONG),
+        scorer=doubts_bad(),
+        policy=Threshold(0.5),
+        config=RouterConfig(overlap=True),
+    )
     trace = router.solve("a question")
     assert texts(trace) == ended("one", "TWO", "three", r"so \boxed{4}")
     assert [list(prefix.steps) for prefix in weak.calls] == [
@@ -125,7 +134,13 @@ def test_a_draft_is_begun_while_the_scorer_reads():
                 return Scores((0.9,) * len(written), prompt_tokens=1)
 
         weak = says("one", "two", r"\boxed{3}")
-        router = Router(weak, says(), SlowScorer(), Threshold(0.5), overlap=True)
+        router = Router(
+            weak=weak,
+            strong=says(),
+            scorer=SlowScorer(),
+            policy=Threshold(0.5),
+            config=RouterConfig(overlap=True),
+        )
         return begun, await router.asolve("a question")
 
     begun, trace = asyncio.run(solve())
@@ -145,14 +160,26 @@ def test_seconds_are_those_of_the_longest_way(overlap, seconds):
             return replace(await super().score(trace, written), seconds=1.5)
 
     scorer = TimedScorer(lambda step: 0.9)
-    trace = Router(weak, says(), scorer, Threshold(0.5), overlap=overlap).solve("a question")
+    trace = Router(
+        weak=weak,
+        strong=says(),
+        scorer=scorer,
+        policy=Threshold(0.5),
+        config=RouterConfig(overlap=overlap),
+    ).solve("a question")
     assert trace.seconds == seconds
 
 
 def test_the_strong_model_reads_what_has_been_kept():
     def read(warming):
         strong = reads(*STRONG)
-        router = Router(says(*WEAK), strong, doubts_bad(), Threshold(0.5), warming=warming)
+        router = Router(
+            weak=says(*WEAK),
+            strong=strong,
+            scorer=doubts_bad(),
+            policy=Threshold(0.5),
+            config=RouterConfig(prefill=warming),
+        )
         trace = router.solve("a question")
         return strong.read, trace.usage.get("warming")
 
@@ -168,19 +195,23 @@ def test_a_doubt_is_a_score_near_the_threshold():
     strong = reads(*STRONG)
     scorer = ScriptedScorer(lambda step: {"one": 0.8, "bad two": 0.7, "three": 0.9}[bare(step)])
     Router(
-        says(*WEAK[:3], "x"),
-        strong,
-        scorer,
-        Threshold(0.6),
-        warming=PrefillMode.LIKELY,
-        max_steps=3,
+        weak=says(*WEAK[:3], "x"),
+        strong=strong,
+        scorer=scorer,
+        policy=Threshold(0.6),
+        config=RouterConfig(prefill=PrefillMode.LIKELY, max_steps=3),
     ).solve("a question")
     assert strong.read == [followed("one", "bad two")]
 
 
 def test_a_model_that_cannot_read_in_advance_is_refused():
-    with pytest.raises(InvalidInput, match="cannot read in advance; choose never"):
-        Router(says(), says(), None, WeakAlone(), warming=PrefillMode.ALWAYS)
+    with pytest.raises(InvalidInput, match="cannot read in advance; set it to never"):
+        Router(
+            weak=says(),
+            strong=says(),
+            policy=WeakAlone(),
+            config=RouterConfig(prefill=PrefillMode.ALWAYS),
+        )
 
 
 def test_what_fails_in_the_background_harms_nobody():
@@ -194,9 +225,12 @@ def test_what_fails_in_the_background_harms_nobody():
         lambda prefix: gone.script(prefix) if "TWO" not in prefix.said else "three"
     )
     trace = Router(
-        weak, strong, doubts_bad(), Threshold(0.5), overlap=True, warming=PrefillMode.ALWAYS,
-        max_steps=3,
-    ).solve("a question")  # fmt: skip
+        weak=weak,
+        strong=strong,
+        scorer=doubts_bad(),
+        policy=Threshold(0.5),
+        config=RouterConfig(overlap=True, prefill=PrefillMode.ALWAYS, max_steps=3),
+    ).solve("a question")
     assert texts(trace) == ended("one", "TWO", "three")
     assert "warming" not in trace.usage
 
@@ -223,7 +257,13 @@ async def test_who_gives_up_a_solution_stops_its_work():
             await asyncio.sleep(0.01)
             return Scores((0.9,), prompt_tokens=1)
 
-    router = Router(Endless(), says(), SlowScorer(), Threshold(0.5), overlap=True)
+    router = Router(
+        weak=Endless(),
+        strong=says(),
+        scorer=SlowScorer(),
+        policy=Threshold(0.5),
+        config=RouterConfig(overlap=True),
+    )
     events = router.aevents("a question")
     for _ in range(2):
         await anext(events)

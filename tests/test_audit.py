@@ -17,6 +17,8 @@ from rich.console import Console
 from scipy.stats import ks_2samp
 
 from trim.cli.main import main
+from trim.config import RouterConfig
+from trim.configuration.source import Models
 from trim.metrics.metrics import area_under_curve
 from trim.numerics import uniform
 from trim.rollouts.bank import Trajectory, read_bank
@@ -349,7 +351,14 @@ class CalibratedScorer:
 
 def record_bank(folder, problems, identity=IDENTITY):
     strong, weak = writer("strong"), writer("weak")
-    explorer = Explorer(weak, strong, CalibratedScorer(), 6, is_right, 1, SETTINGS, 5)
+    explorer = Explorer(
+        Models(weak, strong, {}),
+        CalibratedScorer(),
+        RouterConfig(sampling=SETTINGS, max_steps=5),
+        rollouts=6,
+        check=is_right,
+        seed=1,
+    )
     store = BankStore(folder, identity, part=500)
     asyncio.run(fill(store, explorer, iter(problems)))
     return folder

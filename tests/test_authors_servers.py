@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trim.configuration.protocol import INSTRUCTION
+from trim.configuration.source import shipped_models
 from trim.engines.chat_template import read_chat_template
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
@@ -26,7 +27,7 @@ from trim.models.continuation import VLLM, Continuation
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.scorers.pooling import PoolingScorer
-from trim.shipped.loading import FOLDER, load_embedded
+from trim.shipped import FOLDER
 from trim.steps import bare, closed
 
 SCRIPT = Path(authors_servers.__file__)
@@ -80,7 +81,7 @@ def weak(served):
 
 @pytest.fixture(scope="module")
 def embedded():
-    return load_embedded(slots=1, exact=True)
+    return shipped_models(slots=1, exact=True)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_pooling_answers_are_the_shipped_scorers(served, folder, embedded):
         for steps in problem.steps[:3], (*problem.steps[:2], "3) add 1: 1 + 1 = 77."):
             trace = Prefix(problem.question, tuple(steps))
             there = asyncio.run(scorer.score(trace, written))
-            here = asyncio.run(embedded.prm.score(trace, written))
+            here = asyncio.run(embedded.scorers["prm"].score(trace, written))
             assert there.values == pytest.approx(here.values, abs=1e-9)
 
 

@@ -10,7 +10,8 @@ from bank_models import SETTINGS, ChanceScorer, ends_in_letter, problem, writer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trim.config import Rules
+from trim.config import RouterConfig, Rules
+from trim.configuration.source import Models
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.models.model import Completion, Ending, Prefix
 from trim.policies.fixed import StrongAlone, WeakAlone
@@ -31,14 +32,15 @@ names = st.integers(0, 10**6).map(str)
 
 
 def explorer(rollouts=EVERYTHING, check=None, **parts):
-    models = {"weak": writer("weak"), "strong": writer("strong"), "scorer": ChanceScorer()}
+    weak, strong = parts.pop("weak", writer("weak")), parts.pop("strong", writer("strong"))
     return Explorer(
-        **{**models, **parts},
+        Models(weak, strong, {}),
+        parts.pop("scorer", ChanceScorer()),
+        RouterConfig(sampling=SETTINGS, max_steps=MAX_STEPS, rules=parts.pop("rules", Rules())),
         rollouts=rollouts,
         check=check,
         seed=3,
-        sampling=SETTINGS,
-        max_steps=MAX_STEPS,
+        **parts,
     )
 
 
@@ -62,7 +64,13 @@ class Decisions(Policy):
 
 
 def route(name, policy):
-    router = Router(writer("weak"), writer("strong"), ChanceScorer(), policy, SETTINGS, MAX_STEPS)
+    router = Router(
+        weak=writer("weak"),
+        strong=writer("strong"),
+        scorer=ChanceScorer(),
+        policy=policy,
+        config=RouterConfig(sampling=SETTINGS, max_steps=MAX_STEPS),
+    )
     trace = router.solve(problem(name).question, seed=3)
     return replace(trace, correct=trace.answer == problem(name).answer)
 
@@ -163,9 +171,14 @@ def asked_on(prefix):
 def test_by_the_authors_rules_a_recorded_solution_goes_on_until_a_box_as_the_router_s():
     rules = Rules(open_box=True, asks_on=True)
     model = ScriptedModel(asked_on)
-    parts = {"weak": model, "strong": model, "rules": rules, "takes_open_box": True}
-    recorded = explore("x", **parts)
-    router = Router(model, model, None, WeakAlone(), SETTINGS, MAX_STEPS, rules=rules)
+    parts = {"weak": model, "strong": model, "takes_open_box": True}
+    recorded = explore("x", rules=rules, **parts)
+    router = Router(
+        weak=model,
+        strong=model,
+        policy=WeakAlone(),
+        config=RouterConfig(sampling=SETTINGS, max_steps=MAX_STEPS, rules=rules),
+    )
     steps = [step.text for step in router.solve(problem("x").question, seed=3).steps]
     assert steps == ["it is so\n\n", "the answer is 1.\n\n", "\\boxed{"]
     for solved in (recorded.weak, recorded.strong):
@@ -334,6 +347,12 @@ def test_fewer_rollouts_than_models_are_refused():
 def test_a_problem_that_a_model_does_not_answer_is_not_recorded(silent):
     models = {name: writer(name) for name in ("weak", "strong")}
     models[silent] = ScriptedModel(lambda prefix: ModelUnavailable("gone"))
-    exploring = Explorer(models["weak"], models["strong"], ChanceScorer(), 4, None, 3, SETTINGS)
+    exploring = Explorer(
+        Models(models["weak"], models["strong"], {}),
+        ChanceScorer(),
+        RouterConfig(sampling=SETTINGS),
+        rollouts=4,
+        seed=3,
+    )
     with pytest.raises(ModelUnavailable, match="gone"):
         asyncio.run(exploring.explore(problem("a")))

@@ -24,7 +24,7 @@ from trim.rollouts.explorer import Explorer
 from trim.rollouts.identity import identify_models
 from trim.rollouts.store import BankStore, decode
 from trim.rollouts.traces import import_traces
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 
 TRACES = Path(__file__).parents[2] / "shared/data/reference/qwen3_1.7b_14b_math500_traces.jsonl"
 

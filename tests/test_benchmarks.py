@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from trim.cli.main import main
 from trim.cli.problems import choose_problems
+from trim.configuration.source import Models
 from trim.errors import ContextExceeded, InvalidInput
 from trim.evaluation.benchmarks.benchmark import Record
 from trim.evaluation.benchmarks.data_file import DataFile
@@ -369,8 +370,7 @@ def solve_all(tmp_path, problem_set, weak, strong, specs=("weak", "strong", "ora
         evaluation = Evaluation(
             problem_set.problems,
             policies,
-            ScriptedModel(weak),
-            ScriptedModel(strong),
+            Models(ScriptedModel(weak), ScriptedModel(strong), {}),
             None,
             grading=grading,
             keep_too_long=True,

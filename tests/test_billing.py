@@ -9,9 +9,8 @@ from preloaded import completed
 
 from trim.cli.main import main
 from trim.configuration.pricing import is_hosted
-from trim.configuration.source import open_lineup
+from trim.configuration.source import models_in, open_models
 from trim.costs import Price, Prices
-from trim.shipped.lineup import ShippedModelSource
 
 QUESTION = "Start with 47. 1) subtract 9. 2) last, add 17. What is the result?"
 HOSTED = {"api": "openai", "continuation": "user_turn", "model": "m",
@@ -22,7 +21,7 @@ LOCAL = {**HOSTED, "url": "http://127.0.0.1:8000"}
 def lineup(folder, **document):
     path = folder / "trim.yaml"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return open_lineup(path)
+    return open_models(path)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_an_api_is_hosted_outside_private_networks(url, hosted):
 
 
 def test_models_of_this_process_and_of_private_servers_are_not_billed(tmp_path):
-    for found in (ShippedModelSource(), lineup(tmp_path, weak=LOCAL, strong=LOCAL)):
+    for found in (models_in(), lineup(tmp_path, weak=LOCAL, strong=LOCAL)):
         assert found.price_list is None and found.unpriced == ()
         # A server's budgets in money need some price.
         assert found.prices == Prices()

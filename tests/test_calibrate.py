@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from trim.cli.main import main
+from trim.config import RouterConfig
+from trim.configuration.source import Models
 from trim.costs import Price, Prices
 from trim.errors import InvalidInput
 from trim.events import Decided, Finished, Scored
@@ -42,7 +44,7 @@ from trim.rollouts.identity import identify_models
 from trim.rollouts.replay import replay
 from trim.rollouts.store import BankStore
 from trim.router import Router
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 from trim.testing import ScriptedModel
 from trim.types import Action, Author, Finish, Observation, Trace, Usage
 
@@ -75,7 +77,11 @@ policies = st.one_of(
 
 def events_of(name, policy, limit=None):
     router = Router(
-        writer("weak"), writer("strong"), ChanceScorer(), policy, SETTINGS, MAX_STEPS, limit
+        weak=writer("weak"),
+        strong=writer("strong"),
+        scorer=ChanceScorer(),
+        policy=policy,
+        config=RouterConfig(sampling=SETTINGS, max_steps=MAX_STEPS, max_strong_tokens=limit),
     )
     *events, finished = router.events(problem(name).question, seed=3)
     right = finished.trace.answer == problem(name).answer
@@ -130,7 +136,13 @@ def numbered(tokens, name, length=4):
 
 def test_the_weak_model_drafts_on_where_a_takeover_has_spent_its_tokens():
     scorer = ChanceScorer()
-    router = Router(numbered(1, "w"), numbered(10, "s"), scorer, Takeover(1), max_strong_tokens=15)
+    router = Router(
+        weak=numbered(1, "w"),
+        strong=numbered(10, "s"),
+        scorer=scorer,
+        policy=Takeover(1),
+        config=RouterConfig(max_strong_tokens=15),
+    )
     *events, finished = router.events("a question")
     steps = finished.trace.steps
     assert [step.text for step in steps] == ["s 1\n\n", "s 2\n\n", "w 3\n\n", "\\boxed{1}"]
@@ -145,7 +157,11 @@ def test_a_policy_may_bring_a_limit_of_its_own():
     object.__setattr__(policy, "max_strong_tokens", 10)
     for limit, spent in ((None, 10), (5, 10), (25, 10), (0, 0)):
         router = Router(
-            numbered(1, "w"), numbered(10, "s"), ChanceScorer(), policy, max_strong_tokens=limit
+            weak=numbered(1, "w"),
+            strong=numbered(10, "s"),
+            scorer=ChanceScorer(),
+            policy=policy,
+            config=RouterConfig(max_strong_tokens=limit),
         )
         assert router.solve("a question").strong_tokens == spent
 
@@ -163,7 +179,12 @@ def test_denied_steps_are_written_and_older_traces_read():
 
 def test_a_negative_limit_is_refused():
     with pytest.raises(InvalidInput, match="max_strong_tokens -1: must be"):
-        Router(numbered(1, "w"), numbered(1, "s"), None, WeakAlone(), max_strong_tokens=-1)
+        Router(
+            weak=numbered(1, "w"),
+            strong=numbered(1, "s"),
+            policy=WeakAlone(),
+            config=RouterConfig(max_strong_tokens=-1),
+        )
     for words in (["solve", "x"], ["eval", "chain", "--out", "nowhere"]):
         refused([*words, "--max-strong-tokens", "-1"], "tokens -1: must be a number of tokens")
 
@@ -171,7 +192,11 @@ def test_a_negative_limit_is_refused():
 @cache
 def explore(name, rollouts=200):
     explorer = Explorer(
-        writer("weak"), writer("strong"), ChanceScorer(), rollouts, None, 3, SETTINGS, MAX_STEPS
+        Models(writer("weak"), writer("strong"), {}),
+        ChanceScorer(),
+        RouterConfig(sampling=SETTINGS, max_steps=MAX_STEPS),
+        rollouts=rollouts,
+        seed=3,
     )
     return asyncio.run(explorer.explore(problem(name)))
 
@@ -208,11 +233,23 @@ def test_a_tree_that_is_known_to_its_leaves_is_replayed_completely(name, setting
 @given(st.lists(st.booleans(), min_size=4, max_size=4), st.integers(2, 5), names)
 def test_what_is_not_recorded_counts_as_wrong_and_as_rewritten(regenerate, rollouts, name):
     weak, strong = numbered(3, "w"), numbered(10, "s")
-    explorer = Explorer(weak, strong, ChanceScorer(), rollouts, None, 3, SETTINGS)
+    explorer = Explorer(
+        Models(weak, strong, {}),
+        ChanceScorer(),
+        RouterConfig(sampling=SETTINGS),
+        rollouts=rollouts,
+        seed=3,
+    )
     recorded = asyncio.run(explorer.explore(problem(name)))
     actions = [Action.REGENERATE if again else Action.CONTINUE for again in regenerate]
     policy = Decisions(actions, needs_scores=True)
-    trace = Router(weak, strong, ChanceScorer(), policy, SETTINGS).solve(problem(name).question, 3)
+    trace = Router(
+        weak=weak,
+        strong=strong,
+        scorer=ChanceScorer(),
+        policy=policy,
+        config=RouterConfig(sampling=SETTINGS),
+    ).solve(problem(name).question, 3)
     found = replay(recorded, policy, 3)
     assert found.strong_tokens >= trace.strong_tokens
     assert found.usage["weak"].tokens == trace.usage["weak"].tokens
@@ -227,9 +264,13 @@ def test_what_is_not_recorded_counts_as_wrong_and_as_rewritten(regenerate, rollo
 
 def test_prompts_are_reckoned_from_the_steps():
     recorded = asyncio.run(
-        Explorer(numbered(3, "w"), numbered(10, "s"), ChanceScorer(), 3, None, 3, SETTINGS).explore(
-            problem("x")
-        )
+        Explorer(
+            Models(numbered(3, "w"), numbered(10, "s"), {}),
+            ChanceScorer(),
+            RouterConfig(sampling=SETTINGS),
+            rollouts=3,
+            seed=3,
+        ).explore(problem("x"))
     )
     # Four steps of 12 tokens have 23 characters, blank lines included, so the question's 10 are 5
     # tokens.
@@ -635,7 +676,11 @@ def test_solve_and_eval_keep_the_limit_of_a_router_file(tmp_path):
 def test_an_event_stream_ends_with_the_denied_steps():
     events = list(
         Router(
-            numbered(1, "w"), numbered(10, "s"), ChanceScorer(), Threshold(1), max_strong_tokens=1
+            weak=numbered(1, "w"),
+            strong=numbered(10, "s"),
+            scorer=ChanceScorer(),
+            policy=Threshold(1),
+            config=RouterConfig(max_strong_tokens=1),
         ).events("a question")
     )
     assert isinstance(events[-1], Finished)

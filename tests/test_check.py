@@ -22,7 +22,7 @@ from trim.configuration.configuration import read_configuration
 from trim.models.continuation import Continuation
 from trim.models.model import Completion, Ending
 from trim.models.probe import ProbeResult
-from trim.shipped.loading import FOLDER, SAMPLING
+from trim.shipped import FOLDER, SAMPLING
 
 CHAT = {"chat_template": PLAIN_CHAT}
 

@@ -14,6 +14,7 @@ from test_pomdp_simulation import model as fitted_model
 from test_report import SCHEMA, Page, make_summary, make_trace, report
 
 from trim.cli.main import main
+from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import (
     Figures,
@@ -39,8 +40,7 @@ from trim.policies.rivals.cascade import ScoreSummary
 from trim.policies.rivals.classifier import TermModel, classifier_record
 from trim.policies.threshold import Threshold
 from trim.rollouts.identity import identify_models
-from trim.shipped.lineup import ShippedModelSource
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 
 QUESTION = "Start with 47. 1) subtract 9. 2) last, add 17. What is the result?"
 
@@ -289,7 +289,7 @@ def test_only_the_models_that_a_policy_depends_on_count(tmp_path):
     scorer_replaced = here | {"scorer": OTHER["scorer"]}
     table = VerifierTable(ScoreSummary.LOWEST, (0.5,), (0.5, 0.1), (100.0, 100.0))
     file = write_classifier(tmp_path / "fit.json", models=scorer_replaced)
-    require_same_models(parse_policies(f"classifier:{file}"), ShippedModelSource())
+    require_same_models(parse_policies(f"classifier:{file}"), models_in())
     for family, refused in (("automix", False), ("automix-prm", True)):
         path = tmp_path / f"{family}.json"
         record = automix_record(family, table) | {"models": scorer_replaced}
@@ -297,9 +297,9 @@ def test_only_the_models_that_a_policy_depends_on_count(tmp_path):
         policies = parse_policies(f"{family}:{path}")
         if refused:
             with pytest.raises(InvalidInput, match=r"other models \(scorer.gguf differs\)"):
-                require_same_models(policies, ShippedModelSource())
+                require_same_models(policies, models_in())
         else:
-            require_same_models(policies, ShippedModelSource())
+            require_same_models(policies, models_in())
 
 
 def test_a_folder_without_weights_of_joint_scores_is_told_what_makes_them(tmp_path):
@@ -310,13 +310,13 @@ def test_a_folder_without_weights_of_joint_scores_is_told_what_makes_them(tmp_pa
     record = automix_record("automix-prm", table) | {"models": OTHER, "scorer": "joint"}
     file.write_text(json.dumps(record))
     with pytest.raises(InvalidInput, match=r"joint\.json: .*trim fit-scorer BANK --out"):
-        require_same_models(parse_policies(f"automix-prm:{file}"), ShippedModelSource(tmp_path))
+        require_same_models(parse_policies(f"automix-prm:{file}"), models_in(tmp_path))
 
 
 def test_files_that_name_no_models_and_policies_without_a_file_pass(tmp_path):
     older = write_classifier(tmp_path / "older.json")
     policies = [Threshold(0.5), *parse_policies(f"classifier:{older}")]
-    require_same_models(policies, ShippedModelSource(tmp_path / "no such folder"))
+    require_same_models(policies, models_in(tmp_path / "no such folder"))
 
 
 def test_models_said_in_another_way_are_refused(tmp_path):

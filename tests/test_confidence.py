@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trim.cli.main import main
+from trim.config import RouterConfig
+from trim.configuration.source import shipped_models
 from trim.costs import Price, Prices
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
@@ -20,7 +22,7 @@ from trim.policies.registry import parse_policies
 from trim.router import Router
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.grade import BEST_GRADE, grade_of
-from trim.shipped.loading import SAMPLING, load_embedded
+from trim.shipped import SAMPLING
 from trim.steps import SEPARATOR, bare, join_steps
 
 log_probabilities = st.floats(-30, 0)
@@ -98,12 +100,12 @@ def test_a_model_that_tells_nothing_is_named_as_the_reason(scorer):
 
 @pytest.fixture(scope="module")
 def models():
-    return load_embedded(slots=1, exact=True, entropy=True)
+    return shipped_models(slots=1, exact=True, entropy=True)
 
 
 @pytest.fixture(scope="module")
 def silent():
-    return load_embedded(slots=1, exact=True)
+    return shipped_models(slots=1, exact=True)
 
 
 def prefixes():
@@ -162,7 +164,13 @@ def test_the_figure_is_the_mean_of_the_tokens_probabilities_each_asked_for_alone
 @pytest.mark.parametrize("kind", ["logprob", "entropy", "grade"])
 def test_every_kind_of_score_is_a_share_of_every_step(models, kind):
     (policy,) = parse_policies("thr:0.9")
-    router = Router(models.weak, models.strong, models.scorers[kind], policy, SAMPLING)
+    router = Router(
+        weak=models.weak,
+        strong=models.strong,
+        scorer=models.scorers[kind],
+        policy=policy,
+        config=RouterConfig(sampling=SAMPLING),
+    )
     for problem in generate(CHAIN_HARD, 3, seed=12):
         trace = router.solve(problem.question)
         assert trace.scorer == kind
@@ -208,9 +216,13 @@ def test_a_grade_costs_one_token_of_the_strong_model(models):
     assert scores.tokens == 1
     assert scores.prompt_tokens > 10
     (policy,) = parse_policies("specreason:9")
-    trace = Router(models.weak, models.strong, models.scorers["grade"], policy, SAMPLING).solve(
-        "Start with 4. 1) last, add 3. What is the result?"
-    )
+    trace = Router(
+        weak=models.weak,
+        strong=models.strong,
+        scorer=models.scorers["grade"],
+        policy=policy,
+        config=RouterConfig(sampling=SAMPLING),
+    ).solve("Start with 4. 1) last, add 3. What is the result?")
     free, strong = Price(0, 0, 0), Price(0, 0, 1e6)
     paid = Prices(weak=free, strong=strong, scorer=free).of(trace)
     assert paid == trace.usage["scorer"].tokens + trace.strong_tokens

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from llama_server import PLAIN_CHAT, start
 
 from trim.cli.main import main
-from trim.config import End, Fallback, Fallbacks, PrefillMode, Rules, Settings
+from trim.config import End, Fallback, Fallbacks, PrefillMode, RouterConfig, Rules
 from trim.configuration.configuration import read_configuration
 from trim.configuration.document import NAMES, overridden, parse_override
-from trim.configuration.lineup import router_of
 from trim.configuration.models import AnthropicServed, OpenAIServed
 from trim.configuration.protocol import AUTHORS
 from trim.configuration.routing import RoutingSection, SamplingSection
-from trim.configuration.source import ConfiguredModelSource, open_lineup
+from trim.configuration.source import ModelSource, models_in, open_models
 from trim.costs import Price, Prices
 from trim.engines.chat_template import ChatTemplate
 from trim.engines.gguf import read_chat
@@ -35,8 +34,8 @@ from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
 from trim.rollouts.bank import read_bank
-from trim.shipped.lineup import ShippedModelSource
-from trim.shipped.loading import FOLDER, SAMPLING
+from trim.router import Router
+from trim.shipped import FOLDER, SAMPLING
 
 ROOT = Path(__file__).parents[1]
 READY = sorted((ROOT / "configurations").glob("*.yaml"))
@@ -394,10 +393,10 @@ def run(*words, **options):
 
 
 def test_the_shipped_models_by_a_configuration_are_the_shipped_models(tmp_path):
-    configured, shipped = open_lineup(SHIPPED), ShippedModelSource()
+    configured, shipped = open_models(SHIPPED), models_in()
     for kind in ("joint", "prm", "grade"):
         assert configured.identify(kind) == shipped.identify(kind)
-    assert configured.settings.sampling == SAMPLING
+    assert configured.config.sampling == SAMPLING
     words = ("-n", 2, "--policy", "weak", "--policy", "thr:0.5", "--exact", "--out")
     assert run("eval", "chain", SHIPPED, *words, tmp_path / "a").exit_code == 0
     assert run("eval", "chain", *words, tmp_path / "b").exit_code == 0
@@ -504,7 +503,7 @@ def test_a_mode_that_does_not_work_is_refused_before_anything_is_written(tmp_pat
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_one_line(tmp_path, document, words, message, monkeypatch):
-    monkeypatch.setattr(ConfiguredModelSource, "load", ConfiguredModelSource.assemble)
+    monkeypatch.setattr(ModelSource, "load", ModelSource.assemble)
     out = tmp_path / "run"
     result = run("eval", "chain", write(tmp_path, document), "-n", 2, "--out", out, *words)
     assert result.exit_code == 2
@@ -531,7 +530,7 @@ def lineup(folder, **changes):
 
 
 def lineup_of(folder, document):
-    return ConfiguredModelSource(read(folder, document), folder)
+    return ModelSource(read(folder, document), folder)
 
 
 def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
@@ -545,7 +544,7 @@ def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
             require_same_models([policy], lineup(tmp_path, **other))
     more = read(tmp_path, {**LEAST, "between": [SERVED]})
     with pytest.raises(InvalidInput, match="between-1"):
-        require_same_models([policy], ConfiguredModelSource(more, tmp_path))
+        require_same_models([policy], ModelSource(more, tmp_path))
 
 
 def test_a_file_of_problems_is_recorded_without_step_labels(tmp_path):
@@ -682,30 +681,34 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
     }  # fmt: skip
     found = lineup_of(tmp_path, document)
     team = found.assemble()
-    router = router_of(team, found.settings, team.scorer_of("grade"), Threshold(0.5))
-    assert (router.max_steps, router.max_seconds, router.max_strong_tokens) == (7, 8.5, 9)
-    assert (router.overlap, router.warming) == (True, PrefillMode.LIKELY)
-    assert router.fallbacks == Fallbacks(
+    scorer = team.scorer_of("grade")
+    router = Router.of(team, policy=Threshold(0.5), scorer=scorer, config=found.config)
+    config = router.config
+    assert (config.max_steps, config.max_seconds, config.max_strong_tokens) == (7, 8.5, 9)
+    assert (config.overlap, config.prefill) == (True, PrefillMode.LIKELY)
+    assert config.fallbacks == Fallbacks(
         Fallback.ESCALATE, Fallback.KEEP, Fallback.KEEP, Fallback.ESCALATE
     )
-    assert router.sampling == Sampling(0.1, 0.2, 3, 4)
-    assert [model.name for model in router.between] == ["middle"]
-    assert found.settings.concurrency == 10
+    assert config.sampling == Sampling(0.1, 0.2, 3, 4)
+    assert [model.name for model in router.intermediate] == ["middle"]
+    assert found.concurrency == 10
     priced = Prices(Price(), Price(output=2), Price(), middle=(Price(prompt=1),))
     assert found.price_list == found.prices == priced
-    evaluation = evaluation_of(team, found.settings, [], [Threshold(0.5)], router.scorer, 0)
-    for name in ("max_steps", "max_seconds", "max_strong_tokens", "overlap", "warming",
-                 "fallbacks", "sampling", "between"):  # fmt: skip
-        assert getattr(evaluation, name) == getattr(router, name)
+    evaluation = evaluation_of(
+        team, found.config, [], [Threshold(0.5)], router.scorer, 0, concurrency=found.concurrency
+    )
+    assert evaluation.config == config
+    assert evaluation.models.intermediate == router.intermediate
     assert evaluation.concurrency == 10
 
 
 def test_without_a_word_everything_is_as_usual(tmp_path):
     found = lineup_of(tmp_path, LEAST)
-    assert found.settings == Settings()
+    assert found.config == RouterConfig()
+    assert found.concurrency == 16
     assert found.price_list is None
     assert found.prices == Prices()
-    assert found.usual_kind is None
+    assert found.default_kind is None
 
 
 @pytest.mark.parametrize(
@@ -720,21 +723,21 @@ def test_a_problem_ends_with_its_box_and_a_chat_with_its_models_end(
     tmp_path, given, problems, chat
 ):
     found = lineup_of(tmp_path, {**LEAST, "routing": given})
-    assert (found.settings.max_steps, found.settings.rules) == problems
-    assert (found.chat_settings.max_steps, found.chat_settings.rules) == chat
-    same = {"max_steps": None, "rules": None}
-    assert replace(found.settings, **same) == replace(found.chat_settings, **same)
+    assert (found.config.max_steps, found.config.rules) == problems
+    assert (found.chat_config.max_steps, found.chat_config.rules) == chat
+    same = {"max_steps": None, "rules": Rules()}
+    assert replace(found.config, **same) == replace(found.chat_config, **same)
 
 
 def test_a_protocol_is_of_evaluations_and_not_of_chats(tmp_path):
     """By the authors' a model that has ended is asked on until a box, which no chat has."""
     found = lineup_of(tmp_path, {**LEAST, "protocol": "authors"})
-    assert found.settings.rules == AUTHORS.rules
-    assert found.chat_settings.rules == Rules(End.MODEL)
-    shipped = ShippedModelSource(protocol=AUTHORS)
-    assert shipped.settings.rules == AUTHORS.rules
-    assert shipped.chat_settings.rules == Rules(End.MODEL)
-    assert shipped.chat_settings.max_steps is None
+    assert found.config.rules == AUTHORS.rules
+    assert found.chat_config.rules == Rules(End.MODEL)
+    shipped = models_in(protocol=AUTHORS.name)
+    assert shipped.config.rules == AUTHORS.rules
+    assert shipped.chat_config.rules == Rules(End.MODEL)
+    assert shipped.chat_config.max_steps is None
 
 
 @given(st.sampled_from(["weak", "strong", "between"]), some(**turns))
@@ -747,7 +750,7 @@ def test_a_section_with_any_turn_has_just_those_and_another_the_usual_ones(
     team = lineup_of(tmp_path_factory.mktemp("turns"), document).for_problems(usual).assemble()
     others = {name: team.writers[name].prompt for name in ("weak", "strong") if name != role}
     assert set(others.values()) == {usual}
-    (found,) = team.between if role == "between" else (team.writers[role],)
+    (found,) = team.intermediate if role == "between" else (team.writers[role],)
     if not own:
         assert found.prompt == usual
     else:
@@ -760,4 +763,4 @@ def test_warming_needs_a_model_that_can_read_in_advance(tmp_path):
                 "routing": {"warming": "always"}}  # fmt: skip
     found = lineup_of(tmp_path, document)
     with pytest.raises(InvalidInput, match="cannot read in advance"):
-        evaluation_of(found.assemble(), found.settings, [], [StrongAlone()], None, 0)
+        evaluation_of(found.assemble(), found.config, [], [StrongAlone()], None, 0)

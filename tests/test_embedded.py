@@ -6,10 +6,12 @@ import pytest
 
 from training.measure import BANDS, measure
 from trim import Router, parse_policies
+from trim.config import RouterConfig
+from trim.configuration.source import models_in, shipped_models
 from trim.errors import ContextExceeded, InvalidInput, TrimError
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, SUITES, generate
 from trim.models.model import Ending, Prefix, Sampling
-from trim.shipped.loading import FOLDER, SAMPLING, load_embedded
+from trim.shipped import FOLDER, SAMPLING
 from trim.steps import join_steps
 
 GREEDY = Sampling(temperature=0.0, max_tokens=96)
@@ -17,7 +19,7 @@ GREEDY = Sampling(temperature=0.0, max_tokens=96)
 
 @pytest.fixture(scope="module")
 def models():
-    return load_embedded()
+    return shipped_models()
 
 
 def test_they_fit_in_16_megabytes():
@@ -40,9 +42,13 @@ def test_steps_in_parts_are_the_solution_in_one_go(models):
 
 
 def test_an_exact_engine_repeats_every_character_whatever_ran_before():
-    models = load_embedded(exact=True)
+    models = shipped_models(exact=True)
     router = Router(
-        models.weak, models.strong, models.scorer, parse_policies("thr:0.5")[0], SAMPLING
+        weak=models.weak,
+        strong=models.strong,
+        scorer=models.scorer,
+        policy=parse_policies("thr:0.5")[0],
+        config=RouterConfig(sampling=SAMPLING),
     )
     questions = [problem.question for problem in generate(CHAIN_HARD, 12, seed=6)]
 
@@ -86,7 +92,11 @@ def test_a_problem_beyond_the_context_says_so(models):
 
 def test_any_text_is_a_problem(models):
     router = Router(
-        models.weak, models.strong, models.scorer, parse_policies("thr:0.5")[0], SAMPLING
+        weak=models.weak,
+        strong=models.strong,
+        scorer=models.scorer,
+        policy=parse_policies("thr:0.5")[0],
+        config=RouterConfig(sampling=SAMPLING),
     )
     for question in ("?", "Was ist 2 + 2? ✓", "\x00\ufffd", "a\n\n\n\nb"):
         assert router.solve(question).steps is not None
@@ -94,14 +104,14 @@ def test_any_text_is_a_problem(models):
 
 def test_missing_and_damaged_files_are_refused(tmp_path):
     with pytest.raises(InvalidInput, match="no such folder"):
-        load_embedded(tmp_path / "nothing")
+        models_in(tmp_path / "nothing")
     for name in ("weak", "strong", "scorer"):
         (tmp_path / f"{name}.gguf").write_bytes((FOLDER / f"{name}.gguf").read_bytes())
     whole = (FOLDER / "scorer.gguf").read_bytes()
     for damage in (b"", b"GGUF", b"nonsense" * 1000, whole[: len(whole) // 2], whole[:-100]):
         (tmp_path / "scorer.gguf").write_bytes(damage)
         with pytest.raises(TrimError, match="damaged"):
-            load_embedded(tmp_path)
+            models_in(tmp_path).load()
 
 
 @pytest.fixture(scope="module")

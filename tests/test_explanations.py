@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy, compared
@@ -16,7 +17,7 @@ from trim.policies.rivals.automix import AutoMix, AutoMixPRM, VerifierTable
 from trim.policies.rivals.cascade import Cascade, ScoreSummary
 from trim.policies.rivals.classifier import Classifier, TermModel
 from trim.server.page.events import read_belief
-from trim.shipped.lineup import BELIEF, ShippedModelSource
+from trim.shipped import BELIEF
 from trim.types import Action, Observation
 
 shares = st.floats(0, 1)
@@ -104,7 +105,7 @@ def test_a_plan_says_what_it_believes_and_what_rewriting_is_worth(scores, last):
 
 
 def test_the_shipped_belief_is_of_the_shipped_models_and_scores():
-    belief = read_belief(ShippedModelSource())
+    belief = read_belief(models_in())
     low, high = (belief.states(parse_policies("thr:0.5")[0], observed(r)) for r in (0.02, 0.99))
     assert high.right > 0.9 > 0.5 > low.right and low.repairable > 0.5
     late = belief.states(parse_policies("thr:0.5")[0], observed(0.02, 0.9))
@@ -118,9 +119,9 @@ def test_the_shipped_belief_is_of_the_shipped_models_and_scores():
 
 def test_a_belief_of_other_models_is_refused(tmp_path):
     def lineup(file, models):
-        return SimpleNamespace(belief=file, usual_kind="joint", identify=lambda kind: models)
+        return SimpleNamespace(belief=file, default_kind="joint", identify=lambda kind: models)
 
-    present = ShippedModelSource().identify("joint")
+    present = models_in().identify("joint")
     assert read_belief(lineup(BELIEF, present)).kind == "joint"
     assert read_belief(lineup(None, present)) is None
     for models in ({**present, "weak": "another"}, {**present, "between-1": "a third"}):

@@ -14,13 +14,14 @@ from llama_server import start
 from reference_transformer import ReferenceTransformer
 
 from trim.cli.main import main
+from trim.configuration.source import shipped_models
 from trim.engines.chat_template import read_chat_template
 from trim.errors import InvalidInput
 from trim.evaluation.suites import SUITES, generate
+from trim.shipped import FOLDER
 from trim.shipped.checkpoint import checkpoint_of, halves
 from trim.shipped.export import ROLES, export_models
 from trim.shipped.gguf_model import read_gguf
-from trim.shipped.loading import FOLDER, load_embedded
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
@@ -85,11 +86,11 @@ def test_text_is_cut_as_llama_cpp_cuts_it(exported, tokenize, text):
 
 @pytest.fixture(scope="module")
 def engines():
-    models = load_embedded(slots=1, exact=True)
+    models = shipped_models(slots=1, exact=True)
     return {
         "weak": models.weak.engine,
         "strong": models.strong.engine,
-        "scorer": models.prm.engine,
+        "scorer": models.scorers["prm"].engine,
     }
 
 

@@ -17,7 +17,7 @@ from test_router import (
     total,
 )
 
-from trim.config import ESCALATE, FAIL, KEEP, POSSIBLE, Fallback, Fallbacks
+from trim.config import ESCALATE, FAIL, KEEP, POSSIBLE, Fallback, Fallbacks, RouterConfig
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.events import Finished, Kept
 from trim.policies.fixed import StrongAlone
@@ -47,9 +47,13 @@ class Unreliable:
 
 def solve(fallbacks, weak=WEAK, strong=STRONG, scorer=None, policy=Threshold(0.5), between=()):  # noqa: B008
     return Router(
-        says(*weak), says(*strong), scorer or doubts_bad(), policy, between=between,
-        fallbacks=fallbacks,
-    ).solve("a question")  # fmt: skip
+        weak=says(*weak),
+        strong=says(*strong),
+        scorer=scorer or doubts_bad(),
+        policy=policy,
+        intermediate=between,
+        config=RouterConfig(fallbacks=fallbacks),
+    ).solve("a question")
 
 
 def marks(trace):
@@ -167,9 +171,13 @@ def test_every_problem_ends_once_and_its_tokens_add_up(
     scorer, policy = Unreliable(*answers[3]), Decisions(*decisions)
     policy.needs_scores = True
     router = Router(
-        weak, strong, scorer, policy, max_steps=6, max_strong_tokens=limit, between=(middle,),
-        fallbacks=fallbacks,
-    )  # fmt: skip
+        weak=weak,
+        strong=strong,
+        scorer=scorer,
+        policy=policy,
+        intermediate=(middle,),
+        config=RouterConfig(max_steps=6, max_strong_tokens=limit, fallbacks=fallbacks),
+    )
     *events, last = router.events("a question")
     assert isinstance(last, Finished)
     assert not any(isinstance(event, Finished) for event in events)

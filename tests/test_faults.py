@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from staged_server import SILENCE, Reply, chat, pooling, script, staged, usage
 
-from trim.config import Fallback, Fallbacks
+from trim.config import Fallback, Fallbacks, RouterConfig
 from trim.engines.chat_template import ChatTemplate
 from trim.engines.http import HttpServer
 from trim.engines.key import Key, read_key
@@ -109,7 +109,7 @@ async def test_every_problem_ends_once_and_its_tokens_add_up(kind):
         seconds = 1.0 if kind == "time-out" else 60
         patience = RetryPolicy(seconds, attempts=3, pause=0.001)
         weak, strong, scorer = parts(server.url, patience)
-        router = Router(weak, strong, scorer, policy)
+        router = Router(weak=weak, strong=strong, scorer=scorer, policy=policy)
         ended = await asyncio.gather(*(router.asolve(f"problem {n}") for n in range(PROBLEMS)))
     traces = [trace for trace in ended if trace.finish is Finish.ANSWER]
     failed = [trace for trace in ended if trace.finish is Finish.FAILED]
@@ -143,7 +143,13 @@ async def test_with_fallbacks_nearly_every_problem_has_an_answer(scorer_fallback
     async with staged(answer) as server:
         weak, strong, scorer = parts(server.url, RetryPolicy(60, attempts=3, pause=0.001))
         (policy,) = parse_policies("thr:0.5")
-        router = Router(weak, strong, scorer, policy, fallbacks=fallbacks)
+        router = Router(
+            weak=weak,
+            strong=strong,
+            scorer=scorer,
+            policy=policy,
+            config=RouterConfig(fallbacks=fallbacks),
+        )
         ended = await asyncio.gather(*(router.asolve(f"problem {n}") for n in range(PROBLEMS)))
     answered = [trace for trace in ended if trace.finish is Finish.ANSWER]
     assert len(answered) > 0.9 * PROBLEMS
@@ -169,7 +175,7 @@ async def test_connections_are_used_again():
         (policy,) = parse_policies("weak")
         weak, strong, _ = parts(server.url, RetryPolicy())
         for n in range(20):
-            await Router(weak, strong, None, policy).asolve(f"problem {n}")
+            await Router(weak=weak, strong=strong, policy=policy).asolve(f"problem {n}")
         assert (len(server.requests), server.connections) == (40, 1)
 
 
@@ -245,7 +251,9 @@ async def test_a_problem_ends_at_its_deadline_with_the_reason(attempts):
     async with staged(script(SILENCE)) as served:
         (policy,) = parse_policies("weak")
         weak, strong, _ = parts(served.url, RetryPolicy(60, attempts))
-        router = Router(weak, strong, None, policy, max_seconds=0.1)
+        router = Router(
+            weak=weak, strong=strong, policy=policy, config=RouterConfig(max_seconds=0.1)
+        )
         trace = await router.asolve("problem")
         assert trace.finish is Finish.FAILED
         assert re.search(r"time is up after 1 attempt; .*time-out", trace.failure)
@@ -267,7 +275,7 @@ def test_a_deadline_is_of_one_problem_and_the_earliest_counts():
 def test_a_deadline_must_lie_ahead(seconds):
     (policy,) = parse_policies("weak")
     with pytest.raises(InvalidInput, match="max_seconds"):
-        Router(None, None, None, policy, max_seconds=seconds)
+        Router(weak=None, strong=None, policy=policy, config=RouterConfig(max_seconds=seconds))
 
 
 async def test_a_dead_server_is_asked_no_more():

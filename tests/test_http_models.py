@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from staged_server import Reply, chat, completion, pooling, script, staged, usage
 
+from trim.config import RouterConfig
 from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.http import HttpServer
 from trim.engines.retry import RetryPolicy
@@ -642,7 +643,13 @@ async def test_what_was_left_unread_is_on_the_step():
     (policy,) = parse_policies("thr:0.1")
     async with staged(answer) as server:
         weak = openai(server, Continuation.CONTINUE_FINAL, VLLM)
-        router = Router(weak, weak, scorer_on(server), policy, SAMPLING, max_steps=6)
+        router = Router(
+            weak=weak,
+            strong=weak,
+            scorer=scorer_on(server),
+            policy=policy,
+            config=RouterConfig(sampling=SAMPLING, max_steps=6),
+        )
         trace = await router.asolve("1 + 1?")
     unread = [step.unread for step in trace.steps]
     assert unread[0] == 0

@@ -20,7 +20,7 @@ from trim.errors import InvalidInput
 from trim.setup.notation import FileSource, ServerSource, ServiceSource, discover, parse_source
 from trim.setup.scorers import choose_kind, threshold_for
 from trim.setup.sections import SYSTEM, describe
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 
 SECRET = "Zx81-very-secret-indeed"
 

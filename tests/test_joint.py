@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trim.cli.main import main
+from trim.config import RouterConfig
+from trim.configuration.source import Models, models_in, shipped_models
 from trim.errors import InvalidInput
 from trim.evaluation.shared import SharedScorer
 from trim.evaluation.suites import CHAIN, generate, is_step_right
@@ -26,7 +28,7 @@ from trim.rollouts.rescore import groups_of, rescore
 from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.joint import JointScorer, JointWeights, fit_joint, read_weights, write_weights
-from trim.shipped.loading import FOLDER, load_embedded, usual_kind
+from trim.shipped import FOLDER
 from trim.testing import ScriptedModel
 
 MODELS = IDENTITY.models
@@ -161,7 +163,14 @@ def by_chance(problem, earlier, step):
 
 
 def explore(name, scorer):
-    explorer = Explorer(sure("weak"), sure("strong"), scorer, 9, by_chance, 1, SETTINGS, 5)
+    explorer = Explorer(
+        Models(sure("weak"), sure("strong"), {}),
+        scorer,
+        RouterConfig(sampling=SETTINGS, max_steps=5),
+        rollouts=9,
+        check=by_chance,
+        seed=1,
+    )
     return asyncio.run(explorer.explore(problem(name)))
 
 
@@ -183,7 +192,12 @@ def test_what_cannot_be_scored_anew_is_refused():
     with pytest.raises(InvalidInput, match="other models"):
         rescore(bank, replace(WEIGHTS, models={"weak": "x"}), "digest")
     silent = Explorer(
-        writer("weak"), writer("strong"), ChanceScorer(), 4, by_chance, 1, SETTINGS, 5
+        Models(writer("weak"), writer("strong"), {}),
+        ChanceScorer(),
+        RouterConfig(sampling=SETTINGS, max_steps=5),
+        rollouts=4,
+        check=by_chance,
+        seed=1,
     )
     untold = Bank(IDENTITY, (asyncio.run(silent.explore(problem("1"))),))
     for use in (lambda: rescore(untold, WEIGHTS, "digest"), lambda: groups_of([untold])):
@@ -260,18 +274,18 @@ bits = st.integers(0, 1)
 
 
 def test_the_usual_scores_of_a_folder_are_joint_where_it_has_weights(tmp_path):
-    assert usual_kind(FOLDER) == "joint"
+    assert models_in(FOLDER).default_kind == "joint"
     for name in ("weak", "strong", "scorer"):
         (tmp_path / f"{name}.gguf").symlink_to(FOLDER / f"{name}.gguf")
-    assert usual_kind(tmp_path) == "prm"
-    bare = load_embedded(tmp_path, slots=1)
-    assert bare.scorer is bare.prm
+    assert models_in(tmp_path).default_kind == "prm"
+    bare = models_in(tmp_path).load(slots=1)
+    assert bare.scorer is bare.scorers["prm"]
     with pytest.raises(InvalidInput, match=r"no joint\.json"):
         bare.scorer_of("joint")
 
 
 def test_together_the_two_signals_find_more_errors_than_each():
-    models = load_embedded()
+    models = shipped_models()
 
     class Both:
         name = "both"
@@ -288,7 +302,7 @@ def test_together_the_two_signals_find_more_errors_than_each():
             return scores["prm"]
 
     both, right, found = Both(), [], []
-    router = Router(models.weak, models.strong, both, Threshold(0))
+    router = Router(weak=models.weak, strong=models.strong, scorer=both, policy=Threshold(0))
     for drawn_problem in generate(CHAIN, 40, seed=515):
         steps = [step.text for step in router.solve(drawn_problem.question).steps]
         for end in range(1, len(steps) + 1):

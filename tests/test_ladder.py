@@ -15,6 +15,7 @@ from test_router import (
     total,
 )
 
+from trim.config import RouterConfig
 from trim.costs import Price, Prices
 from trim.events import Decided, Drafted, Kept, Regenerated, Scored
 from trim.policies.threshold import Takeover, Threshold
@@ -32,7 +33,14 @@ def doubts_bad():
 
 def router(policy, **options):
     middle = says(*MIDDLE)
-    return Router(says(*WEAK), says(*STRONG), doubts_bad(), policy, between=(middle,), **options)
+    return Router(
+        weak=says(*WEAK),
+        strong=says(*STRONG),
+        scorer=doubts_bad(),
+        policy=policy,
+        intermediate=(middle,),
+        config=RouterConfig(**options),
+    )
 
 
 def test_a_step_escalates_one_level_at_a_time():
@@ -99,11 +107,21 @@ def test_only_the_version_that_is_kept_ends_the_solution():
     weak, strong = says(r"bad \boxed{1}", r"w2 \boxed{1}"), says("s1", "s2")
     for first in ("m1", r"m1 bad \boxed{2}"):
         middle = says(first)
-        trace = Router(weak, strong, doubts_bad(), Threshold(0.5), between=(middle,)).solve("a")
+        trace = Router(
+            weak=weak,
+            strong=strong,
+            scorer=doubts_bad(),
+            policy=Threshold(0.5),
+            intermediate=(middle,),
+        ).solve("a")
         kept = "m1" if first == "m1" else "s1"
         assert texts(trace) == ended(kept, r"w2 \boxed{1}")
     trace = Router(
-        weak, strong, doubts_bad(), Threshold(0.5), between=(says(r"m1 \boxed{2}"),)
+        weak=weak,
+        strong=strong,
+        scorer=doubts_bad(),
+        policy=Threshold(0.5),
+        intermediate=(says(r"m1 \boxed{2}"),),
     ).solve("a")
     assert (texts(trace), trace.answer) == ([r"m1 \boxed{2}"], "2")
 
@@ -133,7 +151,12 @@ def test_the_books_of_four_models_add_up(weak, lower, upper, strong, actions, sc
     policy = InTurn(*actions)
     policy.needs_scores = scored
     trace = Router(
-        models[0], models[3], doubts_bad(), policy, max_steps=8, between=models[1:3]
+        weak=models[0],
+        strong=models[3],
+        scorer=doubts_bad(),
+        policy=policy,
+        intermediate=models[1:3],
+        config=RouterConfig(max_steps=8),
     ).solve("a question")
     roles = ("weak", "middle-1", "middle-2", "strong")
     for role, of_model in zip(roles, written, strict=True):

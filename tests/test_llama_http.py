@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from llama_server import PLAIN_CHAT, start
 
+from trim.config import RouterConfig
+from trim.configuration.source import shipped_models
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
@@ -17,7 +19,7 @@ from trim.router import Router
 from trim.scorers.confidence import LogProbabilityScorer
 from trim.scorers.grade import HttpGradeScorer
 from trim.scorers.label import HttpLabelScorer
-from trim.shipped.loading import SAMPLING, load_embedded
+from trim.shipped import SAMPLING
 from trim.steps import SEPARATOR, split_steps
 from trim.types import Author
 
@@ -37,7 +39,7 @@ def servers():
 
 @pytest.fixture(scope="module")
 def embedded():
-    return load_embedded(slots=1, exact=True, entropy=True)
+    return shipped_models(slots=1, exact=True, entropy=True)
 
 
 def model(servers, name="weak", mode=Continuation.COMPLETIONS, **settings):
@@ -60,7 +62,7 @@ async def at_one_go(model, question):
 def test_a_solution_in_steps_is_the_solution_at_one_go(servers, mode, token_ids):
     writer = model(servers, "strong", mode, token_ids=token_ids)
     (policy,) = parse_policies("weak")
-    router = Router(writer, writer, None, policy, GREEDY)
+    router = Router(weak=writer, strong=writer, policy=policy, config=RouterConfig(sampling=GREEDY))
     several = 0
     for problem in problems():
         trace = router.solve(problem.question)
@@ -156,7 +158,7 @@ def test_label_scores_are_those_of_the_engine_in_this_process(servers, embedded)
         prefix = Prefix(problem.question, problem.steps[:3])
         written = [object()] * 2
         there = asyncio.run(scorer.score(prefix, written))
-        here = asyncio.run(embedded.prm.score(prefix, written))
+        here = asyncio.run(embedded.scorers["prm"].score(prefix, written))
         assert there.values == pytest.approx(here.values, abs=1e-3)
         assert (there.prompt_tokens, there.tokens) == (here.prompt_tokens, here.tokens)
 
@@ -165,10 +167,22 @@ def test_a_router_works_with_all_parts_over_http(servers, embedded):
     (policy,) = parse_policies("thr:0.8")
     weak, strong = model(servers), model(servers, "strong")
     label = HttpLabelScorer(model(servers, "scorer"))
-    local = Router(embedded.weak, embedded.strong, embedded.prm, policy, SAMPLING)
+    local = Router(
+        weak=embedded.weak,
+        strong=embedded.strong,
+        scorer=embedded.scorers["prm"],
+        policy=policy,
+        config=RouterConfig(sampling=SAMPLING),
+    )
     rewritten = 0
     for problem in problems(2):
-        trace = Router(weak, strong, label, policy, SAMPLING).solve(problem.question)
+        trace = Router(
+            weak=weak,
+            strong=strong,
+            scorer=label,
+            policy=policy,
+            config=RouterConfig(sampling=SAMPLING),
+        ).solve(problem.question)
         same = local.solve(problem.question)
         assert trace.solution == same.solution
         assert trace.usage["strong"].tokens == same.usage["strong"].tokens
@@ -182,7 +196,13 @@ def test_other_scores_are_shares(servers, kind):
     (policy,) = parse_policies("thr:0.9")
     strong = model(servers, "strong")
     scorer = HttpGradeScorer(strong) if kind == "grade" else LogProbabilityScorer()
-    trace = Router(model(servers), strong, scorer, policy, SAMPLING).solve(problems()[0].question)
+    trace = Router(
+        weak=model(servers),
+        strong=strong,
+        scorer=scorer,
+        policy=policy,
+        config=RouterConfig(sampling=SAMPLING),
+    ).solve(problems()[0].question)
     assert trace.scorer == kind
     assert all(0 <= step.score <= 1 for step in trace.steps)
     assert (trace.scorer_tokens > 0) == (kind == "grade")
@@ -191,7 +211,7 @@ def test_other_scores_are_shares(servers, kind):
 async def test_many_problems_at_a_time_share_connections(servers):
     weak, strong = model(servers), model(servers, "strong")
     (policy,) = parse_policies("random:0.5")
-    router = Router(weak, strong, None, policy, SAMPLING)
+    router = Router(weak=weak, strong=strong, policy=policy, config=RouterConfig(sampling=SAMPLING))
     traces = await asyncio.gather(*(router.asolve(p.question) for p in problems()))
     assert all(trace.steps for trace in traces)
     assert not weak.server.faults

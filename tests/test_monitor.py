@@ -20,6 +20,7 @@ from scipy.stats import ks_2samp
 
 from trim.cli.main import main
 from trim.cli.output import show_events, show_warnings
+from trim.config import RouterConfig
 from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.evaluation.report import write_report
@@ -344,7 +345,13 @@ def writer(scores):
 def router(policy, limit=None):
     """Drafts with the scores 0.9, 0.3 and 0.8; what is strong has the score 0.95."""
     weak, strong = writer((0.9, 0.3, 0.8)), writer((0.95,) * 3)
-    return Router(weak, strong, Grader(), policy, max_strong_tokens=limit)
+    return Router(
+        weak=weak,
+        strong=strong,
+        scorer=Grader(),
+        policy=policy,
+        config=RouterConfig(max_strong_tokens=limit),
+    )
 
 
 def routed(policy, limit=None):

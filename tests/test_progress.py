@@ -17,7 +17,7 @@ from trim.evaluation import progress as standing
 from trim.evaluation.bill import Bill
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.suites import CHAIN, generate
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 from trim.types import Usage
 
 assert work  # A fixture.

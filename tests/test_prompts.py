@@ -13,12 +13,12 @@ from staged_server import chat, completion, pooling, staged
 from trim.cli.main import main
 from trim.configuration.configuration import read_configuration
 from trim.configuration.protocol import AUTHORS, INSTRUCTION
-from trim.configuration.source import ConfiguredModelSource
+from trim.configuration.source import ModelSource
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.models.prompt import Prompt
 from trim.policies.threshold import Threshold
 from trim.rollouts.bank import read_bank
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 
 QUESTION = "1 + 1 = ?"
 ASKED = "Whole numbers only, and in a box."
@@ -36,7 +36,7 @@ def run(*words):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """With a file of one problem and a chat template; models are not tried before a run."""
-    monkeypatch.setattr(ConfiguredModelSource, "load", ConfiguredModelSource.assemble)
+    monkeypatch.setattr(ModelSource, "load", ModelSource.assemble)
     (tmp_path / "set.jsonl").write_text(json.dumps({"q": QUESTION, "a": "2"}) + "\n")
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHAT}))
     return tmp_path
@@ -328,9 +328,9 @@ def test_prompts_of_the_authors_go_before_a_models_own_and_those_before_a_benchm
         ("authors", (AUTHORS.prompt, AUTHORS.prompt)),
     ):
         path = write(folder, {"weak": own, "strong": section, "protocol": protocol})
-        lineup = ConfiguredModelSource(read_configuration(path, (), {}), folder)
+        lineup = ModelSource(read_configuration(path, (), {}), folder)
         team = lineup.for_problems(benchmarks).assemble()
         assert (team.weak.prompt, team.strong.prompt) == prompts
     path = write(folder, {"weak": own, "strong": section})
-    chatting = ConfiguredModelSource(read_configuration(path, (), {}), folder).assemble()
+    chatting = ModelSource(read_configuration(path, (), {}), folder).assemble()
     assert (chatting.weak.prompt, chatting.strong.prompt) == (Prompt("Be brief."), Prompt())

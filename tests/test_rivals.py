@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from trim.cli.main import main
-from trim.config import End, Rules
+from trim.config import End, RouterConfig, Rules
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Ending
 from trim.policies import registry
@@ -108,14 +108,22 @@ def test_a_cascade_judges_a_solution_that_was_ended_by_its_author(steps, rules, 
     *earlier, last = steps
     last = Completion(last, Ending.SOLUTION, 2, 1)
     weak = ScriptedModel(lambda prefix: (*earlier, last)[len(prefix.steps)])
-    trace = Router(weak, weak, Judge(), Cascade(0.5), rules=rules).solve("a question")
+    trace = Router(
+        weak=weak,
+        strong=weak,
+        scorer=Judge(),
+        policy=Cascade(0.5),
+        config=RouterConfig(rules=rules),
+    ).solve("a question")
     assert (trace.answer, trace.abandoned, trace.strong_tokens) == (answer, (), 0)
 
 
 def test_a_cascade_refuses_a_solution_that_was_cut():
     cut = Completion("one and", Ending.LENGTH, 2, 1)
     strong = ScriptedModel(lambda prefix: r"\boxed{5}")
-    trace = Router(ScriptedModel(lambda prefix: cut), strong, Judge(), Cascade(0.5)).solve("q")
+    trace = Router(
+        weak=ScriptedModel(lambda prefix: cut), strong=strong, scorer=Judge(), policy=Cascade(0.5)
+    ).solve("q")
     assert (trace.answer, len(trace.abandoned)) == ("5", 1)
 
 
@@ -265,8 +273,8 @@ WEAK, STRONG = ("one", "bad two", r"so \boxed{4}"), ("ONE MORE", r"SO \boxed{5}"
 
 
 def solve(policy):
-    models = (ScriptedModel(lambda p, s=s: s[len(p.steps)]) for s in (WEAK, STRONG))
-    return Router(*models, Judge(), policy).solve("a question")
+    weak, strong = (ScriptedModel(lambda p, s=s: s[len(p.steps)]) for s in (WEAK, STRONG))
+    return Router(weak=weak, strong=strong, scorer=Judge(), policy=policy).solve("a question")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import asyncio
 from dataclasses import replace
 from itertools import cycle
+from math import exp
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trim.config import End, Rules
+from trim.config import End, RouterConfig, Rules
+from trim.configuration.source import Models
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.events import Decided, Drafted, Finished, Kept, Regenerated, Scored
 from trim.models.model import Completion, Ending, Prefix, Role, Sampling, Turn
@@ -68,7 +70,9 @@ def doubts_bad():
 
 
 def solve(weak, strong, policy, scorer=None, **options):
-    return Router(weak, strong, scorer, policy, **options).solve("a question")
+    return Router(
+        weak=weak, strong=strong, scorer=scorer, policy=policy, config=RouterConfig(**options)
+    ).solve("a question")
 
 
 WEAK = ("one", "bad two", "three", r"so \boxed{4}")
@@ -139,7 +143,9 @@ def test_the_weak_model_alone_never_asks():
 
 
 def test_events_come_in_order():
-    router = Router(says(*WEAK), says(*STRONG), doubts_bad(), Takeover(0.5))
+    router = Router(
+        weak=says(*WEAK), strong=says(*STRONG), scorer=doubts_bad(), policy=Takeover(0.5)
+    )
     *events, finished = router.events("a question")
     steps = finished.trace.steps
     assert events == [
@@ -160,12 +166,14 @@ def test_events_come_in_order():
 
 
 def test_without_scores_no_event_says_so():
-    router = Router(says(*WEAK), says(*STRONG), None, Decisions(CONTINUE))
+    router = Router(weak=says(*WEAK), strong=says(*STRONG), policy=Decisions(CONTINUE))
     assert not any(isinstance(event, Scored) for event in router.events("a question"))
 
 
 def test_all_four_ways_agree():
-    router = Router(says(*WEAK), says(*STRONG), doubts_bad(), Threshold(0.5))
+    router = Router(
+        weak=says(*WEAK), strong=says(*STRONG), scorer=doubts_bad(), policy=Threshold(0.5)
+    )
 
     async def collect():
         return [event async for event in router.aevents("a question", 3)]
@@ -179,7 +187,9 @@ def test_all_four_ways_agree():
 
 
 def test_events_may_be_left_early():
-    router = Router(says(*WEAK), says(*STRONG), doubts_bad(), Threshold(0.5))
+    router = Router(
+        weak=says(*WEAK), strong=says(*STRONG), scorer=doubts_bad(), policy=Threshold(0.5)
+    )
     events = router.events("a question")
     assert next(events) == Drafted(1, "one", 1)
     events.close()
@@ -187,7 +197,9 @@ def test_events_may_be_left_early():
 
 
 def test_solutions_side_by_side_do_not_touch():
-    router = Router(says(*WEAK), says(*STRONG), doubts_bad(), Threshold(0.5))
+    router = Router(
+        weak=says(*WEAK), strong=says(*STRONG), scorer=doubts_bad(), policy=Threshold(0.5)
+    )
 
     async def together():
         return await asyncio.gather(*(router.asolve(question) for question in "abc"))
@@ -222,7 +234,9 @@ def test_a_finished_draft_may_be_restarted():
     weak = says("one", r"bad \boxed{1}")
     policy = Decisions(CONTINUE, RESTART)
     policy.needs_scores = True
-    *events, finished = Router(weak, says(*STRONG), doubts_bad(), policy).events("a question")
+    *events, finished = Router(
+        weak=weak, strong=says(*STRONG), scorer=doubts_bad(), policy=policy
+    ).events("a question")
     steps = finished.trace.steps
     assert events[:7] == [
         Drafted(1, "one", 1),
@@ -350,7 +364,7 @@ def test_a_rewritten_step_is_scored_with_the_next_draft():
 
 def test_a_policy_sees_the_solution_so_far():
     policy = Decisions(CONTINUE, REGENERATE)
-    router = Router(says(*WEAK), says("-", "T W O", "-", r"\boxed{5}"), None, policy)
+    router = Router(weak=says(*WEAK), strong=says("-", "T W O", "-", r"\boxed{5}"), policy=policy)
     router.solve("  a question ", seed=7)
     seen = policy.seen[2]
     assert (seen.question, seen.seed) == ("  a question ", 7)
@@ -608,7 +622,7 @@ def test_a_model_that_does_not_answer_ends_the_solution():
 @pytest.mark.parametrize("question", ["", "  ", "\n\n\t"])
 def test_an_empty_problem_is_refused(question):
     weak = says("one")
-    router = Router(weak, says(), None, WeakAlone())
+    router = Router(weak=weak, strong=says(), policy=WeakAlone())
     with pytest.raises(InvalidInput, match="empty"):
         router.solve(question)
     with pytest.raises(InvalidInput, match="empty"):
@@ -618,7 +632,19 @@ def test_an_empty_problem_is_refused(question):
 
 def test_a_policy_that_needs_scores_needs_a_scorer():
     with pytest.raises(InvalidInput, match=r"'thr:0\.5' needs a scorer"):
-        Router(says(), says(), None, Threshold(0.5))
+        Router.of(Models(says(), says(), {}), policy=Threshold(0.5))
+
+
+def test_a_router_without_a_scorer_scores_by_the_writers_confidence():
+    def sure(text, log_probability):
+        return Completion(text, Ending.STEP, 3, 5, log_probability=log_probability)
+
+    weak = says(sure("good", -0.1), sure("bad", -2.0), sure(r"so \boxed{4}", 0.0))
+    strong = says("-", "GOOD", "-")
+    trace = Router(weak=weak, strong=strong, policy="thr:0.5").solve("a question")
+    assert trace.scorer == "logprob"
+    assert texts(trace) == ["good\n\n", "GOOD\n\n", r"so \boxed{4}"]
+    assert [step.score for step in trace.steps] == pytest.approx([exp(-0.1), exp(-2), 1])
 
 
 class SeedKeeper:
@@ -636,7 +662,9 @@ class SeedKeeper:
 
 def seeds_of(policy, question="a question", seed=0):
     keeper = SeedKeeper()
-    Router(keeper, keeper, None, policy, max_steps=5).solve(question, seed)
+    Router(weak=keeper, strong=keeper, policy=policy, config=RouterConfig(max_steps=5)).solve(
+        question, seed
+    )
     return keeper.seeds
 
 
@@ -868,7 +896,7 @@ def test_without_a_context_of_its_own_a_step_may_have_all_its_tokens():
 def test_what_was_said_before_is_part_of_the_prefix():
     weak, strong, scorer = says(*WEAK), says(*STRONG), doubts_bad()
     history = (Turn(Role.SYSTEM, "be brief"), Turn(Role.USER, "hello"))
-    router = Router(weak, strong, scorer, Threshold(0.5))
+    router = Router(weak=weak, strong=strong, scorer=scorer, policy=Threshold(0.5))
     router.solve("a question", history=history)
     prefixes = (*weak.calls, *strong.calls, *(trace for trace, _ in scorer.calls))
     assert {prefix.history for prefix in prefixes} == {history}

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trim.configuration.source import Models
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
@@ -76,8 +77,11 @@ def writer(name):
 
 
 def evaluation(problems=PROBLEMS, policies=POLICIES, **options):
-    parts = {"weak": writer("weak"), "strong": writer("strong"), "scorer": ChanceScorer()}
-    return Evaluation(problems, policies, **{**parts, **options})
+    models = Models(
+        options.pop("weak", writer("weak")), options.pop("strong", writer("strong")), {}
+    )
+    scorer = options.pop("scorer", ChanceScorer())
+    return Evaluation(problems, policies, models, scorer, **options)
 
 
 def described(policies=POLICIES):
@@ -94,7 +98,7 @@ def run(evaluation, folder, progress=lambda traces: None):
 
 
 def calls(evaluation):
-    parts = (evaluation.weak, evaluation.strong, evaluation.scorer)
+    parts = (evaluation.models.weak, evaluation.models.strong, evaluation.scorer)
     return [len(part.calls) for part in parts]
 
 
@@ -103,7 +107,7 @@ def test_sharing_changes_the_work_and_nothing_else(tmp_path):
     traces = run(sharing, tmp_path / "sharing")
     assert in_order(traces) == in_order(run(alone, tmp_path / "alone"))
     assert all(fewer < more for fewer, more in zip(calls(sharing), calls(alone), strict=True))
-    for part in (sharing.weak, sharing.strong, sharing.scorer):
+    for part in (sharing.models.weak, sharing.models.strong, sharing.scorer):
         assert len(set(part.calls)) == len(part.calls)
 
 
@@ -561,7 +565,7 @@ def test_a_run_stops_when_nobody_answers_and_continues_later(tmp_path):
     healthy = evaluation(many(40), (WeakAlone(),))
     traces = run(healthy, tmp_path)
     assert in_order(traces) == in_order(run(evaluation(many(40), (WeakAlone(),)), tmp_path / "b"))
-    assert len({prefix.question for prefix in healthy.weak.calls}) == 35
+    assert len({prefix.question for prefix in healthy.models.weak.calls}) == 35
 
 
 def test_a_problem_that_one_policy_can_solve_is_kept(tmp_path):

@@ -14,6 +14,8 @@ from jsonschema import Draft202012Validator
 
 from trim.cli.main import main
 from trim.cli.problems import choose_problems
+from trim.config import RouterConfig
+from trim.configuration.source import Models, models_in
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.evaluate import draw
@@ -26,8 +28,7 @@ from trim.rollouts.identity import identify_models, read_identity
 from trim.rollouts.store import BankStore
 from trim.scorers.joint import NAME as JOINT
 from trim.scorers.joint import read_weights, write_weights
-from trim.shipped.lineup import ShippedModelSource
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 from trim.studies.trial import Trial
 from trim.testing import ScriptedModel
 
@@ -104,7 +105,14 @@ def bank(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bank")
     identity = replace(IDENTITY, models=identify_models(FOLDER), seen=SCORER)
     store = BankStore(folder, identity, part=100)
-    explorer = Explorer(sure("weak"), sure("strong"), ChanceScorer(), 9, by_chance, 1, SETTINGS, 5)
+    explorer = Explorer(
+        Models(sure("weak"), sure("strong"), {}),
+        ChanceScorer(),
+        RouterConfig(sampling=SETTINGS, max_steps=5),
+        rollouts=9,
+        check=by_chance,
+        seed=1,
+    )
 
     async def explore_all():
         for index in range(60):
@@ -254,7 +262,7 @@ def test_a_bank_of_joint_scores_knows_what_they_have_seen(models, tmp_path):
 @pytest.mark.parametrize(("suite", "count"), [("chain", 1100), ("words", 400), ("program", 400)])
 def test_the_shipped_scores_say_what_they_were_fitted_to(suite, count):
     """Problems of seed 1, and none of seed 0, which evaluations have unless told otherwise."""
-    seen = read_seen(ShippedModelSource().joint)
+    seen = read_seen(models_in().joint)
     assert seen.issuperset(draw(suite, count, 1).fingerprints)
     assert seen.isdisjoint(draw(suite, 500, 0).fingerprints)
 

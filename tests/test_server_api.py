@@ -26,7 +26,7 @@ from trim.server.accounts import LOOK_AGAIN
 from trim.server.catalog import CatalogEntry, RouterCatalog
 from trim.server.errors import APIError
 from trim.server.request import RoutingOptions, Stopping
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 
 MAIN = "from trim.cli.main import main; main()"
 QUESTIONS = [problem.question for problem in generate(CHAIN, 12, seed=77)]

@@ -7,9 +7,9 @@ import json
 import pytest
 from test_server_api import QUESTIONS, asked
 
+from trim.configuration.source import models_in
 from trim.server.admission import Limits
 from trim.server.run import Server, Serving, listen, opened, settings
-from trim.shipped.lineup import ShippedModelSource
 
 
 async def answered(reader, writer, question, **more):
@@ -27,7 +27,7 @@ async def answered(reader, writer, question, **more):
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_requests_leave_no_cycles(stream, tmp_path):
-    lineup = ShippedModelSource()
+    lineup = models_in()
     serving = Serving("127.0.0.1", 0, str(tmp_path / "trim.sqlite"), Limits())
     listening = listen("127.0.0.1", 0)
     ready = asyncio.Event()

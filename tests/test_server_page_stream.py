@@ -17,11 +17,13 @@ from test_server_api import (
 )
 from test_server_traffic import trim
 
+from trim.config import RouterConfig
+from trim.configuration.source import shipped_models
 from trim.events import Finished
 from trim.policies.registry import parse_policies
 from trim.router import Router
 from trim.server.page.events import EventSerializer
-from trim.shipped.loading import SAMPLING, load_embedded
+from trim.shipped import SAMPLING
 
 
 @pytest.fixture(scope="module")
@@ -187,16 +189,22 @@ async def test_a_part_that_does_not_answer_is_named_where_it_is_passed_over(tmp_
 
 async def test_telling_changes_nothing():
     """The same steps with and without somebody who asks why."""
-    models = load_embedded(exact=True, slots=1)
+    models = shipped_models(exact=True, slots=1)
     for spec in ("thr:0.9", "random:0.5", "cascade:0.5"):
         (policy,) = parse_policies(spec)
-        router = Router(models.weak, models.strong, models.scorer, policy, SAMPLING)
+        router = Router(
+            weak=models.weak,
+            strong=models.strong,
+            scorer=models.scorer,
+            policy=policy,
+            config=RouterConfig(sampling=SAMPLING),
+        )
         teller = EventSerializer(router, None)
         for seed, question in enumerate(QUESTIONS[:3]):
             alone = await router.asolve(question, seed)
             solution = router.begin(question, seed)
             teller.beginning(solution)
-            async for event in router.grow(solution):
+            async for event in router.run(solution):
                 if isinstance(event, Finished):
                     assert event.trace.steps == alone.steps
                     assert event.trace.usage["strong"].tokens == alone.strong_tokens
@@ -205,15 +213,20 @@ async def test_telling_changes_nothing():
 
 
 async def test_models_between_are_told_as_authors_of_their_own():
-    models = load_embedded(exact=True, slots=1)
+    models = shipped_models(exact=True, slots=1)
     (policy,) = parse_policies("thr:0.9")
     router = Router(
-        models.weak, models.strong, models.scorer, policy, SAMPLING, between=(models.weak,)
+        weak=models.weak,
+        strong=models.strong,
+        scorer=models.scorer,
+        policy=policy,
+        intermediate=(models.weak,),
+        config=RouterConfig(sampling=SAMPLING),
     )
     authors, rejected = set(), 0
     for seed, question in enumerate(QUESTIONS[:6]):
         solution = router.begin(question, seed)
-        async for event in router.grow(solution):
+        async for event in router.run(solution):
             record = EventSerializer(router, None).tell(event, solution)
             authors |= {record["author"]} if record["event"] == "written" else set()
             rejected += len(record.get("rejected", ()))

@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from test_server_api import QUESTIONS, asked, serving
 
+from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.server.admission import Limits
 from trim.server.app import make_app
 from trim.server.run import Serving, opened
 from trim.server.tracing import Tracing, open_tracing
-from trim.shipped.lineup import ShippedModelSource
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -28,7 +28,7 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 @pytest.fixture(scope="module")
 def team():
-    return ShippedModelSource().load()
+    return models_in().load()
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def traced(folder, team, keep_texts=False):
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     serving = Serving("127.0.0.1", 0, str(folder / "trim.sqlite"), Limits())
-    async with opened(ShippedModelSource(), team, serving) as service:
+    async with opened(models_in(), team, serving) as service:
         service.tracing = Tracing(provider, keep_texts)
         transport = httpx.ASGITransport(make_app(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://trim") as client:

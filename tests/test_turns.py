@@ -12,6 +12,7 @@ from preloaded import finished
 from staged_server import staged
 from test_kills import label, question_of, traces_of, work
 
+from trim.configuration.source import Models
 from trim.engines.scheduler import Turns, begin_problem
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.run import Evaluation
@@ -70,7 +71,7 @@ def problems() -> list[Gradable]:
 
 async def solved(policies, weak, strong):
     store = Kept(weak, strong)
-    evaluation = Evaluation(problems(), policies, weak, strong, None, concurrency=16)
+    evaluation = Evaluation(problems(), policies, Models(weak, strong, {}), None, concurrency=16)
     await solve_all(evaluation.problems, evaluation.solve, store, evaluation.concurrency)
     return store
 

@@ -20,6 +20,8 @@ from reward_checkpoint import CONTEXT
 from vllm_server import BLOCK, REWARD, serving
 
 from trim import Router
+from trim.config import RouterConfig
+from trim.configuration.source import shipped_models
 from trim.engines.chat_template import read_chat_template
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput, Refused
@@ -33,7 +35,6 @@ from trim.policies.threshold import Threshold
 from trim.scorers.grade import HttpGradeScorer
 from trim.scorers.label import HttpLabelScorer
 from trim.scorers.pooling import PoolingScorer
-from trim.shipped.loading import load_embedded
 from trim.steps import split_steps
 from trim.types import Author
 
@@ -57,7 +58,7 @@ def servers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedded():
-    return load_embedded(slots=1, exact=True, entropy=True)
+    return shipped_models(slots=1, exact=True, entropy=True)
 
 
 def model(servers, name="strong", mode=Continuation.COMPLETIONS, plain=False, **given):
@@ -90,8 +91,12 @@ def test_solutions_are_those_of_llama_cpp(servers, embedded, name, plain):
     (policy,) = parse_policies("weak")
     alike = 0
     for problem in generate(CHAIN, 25, seed=22):
-        remote = Router(there, there, None, policy, GREEDY).solve(problem.question)
-        local = Router(here, here, None, policy, GREEDY).solve(problem.question)
+        remote = Router(
+            weak=there, strong=there, policy=policy, config=RouterConfig(sampling=GREEDY)
+        ).solve(problem.question)
+        local = Router(
+            weak=here, strong=here, policy=policy, config=RouterConfig(sampling=GREEDY)
+        ).solve(problem.question)
         assert remote.answer == local.answer
         alike += remote.solution == local.solution
         if remote.solution == local.solution:
@@ -103,8 +108,16 @@ def test_a_routed_run_is_that_of_the_engines_in_this_process(servers, embedded):
     (policy,) = parse_policies("thr:0.8")
     weak, strong = model(servers, "weak", plain=True), model(servers, "strong", plain=True)
     label = HttpLabelScorer(model(servers, "scorer", plain=True))
-    there = Router(weak, strong, label, policy, GREEDY)
-    here = Router(embedded.weak, embedded.strong, embedded.prm, policy, GREEDY)
+    there = Router(
+        weak=weak, strong=strong, scorer=label, policy=policy, config=RouterConfig(sampling=GREEDY)
+    )
+    here = Router(
+        weak=embedded.weak,
+        strong=embedded.strong,
+        scorer=embedded.scorers["prm"],
+        policy=policy,
+        config=RouterConfig(sampling=GREEDY),
+    )
     authors = []
     for problem in generate(CHAIN, 20, seed=23):
         remote, local = there.solve(problem.question), here.solve(problem.question)
@@ -123,7 +136,11 @@ async def test_many_problems_at_a_time_end_as_one_at_a_time(servers):
     (policy,) = parse_policies("thr:0.8")
     weak, strong = model(servers, "weak"), model(servers, "strong")
     router = Router(
-        weak, strong, HttpLabelScorer(model(servers, "scorer", plain=True)), policy, GREEDY
+        weak=weak,
+        strong=strong,
+        scorer=HttpLabelScorer(model(servers, "scorer", plain=True)),
+        policy=policy,
+        config=RouterConfig(sampling=GREEDY),
     )
     questions = [problem.question for problem in problems(6)]
     together = await asyncio.gather(*(router.asolve(question) for question in questions))
@@ -138,7 +155,9 @@ def test_a_solution_in_steps_is_the_solution_at_one_go(servers, mode, token_ids)
     writer = model(servers, mode=mode, token_ids=token_ids)
     (policy,) = parse_policies("weak")
     for problem in problems():
-        trace = Router(writer, writer, None, policy, GREEDY).solve(problem.question)
+        trace = Router(
+            weak=writer, strong=writer, policy=policy, config=RouterConfig(sampling=GREEDY)
+        ).solve(problem.question)
         whole = asyncio.run(writer.go_on(problem.question, "", 900)).text
         assert [step.text for step in trace.steps] == split_steps(whole)
 
@@ -194,7 +213,7 @@ def test_label_scores_are_those_of_llama_cpp(servers, embedded):
         for end in range(1, len(problem.steps) + 1):
             prefix = Prefix(problem.question, problem.steps[:end])
             there = asyncio.run(scorer.score(prefix, [WRITTEN]))
-            here = asyncio.run(embedded.prm.score(prefix, [WRITTEN]))
+            here = asyncio.run(embedded.scorers["prm"].score(prefix, [WRITTEN]))
             assert there.values == pytest.approx(here.values, abs=0.02)
             assert (there.prompt_tokens, there.tokens) == (here.prompt_tokens, here.tokens)
 
@@ -276,7 +295,13 @@ def test_a_router_takes_scores_of_the_reward_model(servers):
     questions = [problem.question for problem in problems(2)]
 
     def steps_at(threshold):
-        router = Router(weak, strong, reward(servers), Threshold(threshold), GREEDY)
+        router = Router(
+            weak=weak,
+            strong=strong,
+            scorer=reward(servers),
+            policy=Threshold(threshold),
+            config=RouterConfig(sampling=GREEDY),
+        )
         traces = [router.solve(question) for question in questions]
         assert {trace.scorer for trace in traces} == {REWARD}
         return [step for trace in traces for step in trace.steps]

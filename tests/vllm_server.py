@@ -14,8 +14,8 @@ from pathlib import Path
 
 from reward_checkpoint import CONTEXT, write_reward_checkpoint
 
+from trim.shipped import FOLDER
 from trim.shipped.export import ROLES, export_models
-from trim.shipped.loading import FOLDER
 
 REWARD = "prm"
 PATIENCE = 900.0

@@ -14,11 +14,11 @@ from training.export import export
 from training.tokenizer import load_tokenizer
 from training.train import PRESETS, train
 from training.train_scorer import ScorerArguments, train_scorer
+from trim.configuration.source import models_in
 from trim.evaluation.evaluate import draw
 from trim.rollouts.collect import collect
 from trim.rollouts.rescore import groups_of
 from trim.scorers.joint import NAME, fit_joint, write_weights
-from trim.shipped.lineup import ShippedModelSource
 
 FOLDER = Path("build/models")
 JOINT = {"chain": 1100, "words": 400, "program": 400}
@@ -34,7 +34,7 @@ def main() -> None:
     if not (FOLDER / "scorer.gguf").exists():
         train_scorer(ScorerArguments())
     if not (FOLDER / NAME).exists():
-        lineup = ShippedModelSource(FOLDER)
+        lineup = models_in(FOLDER)
         banks = [
             collect(draw(suite, count, 1), 1, FOLDER.parent / f"joint-{suite}", lineup, "prm")
             for suite, count in JOINT.items()

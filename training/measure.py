@@ -18,13 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from trim.config import RouterConfig
+from trim.configuration.source import models_in
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right
 from trim.metrics.metrics import area_under_curve
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
-from trim.shipped.loading import FOLDER, SAMPLING, load_embedded
+from trim.shipped import FOLDER, SAMPLING
 from trim.studies.reliability import calibration_error, equal_width
 from trim.types import Trace
 
@@ -104,16 +106,15 @@ def solve_alone(
     problems: list[SuiteProblem], seed: int, models: Path
 ) -> tuple[list[Trace], list[Trace]]:
     """Traces of the weak model, scored at each step, and of the strong one."""
-    embedded = load_embedded(models)
+    embedded = models_in(models).load()
     never, strong = Threshold(0.0), StrongAlone()
     evaluation = Evaluation(
         problems,
         [never, strong],
-        embedded.weak,
-        embedded.strong,
-        embedded.prm,
+        embedded,
+        embedded.scorers["prm"],
         seed,
-        SAMPLING,
+        RouterConfig(sampling=SAMPLING),
     )
     with TemporaryDirectory() as folder:
         store = TraceStore(Path(folder), {"policies": [never.name, strong.name]})

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from trim.errors import require_extra
 
 if TYPE_CHECKING:
+    from trim.config import Fallback, Fallbacks, PrefillMode, RouterConfig
+    from trim.configuration.source import Models, open_models, shipped_models
+    from trim.costs import Price, Prices
     from trim.errors import (
         ContextExceeded,
         InvalidInput,
@@ -19,37 +22,49 @@ if TYPE_CHECKING:
         TrimError,
     )
     from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
-    from trim.models.model import Completion, Ending, Model, Prefix, Sampling
-    from trim.policies.policy import Policy
-    from trim.policies.registry import parse_policies
+    from trim.models.anthropic import AnthropicModel
+    from trim.models.llama_cpp import LlamaCppModel
+    from trim.models.model import Completion, Ending, Model, Prefix, Sampling, Turn
+    from trim.models.openai import OpenAIModel
+    from trim.policies.policy import Explanation, Policy
+    from trim.policies.registry import parse_policies, parse_policy
     from trim.policies.threshold import Takeover, Threshold
     from trim.router import Router
     from trim.scorers.scorer import Scorer, Scores
-    from trim.shipped.loading import EmbeddedModels, load_embedded
     from trim.types import Action, Author, Finish, Observation, Step, Trace, Usage
 
 __all__ = [
     "Action",
+    "AnthropicModel",
     "Author",
     "Completion",
     "ContextExceeded",
     "Decided",
     "Drafted",
-    "EmbeddedModels",
     "Ending",
     "Event",
+    "Explanation",
+    "Fallback",
+    "Fallbacks",
     "Finish",
     "Finished",
     "InvalidInput",
     "Kept",
+    "LlamaCppModel",
     "MissingExtra",
     "Model",
     "ModelUnavailable",
+    "Models",
     "Observation",
+    "OpenAIModel",
     "Policy",
+    "PrefillMode",
     "Prefix",
+    "Price",
+    "Prices",
     "Regenerated",
     "Router",
+    "RouterConfig",
     "Sampling",
     "Scored",
     "Scorer",
@@ -59,21 +74,29 @@ __all__ = [
     "Threshold",
     "Trace",
     "TrimError",
+    "Turn",
     "Usage",
-    "load_embedded",
+    "open_models",
     "parse_policies",
+    "parse_policy",
+    "shipped_models",
 ]
 
 _EXPORTS = {
+    "config": "Fallback Fallbacks PrefillMode RouterConfig",
+    "configuration.source": "Models open_models shipped_models",
+    "costs": "Price Prices",
     "errors": "ContextExceeded InvalidInput MissingExtra ModelUnavailable TrimError",
     "events": "Decided Drafted Event Finished Kept Regenerated Scored",
-    "models.model": "Completion Ending Model Prefix Sampling",
-    "policies.policy": "Policy",
-    "policies.registry": "parse_policies",
+    "models.anthropic": "AnthropicModel",
+    "models.llama_cpp": "LlamaCppModel",
+    "models.model": "Completion Ending Model Prefix Sampling Turn",
+    "models.openai": "OpenAIModel",
+    "policies.policy": "Explanation Policy",
+    "policies.registry": "parse_policies parse_policy",
     "policies.threshold": "Takeover Threshold",
     "router": "Router",
     "scorers.scorer": "Scorer Scores",
-    "shipped.loading": "EmbeddedModels load_embedded",
     "types": "Action Author Finish Observation Step Trace Usage",
 }
 """Modules of `trim` and the names above that each defines."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
+from trim.costs import Prices
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.models.model import Sampling
 from trim.steps import MAX_STEPS
+
+DEFAULT_POLICY = "thr:0.5"
+"""The policy where none is named."""
 
 
 class End(StrEnum):
@@ -109,19 +113,56 @@ class PrefillMode(StrEnum):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a router is told besides models, scorer and policy (`trim.router.Router`).
+class RouterConfig:
+    """Settings of a router: sampling, limits, fallbacks, background work and prices.
+
+    A limit of None means no limit.
 
     Attributes:
-        concurrency: problems under way together.
+        sampling: of all models.
+        max_steps: steps of a solution.
+        max_tokens: tokens of all kept steps of a solution together.
+        max_seconds: seconds of a problem; after that, requests over HTTP fail as if the
+            server were down.
+        max_strong_tokens: once the strong model has decoded this many tokens for a problem, it
+            is not called again. It can exceed the limit by less than one step.
+            A policy may set a lower limit (`Policy.max_strong_tokens`).
+        max_money: once a problem has cost this much, the strong model is not called again.
+        prices: for `max_money`.
+        fallbacks: what to do when a model or the scorer is unavailable.
+        overlap: draft the next step while the current one is scored. Texts and decisions do not
+            change; drafts that turn out useless cost tokens (`Trace.dropped_tokens`).
+        prefill: when the strong model reads kept steps before it has to write.
+        rules: how a solution continues and ends.
+        stops: texts that end the solution when a kept step contains one.
+
+    Raises:
+        InvalidInput: a limit is out of range.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
     max_steps: int | None = MAX_STEPS
+    max_tokens: int | None = None
     max_seconds: float | None = None
     max_strong_tokens: int | None = None
+    max_money: float | None = None
+    prices: Prices = field(default_factory=Prices)
     fallbacks: Fallbacks = field(default_factory=Fallbacks)
     overlap: bool = False
-    warming: PrefillMode = PrefillMode.NEVER
-    concurrency: int = 16
+    prefill: PrefillMode = PrefillMode.NEVER
     rules: Rules = field(default_factory=Rules)
+    stops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_steps is not None and self.max_steps < 1:
+            raise InvalidInput(f"max_steps {self.max_steps}: a solution needs at least one step")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InvalidInput(f"max_tokens {self.max_tokens}: a solution needs at least one token")
+        if self.max_strong_tokens is not None and self.max_strong_tokens < 0:
+            raise InvalidInput(
+                f"max_strong_tokens {self.max_strong_tokens}: must be a number of tokens from 0 up"
+            )
+        if self.max_money is not None and not self.max_money >= 0:
+            raise InvalidInput(f"max_money {self.max_money:g}: must be an amount from 0 up")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise InvalidInput(f"max_seconds {self.max_seconds:g}: must be above 0, as in 600")

@@ -1,128 +1,147 @@
-"""The step loop: draft, score, decide, keep or regenerate."""
+"""The router: a weak model drafts each step, a policy keeps it or has it rewritten."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from trim.config import Fallback, Fallbacks, PrefillMode, Rules
-from trim.costs import Prices
-from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
-from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
+from trim.config import DEFAULT_POLICY, PrefillMode, RouterConfig
+from trim.configuration.source import Models, open_models
+from trim.errors import InvalidInput
+from trim.events import Event, Finished
+from trim.loop.executor import StepExecutor
 from trim.loop.solution import Solution, Writer
-from trim.loop.speculation import Speculation
-from trim.models.model import Model, Prefilling, Sampling, Turn
+from trim.models.model import Model, Prefilling, Turn
 from trim.policies.policy import Policy
+from trim.policies.registry import parse_policy
+from trim.scorers.confidence import LogProbabilityScorer
 from trim.scorers.scorer import Scorer
-from trim.steps import MAX_STEPS
-from trim.types import Action, Author, Finish, Step, Trace
-
-STRONG_ONLY = (Action.TAKE_OVER, Action.RESTART)
-"""Actions after which the strong model writes on by itself."""
+from trim.types import Author, Trace
 
 
-@dataclass(frozen=True)
+@dataclass(init=False)
 class Router:
-    """Solves problems step by step with a weak and a strong model.
+    """Solves problems step by step with a weak and a strong model (TRIM, arXiv 2601.10245).
 
-    Attributes:
-        weak, strong: the models that draft and rewrite.
-        scorer: grades drafts; may be None for policies that need no scores.
-        policy: decides about each draft.
-        sampling: settings of all models.
-        max_steps: steps a solution may have; None for any number.
-        max_strong_tokens: as soon as the strong model has decoded so many for a problem, it is
-            not asked again and the weak one drafts on; None for no limit. What it decodes is
-            then less than this and one more step. A policy may bring a limit of its own.
-        max_seconds: after so many for a problem, models and scorers over HTTP are asked no
-            more, as if they did not answer; None for no limit.
-        between: models between weak and strong, the weaker first. A step is then regenerated
-            by the next one above, and what that wrote is scored and decided about like a draft.
-            Taking over and restarting are left to the strong model.
-        fallbacks: what is done where one of them does not answer.
-        overlap: draft on from a draft while it is being scored. Texts and decisions stay the
-            same; a draft that is begun in vain costs its tokens (`Trace.dropped_tokens`).
-        warming: when the strong model reads what has been kept before it is asked.
-        max_tokens: that the kept steps of a solution may have together; None for no limit.
-        max_money: as soon as a problem has cost so much, all parts together, the strong model
-            is not asked again; None for no limit.
-        prices: what money is counted by.
-        stops: texts after which a solution is at its end, when the step that holds one is kept.
-        rules: how a solution goes on and ends.
+    Args:
+        weak: drafts every step.
+        strong: rewrites the steps that the policy rejects.
+        policy: decides about each draft; a string as on the command line: `"thr:0.8"`.
+        scorer: grades drafts, each in [0, 1]. The default is the geometric mean of the
+            probabilities that the writer gave its tokens, which needs no further model.
+        intermediate: models between weak and strong, weakest first. A rejected step goes to
+            the next model up; its version is scored and decided like a draft. The strong
+            model's version is final. TAKE_OVER and RESTART go to the strong model directly.
+        config: sampling, limits, fallbacks, background work and prices.
+
+    Raises:
+        InvalidInput: the policy is unknown, or the strong model cannot prefill as `config` asks.
     """
 
     weak: Model
     strong: Model
-    scorer: Scorer | None
     policy: Policy
-    sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int | None = MAX_STEPS
-    max_strong_tokens: int | None = None
-    max_seconds: float | None = None
-    between: tuple[Model, ...] = ()
-    fallbacks: Fallbacks = field(default_factory=Fallbacks)
-    overlap: bool = False
-    warming: PrefillMode = PrefillMode.NEVER
-    max_tokens: int | None = None
-    max_money: float | None = None
-    prices: Prices = field(default_factory=Prices)
-    stops: tuple[str, ...] = ()
-    rules: Rules = field(default_factory=Rules)
+    scorer: Scorer | None
+    intermediate: tuple[Model, ...]
+    config: RouterConfig
 
-    def __post_init__(self) -> None:
-        if self.max_steps is not None and self.max_steps < 1:
-            raise InvalidInput(f"max_steps {self.max_steps}: a solution needs at least one step")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise InvalidInput(f"max_tokens {self.max_tokens}: a solution needs at least one token")
-        if self.max_strong_tokens is not None and self.max_strong_tokens < 0:
+    def __init__(
+        self,
+        *,
+        weak: Model,
+        strong: Model,
+        policy: Policy | str,
+        scorer: Scorer | None = None,
+        intermediate: Sequence[Model] = (),
+        config: RouterConfig | None = None,
+    ) -> None:
+        self.weak = weak
+        self.strong = strong
+        self.policy = parse_policy(policy) if isinstance(policy, str) else policy
+        self.scorer = scorer
+        self.intermediate = tuple(intermediate)
+        self.config = config or RouterConfig()
+        if scorer is None and self.policy.needs_scores:
+            self.scorer = LogProbabilityScorer()
+        prefill = self.config.prefill
+        if prefill is not PrefillMode.NEVER and not isinstance(strong, Prefilling):
             raise InvalidInput(
-                f"max_strong_tokens {self.max_strong_tokens}: must be a number of tokens from 0 up"
-            )
-        if self.max_money is not None and not self.max_money >= 0:
-            raise InvalidInput(f"max_money {self.max_money:g}: must be an amount from 0 up")
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise InvalidInput(f"max_seconds {self.max_seconds:g}: must be above 0, as in 600")
-        if self.policy.needs_scores and self.scorer is None:
-            raise InvalidInput(f"policy {self.policy.name!r} needs a scorer")
-        if self.warming is not PrefillMode.NEVER and not isinstance(self.strong, Prefilling):
-            raise InvalidInput(
-                f"warming {self.warming!s}: {self.strong.name} cannot read in advance; choose never"
+                f"prefill {prefill!s}: {strong.name} cannot read in advance; set it to never"
             )
 
-    @cached_property
-    def writers(self) -> tuple[Writer, ...]:
-        """All models, the weakest first."""
-        between = (Writer(Author.MIDDLE, model, n) for n, model in enumerate(self.between, 1))
-        return (Writer(Author.WEAK, self.weak), *between, Writer(Author.STRONG, self.strong))
-
-    def affords(self, solution: Solution) -> bool:
-        """Whether the strong model may be asked again, by what has been spent."""
-        limits = (self.max_strong_tokens, self.policy.max_strong_tokens)
-        if any(limit is not None and solution.strong_tokens >= limit for limit in limits):
-            return False
-        if self.max_money is None:
-            return True
-        return self.prices.of_usage(solution.usage, solution.scorer) < self.max_money
-
-    def solve(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Trace:
-        """Solve a problem; `asolve` is the same for use inside an event loop.
+    @staticmethod
+    def from_config(path: Path | str | None = None, assignments: Sequence[str] = ()) -> Router:
+        """The router of a configuration file; by default, of the models that ship with trim.
 
         Args:
-            history: what was said before the question.
+            assignments: values that override the file's, as in `routing.policy=thr:0.9`.
+
+        Raises:
+            InvalidInput: the file is missing or invalid.
+            ModelUnavailable: a server does not answer.
+        """
+        source = open_models(path, assignments)
+        policy = source.policy or DEFAULT_POLICY
+        return Router.of(source.load(), policy=policy, config=source.config)
+
+    @staticmethod
+    def of(
+        models: Models,
+        *,
+        policy: Policy | str,
+        scorer: Scorer | None = None,
+        config: RouterConfig | None = None,
+    ) -> Router:
+        """The router of loaded models; `scorer` is by default the one that they are used with.
+
+        Raises:
+            InvalidInput: the policy is unknown, or needs a scorer and there is none.
+        """
+        policy = parse_policy(policy) if isinstance(policy, str) else policy
+        scorer = scorer or models.scorer
+        if scorer is None and policy.needs_scores:
+            raise InvalidInput(f"policy {policy.name!r} needs a scorer; the configuration has none")
+        return Router(
+            weak=models.weak,
+            strong=models.strong,
+            policy=policy,
+            scorer=scorer,
+            intermediate=models.intermediate,
+            config=config,
+        )
+
+    def with_config(self, **changes: Any) -> Router:
+        """The same router with other values of some fields of its `RouterConfig`."""
+        return replace(self, config=replace(self.config, **changes))
+
+    @property
+    def writers(self) -> tuple[Writer, ...]:
+        """All models with their roles, weakest first."""
+        between = (Writer(Author.MIDDLE, model, n) for n, model in enumerate(self.intermediate, 1))
+        return (Writer(Author.WEAK, self.weak), *between, Writer(Author.STRONG, self.strong))
+
+    def solve(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Trace:
+        """Solve a problem; use `asolve` inside an event loop.
+
+        Args:
+            seed: of the sampling. The same seed gives the same steps.
+            history: earlier turns of the conversation.
         """
         return asyncio.run(self.asolve(question, seed, history))
 
     async def asolve(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Trace:
+        """`solve` inside an event loop."""
         async for event in self.aevents(question, seed, history):
             if isinstance(event, Finished):
                 return event.trace
         raise AssertionError("a solution always ends with Finished")
 
     def events(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Iterator[Event]:
-        """Solve a problem and yield what happens; `aevents` is the same with `async for`."""
+        """Solve a problem and yield each event; use `aevents` inside an event loop."""
         with asyncio.Runner() as runner:
             events = self.aevents(question, seed, history)
 
@@ -135,133 +154,33 @@ class Router:
     async def aevents(
         self, question: str, seed: int = 0, history: Sequence[Turn] = ()
     ) -> AsyncGenerator[Event, None]:
-        """What happens while a problem is solved, as `grow` tells it."""
-        async with aclosing(self.grow(self.begin(question, seed, history))) as events:
+        """`events` inside an event loop."""
+        async with aclosing(self.run(self.begin(question, seed, history))) as events:
             async for event in events:
                 yield event
 
     def begin(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Solution:
-        """A solution without steps, for `grow`. Raises InvalidInput for an empty question."""
+        """An empty solution for `run`. Raises InvalidInput for an empty question."""
         if not question.strip():
             raise InvalidInput("the problem is empty; give its text")
-        return Solution(
-            question,
-            seed,
-            self.sampling,
-            self.max_steps,
-            self.max_seconds,
-            self.max_tokens,
-            tuple(history),
-            self.stops,
-            self.rules,
-        )
+        return Solution(question, seed, self.config, tuple(history))
 
-    async def grow(self, solution: Solution) -> AsyncGenerator[Event, None]:
-        """The method, step by step (arXiv 2601.10245).
+    async def run(self, solution: Solution) -> AsyncGenerator[Event, None]:
+        """The method: draft, score, decide, and keep the step or have it rewritten.
 
-        Each round is one version of a step: the draft, then what the models above make of it,
-        until one is kept. A part that does not answer is passed over as `fallbacks` says, or
-        ends the solution, and the trace says why.
-
-        Who stops listening stops the work, and finds in `solution` what it had cost.
+        Closing the generator cancels the work; `solution` keeps the cost so far.
 
         Raises:
-            ContextExceeded: the question alone does not fit a model's context.
+            ContextExceeded: the question alone exceeds a model's context.
         """
-        wish = self.policy.begin(solution.question)
-        async with self._ahead(solution) as ahead:
-            try:
-                while solution.finish is None:
-                    index = solution.length + 1
-                    writer = self._next_writer(wish, solution)
-                    try:
-                        written = await ahead.write(writer)
-                    except ModelUnavailable as failure:
-                        if step := self._pass_over(writer, solution, failure):
-                            yield Kept(index, step)
-                        continue
-                    if writer.author is Author.WEAK:
-                        yield Drafted(index, written.text, written.tokens)
-                    else:
-                        yield Regenerated(index, written.text, written.tokens, writer.author)
-                    if writer.author is Author.STRONG:
-                        made = wish if wish in STRONG_ONLY else Action.REGENERATE
-                        yield Kept(index, solution.keep(made))
-                        continue
-                    ahead.draft()
-                    try:
-                        if self.policy.needs_scores and self.scorer:
-                            yield Scored(index, await solution.score(self.scorer))
-                        if wish not in STRONG_ONLY:
-                            wish = self.policy.decide(solution.observe())
-                    except ModelUnavailable as failure:
-                        wish = self._without_score(wish, solution, failure)
-                    action = wish if self._allows(wish, solution) else Action.CONTINUE
-                    yield Decided(index, action)
-                    if action is Action.RESTART:
-                        solution.restart()
-                    elif action is Action.CONTINUE:
-                        warms = self._warms(solution)
-                        denied = wish is not action and not solution.fallback
-                        yield Kept(index, solution.keep(action, denied))
-                        if warms:
-                            ahead.prefill()
-                    else:
-                        solution.level += 1
-            except ContextExceeded:
-                if not solution.length:
-                    raise
-                solution.finish = Finish.CONTEXT
-            except ModelUnavailable as failure:
-                solution.finish, solution.failure = Finish.FAILED, str(failure)
+        steps = StepExecutor(solution, self.writers, self.scorer, self.policy, self.config)
+        async with steps as step:
+            while solution.finish is None:
+                yield await step.write()
+                if step.is_pending:
+                    if step.scorer and (scored := await step.score()):
+                        yield scored
+                    yield step.decide()
+                if step.is_accepted:
+                    yield step.commit()
         yield Finished(solution.trace(self.policy.name))
-
-    def _ahead(self, solution: Solution) -> Speculation:
-        drafts = self.overlap and self.policy.needs_scores
-        prefiller = self.strong if isinstance(self.strong, Prefilling) else None
-        return Speculation(solution, self.writers[0] if drafts else None, prefiller)
-
-    def _warms(self, solution: Solution) -> bool:
-        """Whether the strong model is to read what is about to be kept."""
-        if self.warming is PrefillMode.LIKELY:
-            return self.policy.is_doubtful(solution.observe())
-        return self.warming is PrefillMode.ALWAYS
-
-    def _next_writer(self, wish: Action, solution: Solution) -> Writer:
-        if wish in STRONG_ONLY and self._allows(wish, solution):
-            return self.writers[-1]
-        return self.writers[solution.level]
-
-    def _allows(self, wish: Action, solution: Solution) -> bool:
-        """Whether the model that a wish is for may be asked."""
-        if wish is Action.CONTINUE:
-            return True
-        asked = self.writers[-1 if wish in STRONG_ONLY else solution.level + 1]
-        if asked.author is not Author.STRONG:
-            return True
-        return self.affords(solution) and solution.fallback != Author.STRONG
-
-    def _pass_over(
-        self, writer: Writer, solution: Solution, failure: ModelUnavailable
-    ) -> Step | None:
-        """Take the fallback of a model: the step that is kept for it, or None where another model
-        is to write. Raises `failure` where there is none, or the problem is to end."""
-        fallback = self.fallbacks.after(writer.author, failure)
-        before, solution.fallback = solution.fallback, str(writer.author)
-        if fallback is Fallback.ESCALATE:
-            if not self._allows(Action.REGENERATE, solution):
-                raise failure
-            solution.level += 1
-        elif solution.versions:
-            return solution.keep(Action.CONTINUE)
-        elif before:
-            raise failure
-        return None
-
-    def _without_score(self, wish: Action, solution: Solution, failure: ModelUnavailable) -> Action:
-        """What is wished for where a draft has no score. Raises `failure` for none."""
-        fallback = self.fallbacks.after("scorer", failure)
-        solution.fallback = solution.fallback or "scorer"
-        if wish in STRONG_ONLY:
-            return wish
-        return Action.REGENERATE if fallback is Fallback.ESCALATE else Action.CONTINUE

@@ -16,7 +16,7 @@ from trim.checks.findings import Finding, shown_auc
 from trim.cli.options import path_type, set_option
 from trim.cli.output import new_console, new_table
 from trim.configuration.section import variable_name
-from trim.configuration.source import open_lineup
+from trim.configuration.source import open_models
 from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.models.probe import ProbeResult
@@ -37,8 +37,8 @@ def check_command(configuration: Path, assignments: tuple[str, ...]) -> None:
     Other continuations and scorers are tested as well, and the best ones recommended
     (docs/configuration.md). Exit code 1 if a part does not work.
     """
-    source = open_lineup(configuration, assignments)
-    found = asyncio.run(check(source.configuration, source.settings.sampling))
+    source = open_models(configuration, assignments)
+    found = asyncio.run(check(source.configuration, source.config.sampling))
     show_checkup(found)
     sys.exit(1 if found.failures else 0)
 

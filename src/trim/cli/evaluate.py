@@ -39,15 +39,15 @@ from trim.cli.output import (
 )
 from trim.cli.problems import choose_problems, selection_options
 from trim.cli.progress import progress_bar
-from trim.configuration.lineup import ModelSource, router_of
+from trim.config import DEFAULT_POLICY
+from trim.configuration.source import ModelSource, models_in
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.bill import spent
 from trim.evaluation.evaluate import UNGRADED, draw, evaluate, find_suite
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.remote import RemoteExecutor
 from trim.evaluation.suites import generate as generate_problems
-from trim.policies.registry import parse_policies
-from trim.shipped.lineup import ShippedModelSource
+from trim.router import Router
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
 
@@ -199,10 +199,9 @@ def run_evaluation(
 def demo(out: Path, models: Path) -> None:
     """Solve one hard problem live, then run a small evaluation."""
     console = new_console()
-    source = ShippedModelSource(models)
+    source = models_in(models)
     loaded = source.load(slots=1)
-    (policy,) = parse_policies("thr:0.5")
-    router = router_of(loaded, source.settings, loaded.scorer, policy)
+    router = Router.of(loaded, policy=DEFAULT_POLICY, config=source.config)
     problem = next(generate_problems(find_suite("chain-hard"), 1, seed=1))
     console.print(f"[bold]{problem.question}[/bold]\n")
     show_events(console, router.events(problem.question), None)

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from trim.configuration.lineup import ModelSource
 from trim.configuration.protocol import DEFAULT, find_protocol
-from trim.configuration.source import open_lineup
+from trim.configuration.source import ModelSource, models_in, open_models
 from trim.costs import EXAMPLE, Prices, read_prices
 from trim.errors import InvalidInput
 from trim.scorers.scorer import KINDS
-from trim.shipped.lineup import ShippedModelSource
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 
 if TYPE_CHECKING:
     from trim.cluster.ray_cluster import RayCluster
@@ -176,11 +174,11 @@ def choose_source(
     if configuration is None:
         if assignments:
             raise InvalidInput("--set: there is no configuration to change; name one as CONFIG")
-        return ShippedModelSource(folder, protocol=find_protocol(protocol) if protocol else DEFAULT)
+        return models_in(folder, protocol or DEFAULT.name)
     if click.get_current_context().get_parameter_source("models") is ParameterSource.COMMANDLINE:
         raise InvalidInput("--models: the configuration names the models; give only one of the two")
     chosen = (f"protocol={protocol}",) if protocol else ()
-    return open_lineup(configuration, (*assignments, *chosen))
+    return open_models(configuration, (*assignments, *chosen))
 
 
 def cluster_at(address: str | None, workers: int | None) -> RayCluster | None:

@@ -22,7 +22,7 @@ from trim.cli.options import (
     set_option,
 )
 from trim.cli.output import new_console, show_events
-from trim.configuration.lineup import router_of
+from trim.config import DEFAULT_POLICY
 from trim.costs import hidden_strong_usage
 from trim.errors import InvalidInput
 from trim.evaluation.cost_report import describe_single
@@ -32,8 +32,6 @@ from trim.policies.fixed import StrongAlone
 from trim.policies.policy import choose_scorer, needs_entropy
 from trim.policies.registry import parse_policies
 from trim.router import Router
-
-DEFAULT_POLICY = "thr:0.5"
 
 
 @click.command()
@@ -85,13 +83,13 @@ def solve(
     if not other_models:
         require_same_models(policies, source)
     prices = choose_prices(prices_file, source)
-    kind = scorer or source.usual_kind
-    team = source.load(slots=1, entropy=needs_entropy(policies, kind))
-    chosen = choose_scorer(policies[0], team.scorer_of(kind) if kind else None, team.scorers)
-    settings = source.settings
+    kind = scorer or source.default_kind
+    loaded = source.load(slots=1, entropy=needs_entropy(policies, kind))
+    chosen = choose_scorer(policies[0], loaded.scorer_of(kind) if kind else None, loaded.scorers)
+    config = source.config
     if max_strong_tokens is not None:
-        settings = replace(settings, max_strong_tokens=max_strong_tokens)
-    router = router_of(team, settings, chosen, policies[0])
+        config = replace(config, max_strong_tokens=max_strong_tokens)
+    router = Router.of(loaded, policy=policies[0], scorer=chosen, config=config)
     console = new_console()
     if as_json:
         trace = router.solve(problem, seed)
@@ -117,4 +115,4 @@ def solve(
 
 def strong_alone(router: Router) -> Router:
     """The router's strong model alone, without a limit on its tokens."""
-    return replace(router, policy=StrongAlone(), scorer=None, max_strong_tokens=None)
+    return replace(router, policy=StrongAlone(), scorer=None).with_config(max_strong_tokens=None)

@@ -8,7 +8,7 @@ from io import BytesIO
 
 from trim.cluster.pool import Deadly, Pool
 from trim.cluster.worker import Task, describe, problem_to_json
-from trim.configuration.lineup import ModelSource
+from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
 from trim.evaluation.problem_set import Gradable, ProblemSet
@@ -137,4 +137,4 @@ class RayCluster:
 
     def pool(self, task: Task, lineup: ModelSource) -> Pool:
         """The workers of a run, which are started when it is entered."""
-        return Pool(task, self.address, self.workers, lineup.settings.concurrency)
+        return Pool(task, self.address, self.workers, lineup.concurrency)

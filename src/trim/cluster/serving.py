@@ -7,12 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
-from trim.configuration.lineup import ModelSource
-from trim.configuration.source import open_lineup
+from trim.configuration.source import ModelSource, models_in, open_models
 from trim.server.admission import Limits
 from trim.server.run import Serving, menu_of
 from trim.server.run import application as asgi_application
-from trim.shipped.lineup import ShippedModelSource
 
 USUAL = Limits()
 
@@ -61,7 +59,7 @@ def application(arguments: ServeArguments) -> serve.Application:
 
     def lineup() -> ModelSource:
         path = arguments.configuration
-        return open_lineup(path) if path else ShippedModelSource()
+        return open_models(path) if path else models_in()
 
     menu_of(lineup(), serving)
     deployment = serve.deployment(

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.configuration.configuration import Configuration
-from trim.configuration.lineup import ModelSource
-from trim.configuration.protocol import find_protocol
-from trim.configuration.source import ConfiguredModelSource
+from trim.configuration.source import ModelSource, models_in
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, TrimError
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.bill import Bill, billed
@@ -27,7 +25,6 @@ from trim.policies.policy import needs_entropy
 from trim.rollouts.collect import refuse_between
 from trim.rollouts.explorer import Explorer
 from trim.rollouts.store import encode
-from trim.shipped.lineup import ShippedModelSource
 
 MANY = 1_000_000
 """More problems than any run has; they are generated one by one."""
@@ -67,27 +64,22 @@ class Task:
 
 def describe(lineup: ModelSource) -> dict[str, Any]:
     """A lineup, so that `opened` makes it again on another machine."""
-    if isinstance(lineup, ConfiguredModelSource):
-        configuration = lineup.configuration.model_dump(mode="json")
-        return {
-            "configuration": configuration,
-            "folder": str(lineup.folder.resolve()),
-            "task": asdict(lineup.task) if lineup.task else None,
-        }
-    if isinstance(lineup, ShippedModelSource):
+    if lineup.bare:
         return {"models": str(lineup.folder.resolve()), "protocol": lineup.protocol.name}
-    raise TypeError(f"{type(lineup).__name__} cannot be described")
+    return {
+        "configuration": lineup.configuration.model_dump(mode="json"),
+        "folder": str(lineup.folder.resolve()),
+        "task": asdict(lineup.task) if lineup.task else None,
+    }
 
 
 def opened(record: dict[str, Any]) -> ModelSource:
     """The lineup that `describe` was given."""
     if "models" in record:
-        return ShippedModelSource(
-            Path(record["models"]), protocol=find_protocol(record["protocol"])
-        )
+        return models_in(Path(record["models"]), record["protocol"])
     configuration = Configuration.model_validate(record["configuration"])
     task = Prompt(**record["task"]) if record["task"] else None
-    return ConfiguredModelSource(configuration, Path(record["folder"]), task)
+    return ModelSource(configuration, Path(record["folder"]), task)
 
 
 def problem_to_json(problem: Gradable) -> str:
@@ -148,9 +140,9 @@ class Worker:
         entropy = needs_entropy(policies, task.scorer) or task.scorer == "entropy"
         self.bill = Bill(lineup.prices)
         self.team = billed(lineup.load(exact=task.exact, entropy=entropy), self.bill)
-        self.settings = lineup.settings
+        self.config = lineup.config
         if task.max_strong_tokens is not None:
-            self.settings = replace(self.settings, max_strong_tokens=task.max_strong_tokens)
+            self.config = replace(self.config, max_strong_tokens=task.max_strong_tokens)
         self.policies = policies
         if task.rollouts:
             refuse_between(self.team)
@@ -181,17 +173,14 @@ class Worker:
             return is_right is not None and is_right(problem.question, earlier, step)
 
         explorer = Explorer(
-            self.team.weak,
-            self.team.strong,
+            self.team,
             self.team.scorer_of(task.scorer or ""),
-            task.rollouts,
-            check if is_right else None,
-            task.seed,
-            self.settings.sampling,
-            self.settings.max_steps,
-            self.grading,
-            self.settings.rules,
-            self.lineup.protocol.open_box,
+            self.config,
+            rollouts=task.rollouts,
+            check=check if is_right else None,
+            seed=task.seed,
+            grading=self.grading,
+            takes_open_box=self.lineup.protocol.open_box,
         )
         try:
             recorded = await explorer.explore(found)
@@ -204,11 +193,12 @@ class Worker:
         kind = self.task.scorer
         return evaluation_of(
             self.team,
-            self.settings,
+            self.config,
             problems,
             self.policies,
             self.team.scorer_of(kind) if kind else None,
             self.task.seed,
+            concurrency=self.lineup.concurrency,
             grading=self.grading,
             keep_too_long=self.task.suite is None,
             takes_open_box=self.lineup.protocol.open_box,

@@ -1,4 +1,4 @@
-"""The lineup of a configuration file."""
+"""Models as a configuration names them, and as they are loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from trim.config import End, Fallbacks, Rules, Settings
+from trim.config import End, Fallbacks, RouterConfig, Rules
 from trim.configuration.build import (
     WritingModel,
     WritingSection,
@@ -20,47 +20,60 @@ from trim.configuration.build import (
     template_of,
 )
 from trim.configuration.configuration import Configuration, read_configuration
-from trim.configuration.document import relative
+from trim.configuration.document import read_document, relative, resolved
 from trim.configuration.identity import identify
 from trim.configuration.pricing import price_list, unpriced
-from trim.configuration.protocol import EvaluationProtocol, find_protocol
+from trim.configuration.protocol import DEFAULT, EvaluationProtocol, find_protocol
 from trim.configuration.scorers import JointSection
 from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.models.anthropic import AnthropicModel
-from trim.models.llama_cpp import LlamaCppModel
-from trim.models.model import Sampling
+from trim.models.model import Model, Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
 from trim.models.prompt import Prompt
-from trim.scorers.scorer import Scorer
+from trim.scorers.scorer import KINDS, Scorer
+from trim.shipped import FOLDER
 from trim.steps import MAX_STEPS
 
 
 @dataclass(frozen=True)
-class ConfiguredTeam:
-    """The team (`trim.configuration.lineup.Models`) of a configuration.
+class Models:
+    """Loaded or reached models and scorers.
 
     Attributes:
-        scorers: by kind; those that the configuration names, and those that need nothing else.
+        intermediate: models between weak and strong, weakest first.
+        scorers: by kind (`trim.scorers.scorer.KINDS`).
+        default_kind: the kind of score that the models are used with; None without a scorer.
+        advice: what to do about a kind that is missing, for the error message.
     """
 
-    weak: WritingModel
-    between: tuple[WritingModel, ...]
-    strong: WritingModel
+    weak: Model
+    strong: Model
     scorers: Mapping[str, Scorer]
+    intermediate: tuple[Model, ...] = ()
+    default_kind: str | None = None
+    advice: str = ""
 
     @property
-    def writers(self) -> dict[str, WritingModel]:
-        """Every model by its place in the configuration, the weakest first."""
-        middle = {f"between.{index}": model for index, model in enumerate(self.between)}
-        return {"weak": self.weak, **middle, "strong": self.strong}
+    def writers(self) -> dict[str, Model]:
+        """Every model by its place in the configuration, weakest first."""
+        intermediate = {f"between.{n}": model for n, model in enumerate(self.intermediate)}
+        return {"weak": self.weak, **intermediate, "strong": self.strong}
+
+    @property
+    def scorer(self) -> Scorer | None:
+        """The scorer of `default_kind`."""
+        return None if self.default_kind is None else self.scorers[self.default_kind]
 
     def scorer_of(self, kind: str) -> Scorer:
-        """Raises InvalidInput where there is none of that kind."""
+        """The scorer of a kind. Raises InvalidInput if there is none."""
+        if kind not in KINDS:
+            raise InvalidInput(f"unknown scorer {kind!r}; known: {', '.join(KINDS)}")
         if kind not in self.scorers:
+            known = ", ".join(self.scorers)
             raise InvalidInput(
-                f"scorer {kind!r}: the configuration has none; it has {', '.join(self.scorers)}"
+                f"scorer {kind!r}: {self.advice or f'the configuration has none; it has {known}'}"
             )
         return self.scorers[kind]
 
@@ -76,21 +89,23 @@ and the policies."""
 
 
 @dataclass(frozen=True)
-class ConfiguredModelSource:
-    """The lineup (`trim.configuration.lineup.ModelSource`) of a configuration.
+class ModelSource:
+    """What a configuration says about models before any of them is loaded or reached.
 
     Attributes:
-        folder: of its file.
-        task: what a benchmark asks of models that have no prompt of their own; None in a chat,
-            where nobody has set a task.
+        folder: of the configuration file; a folder of models has one as well.
+        task: the benchmark's prompt, for models that have none of their own; None in a chat.
+        bare: whether the models were trained on bare questions, so that no benchmark or protocol
+            puts a prompt around them; true of the shipped models.
     """
 
     configuration: Configuration
     folder: Path
     task: Prompt | None = None
+    bare: bool = False
 
     @property
-    def usual_kind(self) -> str | None:
+    def default_kind(self) -> str | None:
         return next(map(kind_of, self.configuration.scorer), None)
 
     @property
@@ -123,35 +138,44 @@ class ConfiguredModelSource:
         return next((each.weights for each in sections if isinstance(each, JointSection)), None)
 
     @property
-    def settings(self) -> Settings:
+    def config(self) -> RouterConfig:
+        """How problems are solved."""
         routing, sampling = self.configuration.routing, self.configuration.sampling
         given = routing.fallbacks
-        return Settings(
-            Sampling(sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens),
-            routing.max_steps or MAX_STEPS,
-            routing.max_seconds,
-            routing.max_strong_tokens,
-            Fallbacks(given.weak, given.between, given.strong, given.scorer),
-            routing.overlap,
-            routing.warming,
-            routing.concurrency,
-            replace(self.protocol.rules, ends=routing.ends or End.BOX),
+        return RouterConfig(
+            sampling=Sampling(
+                sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens
+            ),
+            max_steps=routing.max_steps or MAX_STEPS,
+            max_seconds=routing.max_seconds,
+            max_strong_tokens=routing.max_strong_tokens,
+            fallbacks=Fallbacks(given.weak, given.between, given.strong, given.scorer),
+            overlap=routing.overlap,
+            prefill=routing.warming,
+            rules=replace(self.protocol.rules, ends=routing.ends or End.BOX),
         )
 
     @property
-    def chat_settings(self) -> Settings:
-        # A protocol is of evaluations: by the authors' a model that has ended is asked on for ever
-        # where no box ends its answer.
+    def chat_config(self) -> RouterConfig:
+        """How a server answers, where no benchmark has set a task."""
+        # A protocol is for evaluations: the authors' asks a model on after its end, and an answer
+        # without a box would never end.
         routing = self.configuration.routing
         rules = Rules(ends=routing.ends or End.MODEL)
-        return replace(self.settings, max_steps=routing.max_steps, rules=rules)
+        return replace(self.config, max_steps=routing.max_steps, rules=rules)
+
+    @property
+    def concurrency(self) -> int:
+        """Problems that an evaluation solves at a time."""
+        return self.configuration.routing.concurrency
 
     @property
     def protocol(self) -> EvaluationProtocol:
         return find_protocol(self.configuration.protocol)
 
-    def for_problems(self, prompt: Prompt) -> ConfiguredModelSource:
-        return replace(self, task=prompt)
+    def for_problems(self, prompt: Prompt) -> ModelSource:
+        """The same models with a benchmark's prompt, for those that have none of their own."""
+        return self if self.bare else replace(self, task=prompt)
 
     def prompt_of(self, section: WritingSection) -> Prompt:
         """What a model reads around a question: the protocol's, its own, or the benchmark's."""
@@ -172,18 +196,31 @@ class ConfiguredModelSource:
         return unpriced(self.configuration)
 
     def identify(self, kind: str | None) -> dict[str, str]:
-        named = identify(self.configuration, kind)
-        if self.protocol.prompt is None:
+        """What identifies each model: the sha256 of a file, a server's name for its model.
+
+        Args:
+            kind: of the score; None for the default.
+        """
+        named = identify(self.configuration, kind or self.default_kind)
+        if self.protocol.prompt is None or self.bare:
             return named
         readers = ("joint", "scorer")
         protocol = f", protocol {self.protocol.name}"
         return {role: name if role in readers else name + protocol for role, name in named.items()}
 
     def called(self, role: str) -> str:
+        """What error messages call the model of a role."""
+        if self.bare:
+            return "joint.json" if role == "joint" else f"{role}.gguf"
         return "the weights of joint scores" if role == "joint" else role
 
     def record(self) -> dict[str, Any]:
-        """The configuration without what belongs to the place, and the prompts in full."""
+        """For `run.json`: the configuration without what belongs to the place, and full prompts.
+
+        Empty for a folder of models, which `identify` describes completely.
+        """
+        if self.bare:
+            return {}
         configuration = self.configuration
         sections = {"weak": configuration.weak, "strong": configuration.strong}
         sections |= {f"between-{n}": each for n, each in enumerate(configuration.between, 1)}
@@ -198,16 +235,17 @@ class ConfiguredModelSource:
         return {"configuration": without(whole, OF_THE_PLACE), "prompts": prompts}
 
     def files(self, folder: Path) -> dict[str, str]:
-        """The whole configuration, with paths as seen from the run's folder; no key is in it."""
+        """For the run's folder: the configuration with paths relative to it, without keys."""
+        if self.bare:
+            return {}
         whole = self.configuration.model_dump(mode="json", exclude_unset=True)
         return {NAME: yaml.safe_dump(relative(whole, folder), sort_keys=False, allow_unicode=True)}
 
-    def load(
-        self, slots: int | None = None, exact: bool = False, entropy: bool = False
-    ) -> ConfiguredTeam:
+    def load(self, slots: int | None = None, exact: bool = False, entropy: bool = False) -> Models:
         """Load the files, reach the servers, and try how each of them goes on from a text."""
-        team = self.assemble(slots, exact, entropy)
-        served = [each for each in team.writers.values() if not isinstance(each, LlamaCppModel)]
+        models = self.assemble(slots, exact, entropy)
+        reached = OpenAIModel | AnthropicModel
+        served = [each for each in models.writers.values() if isinstance(each, reached)]
 
         async def try_each() -> None:
             for model in served:
@@ -215,11 +253,11 @@ class ConfiguredModelSource:
 
         if served:
             asyncio.run(try_each())
-        return team
+        return models
 
     def assemble(
         self, slots: int | None = None, exact: bool = False, entropy: bool = False
-    ) -> ConfiguredTeam:
+    ) -> Models:
         """As `load`, without asking any server."""
         configuration = self.configuration
 
@@ -227,19 +265,70 @@ class ConfiguredModelSource:
             return make_model(section, role, slots, exact, entropy, self.prompt_of(section))
 
         weak = made(configuration.weak, "weak")
-        between = tuple(
+        intermediate = tuple(
             made(section, f"between.{place}") for place, section in enumerate(configuration.between)
         )
         strong = made(configuration.strong, "strong")
-        confident = all(map(tells_confidence, (weak, *between, strong)))
+        confident = all(map(tells_confidence, (weak, *intermediate, strong)))
         system = self.protocol.scorer_system if self.task else None
         scorers = make_scorers(configuration.scorer, strong, confident, slots, exact, system)
-        return ConfiguredTeam(weak, between, strong, scorers)
+        return Models(weak, strong, scorers, intermediate, self.default_kind, self.advice)
+
+    @property
+    def advice(self) -> str:
+        """How to get a kind of score that the models lack."""
+        if not self.bare:
+            return ""
+        return (
+            "the folder of models has no joint.json; fit one with"
+            " `trim fit-scorer BANK --out FOLDER/joint.json`, or choose --scorer prm"
+        )
 
 
-def open_lineup(path: Path, assignments: Sequence[str] = ()) -> ConfiguredModelSource:
-    """The lineup of a file, with what the command line assigns (`read_configuration`)."""
-    return ConfiguredModelSource(read_configuration(path, assignments), path.parent)
+def open_models(path: Path | str | None = None, assignments: Sequence[str] = ()) -> ModelSource:
+    """The models of a configuration file; by default those that ship with trim.
+
+    Args:
+        assignments: values that override the file's, as in `strong.url=http://host:8000`.
+
+    Raises:
+        InvalidInput: the file is missing or invalid.
+    """
+    if path is None:
+        return models_in(FOLDER)
+    return ModelSource(read_configuration(Path(path), assignments), Path(path).parent)
+
+
+def models_in(folder: Path = FOLDER, protocol: str = DEFAULT.name) -> ModelSource:
+    """The models of a folder with `weak.gguf`, `strong.gguf`, `scorer.gguf` and, for joint
+    scores, `joint.json`, set up as the shipped ones.
+
+    Raises:
+        InvalidInput: there is no such folder, or the protocol is unknown.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(
+            f"{folder}: no such folder of models; it needs weak, strong and scorer .gguf"
+        )
+    document = {**read_document(FOLDER / "trim.yaml"), "protocol": find_protocol(protocol).name}
+    if folder != FOLDER:
+        del document["server"]
+    if not (folder / "joint.json").exists():
+        document["scorer"] = document["scorer"]["of"]
+    configuration = Configuration.model_validate(resolved(document, folder))
+    return ModelSource(configuration, folder, bare=True)
+
+
+def shipped_models(slots: int = 16, exact: bool = False, entropy: bool = False) -> Models:
+    """Load the models that ship with trim; takes about 0.2 seconds.
+
+    Args:
+        slots: requests that each model works on at a time.
+        exact: repeat every character from run to run, at less speed.
+        entropy: have the models report the entropy of each step's first token, which the scorer
+            `entropy` needs.
+    """
+    return models_in().load(slots, exact, entropy)
 
 
 def tells_confidence(model: WritingModel) -> bool:

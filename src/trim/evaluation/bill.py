@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from trim.configuration.lineup import Models
+from trim.configuration.source import Models
 from trim.costs import Prices, payer
 from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
@@ -158,34 +158,22 @@ class BilledScorer:
         return scores
 
 
-@dataclass(frozen=True)
-class BilledModels:
-    """A team (`trim.configuration.lineup.Models`) whose tokens are put on a bill."""
+def billed(models: Models, bill: Bill) -> Models:
+    """The same models and scorers, whose tokens are added to a bill."""
 
-    weak: Model
-    between: tuple[Model, ...]
-    strong: Model
-    scorers: Mapping[str, Scorer]
-    team: Models
-
-    def scorer_of(self, kind: str) -> Scorer:
-        """Raises InvalidInput where there is none of that kind."""
-        self.team.scorer_of(kind)
-        return self.scorers[kind]
-
-
-def billed(team: Models, bill: Bill) -> BilledModels:
     def of(model: Model, role: str) -> Model:
         if isinstance(model, Prefilling):
             return BilledPrefillingModel(model, model, role, bill)
         return BilledModel(model, role, bill)
 
-    return BilledModels(
-        of(team.weak, "weak"),
-        tuple(of(model, f"middle-{level}") for level, model in enumerate(team.between, 1)),
-        of(team.strong, "strong"),
-        {kind: BilledScorer(scorer, bill) for kind, scorer in team.scorers.items()},
-        team,
+    return replace(
+        models,
+        weak=of(models.weak, "weak"),
+        intermediate=tuple(
+            of(each, f"middle-{n}") for n, each in enumerate(models.intermediate, 1)
+        ),
+        strong=of(models.strong, "strong"),
+        scorers={kind: BilledScorer(each, bill) for kind, each in models.scorers.items()},
     )
 
 

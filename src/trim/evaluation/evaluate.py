@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trim.config import Settings
-from trim.configuration.lineup import ModelSource
+from trim.config import RouterConfig
+from trim.configuration.source import ModelSource
 from trim.costs import Prices
 from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.bill import Bill, billed, require_prices, spent
@@ -115,7 +115,7 @@ def evaluate(
         progress: told how far the run is.
         scorer: the kind of score for policies that are not made for one
             (`trim.scorers.scorer.KINDS`); the models' usual one without any.
-        exact: repeat every character from run to run (`trim.shipped.load_embedded`).
+        exact: repeat every character from run to run (`ModelSource.load`).
         max_strong_tokens: of each policy and problem (`trim.router.Router`).
         other_models: use fitted policies also with models that they were not fitted to.
         max_money: as soon as the run has cost so much (`Bill`), no further problem is begun; the
@@ -131,7 +131,7 @@ def evaluate(
     """
     require_prices(max_money, prices)
     lineup = lineup.for_problems(problem_set.prompt)
-    kind = scorer or lineup.usual_kind
+    kind = scorer or lineup.default_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)
     if not other_models:
@@ -140,9 +140,9 @@ def evaluate(
     if not seen:
         refuse_seen(overlaps, problem_set, ", or --seen to go on and flag it")
     profiles = profiles_of(policies)
-    settings = lineup.settings
+    config = lineup.config
     if max_strong_tokens is not None:
-        settings = replace(settings, max_strong_tokens=max_strong_tokens)
+        config = replace(config, max_strong_tokens=max_strong_tokens)
     run = {
         "suite": problem_set.name,
         "n": len(problems),
@@ -152,11 +152,11 @@ def evaluate(
         "protocol": lineup.protocol.name,
         "version": version(DISTRIBUTION),
     }
-    if settings.max_strong_tokens is not None:
-        run["max_strong_tokens"] = settings.max_strong_tokens
+    if config.max_strong_tokens is not None:
+        run["max_strong_tokens"] = config.max_strong_tokens
     record = lineup.record()
     if problem_set.described or record:
-        run |= {**problem_set.described, **conditions(lineup, settings, kind), **record}
+        run |= {**problem_set.described, **conditions(lineup, config, kind), **record}
     bill = Bill(prices, out)
 
     def may_begin() -> bool:
@@ -171,11 +171,12 @@ def evaluate(
         with GraderPool(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
             here = evaluation_of(
                 team,
-                settings,
+                config,
                 problems,
                 policies,
                 team.scorer_of(kind) if kind else None,
                 seed,
+                concurrency=lineup.concurrency,
                 grading=grading,
                 keep_too_long=problem_set.is_right is None,
                 may_begin=may_begin,
@@ -186,7 +187,7 @@ def evaluate(
         raise spent(bill.money, 0, len(problems))
     # What is predicted knows of no limit.
     predicted = []
-    if kind and settings.max_strong_tokens is None:
+    if kind and config.max_strong_tokens is None:
         predicted = predictions_for(specs, kind)
     summary = summarise(problem_set.name, seed, solved, prices, predicted)
     if summary["n"] < len(problems):
@@ -199,14 +200,14 @@ def evaluate(
     return summary
 
 
-def conditions(lineup: ModelSource, settings: Settings, kind: str | None) -> dict[str, Any]:
+def conditions(lineup: ModelSource, config: RouterConfig, kind: str | None) -> dict[str, Any]:
     """What a run of a published data set depends on besides its command, for `run.json`."""
     packages = ("xllamacpp", "math-verify", "latex2sympy2-extended", "sympy")
     return {
         "models": lineup.identify(kind),
-        "sampling": asdict(settings.sampling),
-        "max_steps": settings.max_steps,
-        "rules": asdict(settings.rules),
+        "sampling": asdict(config.sampling),
+        "max_steps": config.max_steps,
+        "rules": asdict(config.rules),
         "grading_seconds": SECONDS,
         "versions": {
             "python": platform.python_version(),

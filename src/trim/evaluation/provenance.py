@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trim.configuration.lineup import ModelSource
+from trim.configuration.source import ModelSource
 from trim.errors import InvalidInput
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.summary import split_name

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trim.configuration.lineup import ModelSource
+from trim.configuration.source import ModelSource
 from trim.evaluation.bill import Bill
 from trim.evaluation.folder import Runnable
 from trim.evaluation.problem_set import ProblemSet

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trim.config import Fallbacks, PrefillMode, Rules, Settings
-from trim.configuration.lineup import Models, router_of
+from trim.config import RouterConfig
+from trim.configuration.source import Models
 from trim.engines.scheduler import begin_problem
 from trim.errors import ContextExceeded
 from trim.evaluation.problem_set import Gradable
@@ -17,13 +17,11 @@ from trim.evaluation.shared import SharedScorer, share
 from trim.evaluation.store import TraceStore
 from trim.grading.extraction import find_answer
 from trim.grading.workers import GraderPool
-from trim.models.model import Model, Sampling
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.oracle import OracleQuery
 from trim.policies.policy import Policy, choose_scorer
 from trim.router import Router
 from trim.scorers.scorer import Scorer
-from trim.steps import MAX_STEPS
 from trim.types import Finish, Trace
 
 
@@ -34,41 +32,32 @@ class Evaluation:
     Attributes:
         problems: solved in this order, `concurrency` of them at a time.
         policies: each solves every problem, on the same random numbers.
+        models: weak, intermediate and strong.
         scorer: of every policy that is not made for one kind of score.
         seed: of the sampling.
+        config: of every router.
+        concurrency: problems solved at a time.
         share_prefixes: compute a step once for all policies that reach the same prefix.
         scorers: by kind, for the policies that are made for one.
-        max_strong_tokens: of each policy and problem (`trim.router.Router`).
         grading: says which answers are right.
         keep_too_long: keep a question that does not fit a model's context as an unfinished
             trace without steps, instead of ending the run.
-        between, fallbacks, overlap, warming, max_seconds: of each router (`Router`).
         may_begin: asked before each problem; where it says no, the run ends with what it has.
-        rules: how solutions go on and end.
         takes_open_box: whether a box that is not closed holds an answer (`find_answer`).
     """
 
     problems: Sequence[Gradable]
     policies: Sequence[Policy]
-    weak: Model
-    strong: Model
+    models: Models
     scorer: Scorer | None
     seed: int = 0
-    sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int | None = MAX_STEPS
+    config: RouterConfig = field(default_factory=RouterConfig)
     concurrency: int = 16
     share_prefixes: bool = True
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
-    max_strong_tokens: int | None = None
     grading: GraderPool = field(default_factory=GraderPool)
     keep_too_long: bool = False
-    between: Sequence[Model] = ()
-    fallbacks: Fallbacks = field(default_factory=Fallbacks)
-    overlap: bool = False
-    warming: PrefillMode = PrefillMode.NEVER
-    max_seconds: float | None = None
     may_begin: Callable[[], bool] = lambda: True
-    rules: Rules = field(default_factory=Rules)
     takes_open_box: bool = False
 
     def __post_init__(self) -> None:
@@ -98,18 +87,11 @@ class Evaluation:
         begin_problem()
         among = share if self.share_prefixes else lambda model: model
         router = Router(
-            among(self.weak),
-            among(self.strong),
-            self.scorer,
-            WeakAlone(),
-            self.sampling,
-            self.max_steps,
-            max_seconds=self.max_seconds,
-            between=tuple(among(model) for model in self.between),
-            fallbacks=self.fallbacks,
-            overlap=self.overlap,
-            warming=self.warming,
-            rules=self.rules,
+            weak=among(self.models.weak),
+            strong=among(self.models.strong),
+            policy=WeakAlone(),
+            intermediate=[among(model) for model in self.models.intermediate],
+            config=replace(self.config, max_strong_tokens=None),
         )
         shared: dict[int, Scorer] = {}
 
@@ -122,7 +104,7 @@ class Evaluation:
         for policy in self.policies:
             if isinstance(policy, OracleQuery):
                 await self._inform(policy, problem, router)
-        limited = replace(router, max_strong_tokens=self.max_strong_tokens)
+        limited = router.with_config(max_strong_tokens=self.config.max_strong_tokens)
         solved = (
             self._solve(replace(limited, policy=policy, scorer=scorer_of(policy)), problem)
             for policy in self.policies
@@ -150,38 +132,22 @@ class Evaluation:
 
 
 def evaluation_of(
-    team: Models,
-    settings: Settings,
+    models: Models,
+    config: RouterConfig,
     problems: Sequence[Gradable],
     policies: Sequence[Policy],
     scorer: Scorer | None,
     seed: int,
     **others: Any,
 ) -> Evaluation:
-    """The evaluation of policies on a team; `others` are further fields of it.
+    """The evaluation of policies with loaded models; `others` are further fields of it.
 
     Raises:
-        InvalidInput: a policy, the scorers and the settings do not go together.
+        InvalidInput: a policy, the scorers and the settings do not fit together.
     """
-    evaluation = Evaluation(
-        problems,
-        policies,
-        team.weak,
-        team.strong,
-        scorer,
-        seed,
-        settings.sampling,
-        settings.max_steps,
-        settings.concurrency,
-        max_strong_tokens=settings.max_strong_tokens,
-        max_seconds=settings.max_seconds,
-        between=team.between,
-        fallbacks=settings.fallbacks,
-        overlap=settings.overlap,
-        warming=settings.warming,
-        rules=settings.rules,
-        **{"scorers": team.scorers, **others},
-    )
+    fields = {"scorers": models.scorers, **others}
+    evaluation = Evaluation(problems, policies, models, scorer, seed, config, **fields)
     for policy in policies:
-        router_of(team, settings, choose_scorer(policy, scorer, evaluation.scorers), policy)
+        chosen = choose_scorer(policy, scorer, evaluation.scorers)
+        Router.of(models, policy=policy, scorer=chosen, config=config)
     return evaluation

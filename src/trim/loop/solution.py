@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import dataclass, replace
 
-from trim.config import End, Rules
+from trim.config import End, RouterConfig
 from trim.engines.retry import until
-from trim.models.model import Completion, Ending, Model, Prefix, Sampling, Turn
+from trim.models.model import Completion, Ending, Model, Prefix, Turn
 from trim.numerics import derive_seed
-from trim.scorers.scorer import Scorer
+from trim.scorers.scorer import Scorer, Scores
 from trim.steps import SEPARATOR, boxed_answer, closed, is_degenerate
 from trim.types import Action, Author, Finish, Observation, Rejected, Step, Trace, Usage
 
@@ -59,26 +60,14 @@ class Solution:
     """
 
     def __init__(
-        self,
-        question: str,
-        seed: int,
-        sampling: Sampling,
-        max_steps: int | None,
-        max_seconds: float | None = None,
-        max_tokens: int | None = None,
-        history: tuple[Turn, ...] = (),
-        stops: tuple[str, ...] = (),
-        rules: Rules = Rules(),  # noqa: B008 - it cannot change
+        self, question: str, seed: int, config: RouterConfig, history: tuple[Turn, ...] = ()
     ) -> None:
         self.question = question
-        self.history = history
-        self.max_tokens = max_tokens
-        self.stops = stops
-        self.rules = rules
         self.seed = seed
-        self.sampling = sampling
-        self.max_steps = max_steps
-        self.deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
+        self.config = config
+        self.history = history
+        seconds = config.max_seconds
+        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
         self.finish: Finish | None = None
         self.versions: list[Version] = []
         self.level = 0
@@ -102,7 +91,7 @@ class Solution:
     @property
     def is_last_step(self) -> bool:
         """Whether there may be no step after the one that is being decided."""
-        return self.length + 1 == self.max_steps
+        return self.length + 1 == self.config.max_steps
 
     @property
     def newest(self) -> Completion:
@@ -135,23 +124,23 @@ class Solution:
 
     def room(self, ahead: int = 0) -> int:
         """Tokens that the next step may have, or the one after `ahead` more."""
-        if self.max_tokens is None:
-            return self.sampling.max_tokens
-        return self.max_tokens - sum(step.tokens for step in self._steps) - ahead
+        if self.config.max_tokens is None:
+            return self.config.sampling.max_tokens
+        return self.config.max_tokens - sum(step.tokens for step in self._steps) - ahead
 
     async def write(self, writer: Writer) -> Completion:
         """Have a model write a version of the next step."""
         started = self.seconds
-        written, seconds = await self.compose(writer, self.prefix, self.room())
-        self.take(writer, written, started + seconds)
+        written, seconds = await self.generate(writer, self.prefix, self.room())
+        self.add_version(writer, written, started + seconds)
         return written
 
-    def take(self, writer: Writer, written: Completion, ready: float) -> None:
+    def add_version(self, writer: Writer, written: Completion, ready: float) -> None:
         """Add a version that was ready so many seconds after the solution had begun."""
         self.seconds = max(self.seconds, ready)
         self.versions.append(Version(writer, written))
 
-    async def compose(self, writer: Writer, prefix: Prefix, room: int) -> tuple[Completion, float]:
+    async def generate(self, writer: Writer, prefix: Prefix, room: int) -> tuple[Completion, float]:
         """What a model writes after a prefix, in `room` tokens, and the seconds that it takes.
 
         After a degenerate step it is asked once more, with that step in the prefix. The step is
@@ -159,37 +148,37 @@ class Solution:
         """
         first = await self._ask(writer, prefix, room)
         goes_on = first.ending is Ending.STEP or (
-            first.ending is Ending.SOLUTION and self.rules.asks_on
+            first.ending is Ending.SOLUTION and self.config.rules.asks_on
         )
         if not (goes_on and is_degenerate(first.text)) or first.tokens >= room:
             return first, first.seconds
         lead = closed(first.text)
         second = await self._ask(writer, self._behind(prefix, lead), room - first.tokens)
-        text = second.text if self.rules.rejoins else lead + second.text
+        text = second.text if self.config.rules.rejoins else lead + second.text
         tokens = first.tokens + second.tokens
         return replace(second, text=text, tokens=tokens), first.seconds + second.seconds
 
     def _behind(self, prefix: Prefix, lead: str) -> Prefix:
         """What is read behind a step without content: as the authors' scripts have it, the text
         so far without outer space, where steps are rejoined."""
-        if not self.rules.rejoins:
+        if not self.config.rules.rejoins:
             return prefix.then(lead)
         said = (prefix.said + lead).strip()
         return replace(prefix, steps=(closed(said),) if said else ())
 
     async def _ask(self, writer: Writer, prefix: Prefix, room: int) -> Completion:
-        limit = min(self.sampling.max_tokens, room)
-        if self.rules.context is not None:
-            left = self.rules.context - self._reached_by(writer, prefix)
+        limit = min(self.config.sampling.max_tokens, room)
+        if self.config.rules.context is not None:
+            left = self.config.rules.context - self._reached_by(writer, prefix)
             limit = max(1, min(limit, left))
-        sampling = replace(self.sampling, max_tokens=limit)
+        sampling = replace(self.config.sampling, max_tokens=limit)
         seed = derive_seed(self.seed, self.question, len(prefix.steps))
         with until(self.deadline):
             written = await writer.model.write_step(self._read(prefix), sampling, seed)
-        self.count(writer.role, written.prompt_tokens, written.cached_tokens, written.tokens)
-        if self.rules.context is not None:
+        self.add_usage(writer.role, written)
+        if self.config.rules.context is not None:
             self._reached[writer.role, prefix.said] = written.prompt_tokens + written.tokens
-        if self.rules.rejoins and written.ending is Ending.STEP:
+        if self.config.rules.rejoins and written.ending is Ending.STEP:
             written = replace(written, text=closed(written.text.partition(SEPARATOR)[0]))
         return written
 
@@ -207,7 +196,7 @@ class Solution:
         """The prefix as models read it: steps that are rejoined begin with the first that is not
         empty."""
         steps = prefix.steps
-        while self.rules.rejoins and steps and steps[0] == SEPARATOR:
+        while self.config.rules.rejoins and steps and steps[0] == SEPARATOR:
             steps = steps[1:]
         return replace(prefix, steps=steps)
 
@@ -217,7 +206,7 @@ class Solution:
         with until(self.deadline):
             scores = await scorer.score(self.prefix.then(self.newest.text), written)
         self._scorer = scorer.name
-        self.count("scorer", scores.prompt_tokens, scores.cached_tokens, scores.tokens)
+        self.add_usage("scorer", scores)
         self.seconds += scores.seconds
         self._unread = scores.unread_steps
         *missing, score = scores.values
@@ -243,12 +232,12 @@ class Solution:
 
     def restart(self) -> None:
         """Throw away the draft and everything before it; the books remember."""
-        self.keep(Action.RESTART)
+        self.commit(Action.RESTART)
         self._abandoned = tuple(self._steps)
         self.finish = None
         self._steps, self._scores, self._unscored = [], [], []
 
-    def keep(self, action: Action, denied: bool = False) -> Step:
+    def commit(self, action: Action, denied: bool = False) -> Step:
         """Append the newest version; those before it are discarded.
 
         Args:
@@ -301,14 +290,14 @@ class Solution:
             return Finish.ANSWER
         if written.ending is Ending.LENGTH:
             return Finish.LENGTH
-        stopped = written.ending is Ending.SOLUTION and not self.rules.asks_on
+        stopped = written.ending is Ending.SOLUTION and not self.config.rules.asks_on
         return Finish.STOP if stopped else None
 
     def _boxes(self, before: str, text: str) -> bool:
         """Whether a step ends the solution by the box in it."""
-        if self.rules.ends is End.MODEL:
+        if self.config.rules.ends is End.MODEL:
             return False
-        if self.rules.open_box:
+        if self.config.rules.open_box:
             return "boxed{" in text
         return boxed_answer(before + text) is not None
 
@@ -320,11 +309,11 @@ class Solution:
             return Finish.TOKENS
         if claim is not None:
             return claim
-        if any(stop in self.text for stop in self.stops):
+        if any(stop in self.text for stop in self.config.stops):
             return Finish.STOP
         if self.room() <= 0:
             return Finish.TOKENS
-        return Finish.STEPS if self.length == self.max_steps else None
+        return Finish.STEPS if self.length == self.config.max_steps else None
 
     def trace(self, policy: str) -> Trace:
         trace = Trace(
@@ -342,10 +331,21 @@ class Solution:
         )
         return replace(trace, answer=boxed_answer(self.text))
 
-    def count(self, role: str, prompt_tokens: int, cached_tokens: int, tokens: int) -> None:
-        """Add to the books of a role."""
-        spent = Usage(prompt_tokens, cached_tokens, tokens)
-        self._usage[role] = self._usage.get(role, Usage()) + spent
+    def add_usage(self, role: str, spent: Completion | Scores) -> None:
+        """Add tokens to the usage of a role (`Trace.usage`)."""
+        usage = Usage(spent.prompt_tokens, spent.cached_tokens, spent.tokens)
+        self._usage[role] = self._usage.get(role, Usage()) + usage
+
+    def copy(self) -> Solution:
+        """An independent copy, to continue in another way."""
+        twin = copy.copy(self)
+        twin.versions = list(self.versions)
+        twin._steps = list(self._steps)
+        twin._scores = list(self._scores)
+        twin._unscored = list(self._unscored)
+        twin._usage = dict(self._usage)
+        twin._reached = dict(self._reached)
+        return twin
 
     def _decoded(self, author: Author) -> int:
         return sum(v.written.tokens for v in self.versions if v.writer.author is author)

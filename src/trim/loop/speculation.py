@@ -1,9 +1,10 @@
-"""Work in the background of the step loop, done before it is known to be needed."""
+"""Background work of the step loop: drafts and reading before they are known to be needed."""
 
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
+from collections.abc import Iterable
+from typing import Any
 
 from trim.engines.retry import until
 from trim.errors import TrimError
@@ -13,50 +14,22 @@ from trim.steps import closed
 
 
 class Speculation:
-    """Drafts on from drafts that are being scored, and fills the strong model's cache.
+    """Drafts the next step while the current draft is scored, as if that one were kept.
 
-    Texts and decisions are those of a loop without it: a step is a function of prefix,
-    sampling and seed, whenever it is written. What it spends is in the solution's books; at the
-    end it waits for what is still under way, so that nothing is left out, and cancels it where
-    the solution was given up.
+    Texts and decisions do not change: a step is a function of prefix, sampling and seed,
+    whenever it is written. Unused drafts count as `Solution.dropped_tokens`.
 
     Args:
-        drafter: who drafts on; None for nobody.
-        prefiller: whose cache is filled; None for nobody's.
+        drafter: the weak model; None disables speculation.
     """
 
-    def __init__(
-        self, solution: Solution, drafter: Writer | None, prefiller: Prefilling | None
-    ) -> None:
+    def __init__(self, solution: Solution, drafter: Writer | None) -> None:
         self.solution = solution
         self.drafter = drafter
-        self.prefiller = prefiller
         self._drafts: dict[Prefix, tuple[float, asyncio.Task[tuple[Completion, float]]]] = {}
-        self._prefill: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Speculation:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        drafts = [task for _, task in self._drafts.values()]
-        tasks = [*drafts, self._prefill] if self._prefill else drafts
-        if error:
-            for task in tasks:
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.solution.dropped_tokens += sum(
-            task.result()[0].tokens
-            for task in drafts
-            if not task.cancelled() and not task.exception()
-        )
-
-    def draft(self) -> None:
-        """Begin with the step after the one that was written last, as if that were kept."""
+    def start(self) -> None:
+        """Start drafting the step after the newest version, unless the solution would end."""
         written = self.solution.newest
         room = self.solution.room(ahead=written.tokens)
         last = self.solution.would_end(written) or self.solution.is_last_step or room <= 0
@@ -64,29 +37,64 @@ class Speculation:
             return
         prefix = self.solution.prefix.then(closed(written.text))
         if prefix not in self._drafts:
-            task = asyncio.create_task(self.solution.compose(self.drafter, prefix, room))
+            task = asyncio.create_task(self.solution.generate(self.drafter, prefix, room))
             self._drafts[prefix] = self.solution.seconds, task
 
     async def write(self, writer: Writer) -> Completion:
-        """What `Solution.write` does, with the draft that was begun for what has been kept."""
+        """`Solution.write`, with the draft that was started for this prefix if there is one."""
         begun = self._drafts.pop(self.solution.prefix, None) if writer is self.drafter else None
         if begun is None:
             return await self.solution.write(writer)
         started, task = begun
         written, seconds = await task
-        self.solution.take(writer, written, started + seconds)
+        self.solution.add_version(writer, written, started + seconds)
         return written
 
-    def prefill(self) -> None:
-        """Have the strong model read what has been kept, unless it is still reading or all is."""
-        idle = self._prefill is None or self._prefill.done()
-        if self.prefiller and idle and self.solution.finish is None:
-            self._prefill = asyncio.create_task(self._read(self.prefiller, self.solution.prefix))
+    async def close(self, cancel: bool) -> None:
+        """Wait for unused drafts, or cancel them, and count their tokens."""
+        tasks = [task for _, task in self._drafts.values()]
+        await settle(tasks, cancel)
+        self.solution.dropped_tokens += sum(
+            task.result()[0].tokens
+            for task in tasks
+            if not task.cancelled() and not task.exception()
+        )
+
+
+class Prefill:
+    """Has the strong model read kept steps, for its server's cache.
+
+    Args:
+        model: the strong model; None if it cannot read in advance.
+    """
+
+    def __init__(self, solution: Solution, model: Prefilling | None) -> None:
+        self.solution = solution
+        self.model = model
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start reading what has been kept, unless the model still reads or the solution ended."""
+        idle = self._task is None or self._task.done()
+        if self.model and idle and self.solution.finish is None:
+            self._task = asyncio.create_task(self._read(self.model, self.solution.prefix))
+
+    async def close(self, cancel: bool) -> None:
+        """Wait for the reading under way, or cancel it."""
+        await settle([self._task] if self._task else [], cancel)
 
     async def _read(self, model: Prefilling, prefix: Prefix) -> None:
         try:
             with until(self.solution.deadline):
                 spent = await model.prefill(prefix)
         except TrimError:
-            return  # Nothing depends on it; who needs the model will meet the failure.
-        self.solution.count("warming", spent.prompt_tokens, spent.cached_tokens, spent.tokens)
+            return  # Nothing depends on it; the same failure shows when the model has to write.
+        self.solution.add_usage("warming", spent)
+
+
+async def settle(tasks: Iterable[asyncio.Task[Any]], cancel: bool) -> None:
+    """Wait until tasks have ended, cancelled first where so asked."""
+    if cancel:
+        for task in tasks:
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -67,6 +67,18 @@ ENTRY_POINTS = "trim.policies"
 the text after the colon ("" without one) and returns a policy."""
 
 
+def parse_policy(spec: str) -> Policy:
+    """The one policy that a command-line word names, as `thr:0.8`.
+
+    Raises:
+        InvalidInput: as `parse_policies`, or the word names several.
+    """
+    policies = parse_policies(spec)
+    if len(policies) != 1:
+        raise InvalidInput(f"policy {spec!r} has {len(policies)} settings; give one, as in thr:0.8")
+    return policies[0]
+
+
 def parse_policies(spec: str) -> list[Policy]:
     """The policies that a command-line word names, one for each setting in it.
 

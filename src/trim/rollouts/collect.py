@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trim.configuration.lineup import Models, ModelSource
+from trim.configuration.source import Models, ModelSource
 from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.evaluation.bill import Bill, billed, require_prices, spent
@@ -134,17 +134,17 @@ def collect(
         MoneySpent: `max_money` was reached before the last problem.
     """
     require_prices(max_money, prices)
-    kind = scorer or lineup.usual_kind
+    kind = scorer or lineup.default_kind
     if kind is None:
         raise InvalidInput("a bank holds the scores of steps; name a scorer in the configuration")
     lineup = lineup.for_problems(problem_set.prompt)
-    settings = lineup.settings
+    config = lineup.config
     identity = Identity(
         problem_set.name,
         seed,
         lineup.identify(kind),
         kind,
-        settings.sampling,
+        config.sampling,
         rollouts,
         exact,
         {**problem_set.described, "protocol": lineup.protocol.name, **lineup.record()},
@@ -158,19 +158,16 @@ def collect(
             team = billed(lineup.load(exact=exact, entropy=kind == "entropy"), bill)
             refuse_between(team)
             explorer = Explorer(
-                team.weak,
-                team.strong,
+                team,
                 team.scorer_of(kind),
-                rollouts,
-                step_check(problem_set),
-                seed,
-                settings.sampling,
-                settings.max_steps,
-                held.enter_context(GraderPool()),
-                settings.rules,
-                lineup.protocol.open_box,
+                config,
+                rollouts=rollouts,
+                check=step_check(problem_set),
+                seed=seed,
+                grading=held.enter_context(GraderPool()),
+                takes_open_box=lineup.protocol.open_box,
             )
-            place = Place(nullcontext(explorer), lambda: settings.concurrency)
+            place = Place(nullcontext(explorer), lambda: lineup.concurrency)
         held.callback(FolderLock(out).release)
         remove_leftovers(out / "parts")
         store = BankStore(out, identity)
@@ -209,7 +206,7 @@ def collect(
 
 def refuse_between(team: Models) -> None:
     """Raises InvalidInput for more models than two."""
-    if team.between:
+    if team.intermediate:
         raise InvalidInput(
             "between: a bank is of a weak and a strong model; leave those between out, as with"
             " --set between=[]"

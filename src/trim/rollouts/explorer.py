@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from trim.config import Rules
+from trim.config import RouterConfig
+from trim.configuration.source import Models
 from trim.engines.scheduler import begin_problem
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
@@ -13,13 +14,12 @@ from trim.evaluation.problem_set import ANSWER_OF_STRONG, Gradable
 from trim.evaluation.shared import SharedModel, SharedScorer
 from trim.grading.extraction import find_answer
 from trim.grading.workers import GraderPool
-from trim.models.model import Completion, Model, Prefix, Sampling
+from trim.models.model import Completion, Prefix
 from trim.policies.fixed import StrongAlone
 from trim.rollouts.record import NodeOrigin, RecordedProblem, Rollout, Solved, SolvedStep
 from trim.rollouts.tree_builder import StepCheck, TreeBuilder
 from trim.router import Router
 from trim.scorers.scorer import Scorer, Scores, score_each
-from trim.steps import MAX_STEPS
 from trim.types import Finish, Trace
 
 
@@ -56,19 +56,17 @@ class Explorer:
         check: says which steps are right; None where nothing can.
         seed: of the sampling and of the random decisions.
         grading: says which answers are right.
-        rules, takes_open_box: as of an evaluation (`trim.evaluation.run`).
+        config: of which sampling, max_steps and rules are used.
+        takes_open_box: as of an evaluation (`trim.evaluation.run`).
     """
 
-    weak: Model
-    strong: Model
+    models: Models
     scorer: Scorer
+    config: RouterConfig = field(default_factory=RouterConfig)
     rollouts: int = 8
     check: StepCheck | None = None
     seed: int = 0
-    sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int | None = MAX_STEPS
     grading: GraderPool = field(default_factory=GraderPool)
-    rules: Rules = field(default_factory=Rules)
     takes_open_box: bool = False
 
     def __post_init__(self) -> None:
@@ -84,14 +82,18 @@ class Explorer:
         Raises ContextExceeded or ModelUnavailable as `Router.aevents` does.
         """
         begin_problem()
-        weak, strong = SharedModel(self.weak), SharedModel(self.strong)
-        router = Router(
-            *(weak, strong, None, StrongAlone(), self.sampling, self.max_steps), rules=self.rules
+        weak, strong = SharedModel(self.models.weak), SharedModel(self.models.strong)
+        # Rollouts are whole solutions: limits and fallbacks would cut them short.
+        config = RouterConfig(
+            sampling=self.config.sampling,
+            max_steps=self.config.max_steps,
+            rules=self.config.rules,
         )
+        router = Router(weak=weak, strong=strong, policy=StrongAlone(), config=config)
         alone = await router.asolve(problem.question, self.seed)
         alone = replace(alone, answer=self._answer(problem, alone.solution))
         if alone.finish is Finish.FAILED:
-            raise ModelUnavailable(alone.failure or f"{self.strong.name} does not answer")
+            raise ModelUnavailable(alone.failure or f"{strong.name} does not answer")
         if problem.answer == ANSWER_OF_STRONG:
             problem = BenchmarkProblem(
                 problem.id, problem.question, alone.answer or "", problem.grader

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trim.loop.executor import STRONG_ONLY
 from trim.policies.policy import Policy
 from trim.policies.ppo.trees import LEAF_RIGHT, UNKNOWN
 from trim.rollouts.record import Node, RecordedProblem
-from trim.router import STRONG_ONLY
 from trim.types import Action, Observation, Usage
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -143,16 +142,16 @@ class TreeBuilder:
             draft_ends=solution.observe().last,
             draft_answers=solution.observe().answered,
         )
-        kept = fork(solution)
-        text = kept.keep(Action.CONTINUE).text
+        kept = solution.copy()
+        text = kept.commit(Action.CONTINUE).text
         node = replace(node, draft=text, continue_to=await self._leaf(kept))
         strong = await self._rewrite(solution)
         if strong is None:
             rewritten = None
             node = replace(node, regenerate_to=LEAF_WRONG)
         else:
-            rewritten = fork(solution)
-            text = rewritten.keep(Action.REGENERATE).text
+            rewritten = solution.copy()
+            text = rewritten.commit(Action.REGENERATE).text
             node = replace(
                 node,
                 strong=text,
@@ -206,12 +205,3 @@ class TreeBuilder:
 def is_same(node: Node) -> bool:
     """Whether both actions keep the same text, as long, and so lead to one node."""
     return (node.draft, node.draft_tokens) == (node.strong, node.strong_tokens)
-
-
-def fork(solution: Solution) -> Solution:
-    """A copy that grows on its own; what it holds is immutable and stays shared."""
-    twin = copy.copy(solution)
-    for name, value in vars(twin).items():
-        if isinstance(value, list | dict):
-            setattr(twin, name, value.copy())
-    return twin

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import text
@@ -143,11 +143,13 @@ class Accounts:
         """
         left = await self.left(key)
         if left.money < math.inf:
-            router = replace(router, max_money=least(router.max_money, left.money / count))
+            router = router.with_config(
+                max_money=least(router.config.max_money, left.money / count)
+            )
         if left.strong_tokens < math.inf:
             share = max(1, int(left.strong_tokens) // count)
-            tokens = least(router.max_strong_tokens, share)
-            router = replace(router, max_strong_tokens=int(tokens))
+            tokens = least(router.config.max_strong_tokens, share)
+            router = router.with_config(max_strong_tokens=int(tokens))
         return router
 
     def record(

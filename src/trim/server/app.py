@@ -87,5 +87,5 @@ def make_app(service: Service) -> ASGIApp:
 
 def fingerprint(service: Service) -> str:
     """Tells answers of other models apart."""
-    models = json.dumps(service.lineup.identify(service.lineup.usual_kind), sort_keys=True)
+    models = json.dumps(service.lineup.identify(service.lineup.default_kind), sort_keys=True)
     return f"fp_{hashlib.sha256(models.encode()).hexdigest()[:10]}"

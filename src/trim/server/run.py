@@ -17,7 +17,8 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
-from trim.configuration.lineup import Models, ModelSource
+from trim.config import DEFAULT_POLICY
+from trim.configuration.source import Models, ModelSource
 from trim.errors import InvalidInput
 from trim.policies.sweep import sweep
 from trim.server.access_log import AccessLog, LogFormat, begin_journal
@@ -31,7 +32,6 @@ from trim.server.service import Service
 from trim.server.tracing import open_tracing
 from trim.server.workers import BEAT, supervise
 
-USUAL_POLICY = "thr:0.5"
 BACKLOG = 2048
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -199,7 +199,7 @@ def controller_of(lineup: ModelSource, serving: Serving) -> Controller | None:
 
 
 def usual_policy(lineup: ModelSource, serving: Serving) -> str:
-    return serving.policy or lineup.policy or USUAL_POLICY
+    return serving.policy or lineup.policy or DEFAULT_POLICY
 
 
 def settings(service: Service) -> uvicorn.Config:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trim.config import Fallback, Fallbacks
-from trim.configuration.lineup import Models, ModelSource, router_of
+from trim.configuration.source import Models, ModelSource
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
 from trim.events import Event, Finished
@@ -96,7 +96,7 @@ class Service:
         if controller:
             self.metrics.watch(controller)
         self.passthrough = passthrough_of(lineup, team)
-        self._usual = team.scorer_of(lineup.usual_kind) if lineup.usual_kind else None
+        self._usual = team.scorer_of(lineup.default_kind) if lineup.default_kind else None
 
     def silent(self) -> list[str]:
         """Servers of models and scorers that do not answer now."""
@@ -145,10 +145,13 @@ class Service:
             policy = self.controller.policy()
         try:
             scorer = choose_scorer(policy, self._usual, self.team.scorers)
-            router = router_of(self.team, self.lineup.chat_settings, scorer, policy)
+            router = Router.of(
+                self.team, policy=policy, scorer=scorer, config=self.lineup.chat_config
+            )
         except InvalidInput as error:
             raise invalid(str(error), "model") from error
-        sampling = router.sampling
+        config = router.config
+        sampling = config.sampling
         if request.temperature is not None:
             sampling = replace(sampling, temperature=request.temperature)
         if request.top_p is not None:
@@ -158,16 +161,15 @@ class Service:
             # An answer without a blank line is a single step, which may be as long as was asked.
             longest = max(sampling.max_tokens, min(limit, LONGEST_STEP))
             sampling = replace(sampling, max_tokens=longest)
-        limits = (router.max_strong_tokens, wishes.strong_tokens)
-        return replace(
-            router,
+        limits = (config.max_strong_tokens, wishes.strong_tokens)
+        return router.with_config(
             sampling=sampling,
             max_tokens=limit,
             max_strong_tokens=min((limit for limit in limits if limit is not None), default=None),
             max_money=wishes.money,
             prices=self.prices,
             stops=request.stops,
-            fallbacks=FALLBACKS[wishes.fallback] if wishes.fallback else router.fallbacks,
+            fallbacks=FALLBACKS[wishes.fallback] if wishes.fallback else config.fallbacks,
         )
 
     def answered(
@@ -193,13 +195,13 @@ class Service:
                 not answer and the fallback is to fail; where something had been kept, after that.
         """
         async with self.desk.turn() as waited:
-            router = replace(job.router, max_seconds=seconds_to(job.moment))
+            router = job.router.with_config(max_seconds=seconds_to(job.moment))
             if waited:  # Others may have spent meanwhile what was left.
                 router = await self.accounts.limited(router, job.key, len(job.seeds))
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
             choice.router, choice.solution, choice.began = router, solution, time.time_ns()
             try:
-                async with aclosing(router.grow(solution)) as events:
+                async with aclosing(router.run(solution)) as events:
                     async for event in events:
                         choice.follow(event)
                         if isinstance(event, Finished) and (failure := failed(event)):
@@ -219,7 +221,7 @@ def seconds_to(moment: float) -> float:
 
 def servers_of(team: Models) -> list[HttpServer]:
     """The servers behind models and scorers, each once."""
-    parts = (team.weak, *team.between, team.strong, *team.scorers.values())
+    parts = (team.weak, *team.intermediate, team.strong, *team.scorers.values())
     owners = (part for each in parts for part in (each, getattr(each, "model", None)))
     servers = (getattr(owner, "server", None) for owner in owners)
     return list({id(each): each for each in servers if isinstance(each, HttpServer)}.values())

@@ -14,7 +14,7 @@ from trim.checks.check import Checkup, check, checkup_of, try_models, try_scorer
 from trim.checks.separation import Separation
 from trim.configuration.configuration import Configuration
 from trim.configuration.document import refuse_keys, resolved
-from trim.configuration.source import ConfiguredModelSource
+from trim.configuration.source import ModelSource
 from trim.models.model import Sampling
 from trim.setup.notation import parse_source
 from trim.setup.scorers import choose_kind, describe_scorer, threshold_for
@@ -148,4 +148,4 @@ def configuration_of(document: Document, folder: Path) -> Configuration:
 
 
 def sampling_of(configuration: Configuration, folder: Path) -> Sampling:
-    return ConfiguredModelSource(configuration, folder).settings.sampling
+    return ModelSource(configuration, folder).config.sampling

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from trim.configuration.source import models_in
 from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import Figures, Weights
 from trim.evaluation.evaluate import draw, policies_on
@@ -23,8 +24,7 @@ from trim.files import write_atomically
 from trim.metrics.metrics import Array
 from trim.policies.policy import needs_entropy
 from trim.scorers.noisy import NoisyScorer
-from trim.shipped.lineup import ShippedModelSource
-from trim.shipped.loading import FOLDER
+from trim.shipped import FOLDER
 from trim.studies.page import folder_for, percent
 
 THRESHOLDS = (
@@ -109,10 +109,11 @@ class Trial:
         """
         problem_set = draw(self.suite, self.count, self.seed)
         policies = policies_on([*ALONE, *specs], problem_set)
-        lineup = ShippedModelSource(self.models)
+        lineup = models_in(self.models)
         require_same_models(policies, lineup)
-        kind = self.scorer or lineup.usual_kind
+        kind = self.scorer or lineup.default_kind
         refuse_seen(overlaps_of(policies, specs, kind, lineup.joint, problem_set), problem_set)
+        assert kind is not None  # A folder of models has a scorer.
         embedded = lineup.load(entropy=needs_entropy(policies, kind))
         scorers = {**embedded.scorers, kind: embedded.scorer_of(kind)}
         if self.sigma:
@@ -126,12 +127,13 @@ class Trial:
         }
         evaluation = evaluation_of(
             embedded,
-            lineup.settings,
+            lineup.config,
             problem_set.problems,
             policies,
             scorers[kind],
             self.seed,
             scorers=scorers,
+            concurrency=lineup.concurrency,
         )
         solved = solve_in(folder, run, evaluation, progress)
         summary = summarise(problem_set.name, self.seed, solved, None)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from trim.configuration.lineup import ModelSource
+from trim.configuration.source import ModelSource
 from trim.errors import InvalidInput
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.loop.solution import Solution
@@ -59,7 +59,7 @@ def read_belief(lineup: ModelSource) -> FittedBelief | None:
     fitted = {role: name for role, name in model.of.items() if role != "kind"}
     if fitted != present:
         raise InvalidInput(f"{lineup.belief}: fitted to other models; fit it anew with `trim fit`")
-    return FittedBelief(model.filter(), kind, lineup.usual_kind)
+    return FittedBelief(model.filter(), kind, lineup.default_kind)
 
 
 Record = dict[str, Any]
@@ -120,14 +120,15 @@ class EventSerializer:
 
     def left(self, solution: Solution) -> Record:
         """What the solution may still spend, of what is limited."""
-        limits = (self.router.max_strong_tokens, self.router.policy.max_strong_tokens)
+        config = self.router.config
+        limits = (config.max_strong_tokens, self.router.policy.max_strong_tokens)
         tokens = min((limit for limit in limits if limit is not None), default=None)
         left: Record = {}
         if tokens is not None:
             left["strong_tokens"] = max(0, tokens - solution.strong_tokens)
-        if self.router.max_money is not None:
-            spent = self.router.prices.of_usage(solution.usage, solution.scorer)
-            left["money"] = max(0.0, self.router.max_money - spent)
+        if config.max_money is not None:
+            spent = config.prices.of_usage(solution.usage, solution.scorer)
+            left["money"] = max(0.0, config.max_money - spent)
         return left
 
 
