@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-server \
+.PHONY: demo serve test docs test-training test-vllm test-ray bench bench-serving bench-server \
 	bench-controller bench-vllm figures picture train clean
 
 demo: .venv/installed
@@ -16,6 +16,10 @@ test: .venv/test
 	$(BIN)/ruff check src tests benchmarks training
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# The documentation as a site, in build/docs; a warning is an error.
+docs: .venv/docs
+	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
 # Two Ray nodes on this machine, of which one is killed, and two replicas of the server.
 test-ray: .venv/test .venv/ray
@@ -81,6 +85,10 @@ train: .venv/training
 
 .venv/test: .venv/installed
 	$(BIN)/pip install --quiet --editable ".[test]"
+	touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet --editable ".[docs]"
 	touch $@
 
 .venv/training: .venv/installed
