@@ -52,7 +52,7 @@ def endpoints():
         8000 + number: start(name, slots=2, template=PLAIN_CHAT)
         for number, name in enumerate(("weak", "strong"))
     }
-    return {f"http://localhost:{port}/v1": f"{server.url}/v1" for port, server in servers.items()}
+    yield {f"http://localhost:{port}/v1": f"{server.url}/v1" for port, server in servers.items()}
 
 
 @pytest.mark.parametrize("page", RUNNING, ids=named)
