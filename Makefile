@@ -1,6 +1,7 @@
 # Every target sets itself up: a .venv, and one install from the package index of what it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
 .PHONY: demo serve test docs test-training test-vllm test-ray bench bench-serving bench-server \
 	bench-controller bench-vllm figures picture train clean
@@ -11,13 +12,18 @@ demo: .venv/demo
 serve: .venv/serve
 	$(BIN)/trim serve
 
-# Format, lint, layers, types and tests; tests/test_package.py installs the wheel elsewhere.
+# Format, lint, layers, types, documentation and tests; tests/test_package.py installs the wheel elsewhere.
 test: .venv/test
 	$(BIN)/ruff format --check src tests benchmarks training
 	$(BIN)/ruff check src tests benchmarks training
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(SITE)
 	$(BIN)/pytest
+
+# The documentation as a site, in build/docs; a warning is an error.
+docs: .venv/docs
+	$(SITE)
 
 # Two Ray nodes on this machine, of which one is killed, and two replicas of the server.
 test-ray: .venv/test .venv/ray
@@ -79,8 +85,8 @@ train: .venv/train
 .venv/demo: EXTRAS := eval,local
 .venv/serve: EXTRAS := local,server
 .venv/all: EXTRAS := all
-.venv/test: EXTRAS := test
-.venv/docs: EXTRAS := docs
+.venv/test: EXTRAS := docs,test
+.venv/docs: EXTRAS := all,docs
 .venv/train: EXTRAS := eval,local,train
 .venv/train: CONSTRAINT := --constraint training-constraints.txt
 .venv/ray: EXTRAS := ray,ray-serve

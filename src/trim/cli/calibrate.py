@@ -62,7 +62,7 @@ def calibrate_command(
     """Choose the setting that keeps a budget.
 
     The guarantee is one of --strong-share, --money and --accuracy, for problems like those of BANK
-    (docs/calibration.md). The router must be fitted to other problems than the bank's. The result
+    (docs/guides/budget.md). The router must be fitted to other problems than the bank's. The result
     is a router file for --policy router:FILE.
     """
     guarantee = make_guarantee(strong_share, money, accuracy, confidence, horizon)

@@ -129,7 +129,7 @@ def collect(
 
     The bank holds drafts, rewrites and where each decision leads, for problems of a SUITE, a
     benchmark or a file, as for `trim eval`. Only the steps of suites are labelled right or wrong.
-    CONFIG is a configuration file (docs/configuration.md); by default the shipped models are used.
+    CONFIG is a configuration file (docs/reference/configuration.md); by default the shipped models are used.
 
     --from-server takes recorded questions in place of a SUITE. Without --answers the strong model's
     own answer counts as right, and the bank is marked accordingly.
@@ -217,7 +217,7 @@ def questions_of(
 def import_command(file: Path, out: Path) -> None:
     """Import traces from a FILE into a bank.
 
-    The traces may come from any program; docs/bank.md describes the format.
+    The traces may come from any program; docs/reference/bank.md describes the format.
     """
     click.echo(describe(import_traces(file, out)))
 

@@ -35,7 +35,7 @@ def check_command(configuration: Path, assignments: tuple[str, ...]) -> None:
     """Test each part of the configuration CONFIG.
 
     Other continuations and scorers are tested as well, and the best ones recommended
-    (docs/configuration.md). Exit code 1 if a part does not work.
+    (docs/reference/configuration.md). Exit code 1 if a part does not work.
     """
     source = open_models(configuration, assignments)
     found = asyncio.run(check(source.configuration, source.config.sampling))

@@ -153,7 +153,7 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     """Fit a rival router to a BANK.
 
     It learns from the solutions by each model alone. automix needs a bank of `trim collect --scorer
-    logprob`, automix-prm one of --scorer joint or prm (docs/rivals.md).
+    logprob`, automix-prm one of --scorer joint or prm (docs/concepts/policies.md).
     """
     recorded = read_bank(bank)
     kind = recorded.identity.scorer

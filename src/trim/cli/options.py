@@ -70,7 +70,7 @@ protocol_option = click.option(
     callback=check_protocol,
     show_default="the configuration's, or default",
     help="Prompts, stop rules and answer extraction: default, or authors for those of the method's"
-    " authors (docs/protocols.md).",
+    " authors (docs/concepts/protocols.md).",
 )
 seed_of_run_option = click.option(
     "--seed", type=int, show_default="0, or 10 with the protocol authors", help="Random seed."
@@ -109,7 +109,7 @@ max_money_option = click.option(
 ray_option = click.option(
     "--ray",
     metavar="ADDRESS",
-    help="Solve on a Ray cluster: auto, HOST:6379, or local (docs/cluster.md).",
+    help="Solve on a Ray cluster: auto, HOST:6379, or local (docs/guides/cluster.md).",
 )
 ray_workers_option = click.option(
     "--ray-workers",

@@ -95,7 +95,7 @@ def serve_command(
 ) -> None:
     """Serve the router through an OpenAI-compatible API.
 
-    It listens at http://HOST:PORT/v1. CONFIG is a configuration file (docs/configuration.md); by
+    It listens at http://HOST:PORT/v1. CONFIG is a configuration file (docs/reference/configuration.md); by
     default the shipped models are used.
     """
     source = choose_source(configuration, assignments, models)

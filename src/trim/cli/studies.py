@@ -217,7 +217,7 @@ def conclude(page: Page, out: Path) -> None:
 def audit_command(bank: Path, against: Path | None, out: Path | None, as_json: bool) -> None:
     """Test whether a BANK's scorer is fit for routing.
 
-    docs/laboratory.md explains the figures.
+    docs/guides/studies.md explains the figures.
     """
     earlier = (against, read_bank(against)) if against else None
     found = audit(read_bank(bank), bank, earlier)
