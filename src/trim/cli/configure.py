@@ -25,7 +25,7 @@ from trim.setup.set_up import set_up
 
 COLUMNS = ("part", "reached", "continuation", "tokens", "cached", "right / wrong", "AUC", "ms")
 WIDTH = 80
-"""Columns that the table needs at most."""
+"""Columns that the table needs."""
 
 
 @click.command("check")
@@ -57,8 +57,8 @@ def show_checkup(found: Checkup) -> None:
 def findings_table(findings: Iterable[Finding]) -> Table:
     """The findings, one part per row; a dash marks a property that the part does not have."""
     table = new_table(None, *COLUMNS)
-    for column in table.columns[:3]:
-        column.justify, column.no_wrap = "left", True
+    for column in table.columns[1:3]:
+        column.justify = "left"
     for each in findings:
         cells = (
             each.part,
