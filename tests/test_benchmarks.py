@@ -329,7 +329,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
 def test_without_the_hub_a_folder_is_asked_for(monkeypatch):
     selection = Selection()
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InvalidInput, match=r"--data FOLDER .* or install trim\[hub\]"):
+    with pytest.raises(InvalidInput, match=r"--data FOLDER .* or pip install 'trim-router\[hub\]'"):
         selection.open("math500", None)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trim.errors import DISTRIBUTION, InvalidInput
+from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.benchmark import Benchmark, Record
 
 
@@ -128,8 +128,8 @@ def fetch(benchmark: Benchmark, split: str) -> Path:
         import huggingface_hub
     except ImportError as error:
         raise InvalidInput(
-            f"{benchmark.name}: {wanted}, or fetch it from the hub:"
-            f" pip install '{DISTRIBUTION}[hub]'"
+            f"{benchmark.name}: {wanted}, or pip install 'trim-router[hub]' to fetch it from"
+            " the hub"
         ) from error
     # It tells of every attempt; one line says it all in the end.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
