@@ -14,10 +14,10 @@ from trim.config import RouterConfig
 from trim.configuration.source import Models, shipped_models
 from trim.evaluation.run import Evaluation
 from trim.evaluation.suites import SUITES, Suite, generate
+from trim.metrics.metrics import area_under_curve
 from trim.policies.threshold import Threshold
 from trim.scorers.scorer import KINDS
 from trim.shipped import SAMPLING
-from trim.studies.fitness import area_under_curve
 from trim.types import Trace
 
 SEED = 41

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trim.cli.main import main
-from trim.cli.studies import find_trainer
+from trim.cli.studies import make_agg_trainer
 from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation import report as cells
@@ -267,7 +267,7 @@ def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
 def test_agg_is_trained_where_torch_is_there(tmp_path, bank):
     pytest.importorskip("torch")
     trial = Trial("chain", 3, 2)
-    page = study_noise(bank, trial, tmp_path, (2.0,), find_trainer(iterations=1))
+    page = study_noise(bank, trial, tmp_path, (2.0,), make_agg_trainer(iterations=1))
     assert "2, agg" in cells_of(page, "Less thr")
     assert (tmp_path / "sigma-2" / "agg" / "agg.safetensors").exists()
 

@@ -21,6 +21,7 @@ from trim.cli.output import print_page
 from trim.config import RouterConfig
 from trim.configuration.source import Models
 from trim.evaluation.report import Page, Picture, Table, write_page
+from trim.metrics.metrics import area_under_curve
 from trim.numerics import uniform
 from trim.rollouts.bank import Trajectory, read_bank
 from trim.rollouts.collect import fill
@@ -35,7 +36,6 @@ from trim.studies.fitness import (
     Area,
     Fitness,
     area_of,
-    area_under_curve,
     judge,
     resampled_areas,
 )

@@ -74,7 +74,7 @@ def test_a_command_warns_of_a_hosted_model_without_prices(tmp_path):
     words = ["solve", "x", str(tmp_path / "trim.yaml"), "--policy", "weak"]
     result = CliRunner().invoke(main, [*words, "--set", "weak.attempts=1"])
     warning = result.stderr.splitlines()[0]
-    assert warning.startswith("trim: warning: no prices are given for strong on a hosted API")
+    assert warning.startswith("trim: warning: no price for strong on a hosted API")
     assert HOSTED["url"] not in warning
 
 

@@ -106,9 +106,9 @@ def test_where_no_scorer_is_fit_the_file_is_written_and_that_is_said(folder):
          "--strong-key-variable: must be the name of an environment variable"),
         (["weak.gguf", "strong.gguf", "--scorer", "nonsense"], "--scorer: 'nonsense' names no"),
         (["weak.gguf", "strong.gguf", "--scorer", "weak.gguf", "--out", "nowhere/a.yaml"],
-         "--out nowhere/a.yaml: its folder must be there"),
-        (["weak.gguf", "strong.gguf", "--out", "a.json"], "--out a.json: a configuration is a"),
-        (["weak.gguf", "strong.gguf", "--out", "there.yaml"], "there.yaml is there already"),
+         "--out nowhere/a.yaml: nowhere does not exist"),
+        (["weak.gguf", "strong.gguf", "--out", "a.json"], "--out a.json: must end in .yaml"),
+        (["weak.gguf", "strong.gguf", "--out", "there.yaml"], "there.yaml exists; "),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_nothing_is_written(folder, monkeypatch, words, message):

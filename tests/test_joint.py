@@ -17,6 +17,7 @@ from trim.configuration.source import Models, models_in, shipped_models
 from trim.errors import InvalidInput
 from trim.evaluation.shared import SharedScorer
 from trim.evaluation.suites import CHAIN, generate, is_step_right
+from trim.metrics.metrics import area_under_curve
 from trim.models.model import Completion, Ending, Prefix
 from trim.numerics import uniform
 from trim.policies.ppo.trees import unroll
@@ -28,7 +29,6 @@ from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.joint import JointScorer, JointWeights, fit_joint, read_weights, write_weights
 from trim.shipped import FOLDER
-from trim.studies.fitness import area_under_curve
 from trim.testing import ScriptedModel
 
 MODELS = IDENTITY.models

@@ -42,7 +42,7 @@ from trim.testing import ScriptedModel
 from trim.types import Action, Author, Step, Trace
 
 DOCUMENTS = Path(__file__).parents[1] / "docs"
-DOCUMENT = DOCUMENTS / "monitoring.md"
+DOCUMENT = DOCUMENTS / "guides" / "monitoring.md"
 SCHEMA = json.loads((DOCUMENTS / "summary.schema.json").read_text("utf-8"))
 shares = st.floats(0, 1)
 samples = st.lists(shares, min_size=1, max_size=60)

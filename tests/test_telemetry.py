@@ -198,7 +198,7 @@ def test_the_standard_variables_decide(monkeypatch):
         open_tracing(False, {ENDPOINT: "http://x:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     monkeypatch.delitem(sys.modules, "trim.server.tracing")
-    with pytest.raises(InvalidInput, match=r"pip install 'trim\[telemetry\]'"):
+    with pytest.raises(InvalidInput, match=r"pip install 'trim-router\[telemetry\]'"):
         open_tracing(False, {ENDPOINT: "http://x:1"})
 
 

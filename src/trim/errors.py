@@ -1,4 +1,4 @@
-"""Errors that a user can mend; each message says what is wrong and what would be right."""
+"""Errors that a user can fix; each message says what is wrong and what would be right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ class InvalidInput(TrimError):
 
 
 class MissingExtra(InvalidInput):
-    """A feature needs packages of an extra that is not installed."""
+    """An optional package is not installed.
+
+    Args:
+        need: the feature and the package, as in "training needs torch".
+        extra: the extra that installs the package.
+    """
+
+    def __init__(self, need: str, extra: str) -> None:
+        super().__init__(f"{need}: pip install '{DISTRIBUTION}[{extra}]'")
+        self.extra = extra
 
 
 class ModelUnavailable(TrimError):
@@ -93,7 +102,5 @@ def require_extra(subject: str = "this") -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        raise MissingExtra(
-            f"{subject} needs {KNOWN_AS.get(package, package)}:"
-            f" pip install '{DISTRIBUTION}[{EXTRAS[package]}]'"
-        ) from error
+        need = f"{subject} needs {KNOWN_AS.get(package, package)}"
+        raise MissingExtra(need, EXTRAS[package]) from error

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from trim.studies.fitness import FIT, area_under_curve
+from trim.metrics.metrics import FIT, area_under_curve
 
 MARGIN = 0.01
 """Least difference of the two mean scores: thresholds are given in hundredths."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trim.cluster.worker import Task, Worker, raise_failure
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.errors import InvalidInput, ModelUnavailable, require_extra
 
 TRIES = 3
 """Workers that may die of a problem before it is given up."""
@@ -164,12 +164,10 @@ class Pool:
 
 
 def connected(address: str) -> Any:
-    """Ray, connected. Raises InvalidInput where there is no cluster, or no Ray."""
-    try:
+    """Ray, connected. Raises InvalidInput where there is no cluster; MissingExtra without Ray."""
+    with require_extra("--ray"):
         import ray
         import ray.exceptions
-    except ImportError as error:
-        raise InvalidInput("--ray needs Ray: pip install 'trim[ray]'") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():

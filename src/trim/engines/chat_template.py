@@ -13,7 +13,7 @@ from jinja2 import Template, TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 
 CONFIGURATION = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
@@ -150,7 +150,8 @@ def fetch(model: str, name: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError as error:
         raise InvalidInput(
-            f"{model}: a chat template from the hub needs its client: pip install 'trim[hub]';"
+            f"{model}: a chat template from the hub needs its client: pip install"
+            f" '{DISTRIBUTION}[hub]';"
             " a local folder of tokenizer files needs none"
         ) from error
     try:

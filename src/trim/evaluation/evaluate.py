@@ -226,7 +226,7 @@ def run_record(
         "scorer": kind,
         "exact": options.exact,
         "protocol": source.protocol.name,
-        "version": version("trim"),
+        "version": version(DISTRIBUTION),
     }
     if config.max_strong_tokens is not None:
         run["max_strong_tokens"] = config.max_strong_tokens

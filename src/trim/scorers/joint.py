@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_expit
 
 from trim.errors import InvalidInput
 from trim.files import read_object, write_atomically, writing
@@ -161,6 +159,9 @@ def fit_joint(groups: Sequence[tuple[Signals, bool]], models: Mapping[str, str])
     Raises:
         InvalidInput: fewer than 20 groups that are right, or wrong.
     """
+    from scipy.optimize import minimize
+    from scipy.special import log_expit
+
     right = np.array([outcome for _, outcome in groups], dtype=bool)
     for name, found in (("right", int(right.sum())), ("wrong", int((~right).sum()))):
         if found < FEWEST:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from trim.costs import Prices
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput, require_extra
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.server.accounts import RequestRecord
 from trim.server.response import Choice, usage_of
@@ -31,7 +31,7 @@ def exporting() -> TracerProvider:
     """Sends spans in the background to the collector that the standard variables name."""
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "trim"}
     resource = Resource.create(
-        {**named, "service.version": version("trim"), "process.pid": os.getpid()}
+        {**named, "service.version": version(DISTRIBUTION), "process.pid": os.getpid()}
     )
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -48,7 +48,7 @@ class Tracing:
     def __init__(self, provider: TracerProvider, keep_texts: bool) -> None:
         self.provider = provider
         self.keep_texts = keep_texts
-        self.tracer = provider.get_tracer("trim", version("trim"))
+        self.tracer = provider.get_tracer("trim", version(DISTRIBUTION))
 
     def begin(self, asked: RequestRecord, choices: Sequence[Choice], prices: Prices) -> RequestSpan:
         """The span of a request, a child of its caller's; it hears what happens to the choices."""
@@ -197,7 +197,8 @@ def open_tracing(keep_texts: bool, variables: Mapping[str, str] | None = None) -
         variables: of the environment.
 
     Raises:
-        InvalidInput: the extra `telemetry` is not installed, or another protocol is asked for.
+        InvalidInput: another protocol is asked for.
+        MissingExtra: the extra `telemetry` is not installed.
     """
     known = os.environ if variables is None else variables
     named = next((name for name in ENDPOINTS if known.get(name)), None)
@@ -207,10 +208,6 @@ def open_tracing(keep_texts: bool, variables: Mapping[str, str] | None = None) -
     for name in PROTOCOLS:
         if known.get(name, SPOKEN) != SPOKEN:
             raise InvalidInput(f"{name}={known[name]}: traces are sent by {SPOKEN}")
-    try:
+    with require_extra(f"{named} is set, which"):
         from trim.server.tracing import Tracing, exporting
-    except ImportError as error:
-        raise InvalidInput(
-            f"{named} is set, and traces need the extra: pip install 'trim[telemetry]'"
-        ) from error
     return Tracing(exporting(), keep_texts)

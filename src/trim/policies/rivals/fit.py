@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.errors import InvalidInput, require_extra
 from trim.policies.rivals import embedding as sentence
 from trim.policies.rivals.automix import VerifierTable, automix_record
 from trim.policies.rivals.cascade import ScoreSummary, verdict
@@ -85,13 +85,11 @@ def fit_classifier(
 
     Raises:
         InvalidInput: lists of different lengths, or all questions of one kind.
-        ModelUnavailable: scikit-learn is not installed.
+        MissingExtra: scikit-learn is not installed.
     """
     wanted = wanted_questions(questions, weak_correct, strong_correct, target)
-    try:
+    with require_extra("fitting a classifier"):
         from sklearn.feature_extraction.text import TfidfVectorizer
-    except ImportError as error:
-        raise needs_scikit_learn() from error
     vectorizer = TfidfVectorizer(
         token_pattern=TOKEN_PATTERN, ngram_range=(1, 2), min_df=MINIMUM_QUESTIONS
     )
@@ -118,7 +116,7 @@ def fit_embedding_classifier(
 
     Raises:
         InvalidInput: lists of different lengths, or all questions of one kind.
-        ModelUnavailable: scikit-learn or the encoder is not installed.
+        MissingExtra: scikit-learn or the encoder is not installed.
     """
     wanted = wanted_questions(questions, weak_correct, strong_correct, target)
     features = np.array(encode(questions))
@@ -154,16 +152,10 @@ def fit_regression(
     features: Any, wanted: Sequence[bool], inverse_penalty: float
 ) -> tuple[tuple[float, ...], float]:
     """Coefficients and intercept; `features` has shape (questions, features)."""
-    try:
+    with require_extra("fitting a classifier"):
         from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise needs_scikit_learn() from error
     regression = LogisticRegression(C=inverse_penalty, max_iter=1000).fit(features, wanted)
     return tuple(map(float, regression.coef_[0])), float(regression.intercept_[0])
-
-
-def needs_scikit_learn() -> ModelUnavailable:
-    return ModelUnavailable("fitting a classifier needs scikit-learn: pip install 'trim[training]'")
 
 
 def spread_thresholds(probabilities: Sequence[float], count: int = 9) -> tuple[float, ...]:
@@ -215,7 +207,7 @@ def fit_rival(family: str, problems: Sequence[SolvedAlone]) -> dict[str, Any]:
 
     Raises:
         InvalidInput: too few problems, or all of one kind.
-        ModelUnavailable: a package that fitting needs is not installed.
+        MissingExtra: a package that fitting needs is not installed.
     """
     if len(problems) < LEAST_PROBLEMS:
         raise InvalidInput(
