@@ -82,13 +82,13 @@ def calibrate_command(
         write_atomically(out, json.dumps(record, indent=2) + "\n")
     for line in report(out, sweep, promise, found, file):
         click.echo(line)
-    if recorded.is_of_agreement:
+    if recorded.measures_agreement:
         click.echo(
             "trim: warning: nobody knew the answers of this bank: its accuracy is agreement with"
             " the strong model alone",
             err=True,
         )
-    if again := len(learned & recorded.own):
+    if again := len(learned & recorded.fingerprints):
         click.echo(
             f"trim: warning: {sweep.file} was fitted to {again} of the {len(recorded.problems)}"
             " problems of this bank, and may do better on them than on others: for a promise that"
