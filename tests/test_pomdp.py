@@ -406,7 +406,7 @@ def test_commands_fit_plan_and_refuse(tmp_path):
     assert len(too_few.problems) == 1
     for words, message in (
         (("fit", tmp_path / "few", "--out", out), "at least 10 are needed"),
-        (("fit", tmp_path / "nothing", "--out", out), "no bank"),
+        (("fit", tmp_path / "nothing", "--out", out), "not a bank"),
         (("fit", tmp_path / "bank", "--out", out, "--tokens", 60), "by itself"),
         (("fit", tmp_path / "rows.csv", "--out", out), "needs --weak-accuracy"),
         (("plan", out), "--lambda"),
