@@ -17,8 +17,8 @@ from trim.models.model import Completion, Ending, Prefix
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
-from trim.rollouts.explorer import Explorer, StepScorer
-from trim.rollouts.record import NodeOrigin
+from trim.rollouts.explorer import CachedStepScorer, Explorer
+from trim.rollouts.record import RolloutOrigin
 from trim.router import Router
 from trim.scorers.scorer import Scores
 from trim.testing import ScriptedModel
@@ -218,7 +218,7 @@ def test_rollouts_are_paths_with_the_probabilities_of_their_decisions(name, roll
         )
         drawn = [chance is not None for chance in rollout.probability]
         assert all(before <= after for before, after in pairwise(drawn))
-        assert drawn[0] or rollout.origin is NodeOrigin.BRANCH
+        assert drawn[0] or rollout.origin is RolloutOrigin.BRANCH
         for decision, chance in zip(rollout.regenerate, rollout.probability, strict=True):
             assert chance in (None, rollout.share if decision else 1 - rollout.share)
             assert chance != 0
@@ -229,7 +229,7 @@ def test_branches_take_an_action_that_was_not_taken_before(name):
     taken = set()
     for rollout in explore(name).rollouts:
         path = list(zip(rollout.nodes, rollout.regenerate, strict=True))
-        if rollout.origin is NodeOrigin.BRANCH:
+        if rollout.origin is RolloutOrigin.BRANCH:
             forced = [edge for edge, p in zip(path, rollout.probability, strict=True) if p is None]
             assert forced[-1] not in taken
         taken.update(path)
@@ -267,7 +267,7 @@ def test_a_random_rollout_rewrites_about_its_share():
         other = writer(f"two {name}", trouble=0)
         recorded = explore(str(name), rollouts=9, weak=agreeing, strong=other)
         for rollout in recorded.rollouts:
-            if rollout.origin is NodeOrigin.RANDOM:
+            if rollout.origin is RolloutOrigin.RANDOM:
                 shares += [rollout.share] * len(rollout.regenerate)
                 decisions += rollout.regenerate
     assert len(decisions) > 400
@@ -291,7 +291,7 @@ def test_the_same_step_is_scored_once():
             return await super().score(trace, written)
 
     written = [Completion(text, Ending.STEP, 1, 1) for text in "ab"]
-    scorer = StepScorer(Counting())
+    scorer = CachedStepScorer(Counting())
 
     async def score():
         alone = await scorer.score(Prefix("q", ("a",)), written[:1])

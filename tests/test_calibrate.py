@@ -422,7 +422,7 @@ def bank(tmp_path_factory):
     """A folder with a bank of 60 problems, its models said to be those that ship."""
     folder = tmp_path_factory.mktemp("bank")
     identity = replace(IDENTITY, models=identify_models(FOLDER))
-    store = BankStore(folder, identity, part=100)
+    store = BankStore(folder, identity, part_size=100)
 
     async def explore_all():
         for each in PROBLEMS[:60]:
@@ -632,7 +632,7 @@ def test_a_place_that_cannot_be_written_is_refused(bank, tmp_path):
     words = ["--policy", "thr", "--strong-share", "0.3", "--out"]
     refused(["calibrate", bank, *words, tmp_path / "no" / "r.json"], "no such folder")
     refused(["calibrate", bank, *words, tmp_path], "cannot be written")
-    refused(["calibrate", tmp_path, *words, tmp_path / "r.json"], "no bank of traces")
+    refused(["calibrate", tmp_path, *words, tmp_path / "r.json"], "not a bank")
 
 
 def test_money_is_told_with_prices_alone(bank, tmp_path):

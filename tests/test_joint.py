@@ -24,7 +24,7 @@ from trim.policies.ppo.trees import unroll
 from trim.policies.threshold import Threshold
 from trim.rollouts.bank import Bank, read_bank
 from trim.rollouts.explorer import Explorer
-from trim.rollouts.rescore import groups_of, rescore
+from trim.rollouts.rescore import labelled_signals, rescore
 from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.joint import JointScorer, JointWeights, fit_joint, read_weights, write_weights
@@ -200,7 +200,7 @@ def test_what_cannot_be_scored_anew_is_refused():
         seed=1,
     )
     untold = Bank(IDENTITY, (asyncio.run(silent.explore(problem("1"))),))
-    for use in (lambda: rescore(untold, WEIGHTS, "digest"), lambda: groups_of([untold])):
+    for use in (lambda: rescore(untold, WEIGHTS, "digest"), lambda: labelled_signals([untold])):
         with pytest.raises(InvalidInput, match="log-probability"):
             use()
 

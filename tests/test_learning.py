@@ -442,7 +442,7 @@ class Recorded:
     trees: TreeBatch
     seen: frozenset[str] = frozenset({"0123456789abcdef"})
 
-    def forest(self):
+    def tree_batch(self):
         return self.trees
 
 

@@ -522,7 +522,7 @@ def shown_by(show):
 
 
 def test_the_python_of_the_documentation_runs(tmp_path, capsys):
-    store = BankStore(tmp_path, IDENTITY, part=10)
+    store = BankStore(tmp_path, IDENTITY, part_size=10)
     for problem in PROBLEMS[:10]:
         store.add(asyncio.run(EXPLORER.explore(problem)))
     store.flush()

@@ -29,7 +29,14 @@ from trim.policies.registry import parse_policies
 from trim.rollouts.bank import read_bank
 from trim.rollouts.fit import areas_by_belief, best_belief, evidence_of_bank
 from trim.rollouts.identity import Identity
-from trim.rollouts.record import Node, NodeOrigin, RecordedProblem, Rollout, Solved, SolvedStep
+from trim.rollouts.record import (
+    Node,
+    RecordedProblem,
+    Rollout,
+    RolloutOrigin,
+    SoloSolution,
+    SoloStep,
+)
 from trim.rollouts.store import BankStore
 from trim.types import Action, Observation
 
@@ -339,11 +346,11 @@ def labelled_problem(index=0, label=True):
         node(2, 0.3, True, 0.4, True, LEAF_WRONG, LEAF_WRONG),
         node(2, 0.8, True, 0.95, True, LEAF_RIGHT, LEAF_RIGHT),
     )
-    weak = Solved((SolvedStep("a", 10, 0.2), SolvedStep("b", 10, 0.3)), "1", False, 20)
-    strong = Solved((SolvedStep("a", 30), SolvedStep("b", 30)), "2", True, 60)
+    weak = SoloSolution((SoloStep("a", 10, 0.2), SoloStep("b", 10, 0.3)), "1", False, 20)
+    strong = SoloSolution((SoloStep("a", 30), SoloStep("b", 30)), "2", True, 60)
     rollouts = (
-        Rollout(NodeOrigin.KEEP, 0.0, (0, 1), (False, False), (1.0, 1.0), False, 0),
-        Rollout(NodeOrigin.RANDOM, 0.5, (0, 2), (True, False), (0.5, 0.5), True, 30),
+        Rollout(RolloutOrigin.KEEP, 0.0, (0, 1), (False, False), (1.0, 1.0), False, 0),
+        Rollout(RolloutOrigin.RANDOM, 0.5, (0, 2), (True, False), (0.5, 0.5), True, 30),
     )
     return RecordedProblem(f"p{index:03}", "what?", "2", weak, strong, nodes, rollouts)
 
@@ -399,7 +406,7 @@ def test_commands_fit_plan_and_refuse(tmp_path):
     assert len(too_few.problems) == 1
     for words, message in (
         (("fit", tmp_path / "few", "--out", out), "at least 10 are needed"),
-        (("fit", tmp_path / "nothing", "--out", out), "no bank"),
+        (("fit", tmp_path / "nothing", "--out", out), "not a bank"),
         (("fit", tmp_path / "bank", "--out", out, "--tokens", 60), "leave the options out"),
         (("fit", tmp_path / "rows.csv", "--out", out), "needs --weak-accuracy"),
         (("plan", out), "--lambda"),

@@ -41,7 +41,7 @@ from trim.policies.rivals.fit import (
 )
 from trim.policies.rivals.stepwise import RewardGuided, SpecReason
 from trim.rollouts.bank import read_bank
-from trim.rollouts.traces import import_traces
+from trim.rollouts.import_traces import import_traces
 from trim.router import Router
 from trim.scorers.scorer import Scores
 from trim.testing import ScriptedModel
@@ -640,8 +640,8 @@ def test_a_bank_that_cannot_serve_is_refused_in_one_line(bank, tmp_path):
     for family, path, message in (
         ("automix", bank, "automix needs 'logprob': collect a bank with --scorer logprob"),
         ("classifier", tmp_path / "few", "9 problems that both models solved alone are too few"),
-        ("classifier", tmp_path / "nothing", "no bank of traces"),
-        ("automix-prm", few, "no bank of traces"),
+        ("classifier", tmp_path / "nothing", "not a bank"),
+        ("automix-prm", few, "not a bank"),
     ):
         ran = run("fit-rival", family, path, "--out", out)
         assert ran.exit_code == 2

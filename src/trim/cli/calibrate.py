@@ -84,13 +84,13 @@ def calibrate_command(
         write_atomically(out, json.dumps(record, indent=2) + "\n")
     for line in report(out, sweep, guarantee, found, file):
         click.echo(line)
-    if recorded.is_of_agreement:
+    if recorded.measures_agreement:
         click.echo(
             "trim: warning: the bank has no reference answers: its accuracy is agreement with the"
             " strong model alone",
             err=True,
         )
-    if again := len(learned & recorded.own):
+    if again := len(learned & recorded.fingerprints):
         click.echo(
             f"trim: warning: {sweep.file} was fitted to {again} of the {len(recorded.problems)}"
             " problems of this bank and may do better on them than on others; calibrate it on"

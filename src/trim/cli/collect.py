@@ -33,8 +33,8 @@ from trim.evaluation.problem_set import ProblemSet
 from trim.rollouts.bank import Bank
 from trim.rollouts.collect import ROLLOUTS
 from trim.rollouts.collect import collect as collect_bank
-from trim.rollouts.explorer import FEWEST_ROLLOUTS
-from trim.rollouts.traces import import_traces
+from trim.rollouts.explorer import MIN_ROLLOUTS
+from trim.rollouts.import_traces import import_traces
 
 if TYPE_CHECKING:
     from trim.server.storage.keys import Keys
@@ -86,7 +86,7 @@ DAY = "%Y-%m-%d"
 )
 @click.option(
     "--rollouts",
-    type=click.IntRange(min=FEWEST_ROLLOUTS),
+    type=click.IntRange(min=MIN_ROLLOUTS),
     default=ROLLOUTS,
     show_default=True,
     help="Solutions per problem at most, including one by each model alone.",
@@ -225,13 +225,13 @@ def import_command(file: Path, out: Path) -> None:
 def describe(bank: Bank) -> str:
     """The contents of a bank in two lines."""
     problems = bank.problems
-    forest = bank.forest(copies=1)
+    forest = bank.tree_batch(copies=1)
     solutions = sum(len(problem.rollouts) + 1 for problem in problems)
     weak, strong = (
         sum(getattr(problem, model).correct for problem in problems) / len(problems)
         for model in ("weak", "strong")
     )
-    right = "answer of the strong model" if bank.is_of_agreement else "alone right"
+    right = "answer of the strong model" if bank.measures_agreement else "alone right"
     return (
         f"{bank.identity.suite}: {len(problems)} problems, {solutions} solutions,"
         f" {len(forest)} drafts, {forest.free.mean():.1%} of them with both actions recorded\n"

@@ -21,7 +21,7 @@ from trim.policies.ppo.weights import write_router
 from trim.policies.rivals.fit import FAMILIES, SCORES_OF, fit_rival
 from trim.rollouts.bank import read_bank
 from trim.rollouts.fit import best_belief, evidence_of_bank
-from trim.rollouts.rescore import groups_of, rescore
+from trim.rollouts.rescore import labelled_signals, rescore
 from trim.rollouts.store import BankStore
 from trim.scorers.joint import fit_joint, read_weights, write_weights
 
@@ -112,7 +112,7 @@ def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
     the step. BANKS are of `trim collect --scorer prm`, all of the same models.
     """
     read = [read_bank(path) for path in banks]
-    groups = groups_of(read)
+    groups = labelled_signals(read)
     weights = fit_joint(groups, read[0].identity.models)
     write_weights(out, weights, frozenset().union(*(bank.seen for bank in read)))
     right = sum(outcome for _, outcome in groups)
@@ -233,7 +233,7 @@ def train(
             " as in 0.004"
         )
     recorded = read_bank(bank)
-    forest = recorded.forest()
+    forest = recorded.tree_batch()
     with require_extra("training"):
         from trim.policies.ppo.trainer import USUAL, Advantage
         from trim.policies.ppo.trainer import train as train_router

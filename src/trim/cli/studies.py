@@ -197,7 +197,7 @@ def make_agg_trainer(iterations: int | None) -> Trainer | None:
         arguments = replace(arguments, iterations=iterations)
 
     def trainer(bank: Bank) -> LearnedRouter:
-        trained = train_router(bank.forest(), arguments)
+        trained = train_router(bank.tree_batch(), arguments)
         return trained.router(bank.identity.scorer, bank.identity.models)
 
     return trainer

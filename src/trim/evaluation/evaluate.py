@@ -13,7 +13,7 @@ from typing import Any
 from trim.config import RouterConfig
 from trim.configuration.source import ModelSource
 from trim.costs import Prices
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.evaluation_page import write_report
 from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, Runnable, solve_in_folder

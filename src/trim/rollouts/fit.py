@@ -28,7 +28,7 @@ GAP = 5e-3
 def best_belief(bank: Bank) -> Belief:
     """The kind with the largest APGR; `newest` where a bank is too small or has no rewritten
     steps to tell."""
-    if not bank.forest(copies=1).free.any():
+    if not bank.tree_batch(copies=1).free.any():
         return Belief.NEWEST
     try:
         areas = areas_by_belief(bank)
