@@ -224,7 +224,7 @@ class Router:
     def _warms(self, solution: Solution) -> bool:
         """Whether the strong model is to read what is about to be kept."""
         if self.warming is PrefillMode.LIKELY:
-            return self.policy.is_doubtful(solution.observe())
+            return self.policy.expects_intervention(solution.observe())
         return self.warming is PrefillMode.ALWAYS
 
     def _next_writer(self, wish: Action, solution: Solution) -> Writer:

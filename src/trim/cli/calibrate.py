@@ -12,9 +12,9 @@ from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.fingerprints import read_seen, seen_field
 from trim.monitoring.profile import Profile, RouteRecord
-from trim.policies.calibrated import RouterFile, main_file
+from trim.policies.calibrated import CalibratedRouter, main_file
 from trim.rollouts.bank import read_bank
-from trim.rollouts.calibration.calibrate import Calibration, Sweep, calibrate, sweep_of
+from trim.rollouts.calibration.calibrate import Calibration, Sweep, calibrate, parse_sweep
 from trim.rollouts.calibration.guarantee import Accuracy, Guarantee, Money, StrongShare
 from trim.rollouts.calibration.outcomes import ReplayEvaluator
 
@@ -72,10 +72,10 @@ def calibrate_command(
     if not out.absolute().parent.is_dir():
         raise InvalidInput(f"{out}: cannot be written (no such folder)")
     recorded = read_bank(bank)
-    arena = ReplayEvaluator(recorded, prices, max_strong_tokens)
-    sweep = sweep_of(spec, recorded)
-    found = calibrate(arena, sweep, promise)
-    file = router_file(arena, sweep, promise, found)
+    evaluator = ReplayEvaluator(recorded, prices, max_strong_tokens)
+    sweep = parse_sweep(spec, recorded)
+    found = calibrate(evaluator, sweep, promise)
+    file = router_file(evaluator, sweep, promise, found)
     learned = read_seen(main_file(sweep.family, sweep.file)) if sweep.file else frozenset()
     record = {**file.to_json(out), **seen_field(recorded.seen | learned)}
     with writing(out):
@@ -95,7 +95,7 @@ def calibrate_command(
             " holds, calibrate it on another bank",
             err=True,
         )
-    if not found.helps:
+    if not found.improves:
         click.echo(
             "trim: warning: this budget is too small to help: no gain in accuracy over the weak"
             f" model alone can be shown with {promise.confidence:.0%} confidence",
@@ -121,38 +121,38 @@ def make_promise(
 
 
 def router_file(
-    arena: ReplayEvaluator, sweep: Sweep, promise: Guarantee, found: Calibration
-) -> RouterFile:
-    identity = arena.bank.identity
+    evaluator: ReplayEvaluator, sweep: Sweep, promise: Guarantee, found: Calibration
+) -> CalibratedRouter:
+    identity = evaluator.bank.identity
     scored = sweep.policy(found.setting).needs_scores
-    return RouterFile(
+    return CalibratedRouter(
         family=sweep.family,
         setting=found.setting,
         fitted=sweep.file,
         scorer=identity.scorer,
         models=identity.models,
-        max_strong_tokens=arena.max_strong_tokens,
-        promise={
+        max_strong_tokens=evaluator.max_strong_tokens,
+        guarantee={
             "target": {promise.target: promise.value},
             "confidence": promise.confidence,
             "horizon": promise.horizon,
             "bound": promise.bound_name,
         },
-        figures=figures(found, arena),
+        figures=figures(found, evaluator),
         profile=profile(found) if scored else None,
     )
 
 
-def figures(found: Calibration, arena: ReplayEvaluator) -> dict[str, float | None]:
+def figures(found: Calibration, evaluator: ReplayEvaluator) -> dict[str, float | None]:
     """What the chosen setting does on the bank; `money` is None where nothing is billed."""
-    outcomes, alone = found.outcomes, arena.alone
+    outcomes, baselines = found.outcomes, evaluator.baselines
     return {
         "problems": len(outcomes.correct),
-        "strong_share": float(outcomes.strong_tokens.sum() / alone.strong_tokens.sum()),
-        "money": float(outcomes.money.mean()) if arena.prices else None,
+        "strong_share": float(outcomes.strong_tokens.sum() / baselines.strong_tokens.sum()),
+        "money": float(outcomes.money.mean()) if evaluator.prices else None,
         "accuracy": float(outcomes.correct.mean()),
-        "weak_accuracy": float(alone.weak_correct.mean()),
-        "strong_accuracy": float(alone.strong_correct.mean()),
+        "weak_accuracy": float(baselines.weak_correct.mean()),
+        "strong_accuracy": float(baselines.strong_correct.mean()),
         "complete": float(outcomes.complete.mean()),
         "promised": found.bound,
     }
@@ -160,12 +160,12 @@ def figures(found: Calibration, arena: ReplayEvaluator) -> dict[str, float | Non
 
 def profile(found: Calibration) -> dict[str, object]:
     """What the scores and the rewrites of the chosen setting look like."""
-    walks = (RouteRecord.of(walk.scores, walk.actions, walk.denied) for walk in found.walks)
+    walks = (RouteRecord.of(walk.scores, walk.actions, walk.denied) for walk in found.replays)
     return Profile.of(walks).to_json()
 
 
 def report(
-    out: Path, sweep: Sweep, promise: Guarantee, found: Calibration, file: RouterFile
+    out: Path, sweep: Sweep, promise: Guarantee, found: Calibration, file: CalibratedRouter
 ) -> list[str]:
     on_bank = file.figures
     form = ".6g" if isinstance(promise, Money) else ".1%"

@@ -185,11 +185,11 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
 def find_trainer(iterations: int | None) -> Trainer | None:
     """What trains agg; None where the packages for it are missing."""
     try:
-        from trim.policies.ppo.trainer import USUAL
+        from trim.policies.ppo.trainer import DEFAULT_ARGUMENTS
         from trim.policies.ppo.trainer import train as train_router
     except ImportError:
         return None
-    arguments = USUAL["agg"]
+    arguments = DEFAULT_ARGUMENTS["agg"]
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
 

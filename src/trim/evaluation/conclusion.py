@@ -8,7 +8,7 @@ from typing import Any
 
 from trim.evaluation.cost_report import AgainstStrong, conclude, whole_percent
 from trim.metrics.metrics import ROUNDING, pgr
-from trim.policies.policy import named
+from trim.policies.policy import policy_name
 
 Point = Mapping[str, Any]
 
@@ -137,7 +137,7 @@ class Goal:
 def label(point: Point) -> str:
     """A policy and its setting: `thr:0.5`, `weak`."""
     family, setting = point["policy"], point["setting"]
-    return str(family) if setting is None else named(family, setting)
+    return str(family) if setting is None else policy_name(family, setting)
 
 
 def tokens(point: Point) -> str:

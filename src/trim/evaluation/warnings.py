@@ -9,10 +9,10 @@ import numpy as np
 
 from trim.errors import InvalidInput
 from trim.metrics.intervals import paired_interval
-from trim.monitoring.checks import Kind, Warning
+from trim.monitoring.checks import RouterWarning, WarningKind
+from trim.monitoring.monitor import FIRST_CHECK, Monitor
 from trim.monitoring.profile import Profile
-from trim.monitoring.watch import FIRST_LOOK, Watch
-from trim.policies.calibrated import Calibrated
+from trim.policies.calibrated import CalibratedPolicy
 from trim.policies.policy import Policy
 from trim.types import Trace
 
@@ -25,9 +25,9 @@ def profiles_of(policies: Iterable[Policy]) -> dict[str, Profile]:
     """
     profiles = {}
     for policy in policies:
-        if isinstance(policy, Calibrated) and policy.file.profile is not None:
+        if isinstance(policy, CalibratedPolicy) and policy.router.profile is not None:
             try:
-                profiles[policy.name] = Profile.from_json(policy.file.profile)
+                profiles[policy.name] = Profile.from_json(policy.router.profile)
             except InvalidInput as error:
                 raise InvalidInput(f"{policy.path}: {error}") from error
     return profiles
@@ -36,7 +36,7 @@ def profiles_of(policies: Iterable[Policy]) -> dict[str, Profile]:
 def describe_warnings(
     solved: Mapping[str, Sequence[Trace]], profiles: Mapping[str, Profile]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Warnings by policy name, as `Warning.to_json` has them; policies without any left out.
+    """Warnings by policy name, as `RouterWarning.to_json` has them; policies without any left out.
 
     Args:
         solved: traces by policy name, each list in the order of the problems.
@@ -52,24 +52,24 @@ def describe_warnings(
 
 def warnings_of(
     traces: Sequence[Trace], solved: Mapping[str, Sequence[Trace]], profile: Profile
-) -> Iterator[Warning]:
-    watch = Watch(profile)
+) -> Iterator[RouterWarning]:
+    monitor = Monitor(profile)
     for trace in traces:
-        watch.see(trace)
-    watch.look()
-    yield from watch.warnings()
+        monitor.observe(trace)
+    monitor.check()
+    yield from monitor.warnings()
     if "weak" in solved:
         yield from little_gain(traces, solved["weak"])
 
 
-def little_gain(traces: Sequence[Trace], alone: Sequence[Trace]) -> Iterator[Warning]:
+def little_gain(traces: Sequence[Trace], alone: Sequence[Trace]) -> Iterator[RouterWarning]:
     """Whether a router is not shown to be better than the weak model alone.
 
     With labels the question need not be left to scores: the paired 95 % bootstrap interval of
     the gain has to be above 0. This warns where a gain is not shown, so nothing is tested and
     there is no p-value.
     """
-    if len(traces) < FIRST_LOOK:
+    if len(traces) < FIRST_CHECK:
         return
     routed, weak = (np.array([bool(t.correct) for t in ts], float) for ts in (traces, alone))
     low, high = paired_interval(routed, weak)
@@ -81,4 +81,4 @@ def little_gain(traces: Sequence[Trace], alone: Sequence[Trace]) -> Iterator[War
         f" (95 % interval {100 * low:.1f} to {100 * high:.1f}), so none is shown; raise the"
         " budget, or solve more problems to be sure"
     )
-    yield Warning(Kind.BUDGET_TOO_SMALL, text, gain, None)
+    yield RouterWarning(WarningKind.BUDGET_TOO_SMALL, text, gain, None)

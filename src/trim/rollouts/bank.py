@@ -8,8 +8,8 @@ from pathlib import Path
 
 from trim.errors import InvalidInput
 from trim.fingerprints import Seen, fingerprint
-from trim.policies.ppo.trees import COPIES, TreeBatch, plant
-from trim.policies.rivals.fit import SolvedAlone, WeakSolution
+from trim.policies.ppo.trees import COPIES, TreeBatch, batch_trees
+from trim.policies.rivals.fit import TrainingProblem, WeakSolution
 from trim.rollouts.identity import Identity, identify_models, read_identity
 from trim.rollouts.record import RecordedProblem, Tree
 from trim.rollouts.store import read_parts
@@ -65,7 +65,7 @@ class Bank:
             copies: nodes that taking a tree apart may lead to (`unroll`); with 1 it stays as
                 it is, each draft once.
         """
-        return plant(self.trees, copies)
+        return batch_trees(self.trees, copies)
 
     def trajectories(self) -> list[Trajectory]:
         """The weak model's solutions, in the order of `problems`."""
@@ -80,10 +80,10 @@ class Bank:
             for problem in self.problems
         ]
 
-    def solved_alone(self) -> list[SolvedAlone]:
+    def solved_alone(self) -> list[TrainingProblem]:
         """Each problem as each model solves it alone: what query-level rivals are fitted to."""
         return [
-            SolvedAlone(
+            TrainingProblem(
                 problem.question,
                 WeakSolution(
                     trajectory.scores,
