@@ -477,7 +477,7 @@ def test_eval_watches_a_router_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Evaluation, "solve", solve)
     low = Profile.of([RouteRecord((score,), (True,)) for score in np.linspace(0, 0.1, 400)])
     promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": "none"}
-    file = CalibratedRouter("thr", 0.0, None, "prm", {}, promise=promise, profile=low.to_json())
+    file = CalibratedRouter("thr", 0.0, None, "prm", {}, guarantee=promise, profile=low.to_json())
     path = tmp_path / "router.json"
     path.write_text(json.dumps(file.to_json(path)))
     command = ["eval", "chain", "-n", "30", "--policy", f"router:{path}"]

@@ -192,11 +192,11 @@ def run_plan(folder, **changed):
     [
         ({"observations": "nowhere.csv"}, "cannot be read"),
         ({"hazard": "nowhere.json"}, "cannot be read"),
-        ({"weak_accuracy": 1.5}, "next-step accuracy"),
+        ({"weak_accuracy": 1.5}, "weak accuracy 1.5"),
         ({"cost": -1}, "from 0 up"),
         ({"gap": 0}, "above 0"),
-        ({"reward": 0}, "more than 0"),
-        ({"tokens": 0}, "more than 0 tokens"),
+        ({"reward": 0}, "must be above 0"),
+        ({"tokens": 0}, "tokens 0.0: must be above 0"),
     ],
 )
 def test_bad_input_of_the_command_is_one_line(tmp_path, changed, message):

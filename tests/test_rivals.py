@@ -226,9 +226,9 @@ def test_a_fitted_table_is_the_mean_of_its_bins(problems, bins):
 
 
 def test_a_table_needs_its_figures():
-    with pytest.raises(InvalidInput, match="missing, or differ in number"):
+    with pytest.raises(InvalidInput, match="missing or differ in number"):
         fit_automix(ScoreSummary.MEAN, [], [], [], [])
-    with pytest.raises(InvalidInput, match="missing, or differ in number"):
+    with pytest.raises(InvalidInput, match="missing or differ in number"):
         fit_automix(ScoreSummary.MEAN, [0.5], [True], [True, False], [3])
 
 
@@ -352,7 +352,7 @@ def test_what_is_wanted_of_a_question():
         (["a b", "a b"], [True, True], "all of one class"),
         (["a b", "c d"], [True, False], "the questions share no words"),
         (["a b"], [True, False], "differ in number"),
-        ([], [], "0 training problems all of one class"),
+        ([], [], "0 training problems, all of one class"),
     ],
 )
 def test_a_classifier_needs_examples(questions, weak, message):

@@ -62,12 +62,15 @@ class SeqNetwork(RouterNetwork):
             [scores, tokens, (number / STEPS_SCALE).expand(count, -1), price], dim=-1
         )
         newest = torch.arange(count), step - 1
-        visible = (number <= step[:, None])[:, None]
+        visible = (number <= step[:, None])[..., None]
         return transformer_layer(torch, self._weights(), inputs, newest, visible)
 
     def _weights(self) -> dict[str, Tensor]:
         """Parameters as `transformer_layer` reads them: (inputs, outputs), scales folded in."""
-        weights = {name: tensor.T for name, tensor in self.named_parameters()}
+        weights = {
+            name: tensor.T if tensor.ndim == 2 else tensor
+            for name, tensor in self.named_parameters()
+        }
         weight, bias = fold_normalisation(
             self.embedding.weight, self.embedding.bias, self.mean, self.scale
         )

@@ -55,7 +55,7 @@ def transformer_layer(
             divided by the square root of a head's width.
         inputs: (..., T, inputs), features of each step.
         newest: index of the newest step in (..., T).
-        visible: (..., 1, T) which steps there are; None for all.
+        visible: (..., T, 1) whether a step is not padding; None if all are steps.
 
     Returns:
         Shape (...,).
@@ -66,15 +66,15 @@ def transformer_layer(
 
     embedded = xp.tanh(inputs @ weights["embedding.weight"] + weights["embedding.bias"])
     state = embedded[newest]
-    query = heads(state @ weights["query.weight"])[..., None]
-    keys = heads(embedded @ weights["key.weight"]).swapaxes(-3, -2)
-    logits = (keys @ query)[..., 0]
+    query = heads(state @ weights["query.weight"])[..., None, :, :]
+    keys = heads(embedded @ weights["key.weight"])
+    logits = (keys * query).sum(-1)  # (..., T, heads)
     if visible is not None:
         logits = xp.where(visible, logits, -math.inf)
-    attention = xp.exp(logits - xp.amax(logits, -1)[..., None])
-    attention = attention / attention.sum(-1)[..., None]
-    values = heads(embedded @ weights["value.weight"]).swapaxes(-3, -2)
-    mixed = (attention[..., None, :] @ values).reshape(state.shape)
+    attention = xp.exp(logits - xp.amax(logits, -2)[..., None, :])
+    attention = attention / attention.sum(-2)[..., None, :]
+    values = heads(embedded @ weights["value.weight"])
+    mixed = (attention[..., None] * values).sum(-3).reshape(state.shape)
     state = state + mixed @ weights["mix.weight"]
     hidden = xp.tanh(state @ weights["hidden.weight"] + weights["hidden.bias"])
     state = state + hidden @ weights["back.weight"] + weights["back.bias"]
