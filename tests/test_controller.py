@@ -11,11 +11,11 @@ from test_server_api import serving
 
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
-from trim.policies.sweep import sweep
+from trim.policies.sweep import policies_by_cost
 from trim.server.controller import GAIN, Controller
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
-POLICIES, PLACE = sweep("thr:0.5")
+POLICIES, PLACE = policies_by_cost("thr:0.5")
 LAST = len(POLICIES) - 1
 
 
@@ -96,8 +96,8 @@ def test_a_sweep_goes_from_the_weak_model_alone_to_the_strong_one():
     assert thresholds == sorted(set(thresholds))
     assert POLICIES[PLACE].name == "thr:0.5"
     for spec in ("weak", "cascade:0.5", "specreason:7", "pomdp"):
-        with pytest.raises(InvalidInput, match="no setting that could be moved"):
-            sweep(spec)
+        with pytest.raises(InvalidInput, match="no setting to adjust"):
+            policies_by_cost(spec)
 
 
 def share_of(url, questions, first):
@@ -137,4 +137,4 @@ def test_a_router_that_cannot_be_moved_is_named(tmp_path):
 
     words = ["serve", "--policy", "weak", "--target-share", "0.2", "--port", "0"]
     result = CliRunner().invoke(main, [*words, "--database", str(tmp_path / "trim.sqlite")])
-    assert result.exit_code == 2 and "no setting that could be moved" in result.output
+    assert result.exit_code == 2 and "no setting to adjust" in result.output

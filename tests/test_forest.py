@@ -9,7 +9,7 @@ from learning_forests import draw_forest, drawn_policy
 from trim.errors import InvalidInput
 from trim.numerics import logit, logit_array
 from trim.policies.agg.policy import PAPER, SCRIPTS, features, features_of_all
-from trim.policies.ppo import exact
+from trim.policies.ppo import counterfactuals
 from trim.policies.ppo.trees import LEAF_RIGHT, UNKNOWN
 from trim.policies.ppo.weights import PriceRange
 
@@ -44,7 +44,7 @@ def walk(forest, node, regenerate):
 def test_outcomes_are_what_walking_every_path_gives(seed, unknown):
     forest = draw_forest(5, seed, unknown=unknown)
     policy = drawn_policy(forest, seed, 1)[:, 0]
-    right, tokens = exact.outcomes(forest, policy)
+    right, tokens = counterfactuals.expected_outcomes(forest, policy)
     walked = np.array([walk(forest, root, policy) for root in forest.roots])
     np.testing.assert_allclose(np.stack([right, tokens], axis=1), walked)
 
@@ -54,10 +54,10 @@ def test_outcomes_are_what_walking_every_path_gives(seed, unknown):
 def test_a_policys_gains_and_reach_are_the_slope_of_its_objective(seed, unknown):
     forest = draw_forest(5, seed, unknown=unknown)
     policy, prices = drawn_policy(forest, seed), np.array([0.001, 0.01, 0.04])
-    reach, gains = exact.counterfactuals(forest, policy, prices)
+    reach, gains = counterfactuals.counterfactual_advantages(forest, policy, prices)
 
     def summed(regenerate):
-        right, tokens = exact.outcomes(forest, regenerate)
+        right, tokens = counterfactuals.expected_outcomes(forest, regenerate)
         return (right - prices * tokens).sum(axis=0)
 
     node = seed % len(forest)
@@ -73,7 +73,7 @@ def test_a_policys_gains_and_reach_are_the_slope_of_its_objective(seed, unknown)
 def test_every_problem_reaches_one_leaf(seed):
     forest = draw_forest(5, seed)
     policy = drawn_policy(forest, seed)
-    reach, _ = exact.counterfactuals(forest, policy, np.zeros(3))
+    reach, _ = counterfactuals.counterfactual_advantages(forest, policy, np.zeros(3))
     ends = (1 - policy) * (forest.continue_to < 0)[:, None]
     ends += policy * (forest.regenerate_to < 0)[:, None]
     np.testing.assert_allclose((reach * ends).sum(axis=0), len(forest.roots))
@@ -84,23 +84,27 @@ def test_every_problem_reaches_one_leaf(seed):
 def test_chosen_problems_keep_their_outcomes(seed, chosen):
     forest = draw_forest(10, seed, unknown=0.1)
     problems = np.array(sorted(chosen)) % len(forest.roots)
-    some = forest.of_problems(problems)
+    some = forest.select(problems)
     policy = drawn_policy(forest, seed)
     unique = np.unique(problems)
     kept = policy[np.isin(forest.problem, unique)]
-    for whole, part in zip(exact.outcomes(forest, policy), exact.outcomes(some, kept), strict=True):
+    for whole, part in zip(
+        counterfactuals.expected_outcomes(forest, policy),
+        counterfactuals.expected_outcomes(some, kept),
+        strict=True,
+    ):
         np.testing.assert_allclose(part, whole[unique])
 
 
 @few
 @given(seeds, st.sampled_from([PAPER, SCRIPTS]), st.booleans())
-def test_features_in_training_are_those_at_run_time(seed, names, odds):
+def test_features_in_training_are_those_at_run_time(seed, names, log_odds):
     forest = draw_forest(5, seed)
-    table = features_of_all(names, odds, forest.scores, forest.tokens, forest.step)
+    table = features_of_all(names, log_odds, forest.scores, forest.tokens, forest.step)
     for row, scores, tokens, step in zip(
         table, forest.scores, forest.tokens, forest.step, strict=True
     ):
-        np.testing.assert_allclose(row, features(names, odds, scores[:step], tokens[:step]))
+        np.testing.assert_allclose(row, features(names, log_odds, scores[:step], tokens[:step]))
 
 
 def test_features_are_the_methods():
@@ -121,10 +125,10 @@ def test_log_odds_keep_the_order_of_scores(one, other):
 @given(st.floats(1e-6, 0.01), st.floats(1.5, 1e4), st.floats(0, 1))
 def test_positions_and_prices_are_inverse(lowest, ratio, share):
     prices = PriceRange(lowest, lowest * ratio)
-    price = float(prices.at(np.array(2 * share - 1)))
-    assert prices.position(np.array(price)) == pytest.approx(2 * share - 1, abs=1e-6)
-    assert prices.place(lowest) == pytest.approx(-1)
-    assert prices.place(lowest * ratio) == pytest.approx(1)
+    price = float(prices.prices_at(np.array(2 * share - 1)))
+    assert prices.positions(np.array(price)) == pytest.approx(2 * share - 1, abs=1e-6)
+    assert prices.position(lowest) == pytest.approx(-1)
+    assert prices.position(lowest * ratio) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("bounds", [(0, 1), (0.1, 0.01), (-1, 1), (0.1, float("inf"))])

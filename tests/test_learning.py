@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from trim.cli.main import main
 from trim.errors import InvalidInput
 from trim.policies.agg.policy import PAPER, SCRIPTS, features
-from trim.policies.ppo import exact
+from trim.policies.ppo import counterfactuals
 from trim.policies.ppo.trees import UNKNOWN, TreeBatch
 from trim.policies.ppo.weights import LearnedRouter, PriceRange, write_router
 from trim.policies.registry import parse_policies
@@ -29,8 +29,8 @@ torch.set_num_threads(1)
 
 from gymnasium.vector import VectorEnv  # noqa: E402
 
-from trim.policies.ppo.environment import Replay  # noqa: E402
-from trim.policies.ppo.networks import AggNetwork, SeqNetwork  # noqa: E402
+from trim.policies.agg.network import AggNetwork  # noqa: E402
+from trim.policies.ppo.environment import ReplayEnvironment  # noqa: E402
 from trim.policies.ppo.trainer import (  # noqa: E402
     Advantage,
     TrainingArguments,
@@ -39,6 +39,7 @@ from trim.policies.ppo.trainer import (  # noqa: E402
     price_range,
     train,
 )
+from trim.policies.seq.network import SeqNetwork  # noqa: E402
 
 MODELS = {"weak": "a", "strong": "b", "scorer": "c"}
 seeds = st.integers(0, 10**6)
@@ -49,7 +50,9 @@ few = settings(max_examples=25, deadline=None)
 @given(seeds, st.floats(1e-4, 0.1))
 def test_no_policy_is_better_than_the_clairvoyant(seed, price):
     forest = draw_forest(5, seed, unknown=0.1)
-    limit = objective(forest, exact.clairvoyant(forest, price)[:, None], np.array([price]))
+    limit = objective(
+        forest, counterfactuals.optimal_decisions(forest, price)[:, None], np.array([price])
+    )
     policies = drawn_policy(forest, seed, 8)
     for policy in (*policies.T, *(policies > 0.5).astype(float).T):
         assert objective(forest, policy[:, None], np.array([price])) <= limit + 1e-9
@@ -57,7 +60,7 @@ def test_no_policy_is_better_than_the_clairvoyant(seed, price):
 
 def environment(forest, count=64, prices=None):
     table = AggNetwork().table(forest)
-    return Replay(forest, table, prices or PriceRange(0.001, 0.05), count)
+    return ReplayEnvironment(forest, table, prices or PriceRange(0.001, 0.05), count)
 
 
 def test_the_environment_keeps_gymnasiums_contract():
@@ -84,11 +87,11 @@ def test_an_episodes_rewards_add_up_to_the_objective(seed, unknown):
     forest = draw_forest(8, seed, unknown=unknown)
     replay = environment(forest)
     decided = np.random.default_rng(seed).integers(0, 2, len(forest))
-    right, tokens = exact.outcomes(forest, decided)
+    right, tokens = counterfactuals.expected_outcomes(forest, decided)
     replay.reset(seed=seed)
     sums = np.zeros(64)
     for _ in range(12):
-        before, prices = replay.node.copy(), replay.prices.at(replay.position)
+        before, prices = replay.node.copy(), replay.prices.prices_at(replay.position)
         _, rewards, ended, _, _ = replay.step(decided[before])
         sums += rewards
         problem = forest.problem[before]
@@ -111,7 +114,7 @@ def forests():
 
 
 def mean_outcomes(forest, policies):
-    right, tokens = exact.outcomes(forest, policies)
+    right, tokens = counterfactuals.expected_outcomes(forest, policies)
     return right.mean(axis=0), tokens.mean(axis=0)
 
 
@@ -120,7 +123,9 @@ def chosen_thresholds(learning, fresh, prices):
     found = []
     values = np.linspace(0, 1, 21)
     on_learning, on_fresh = (
-        mean_outcomes(f, np.stack([exact.threshold(f, value) for value in values], axis=1))
+        mean_outcomes(
+            f, np.stack([counterfactuals.threshold_decisions(f, value) for value in values], axis=1)
+        )
         for f in (learning, fresh)
     )
     for price in prices:
@@ -146,7 +151,7 @@ def saved(folder, trained, family="agg"):
     router = LearnedRouter(
         family,
         trained.features,
-        trained.odds,
+        trained.log_odds,
         trained.range,
         trained.prices,
         trained.tensors,
@@ -198,7 +203,7 @@ def check_every_price(learning, fresh, trained, family):
     forests the mean distance to it was 0.007 and at most 0.014, at a single price 0.055; a
     training that ends before prices are told apart loses 0.15 to 0.3 at the highest.
     """
-    prices = trained.range.at(EVENLY)
+    prices = trained.range.prices_at(EVENLY)
     here = reached(trained, fresh, prices, family)
     assert np.all(here > without_router(fresh, prices) - 0.03)
     assert here.mean() > without_router(fresh, prices).mean() + 0.05
@@ -239,8 +244,11 @@ def test_training_repeats_itself(forests):
 def test_the_price_range_reaches_from_always_to_never(forests):
     forest = forests[0]
     prices = price_range(forest, None)
-    ends = exact.clairvoyant(forest, prices.highest), exact.clairvoyant(forest, prices.lowest)
-    _, tokens = exact.outcomes(forest, np.stack(ends, axis=1))
+    ends = (
+        counterfactuals.optimal_decisions(forest, prices.highest),
+        counterfactuals.optimal_decisions(forest, prices.lowest),
+    )
+    _, tokens = counterfactuals.expected_outcomes(forest, np.stack(ends, axis=1))
     assert tokens[:, 0].mean() < tokens[:, 1].mean() / 2
 
 
@@ -257,9 +265,9 @@ def test_a_bank_without_any_choice_is_refused():
         train(forced, SMALL)
 
 
-def random_network(family, seed, odds=True):
+def random_network(family, seed, log_odds=True):
     torch.manual_seed(seed)
-    network = SeqNetwork(odds) if family == "seq" else AggNetwork(odds=odds)
+    network = SeqNetwork(log_odds) if family == "seq" else AggNetwork(log_odds=log_odds)
     # Far from the start, so that every part of the network matters.
     for parameter in network.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
@@ -268,16 +276,16 @@ def random_network(family, seed, odds=True):
 
 @settings(max_examples=10, deadline=None)
 @given(seeds, st.sampled_from(["agg", "seq"]), st.booleans(), st.floats(-1, 1))
-def test_the_policy_computes_what_was_trained(tmp_path_factory, seed, family, odds, position):
+def test_the_policy_computes_what_was_trained(tmp_path_factory, seed, family, log_odds, position):
     forest = draw_forest(4, seed, longest=5)
-    network = random_network(family, seed, odds)
+    network = random_network(family, seed, log_odds)
     table = network.table(forest)
     network.adapt(table)
     prices = PriceRange(0.001, 0.05)
-    price = float(prices.at(np.array(position)))
+    price = float(prices.prices_at(np.array(position)))
     folder = tmp_path_factory.mktemp("router")
     router = LearnedRouter(
-        family, network.features, odds, prices, (price,), network.tensors(), "prm", MODELS
+        family, network.features, log_odds, prices, (price,), network.tensors(), "prm", MODELS
     )
     write_router(folder, router)
     (policy,) = parse_policies(f"{family}:{folder}")
@@ -287,7 +295,7 @@ def test_the_policy_computes_what_was_trained(tmp_path_factory, seed, family, od
     for node, expected in enumerate(trained):
         observation = seen(forest, node)
         if family == "agg":
-            found = policy.output(features(PAPER, odds, observation.scores, observation.tokens))
+            found = policy.output(features(PAPER, log_odds, observation.scores, observation.tokens))
         else:
             found = policy.output(observation.scores, observation.tokens)
         assert found == pytest.approx(float(expected), rel=1e-3, abs=1e-3)
@@ -469,7 +477,7 @@ def test_the_method_as_published_can_be_trained(monkeypatch, tmp_path):
     ran = trim_train(monkeypatch, "agg", "bank", "--out", tmp_path, *words, "--iterations", 2)
     assert ran.exit_code == 0, ran.output
     (policy,) = parse_policies(f"agg:{tmp_path}")
-    assert (policy.name, policy.names, policy.odds) == ("agg:0.004", SCRIPTS, False)
+    assert (policy.name, policy.names, policy.log_odds) == ("agg:0.004", SCRIPTS, False)
 
 
 @pytest.mark.parametrize(

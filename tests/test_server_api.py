@@ -21,7 +21,7 @@ from staged_server import SILENCE, Reply, chat, staged, usage
 
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, generate
-from trim.policies.calibrated import RouterFile
+from trim.policies.calibrated import CalibratedRouter
 from trim.server.accounts import LOOK_AGAIN
 from trim.server.catalog import CatalogEntry, RouterCatalog
 from trim.server.errors import APIError
@@ -433,7 +433,7 @@ def test_a_mistyped_database_is_not_made(tmp_path):
 
 def test_who_asks_sees_no_path_of_the_server(tmp_path):
     promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": ""}
-    file = RouterFile("thr", 0.25, None, "joint", {}, None, promise)
+    file = CalibratedRouter("thr", 0.25, None, "joint", {}, None, promise)
     path = tmp_path / "kept.json"
     path.write_text(json.dumps(file.to_json(path)))
     menu = RouterCatalog(f"router:{path}", {"cheap": f"router:{path}"})

@@ -109,7 +109,7 @@ class PrefillMode(StrEnum):
     NEVER = "never"
     ALWAYS = "always"
     LIKELY = "likely"
-    """After those that the policy has its doubts about (`Policy.is_doubtful`)."""
+    """After those that the policy has its doubts about (`Policy.expects_intervention`)."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""Scores as log-odds: what lies close to 0 or 1 is told apart as well as what lies between."""
+"""Reproducible random numbers, and scores as log-odds. Imports numpy only for arrays."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def derive_seed(*parts: object) -> int:
@@ -36,7 +36,9 @@ def logit(score: float, least: float = LEAST) -> float:
 
 
 def logit_array(scores: NDArray[Any], least: float = LEAST) -> NDArray[Any]:
-    """`log_odds` of each score."""
+    """`logit` of each score."""
+    import numpy as np
+
     bounded = np.minimum(np.maximum(scores, least), 1 - least)
     return np.asarray(np.log(bounded / (1 - bounded)))
 

@@ -234,6 +234,7 @@ def describe(bank: Bank) -> str:
     right = "answer of the strong model" if bank.measures_agreement else "alone right"
     return (
         f"{bank.identity.suite}: {len(problems)} problems, {solutions} solutions,"
-        f" {len(forest)} drafts, {forest.free.mean():.1%} of them with both actions recorded\n"
+        f" {len(forest)} drafts, {forest.has_choice.mean():.1%} of them with both actions"
+        " recorded\n"
         f"{right}: weak {weak:.1%}, strong {strong:.1%}"
     )

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from trim.errors import InvalidInput
-from trim.policies.calibrated import FAMILY as ROUTER
-from trim.policies.registry import FROM_FILE
+from trim.policies.calibrated import ROUTER
+from trim.policies.registry import FITTED_FAMILIES
 
 
 class Loader(yaml.SafeLoader):
@@ -200,7 +200,7 @@ def with_paths(value: Any, change: Callable[[str], str], name: str = "") -> Any:
     if name == "policy":
         family, colon, rest = value.partition(":")
         file, at, settings = rest.rpartition("@") if "@" in rest else (rest, "", "")
-        if colon and file and family in (*FROM_FILE, ROUTER):
+        if colon and file and family in (*FITTED_FAMILIES, ROUTER):
             return f"{family}:{change(file)}{at}{settings}"
     return value
 

@@ -13,8 +13,7 @@ from trim.errors import InvalidInput
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.summary import split_name
 from trim.fingerprints import read_seen
-from trim.policies.calibrated import FAMILY as ROUTER
-from trim.policies.calibrated import main_file
+from trim.policies.calibrated import ROUTER, main_file
 from trim.policies.policy import Policy
 from trim.policies.registry import fitted_file, label_files, parse_file
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.files import read_object
-from trim.policies.calibrated import Calibrated
-from trim.policies.policy import Policy, named
-from trim.policies.registry import WITH_GRADE, WITH_SHARE, WITHOUT_SETTING, parse_policies
+from trim.policies.calibrated import CalibratedPolicy
+from trim.policies.policy import Policy, policy_name
+from trim.policies.registry import PLAIN_FAMILIES, SETTING_FAMILIES, parse_policies
 from trim.server.errors import APIError, invalid
 from trim.server.request import RoutingOptions
 
@@ -119,9 +119,9 @@ class RouterCatalog:
         if name in self.routers:
             return self.routers[name]
         family, _, setting = name.partition("-")
-        if family in WITHOUT_SETTING and not setting:
+        if family in PLAIN_FAMILIES and not setting:
             return parse_policies(family)[0]
-        if family in (*WITH_SHARE, *WITH_GRADE) and setting and "," not in setting:
+        if family in SETTING_FAMILIES and setting and "," not in setting:
             try:
                 return parse_policies(f"{family}:{setting}")[0]
             except InvalidInput as error:
@@ -143,7 +143,7 @@ def single(spec: str, name: str | None = None) -> Policy:
     if len(policies) != 1:
         raise InvalidInput(f"{spec}: a server's router has one setting, as in thr:0.5")
     (policy,) = policies
-    if isinstance(policy, Calibrated):
+    if isinstance(policy, CalibratedPolicy):
         policy.label = name or policy.path.stem
     return policy
 
@@ -172,13 +172,13 @@ def read_origin(path: Path) -> str:
 
 def is_plain(point: Mapping[str, Any]) -> bool:
     family = point["policy"]
-    known = family in WITHOUT_SETTING or family in (*WITH_SHARE, *WITH_GRADE)
+    known = family in PLAIN_FAMILIES or family in SETTING_FAMILIES
     return known and point["strong_share"] is not None
 
 
 def offer_of(point: Mapping[str, Any]) -> CatalogEntry:
     family, setting = point["policy"], point["setting"]
-    name = family if setting is None else named(family, setting).replace(":", "-")
+    name = family if setting is None else policy_name(family, setting).replace(":", "-")
     return CatalogEntry(
         name,
         float(point["accuracy"]),

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import Models, ModelSource
 from trim.errors import InvalidInput
-from trim.policies.sweep import sweep
+from trim.policies.sweep import policies_by_cost
 from trim.server.access_log import AccessLog, LogFormat, begin_journal
 from trim.server.accounts import open_accounts
 from trim.server.admission import Limits
@@ -195,7 +195,11 @@ def menu_of(lineup: ModelSource, serving: Serving) -> RouterCatalog:
 def controller_of(lineup: ModelSource, serving: Serving) -> Controller | None:
     """What holds the share, if one is to be held. Raises InvalidInput where that cannot be."""
     target = lineup.target_share if serving.target_share is None else serving.target_share
-    return None if target is None else Controller(*sweep(usual_policy(lineup, serving)), target)
+    return (
+        None
+        if target is None
+        else Controller(*policies_by_cost(usual_policy(lineup, serving)), target)
+    )
 
 
 def usual_policy(lineup: ModelSource, serving: Serving) -> str:

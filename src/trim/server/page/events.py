@@ -11,10 +11,10 @@ from trim.configuration.source import ModelSource
 from trim.errors import InvalidInput
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.loop.solution import Solution
-from trim.policies.policy import Explanation, Policy, States
-from trim.policies.pomdp.belief import Filter
+from trim.policies.policy import Belief, Explanation, Policy
+from trim.policies.pomdp.belief import BeliefFilter
 from trim.policies.pomdp.model import read_model
-from trim.policies.pomdp.policy import states_of
+from trim.policies.pomdp.policy import belief_of
 from trim.router import Router
 from trim.server.accounts import RequestRecord
 from trim.server.errors import APIError
@@ -34,15 +34,15 @@ class FittedBelief:
         usual: the kind of score of policies that name none.
     """
 
-    filter: Filter
+    filter: BeliefFilter
     kind: str | None
     usual: str | None
 
-    def states(self, policy: Policy, observation: Observation) -> States | None:
+    def states(self, policy: Policy, observation: Observation) -> Belief | None:
         """None where there are no scores, or others than it was fitted to."""
         if not observation.scores or (policy.scorer or self.usual) != self.kind:
             return None
-        return states_of(self.filter, observation)
+        return belief_of(self.filter, observation)
 
 
 def read_belief(lineup: ModelSource) -> FittedBelief | None:
@@ -54,9 +54,9 @@ def read_belief(lineup: ModelSource) -> FittedBelief | None:
     if lineup.belief is None:
         return None
     model = read_model(lineup.belief)
-    kind = model.of.get("kind")
+    kind = model.fitted_to.get("kind")
     present = lineup.identify(kind)
-    fitted = {role: name for role, name in model.of.items() if role != "kind"}
+    fitted = {role: name for role, name in model.fitted_to.items() if role != "kind"}
     if fitted != present:
         raise InvalidInput(f"{lineup.belief}: fitted to other models; fit it anew with `trim fit`")
     return FittedBelief(model.filter(), kind, lineup.default_kind)
@@ -107,7 +107,7 @@ class EventSerializer:
             explained = Explanation(silent(solution.fallback))
         else:
             explained = self.router.policy.explain(observation)
-        states, of = explained.states, "policy"
+        states, of = explained.belief, "policy"
         if states is None and self.belief:
             states, of = self.belief.states(self.router.policy, observation), "model"
         return {
