@@ -97,8 +97,8 @@ def load_embedded(
         for name in ("weak", "strong", "scorer")
     )
     return EmbeddedModels(
-        LlamaCppModel(weak, "trim-weak", entropy),
-        LlamaCppModel(strong, "trim-strong", entropy),
+        LlamaCppModel(weak, "trim-weak", entropy=entropy, template=None),
+        LlamaCppModel(strong, "trim-strong", entropy=entropy, template=None),
         LabelScorer(scorer, "trim-scorer"),
         read_weights(folder / NAME) if (folder / NAME).exists() else None,
     )

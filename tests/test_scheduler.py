@@ -12,7 +12,7 @@ from preloaded import finished
 from staged_server import staged
 from test_kills import label, question_of, traces_of, work
 
-from trim.engines.scheduler import Turns, begin_problem
+from trim.engines.scheduler import RequestQueue, begin_problem
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.run import Evaluation
 from trim.evaluation.schedule import solve_all
@@ -32,7 +32,7 @@ class SlowModel:
 
     def __init__(self, name, slots):
         self.name = name
-        self.turns = Turns(slots)
+        self.turns = RequestQueue(slots)
         self.slots = slots
         self.written = []
         self.busy = self.idle = 0
@@ -109,7 +109,7 @@ def test_turns_are_given_by_place_and_arrival_and_none_is_lost(places, limit, da
     served = []
 
     async def run():
-        turns = Turns(limit)
+        turns = RequestQueue(limit)
         under_way = most = 0
 
         async def ask(number, place):
@@ -148,7 +148,7 @@ def test_turns_are_given_by_place_and_arrival_and_none_is_lost(places, limit, da
 
 
 async def test_later_problems_come_behind_earlier_ones_whenever_they_asked():
-    turns, served = Turns(1), []
+    turns, served = RequestQueue(1), []
 
     async def ask(name):
         async with turns:
