@@ -39,8 +39,8 @@ WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
 WritingSection = GgufSection | OpenAIServed | AnthropicServed
 Part = TypeVar("Part", bound=Section)
 
-HASTY_ATTEMPTS = 2
-"""Whoever looks whether a server is there does not wait for it to come back."""
+FAIL_FAST_ATTEMPTS = 2
+"""Attempts of a trial, which does not wait for a server to come back."""
 
 
 def make_model(
@@ -148,11 +148,11 @@ def key_of(section: Served, role: str) -> Key | None:
     return read_key(section.key_variable, file)
 
 
-def hasty(section: Part) -> Part:
+def fail_fast(section: Part) -> Part:
     """The section with few attempts, for trials."""
     if not isinstance(section, Served):
         return section
-    return section.model_copy(update={"attempts": min(section.attempts, HASTY_ATTEMPTS)})
+    return section.model_copy(update={"attempts": min(section.attempts, FAIL_FAST_ATTEMPTS)})
 
 
 ReadingSection = PoolingSection | LabelSection | LabelFile

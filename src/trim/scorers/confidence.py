@@ -54,6 +54,6 @@ def require_confidence(figure: float | None, scorer: str) -> float:
     if figure is None:
         raise InvalidInput(
             f"scorer {scorer!r}: a model does not report its confidence in a step;"
-            " choose another scorer; `entropy` needs both models with entropy=True"
+            " choose another scorer, or for `entropy` load both models with entropy=True"
         )
     return figure

@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from trim.checks.exercises import BATCH, KINDS, TOKENS, written
-from trim.configuration.build import WritingModel, WritingSection, hasty, make_model, make_server
+from trim.configuration.build import (
+    WritingModel,
+    WritingSection,
+    fail_fast,
+    make_model,
+    make_server,
+)
 from trim.configuration.models import AnthropicServed, GgufSection, OpenAIServed
 from trim.configuration.section import Section, first_error
 from trim.engines.chat_template import ChatTemplate, read_chat_template
@@ -163,7 +169,7 @@ async def first_working(choices: list[Document], role: str, kept: Kept) -> Docum
     """
 
     def model_of(choice: Document) -> WritingModel:
-        model = make_model(hasty(section_of(choice, role)), role)
+        model = make_model(fail_fast(section_of(choice, role)), role)
         kept.append(model)
         return model
 
@@ -199,7 +205,7 @@ async def right_steps(model: Model) -> int:
 
 async def tells(section: Document, role: str, kept: Kept) -> bool:
     """Whether a server tells log-probabilities where it is asked for them."""
-    model = make_model(hasty(section_of({**section, "log_probabilities": True}, role)), role)
+    model = make_model(fail_fast(section_of({**section, "log_probabilities": True}, role)), role)
     kept.append(model)
     try:
         step = await model.write_step(Prefix("What is 1 + 1?"), Sampling(max_tokens=8), 0)
