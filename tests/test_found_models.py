@@ -129,6 +129,26 @@ async def test_the_template_of_a_llama_cpp_server_is_used():
     assert sent == [f"<system>{STEP_BY_STEP.system}</><user>1 + 1?</><assistant>"]
 
 
+@pytest.mark.parametrize("returned", [True, False])
+async def test_log_probabilities_are_requested_where_they_are_returned(returned):
+    """The usual scorer of a router reads them."""
+    continues = server_of("someone", lambda body: True)
+
+    def answer(request):
+        if "logprobs" not in request.body:
+            return continues(request)
+        if not returned:
+            return Reply({"error": {"message": "logprobs are not supported"}}, 400)
+        entry = {"token": "a step", "logprob": -0.5, "top_logprobs": []}
+        return chat("a step", logprobs={"content": [entry]})
+
+    async with staged(answer) as server:
+        model = OpenAIModel(server.url, "m", dialect="mistral")
+        step = await model.write_step(QUESTION, GREEDY, 0)
+    assert model.log_probabilities is returned
+    assert step.log_probability == (-0.5 if returned else None)
+
+
 async def test_a_model_that_thinks_is_told_not_to():
     def answer(request):
         if request.method == "GET":

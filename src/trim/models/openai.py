@@ -11,7 +11,7 @@ from typing import Any
 from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.http import HttpServer
 from trim.engines.key import Key
-from trim.errors import ContextExceeded, InvalidInput
+from trim.errors import ContextExceeded, InvalidInput, TrimError
 from trim.models.continuation import (
     OTHER,
     Continuation,
@@ -58,7 +58,8 @@ class OpenAIModel:
             and a boxed answer (`STEP_BY_STEP`), and any other gets the bare question.
         thinking_off: how thinking is disabled; None leaves it as it is, unless a continuation is
             looked for and the model thinks first.
-        log_probabilities: request the log-probability of each step; None where that is free.
+        log_probabilities: request the log-probability of each step; None where that is free, or
+            where a trial returns it.
         entropy: request `first_entropy` of each step as well.
         token_ids: send token ids instead of text where the model continues its own steps and the
             server takes them (`completions` on vLLM and llama.cpp).
@@ -224,6 +225,18 @@ class OpenAIModel:
         self.continuation, self.template = found.continuation, found.template
         self.thinking_off = found.thinking_off
         self._any_mode = False
+        if self._log_probabilities is None and not self.dialect.log_probabilities:
+            self._log_probabilities = await self._returns_log_probabilities()
+
+    async def _returns_log_probabilities(self) -> bool:
+        """Whether the server returns log-probabilities on request."""
+        model = self.with_mode(self.continuation)
+        model._log_probabilities = True
+        try:
+            step = await model.write_step(Prefix("What is 1 + 1?"), Sampling(max_tokens=8), 0)
+        except TrimError:
+            return False
+        return step.log_probability is not None
 
     def _variants(self, template: ChatTemplate | None) -> Iterator[OpenAIModel]:
         """The model with each continuation, the best first.
