@@ -161,7 +161,7 @@ def test_one_part_that_fails_hides_no_other(tmp_path, servers):
          "scorer label: missing.gguf: no readable model file"),
         ({"scorer": {"kind": "joint", "weights": "missing.json", "of":
           {"kind": "label", "gguf": str(FOLDER / "scorer.gguf"), "context": 1024}}},
-         "scorer joint: missing.json: no readable weights"),
+         "scorer joint: missing.json: cannot read the weights"),
         ({"weak": {"api": "openai", "url": "http://127.0.0.1:9", "model": "m", "server": "vllm",
                    "continuation": "user_turn", "key_variable": "TRIM_TEST_UNSET"}},
          "weak: the environment variable TRIM_TEST_UNSET holds no key"),
@@ -222,7 +222,7 @@ async def test_a_mode_that_does_not_work_and_scores_that_are_missing_are_told(tm
         configuration = read_configuration(write(tmp_path, content), (), {})
         weak, _, scorer = (await check(configuration, SAMPLING)).findings
     assert weak.reachable
-    assert "the mode 'completions' does not work: the model begins anew" in weak.failure
+    assert "the mode 'completions' does not work: the model starts over" in weak.failure
     assert "0 scores for 2 steps" in scorer.failure and "step_tag_id" in scorer.failure
     assert weak.failure.count("\n") == 0
 

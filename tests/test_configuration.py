@@ -177,8 +177,8 @@ def test_toml_says_the_same(tmp_path):
         ({"weak": {}}, "weak: name a file, as in `gguf: weak.gguf`, or a server"),
         ({"weak": "weak.gguf"}, "weak: name a file, as in `gguf: weak.gguf`, or a server"),
         ({"weak": {**SERVED, "server": "vlm"}}, "weak.server: 'vlm' is none of vllm, sglang"),
-        ({"weak": {**SERVED, "url": "nowhere"}}, "weak.url: 'nowhere': no address of a server"),
-        ({"weak": {**SERVED, "url": "http://h/v1?key=a"}}, "weak.url: h: an address holds no key"),
+        ({"weak": {**SERVED, "url": "nowhere"}}, "weak.url: 'nowhere': not a server's URL"),
+        ({"weak": {**SERVED, "url": "http://h/v1?key=a"}}, "weak.url: h: a URL must not hold a"),
         ({"weak": {**SERVED, "attempts": 0}},
          "weak.attempts: 0: must be greater than or equal to 1"),
         ({"weak": {**SERVED, "server": "vllm", "continuation": "prefix"}},
@@ -656,11 +656,18 @@ async def test_a_chat_template_stands_before_the_steps():
     brief = Prompt("Be short.")
     chatting = LlamaCppModel(engine, "a", template=template, prompt=brief, adds_begin=True)
     assert chatting.rendered("Why?") == "system:Be short.\nuser:Why?\n"
-    assert LlamaCppModel(engine, "a", template=template).rendered("x") == "<s>user:x\n"
+    assert (
+        LlamaCppModel(engine, "a", template=template, prompt=Prompt(), adds_begin=False).rendered(
+            "x"
+        )
+        == "<s>user:x\n"
+    )
     same = ChatTemplate(PLAIN_CHAT, {}, "test")
     prefix, greedy = Prefix(QUESTION), SAMPLING
     plain = await LlamaCppModel(engine, "a").write_step(prefix, greedy, 4)
-    rendered = await LlamaCppModel(engine, "a", template=same).write_step(prefix, greedy, 4)
+    rendered = await LlamaCppModel(
+        engine, "a", template=same, prompt=Prompt(), adds_begin=False
+    ).write_step(prefix, greedy, 4)
     assert rendered.text == plain.text
     assert rendered.prompt_tokens == plain.prompt_tokens
 

@@ -92,10 +92,10 @@ def test_weights_survive_their_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"prm": "much"}, "no weights of a joint score"),
-        ({"prm": float("nan")}, "no weights of a joint score"),
-        ({"models": None}, "no weights of a joint score"),
-        ({"scorer": "prm"}, "no weights of a joint score"),
+        ({"prm": "much"}, "not weights of a joint score"),
+        ({"prm": float("nan")}, "not weights of a joint score"),
+        ({"models": None}, "not weights of a joint score"),
+        ({"scorer": "prm"}, "not weights of a joint score"),
         ({"version": 9}, "version 9"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_joint_score_costs_what_the_reward_models_does():
     read = asyncio.run(ChanceScorer().score(trace, [completion(-0.1)]))
     joint = asyncio.run(JointScorer(ChanceScorer(), WEIGHTS).score(trace, [completion(-0.1)]))
     assert joint == replace(read, values=(WEIGHTS.of(read.values[0], -0.1),))
-    with pytest.raises(InvalidInput, match="does not tell how sure"):
+    with pytest.raises(InvalidInput, match="does not report its confidence"):
         asyncio.run(JointScorer(ChanceScorer(), WEIGHTS).score(trace, [completion(None)]))
 
 

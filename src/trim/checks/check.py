@@ -10,7 +10,7 @@ from trim.checks.findings import Finding, failed, mode_advice, scorer_advice
 from trim.checks.scorers import Material, check_scorer, make_scorer
 from trim.checks.separation import Separation
 from trim.checks.writers import check_writer
-from trim.configuration.build import ScorerSection, WritingModel, hasty, kind_of, make_model
+from trim.configuration.build import ScorerSection, WritingModel, fail_fast, kind_of, make_model
 from trim.configuration.configuration import Configuration
 from trim.configuration.models import tells_log_probabilities
 from trim.configuration.scorers import ConfidenceSection, GradeSection
@@ -104,7 +104,7 @@ async def try_models(configuration: Configuration, sampling: Sampling) -> Trial:
         finding = Finding(role)
         try:
             told = tells_log_probabilities(section)
-            model = make_model(hasty(section), role, slots=1, entropy=told)
+            model = make_model(fail_fast(section), role, slots=1, entropy=told)
         except TrimError as error:
             findings.append(replace(finding, failure=str(error)))
             continue

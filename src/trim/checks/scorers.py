@@ -9,7 +9,7 @@ from functools import partial
 from trim.checks.exercises import Draft, Kind, StepPair
 from trim.checks.findings import Finding, timed
 from trim.checks.separation import ScorerFitness, Separation
-from trim.configuration.build import ScorerSection, WritingModel, hasty, make_grade, make_reader
+from trim.configuration.build import ScorerSection, WritingModel, fail_fast, make_grade, make_reader
 from trim.configuration.scorers import ConfidenceSection, GradeSection, JointSection
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Ending, Prefix
@@ -47,8 +47,8 @@ def make_scorer(section: ScorerSection, writers: Mapping[str, WritingModel]) -> 
             raise InvalidInput("the strong model grades, and it does not work")
         return make_grade(section, writers["strong"])
     if isinstance(section, JointSection):
-        return JointScorer(make_reader(hasty(section.of), 1), read_weights(section.weights))
-    return make_reader(hasty(section), 1)
+        return JointScorer(make_reader(fail_fast(section.of), 1), read_weights(section.weights))
+    return make_reader(fail_fast(section), 1)
 
 
 async def check_scorer(

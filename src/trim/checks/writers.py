@@ -11,7 +11,7 @@ from trim.configuration.build import WritingModel
 from trim.errors import TrimError
 from trim.models.continuation import Continuation
 from trim.models.model import Completion, Prefix, Sampling
-from trim.models.probe import ProbeResult, probe, tried
+from trim.models.probe import ProbeResult, probe, try_mode
 
 QUESTION = "Write down 13. 1) add 4. 2) last, multiply by 3. What is the result?"
 TOKENS = 64
@@ -45,7 +45,7 @@ async def other_modes(model: WritingModel) -> dict[Continuation, ProbeResult]:
     for mode in model.modes:
         if mode is not model.continuation:
             try:
-                found[mode] = (await tried(model.with_mode(mode))).verdict
+                found[mode] = await try_mode(model.with_mode(mode))
             except TrimError:
                 continue
     return found

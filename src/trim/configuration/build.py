@@ -24,7 +24,7 @@ from trim.engines.llama_cpp import LlamaCppEngine, check_file
 from trim.engines.retry import RetryPolicy
 from trim.errors import InvalidInput
 from trim.models.anthropic import AnthropicModel, anthropic_server
-from trim.models.continuation import Continuation, find_dialect
+from trim.models.continuation import Continuation
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.openai import OpenAIModel
 from trim.models.prompt import Prompt
@@ -39,8 +39,8 @@ WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
 WritingSection = GgufSection | OpenAIServed | AnthropicServed
 Part = TypeVar("Part", bound=Section)
 
-HASTY_ATTEMPTS = 2
-"""Whoever looks whether a server is there does not wait for it to come back."""
+FAIL_FAST_ATTEMPTS = 2
+"""Attempts of a trial, which does not wait for a server to come back."""
 
 
 def make_model(
@@ -76,41 +76,41 @@ def make_model(
         return LlamaCppModel(
             make_engine(section, slots, exact),
             section.name or role,
-            entropy,
-            template,
-            prompt,
-            section.thinking_off,
-            begins,
+            entropy=entropy,
+            template=template,
+            prompt=prompt,
+            thinking_off=section.thinking_off,
+            adds_begin=begins,
         )
     if exact:
         raise InvalidInput(f"--exact: {role} is on a server, which may not repeat itself exactly")
     if isinstance(section, AnthropicServed):
         return AnthropicModel(
+            section.model,
             anthropic_server(
                 key_of(section, role),
                 section.url,
                 concurrency=section.concurrency,
-                patience=patience_of(section),
+                retry=patience_of(section),
             ),
-            section.model,
-            section.continuation,
-            section.name,
-            prompt,
-            section.extra_body,
+            continuation=section.continuation,
+            name=section.name,
+            prompt=prompt,
+            extra_body=section.extra_body,
         )
     return OpenAIModel(
         make_server(section, role),
         section.model,
-        section.continuation,
-        find_dialect(section.server),
-        section.name,
-        template_of(section),
-        prompt,
-        section.thinking_off,
-        section.log_probabilities,
-        entropy,
-        section.token_ids,
-        section.extra_body,
+        continuation=section.continuation,
+        dialect=section.server,
+        name=section.name,
+        template=template_of(section),
+        prompt=prompt,
+        thinking_off=section.thinking_off,
+        log_probabilities=section.log_probabilities,
+        entropy=entropy,
+        token_ids=section.token_ids,
+        extra_body=section.extra_body,
     )
 
 
@@ -148,11 +148,11 @@ def key_of(section: Served, role: str) -> Key | None:
     return read_key(section.key_variable, file)
 
 
-def hasty(section: Part) -> Part:
+def fail_fast(section: Part) -> Part:
     """The section with few attempts, for trials."""
     if not isinstance(section, Served):
         return section
-    return section.model_copy(update={"attempts": min(section.attempts, HASTY_ATTEMPTS)})
+    return section.model_copy(update={"attempts": min(section.attempts, FAIL_FAST_ATTEMPTS)})
 
 
 ReadingSection = PoolingSection | LabelSection | LabelFile
@@ -225,31 +225,30 @@ def make_reader(
         if template is None and (section.right, section.wrong) == (RIGHT, WRONG):
             return LabelScorer(engine, name)
         begins = read_chat(section.gguf).adds_begin
-        reader = LlamaCppModel(engine, name, adds_begin=begins)
+        reader = LlamaCppModel(engine, name, template=None, adds_begin=begins)
         return HttpLabelScorer(reader, template, section.right, section.wrong)
     server = make_server(section, "scorer")
     if isinstance(section, PoolingSection):
         return PoolingScorer(
             server,
             section.model,
-            read_chat_template(section.template),
-            section.name,
-            section.tag,
-            system or section.system,
-            section.limit,
-            section.logits,
-            section.extra_body,
+            template=section.template,
+            name=section.name,
+            tag=section.tag,
+            system=system or section.system,
+            limit=section.limit,
+            logits=section.logits,
+            extra_body=section.extra_body,
         )
     model = OpenAIModel(
         server,
         section.model,
-        Continuation.COMPLETIONS,
-        find_dialect(section.server),
-        section.name,
+        continuation=Continuation.COMPLETIONS,
+        dialect=section.server,
+        name=section.name,
         extra_body=section.extra_body,
     )
-    template = read_chat_template(section.template) if section.template else None
-    return HttpLabelScorer(model, template, section.right, section.wrong)
+    return HttpLabelScorer(model, section.template, section.right, section.wrong)
 
 
 def make_grade(section: GradeSection, strong: WritingModel) -> GradeScorer | HttpGradeScorer:

@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself: its chat template and the tokens that the template names."""
+"""GGUF metadata: the chat template, the tokens that it names, and the vocabulary."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ NUMBERS = {
     11: "q",
     12: "d",
 }
-"""Types of numbers, by GGUF's own and by Python's `struct`."""
+"""Formats of Python's `struct` by GGUF's types of numbers."""
 STRING, ARRAY = 8, 9
 LONGEST = 1 << 30
-"""Bytes of a string, or entries of an array, beyond which a file is damaged."""
+"""Bytes of a string, or entries of an array, beyond which a file counts as damaged."""
 SPECIAL = ("bos", "eos", "unk", "pad")
 
 
 @dataclass(frozen=True)
 class Chat:
-    """How a chat is put to the model of a file.
+    """How the model of a file reads a chat.
 
     Attributes:
         template: None where the file has none.
-        adds_begin: whether llama.cpp puts the token that begins a text before a text of its own
-            accord.
+        adds_begin: whether llama.cpp adds the BOS token to a prompt by itself.
     """
 
     template: ChatTemplate | None
@@ -81,7 +80,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
-                raise InvalidInput(f"{path}: no GGUF file; name another one")
+                raise InvalidInput(f"{path}: not a GGUF file; name another one")
             _, _, count = (number(file, form) for form in "IQQ")
             return {text(file): value(file, number(file, "I")) for _ in range(count)}
     except OSError as error:
@@ -119,7 +118,7 @@ def bounded(length: int) -> int:
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 """A token of one byte in SentencePiece's vocabularies."""
 BLANK = "▁"
-"""A blank in those."""
+"""Stands for a blank there."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,11 @@ class Vocabulary:
     byte_level: bool
 
     def text(self, ids: Iterable[int]) -> str:
-        """The text of tokens; characters that are not whole are replaced."""
+        """The text of tokens; incomplete characters are replaced."""
         return b"".join(map(self.spelling, ids)).decode("utf-8", "replace")
 
     def spelling(self, token: int) -> bytes:
-        """The bytes of one token; IndexError for an id that there is not."""
+        """The bytes of one token; IndexError for an unknown id."""
         spelled = self.tokens[token]
         if self.byte_level:
             return b"".join(
@@ -150,8 +149,10 @@ class Vocabulary:
 
 
 def byte_characters() -> dict[str, int]:
-    """Bytes by the characters that stand for them in GPT-2's vocabulary: printable ones for
-    themselves, the others by those from U+0100 on, in order."""
+    """Bytes by the characters that stand for them in GPT-2's vocabulary.
+
+    Printable characters stand for themselves, those from U+0100 on for the other bytes, in order.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     characters = {chr(byte): byte for byte in printable}

@@ -163,7 +163,7 @@ class Solution:
         so far without outer space, where steps are rejoined."""
         if not self.config.rules.rejoins:
             return prefix.then(lead)
-        said = (prefix.said + lead).strip()
+        said = (prefix.text + lead).strip()
         return replace(prefix, steps=(closed(said),) if said else ())
 
     async def _ask(self, writer: Writer, prefix: Prefix, room: int) -> Completion:
@@ -177,7 +177,7 @@ class Solution:
             written = await writer.model.write_step(self._read(prefix), sampling, seed)
         self.add_usage(writer.role, written)
         if self.config.rules.context is not None:
-            self._reached[writer.role, prefix.said] = written.prompt_tokens + written.tokens
+            self._reached[writer.role, prefix.text] = written.prompt_tokens + written.tokens
         if self.config.rules.rejoins and written.ending is Ending.STEP:
             written = replace(written, text=closed(written.text.partition(SEPARATOR)[0]))
         return written
@@ -188,7 +188,7 @@ class Solution:
         came = [
             (len(said), tokens)
             for (role, said), tokens in self._reached.items()
-            if role == writer.role and prefix.said.startswith(said)
+            if role == writer.role and prefix.text.startswith(said)
         ]
         return max(came, default=(0, 0))[1]
 

@@ -187,7 +187,7 @@ class Passthrough:
             raise invalid("a number in the body is too large") from None
         passage.sent = True
         try:
-            async with server.relay(path, body, seconds) as answer:
+            async with server.stream(path, body, seconds) as answer:
                 if answer.status != 200:
                     passage.sent = False
                     raise refused(server.name, answer, await server.text_of(answer))

@@ -10,24 +10,29 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from trim.checks.exercises import BATCH, KINDS, TOKENS, written
-from trim.configuration.build import WritingSection, hasty, make_model, make_server
+from trim.configuration.build import (
+    WritingModel,
+    WritingSection,
+    fail_fast,
+    make_model,
+    make_server,
+)
 from trim.configuration.models import AnthropicServed, GgufSection, OpenAIServed
 from trim.configuration.section import Section, first_error
 from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.gguf import read_chat, read_metadata
 from trim.engines.llama_cpp import check_file
-from trim.errors import InvalidInput, Refused, TrimError
+from trim.errors import InvalidInput, MissingExtra, TrimError
 from trim.models.anthropic import AnthropicModel
 from trim.models.continuation import DIALECTS, Continuation, ThinkingOff
+from trim.models.discovery import discover, only_model
 from trim.models.model import Model, Prefix, Sampling
-from trim.models.probe import ProbeResult, tried
+from trim.models.probe import working_choices
 from trim.setup.notation import (
     FileSource,
     ServerSource,
     ServiceSource,
     Source,
-    discover,
-    only_model,
 )
 
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -36,15 +41,6 @@ CONTEXT = 4096
 """Tokens that a request to a GGUF file may have, unless its model takes fewer."""
 SMALL = 100 << 20
 """Bytes of a file below which more than one thread does not pay."""
-THINKING_OFF = {
-    "vllm": ThinkingOff.TEMPLATE,
-    "sglang": ThinkingOff.TEMPLATE,
-    "llama_cpp": ThinkingOff.TEMPLATE,
-    "deepseek": ThinkingOff.DISABLED,
-    "openai": ThinkingOff.EFFORT,
-}
-"""What is tried where a model thinks before it answers."""
-
 Document = dict[str, Any]
 Made = TypeVar("Made", bound=Section)
 Kept = list[object]
@@ -131,7 +127,7 @@ async def identified(source: ServerSource, role: str, key: Document, kept: Kept)
     server = make_server(validated(OpenAIServed, draft, role), role)
     kept.append(server)
     found = await discover(server)
-    model = source.model or only_model(found, source.url)
+    model = source.model or only_model(found, source.url, f"{source.url}#MODEL")
     # Of llama.cpp's server each kept connection takes a thread.
     slots = {"concurrency": found.slots} if found.slots else {}
     return {"server": found.kind, "model": model, **key, **slots}
@@ -158,7 +154,7 @@ def template_of_hub(model: str) -> ChatTemplate | None:
     """The chat template of a model on the hub; None where it cannot be had."""
     try:
         return read_chat_template(model)
-    except (InvalidInput, OSError):
+    except (InvalidInput, MissingExtra, OSError):
         return None
 
 
@@ -168,35 +164,31 @@ async def first_working(choices: list[Document], role: str, kept: Kept) -> Docum
     Where that is unclear for all, it is the one by which the model does most small problems.
 
     Raises:
-        InvalidInput, Refused: none works; the reason is that of the first.
+        InvalidInput: none works; the reason is that of the first.
         ModelUnavailable: the server does not answer.
     """
-    reasons: list[TrimError] = []
-    unclear: list[tuple[Document, Model]] = []
-    for choice in (*choices, *without_thinking(choices)):
-        thinks = any("thinks" in str(reason) for reason in reasons)
-        if "thinking_off" in choice and (not thinks or unclear):
-            break
-        model = make_model(hasty(section_of(choice, role)), role)
+
+    def model_of(choice: Document) -> WritingModel:
+        model = make_model(fail_fast(section_of(choice, role)), role)
         kept.append(model)
-        try:
-            found = await tried(model)
-        except (InvalidInput, Refused) as error:
-            reasons.append(error)
-            continue
-        if found.verdict is ProbeResult.CONTINUED:
-            return choice
-        unclear.append((choice, model))
-    if unclear:
-        able = [await right_steps(model) for _, model in unclear]
-        return unclear[able.index(max(able))][0]
-    raise InvalidInput(f"{role}: no continuation works: {reasons[0]}") from reasons[0]
+        return model
+
+    try:
+        working = await working_choices(choices, model_of, without_thinking)
+    except InvalidInput as error:
+        raise InvalidInput(f"{role}: {error}") from error
+    if len(working) == 1:
+        return working[0]
+    able = [await right_steps(model_of(choice)) for choice in working]
+    return working[able.index(max(able))]
 
 
-def without_thinking(choices: list[Document]) -> Iterator[Document]:
-    for choice in choices:
-        if way := THINKING_OFF.get(choice.get("server", "")):
-            yield {**choice, "thinking_off": way.value}
+def without_thinking(choice: Document) -> Document | None:
+    """The choice with thinking disabled; None where it is, or cannot be."""
+    dialect = DIALECTS.get(choice.get("server", ""))
+    if dialect is None or dialect.thinking_off is None or "thinking_off" in choice:
+        return None
+    return {**choice, "thinking_off": dialect.thinking_off.value}
 
 
 async def right_steps(model: Model) -> int:
@@ -213,7 +205,7 @@ async def right_steps(model: Model) -> int:
 
 async def tells(section: Document, role: str, kept: Kept) -> bool:
     """Whether a server tells log-probabilities where it is asked for them."""
-    model = make_model(hasty(section_of({**section, "log_probabilities": True}, role)), role)
+    model = make_model(fail_fast(section_of({**section, "log_probabilities": True}, role)), role)
     kept.append(model)
     try:
         step = await model.write_step(Prefix("What is 1 + 1?"), Sampling(max_tokens=8), 0)
