@@ -6,7 +6,7 @@ loop whose time is simulated, where the router and its client take no time (all 
 over HTTP with the engines in a process of their own, at a stated part of real speed. The
 difference is what the router, the client and the loopback cost.
 
-Prints the tables and writes build/serving.json; docs/serving.md says what each figure means.
+Prints the tables and writes build/serving.json; docs/results/serving.md explains each figure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How vLLM and llama.cpp agree about the shipped models, and what a call takes on this machine.
 
-`make bench-vllm` starts the servers of `make test-vllm` and prints the tables of docs/vllm.md.
+`make bench-vllm` starts the servers of `make test-vllm`; docs/results/vllm.md has the tables.
 Arguments: the Python of vLLM's environment, and how many problems of each suite.
 """
 

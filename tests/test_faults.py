@@ -360,6 +360,7 @@ def test_pauses_grow_and_stay_within_bounds(attempt):
         (formatdate(time.time() + 5000, usegmt=True), 4000, 5001),
         (formatdate(time.time() - 100, usegmt=True), 0, 0),
     ],
+    ids=["seconds", "half a second", "empty", "a word", "a date to come", "a date gone by"],
 )
 def test_wishes_are_numbers_or_dates(value, low, high):
     assert low <= retry_after({"Retry-After": value}) <= high

@@ -9,14 +9,14 @@ import sys
 import pytest
 from llama_server import PLAIN_CHAT, start
 from staged_server import Reply, chat, completion, pooling, staged, usage
-from trim.shipped.loading import FOLDER, SAMPLING
 
 from trim import Router, parse_policies
+from trim.config import RouterConfig
 from trim.engines import llama_cpp
 from trim.engines.http import HttpServer
 from trim.engines.key import find_key
 from trim.engines.llama_cpp import LlamaCppEngine
-from trim.errors import InvalidInput, MissingExtra, ModelUnavailable, require_extra
+from trim.errors import InvalidInput, MissingExtra, ModelUnavailable
 from trim.models.anthropic import AnthropicModel
 from trim.models.continuation import SGLANG, VLLM, Continuation, ThinkingOff
 from trim.models.llama_cpp import LlamaCppModel
@@ -25,6 +25,7 @@ from trim.models.openai import OpenAIModel
 from trim.models.prompt import STEP_BY_STEP, Prompt
 from trim.scorers.label import HttpLabelScorer
 from trim.scorers.pooling import PoolingScorer
+from trim.shipped import FOLDER, SAMPLING
 
 QUESTION = Prefix("1 + 1?")
 GREEDY = Sampling(0.0, 1.0, 0, 64)
@@ -304,7 +305,7 @@ def test_two_servers_make_a_router_as_in_the_readme():
     servers = [start("weak", slots=2), start("strong", slots=2, template=PLAIN_CHAT)]
     weak, strong = (OpenAIModel(f"{server.url}/v1") for server in servers)
     (policy,) = parse_policies("random:0.5")
-    router = Router(weak, strong, None, policy, SAMPLING)
+    router = Router(weak=weak, strong=strong, policy=policy, config=RouterConfig(sampling=SAMPLING))
     assert router.solve("Start with 13. Then: add 4, add 2.").steps
     assert weak.dialect.name == "llama_cpp"
     assert (weak.continuation, weak.template) == (Continuation.COMPLETIONS, None)
@@ -346,4 +347,3 @@ def test_without_llama_cpp_the_error_names_the_extra(monkeypatch):
     finally:
         llama_cpp.load_library.cache_clear()
     assert str(caught.value) == "this needs llama.cpp: pip install 'trim-router[local]'"
-    assert require_extra("json", "none").loads("1") == 1

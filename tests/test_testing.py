@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
-from trim.shipped.loading import FOLDER
 
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Completion, Ending
@@ -15,6 +14,7 @@ from trim.scorers.joint import JointScorer, JointWeights
 from trim.scorers.label import LabelScorer
 from trim.scorers.noisy import NoisyScorer
 from trim.scorers.scorer import Scores
+from trim.shipped import FOLDER
 from trim.testing import ScriptedModel, check_model, check_policy, check_scorer
 from trim.types import Action
 

@@ -25,7 +25,7 @@ class End(StrEnum):
 
 @dataclass(frozen=True)
 class Rules:
-    r"""How a solution goes on; docs/protocols.md has the rules of each protocol in one table.
+    r"""How a solution continues and ends; docs/concepts/protocols.md compares the protocols.
 
     Whoever wrote the step that was *kept* decides, and a step that was cut at its token limit is
     always the last one.

@@ -63,7 +63,7 @@ class Deciding(Protocol):
     def name(self) -> str: ...
     def begin(self, question: str) -> Action: ...
     def decide(self, observation: Observation) -> Action: ...
-    def is_doubtful(self, observation: Observation) -> bool: ...
+    def expects_intervention(self, observation: Observation) -> bool: ...
     def explain(self, observation: Observation) -> Any: ...
 
 
@@ -99,8 +99,10 @@ def check_policy(policy: Deciding, observations: Iterable[Observation] = ()) -> 
             decided is not Action.RESTART or policy.restarts,
             "decide returned RESTART, but `restarts` is False",
         )
-        doubtful = policy.is_doubtful(observation)
-        require(isinstance(doubtful, bool), f"is_doubtful returned {doubtful!r}, not a bool")
+        doubtful = policy.expects_intervention(observation)
+        require(
+            isinstance(doubtful, bool), f"expects_intervention returned {doubtful!r}, not a bool"
+        )
         reason = getattr(policy.explain(observation), "reason", None)
         require(
             isinstance(reason, str) and bool(reason) and "\n" not in reason,

@@ -1,6 +1,6 @@
 r"""The conditions of a run by name: prompts, ends of solutions, where answers stand.
 
-docs/protocols.md compares them.
+docs/concepts/protocols.md compares them.
 """
 
 from __future__ import annotations

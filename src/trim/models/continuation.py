@@ -13,7 +13,7 @@ from trim.steps import SEPARATOR, split_steps
 
 
 class Continuation(StrEnum):
-    """Ways to continue a text; docs/engines.md lists the servers that take each."""
+    """Ways to continue a text; docs/concepts/continuation.md lists the servers that take each."""
 
     COMPLETIONS = "completions"
     """The whole text, with a chat template rendered here, goes to `/completions`."""

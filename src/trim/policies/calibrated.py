@@ -18,7 +18,7 @@ from trim.types import Action, Observation
 ROUTER = "router"
 """Family name of calibrated routers: `router:FILE`."""
 VERSION = 1
-"""Version of the file format, described in docs/calibration.md."""
+"""Version of the file format, described in docs/reference/router-file.md."""
 PLAIN_FAMILIES = ("thr", "random", "cascade")
 FITTED_FAMILIES = ("pomdp", "agg", "seq")
 """Families that can be calibrated: without and with a fitted file."""

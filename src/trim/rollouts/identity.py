@@ -14,7 +14,7 @@ from trim.models.model import Sampling
 from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 
 FORMAT = 3
-"""Version of the layout that docs/bank.md describes."""
+"""Version of the layout that docs/reference/bank.md describes."""
 
 NAME = "bank.json"
 """File in the bank's folder that holds its identity."""

@@ -21,7 +21,7 @@ from trim.setup.scorers import choose_kind, describe_scorer, threshold_for
 from trim.setup.sections import CONTEXT, Document, Kept, describe, validated
 
 HEAD = """\
-# Written by `trim init`. Every setting: docs/configuration.md.
+# Written by `trim init`. Every setting: docs/reference/configuration.md.
 #
 #   trim check {name}
 #   trim solve "What is 17 * 23?" {name}
