@@ -166,7 +166,7 @@ def test_a_model_survives_its_file(tmp_path_factory, seed, kind):
     fitted = model(belief=kind, seed=seed)
     write_model(path, fitted)
     again = read_model(path)
-    assert again.belief is kind and again.of == fitted.of
+    assert again.belief is kind and again.fitted_to == fitted.fitted_to
     assert np.array_equal(again.process.transitions[1], fitted.process.transitions[1])
     assert np.allclose(again.observations.pairs, fitted.observations.pairs, rtol=1e-6)
 
@@ -395,7 +395,7 @@ def test_commands_fit_plan_and_refuse(tmp_path):
     out = tmp_path / "pomdp.json"
     result = run("fit", tmp_path / "bank", "--out", out, "--belief", "pairs")
     assert result.exit_code == 0, result.output
-    assert read_model(out).of == {"weak": "a", "strong": "b", "scorer": "c", "kind": "prm"}
+    assert read_model(out).fitted_to == {"weak": "a", "strong": "b", "scorer": "c", "kind": "prm"}
     planned = json.loads(run("plan", out, "--lambda", 0.001, "--json").output)
     assert 0 <= planned["lower"] <= planned["upper"] <= 1
 
