@@ -36,7 +36,7 @@ def run(*words):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """With a file of one problem and a chat template; models are not tried before a run."""
-    monkeypatch.setattr(ModelSource, "load", ModelSource.assemble)
+    monkeypatch.setattr(ModelSource, "load", ModelSource.build)
     (tmp_path / "set.jsonl").write_text(json.dumps({"q": QUESTION, "a": "2"}) + "\n")
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHAT}))
     return tmp_path
@@ -328,9 +328,9 @@ def test_prompts_of_the_authors_go_before_a_models_own_and_those_before_a_benchm
         ("authors", (AUTHORS.prompt, AUTHORS.prompt)),
     ):
         path = write(folder, {"weak": own, "strong": section, "protocol": protocol})
-        lineup = ModelSource(read_configuration(path, (), {}), folder)
-        team = lineup.for_problems(benchmarks).assemble()
-        assert (team.weak.prompt, team.strong.prompt) == prompts
+        source = ModelSource(read_configuration(path, (), {}), folder)
+        models = source.with_task(benchmarks).build()
+        assert (models.weak.prompt, models.strong.prompt) == prompts
     path = write(folder, {"weak": own, "strong": section})
-    chatting = ModelSource(read_configuration(path, (), {}), folder).assemble()
+    chatting = ModelSource(read_configuration(path, (), {}), folder).build()
     assert (chatting.weak.prompt, chatting.strong.prompt) == (Prompt("Be brief."), Prompt())

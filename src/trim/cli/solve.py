@@ -76,7 +76,7 @@ def solve(
 
     CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
     """
-    lineup = choose_lineup(configuration, assignments, models).for_problems(Prompt())
+    lineup = choose_lineup(configuration, assignments, models).with_task(Prompt())
     spec = spec or lineup.policy or DEFAULT_POLICY
     policies = parse_policies(spec)
     if len(policies) != 1:

@@ -64,7 +64,7 @@ class Task:
 
 def describe(lineup: ModelSource) -> dict[str, Any]:
     """A lineup, so that `opened` makes it again on another machine."""
-    if lineup.bare:
+    if lineup.is_folder:
         return {"models": str(lineup.folder.resolve()), "protocol": lineup.protocol.name}
     return {
         "configuration": lineup.configuration.model_dump(mode="json"),

@@ -130,7 +130,7 @@ def evaluate(
             this evaluation, a folder that cannot be written, or `max_money` without prices.
     """
     require_prices(max_money, prices)
-    lineup = lineup.for_problems(problem_set.prompt)
+    lineup = lineup.with_task(problem_set.prompt)
     kind = scorer or lineup.default_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)

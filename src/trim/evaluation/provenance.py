@@ -39,7 +39,7 @@ def require_same_models(policies: Iterable[Policy], lineup: ModelSource) -> None
         present = lineup.identify(policy.scorer or "prm")
         others = sorted(role for role in {*policy.models, *present} if role.startswith(BETWEEN))
         differing = [
-            lineup.called(role)
+            lineup.display_name(role)
             for role in (*roles_of(policy), *others)
             if policy.models.get(role) != present.get(role)
         ]

@@ -137,7 +137,7 @@ def collect(
     kind = scorer or lineup.default_kind
     if kind is None:
         raise InvalidInput("a bank holds the scores of steps; name a scorer in the configuration")
-    lineup = lineup.for_problems(problem_set.prompt)
+    lineup = lineup.with_task(problem_set.prompt)
     config = lineup.config
     identity = Identity(
         problem_set.name,

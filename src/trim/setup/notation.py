@@ -1,4 +1,4 @@
-"""A model in one word, as on the command line of `trim init`."""
+"""The notation of models on the command line of `trim init`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Service:
 
     Attributes:
         server: its kind (`trim.models.continuation`); None for Anthropic's own protocol.
-        variable: the environment variable that usually holds its key.
+        variable: environment variable that holds its key by default.
     """
 
     url: str
@@ -39,7 +39,7 @@ SERVICES = {
     "deepseek": Service("https://api.deepseek.com/beta", "deepseek", "DEEPSEEK_API_KEY"),
     "mistral": Service("https://api.mistral.ai/v1", "mistral", "MISTRAL_API_KEY"),
 }
-"""By the word before the colon."""
+"""Hosted APIs by the name before the colon."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ServerSource:
     """A server.
 
     Attributes:
-        model: the server's name of it; None for the only one that it has.
+        model: its name on the server; None for the server's only model.
     """
 
     url: str
@@ -76,7 +76,7 @@ def parse_source(text: str, role: str) -> Source:
     """A GGUF file, `URL#MODEL`, or `SERVICE:MODEL`.
 
     Args:
-        role: what the model is for, for errors.
+        role: for error messages.
 
     Raises:
         InvalidInput: it is none of them.
@@ -96,7 +96,7 @@ def parse_source(text: str, role: str) -> Source:
         return ServiceSource(SERVICES[name], model)
     if word.endswith(".gguf") or Path(word).is_file():
         return FileSource(Path(word))
-    raise InvalidInput(f"{role}: {word!r} names no model; name {FORMS}")
+    raise InvalidInput(f"{role}: {word!r} is not a model; name {FORMS}")
 
 
 HOSTS = {
@@ -112,19 +112,19 @@ SIGNS = (
     ("//info", "max_input_tokens", "tgi"),
     ("//version", "version", "vllm"),
 )
-"""Routes that only one kind of server has, and a name in their answers."""
+"""Routes that a single kind of server has, and a field of their answers."""
 SHOWN = 5
-"""Models of a server that an error lists."""
+"""Number of models that an error message lists."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """What is known of a server.
+    """A server that was identified.
 
     Attributes:
         kind: as in `trim.models.continuation.DIALECTS`.
-        models: the names of its models; empty where it does not list them.
-        slots: requests that it works on together; None where it does not tell.
+        models: the names of its models; empty if it does not list them.
+        slots: requests that it processes together; None if it does not report them.
     """
 
     kind: str
@@ -133,11 +133,11 @@ class Server:
 
 
 async def discover(server: HttpServer) -> Server:
-    """Ask a server what it is.
+    """Identify the kind and the models of a server.
 
     Raises:
-        Refused: the key was not accepted.
-        ModelUnavailable: no answer.
+        Refused: the server rejects the key.
+        ModelUnavailable: the server does not answer.
     """
     listed = await server.look("/models")
     entries = listed.get("data") if isinstance(listed, Mapping) else None
@@ -152,7 +152,7 @@ async def discover(server: HttpServer) -> Server:
 
 
 async def sign_of(server: HttpServer) -> str | None:
-    """The kind of a server by a route that no other kind has."""
+    """The kind of a server, by a route that no other kind has."""
     for path, name, kind in SIGNS:
         try:
             answer: Any = await server.look(path)
