@@ -52,8 +52,8 @@ def test_models_of_this_process_and_of_private_servers_are_not_billed(tmp_path):
 
 
 def test_a_part_that_the_prices_do_not_name_is_free(tmp_path):
-    found = source(tmp_path, weak=LOCAL, between=[LOCAL, LOCAL], strong=HOSTED,
-                   prices={"strong": {"output": 2}, "between": [{"prompt": 1}]})  # fmt: skip
+    found = source(tmp_path, weak=LOCAL, intermediate=[LOCAL, LOCAL], strong=HOSTED,
+                   prices={"strong": {"output": 2}, "intermediate": [{"prompt": 1}]})  # fmt: skip
     free = Price()
     assert found.price_list == Prices(free, Price(output=2), free, (Price(prompt=1), free))
     assert found.unpriced == ()
@@ -61,8 +61,8 @@ def test_a_part_that_the_prices_do_not_name_is_free(tmp_path):
 
 def test_hosted_parts_without_prices_are_known(tmp_path):
     pooling = {"kind": "pooling", "url": HOSTED["url"], "model": "r", "template": "t"}
-    found = source(tmp_path, weak=HOSTED, between=[HOSTED], strong=HOSTED, scorer=pooling)
-    assert found.unpriced == ("weak", "between.0", "strong", "scorer")
+    found = source(tmp_path, weak=HOSTED, intermediate=[HOSTED], strong=HOSTED, scorer=pooling)
+    assert found.unpriced == ("weak", "intermediate.0", "strong", "scorer")
     found = source(tmp_path, weak=LOCAL, strong=HOSTED, prices={"strong": {"output": 0}})
     assert found.unpriced == ()
     found = source(tmp_path, weak=HOSTED, strong=HOSTED, prices={"strong": {"output": 3}})

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from llama_server import PLAIN_CHAT, start
 from rich.console import Console
 from staged_server import Reply, completion, pooling, staged, usage
-from trim.checks.writers import TOKENS, miscounted
 
 from trim.checks.check import check
 from trim.checks.exercises import GENERAL, KINDS, PUZZLES, drafts_of
 from trim.checks.findings import Finding
+from trim.checks.models import TOKENS, miscounted
 from trim.checks.separation import ScorerFitness, Separation
 from trim.cli.configure import COLUMNS, WIDTH, findings_table
 from trim.cli.main import main
@@ -73,14 +73,14 @@ def checked(folder, content):
 
 
 def test_what_works_is_found_to_work(tmp_path, servers):
-    between = [{"gguf": str(FOLDER / "weak.gguf"), "context": 1024}]
+    intermediate = [{"gguf": str(FOLDER / "weak.gguf"), "context": 1024}]
     scorer = [label(servers), {"kind": "logprob"}]
-    found = checked(tmp_path, document(servers, between=between, scorer=scorer))
-    assert list(found) == ["weak", "between.0", "strong", "scorer label", "scorer logprob"]
+    found = checked(tmp_path, document(servers, intermediate=intermediate, scorer=scorer))
+    assert list(found) == ["weak", "intermediate.0", "strong", "scorer label", "scorer logprob"]
     assert not [each.failure for each in found.values() if each.failure]
     assert all(each.reachable for each in found.values())
     for part, mode in (
-        ("weak", "completions"), ("between.0", "completions"), ("strong", "prefill")
+        ("weak", "completions"), ("intermediate.0", "completions"), ("strong", "prefill")
     ):  # fmt: skip
         each = found[part]
         assert (each.continuation, each.verdict) == (mode, ProbeResult.UNCLEAR)
@@ -327,7 +327,9 @@ async def test_more_is_asked_until_there_are_enough_right_and_wrong_steps():
 def test_no_table_is_wider_than_90_characters():
     separation = Separation((0.99,) * 5, (0.98,) * 4 + (1.0,))
     rows = [
-        Finding("between.10", True, Continuation.CONTINUE_FINAL, (), (1234, 64), 1024, None, 99999),
+        Finding(
+            "intermediate.10", True, Continuation.CONTINUE_FINAL, (), (1234, 64), 1024, None, 99999
+        ),
         Finding("scorer entropy", True, separation=separation, milliseconds=99999),
     ]
     console = Console(width=200, record=True, file=io.StringIO())

@@ -94,7 +94,7 @@ def is_served(document):
     """Whether its scorers need no log-probabilities that a model does not tell."""
     listed = document.get("scorer", [])
     kinds = {each["kind"] for each in ([listed] if isinstance(listed, dict) else listed)}
-    writers = [document["weak"], document["strong"], *document.get("between", [])]
+    writers = [document["weak"], document["strong"], *document.get("intermediate", [])]
     told = all(
         "gguf" in each or each.get("log_probabilities", each.get("server") == "vllm")
         for each in writers
@@ -104,18 +104,18 @@ def is_served(document):
 
 documents = with_fields(
     {"weak": models, "strong": models},
-    between=st.lists(models, max_size=2),
+    intermediate=st.lists(models, max_size=2),
     scorer=scorers | st.lists(scorers, max_size=3),
     routing=some(policy=st.just("thr:0.5"), max_steps=counts, max_seconds=st.floats(0.1, 1e4),
                  max_strong_tokens=st.integers(0, 999), overlap=st.booleans(), concurrency=counts,
-                 warming=st.sampled_from(["never", "always", "likely"]),
+                 prefill=st.sampled_from(["never", "always", "likely"]),
                  ends=st.sampled_from(["box", "model"]),
-                 fallbacks=some(strong=st.just("keep"), between=st.just("keep"))),
+                 fallbacks=some(strong=st.just("keep"), intermediate=st.just("keep"))),
     protocol=st.sampled_from(["default", "authors"]),
     sampling=some(temperature=amounts, top_p=st.floats(0.01, 1), top_k=st.integers(0, 99),
                   max_tokens=counts),
     prices=some(strong=some(prompt=amounts, output=amounts),
-                between=st.lists(some(cached=amounts), max_size=2)),
+                intermediate=st.lists(some(cached=amounts), max_size=2)),
 ).filter(is_served)  # fmt: skip
 
 
@@ -194,7 +194,8 @@ def test_toml_says_the_same(tmp_path):
          "strong: Anthropic's API does not take the continuation 'prefix'"),
         ({"strong": {"api": "openai", "url": "http://h", "continuation": "prefix"}},
          "strong.model: is missing"),
-        ({"between": [{"gguf": "a"}, {"gguf": "b", "context": 1}]}, "between.1.context: 1: must"),
+        ({"intermediate": [{"gguf": "a"}, {"gguf": "b", "context": 1}]},
+         "intermediate.1.context: 1: must"),
         ({"scorer": {"kind": "prm"}},
          "scorer: a scorer has a kind: pooling, label, grade, logprob, entropy, joint or plugin"),
         ({"scorer": {"kind": "pooling", "url": "http://h", "model": "m"}},
@@ -205,8 +206,8 @@ def test_toml_says_the_same(tmp_path):
          "scorer.of: a reward model has the kind pooling, label or plugin"),
         ({"routing": {"policy": "thr:0.5", "router": "r.json"}},
          "routing: name policy or router, not both"),
-        ({"routing": {"warming": "often"}},
-         "routing.warming: 'often' is none of never, always, likely"),
+        ({"routing": {"prefill": "often"}},
+         "routing.prefill: 'often' is none of never, always, likely"),
         ({"routing": {"max_seconds": float("nan")}}, "routing.max_seconds: nan: must be a finite"),
         ({"routing": {"fallbacks": {"weak": "keep"}}},
          "routing.fallbacks.weak: 'keep' is none of fail, escalate"),
@@ -296,16 +297,16 @@ def test_an_assignment_changes_its_own_value_and_nothing_else(names, value):
 
 
 def test_values_reach_into_lists_and_only_known_variables_count(tmp_path):
-    document = {**LEAST, "between": [SERVED, SERVED]}
+    document = {**LEAST, "intermediate": [SERVED, SERVED]}
     environment = {
-        "TRIM_BETWEEN__1__MODEL": "other", "TRIM_DATA": "elsewhere", "TRIM_STRONG_KEY": SECRET,
+        "TRIM_INTERMEDIATE__1__MODEL": "other", "TRIM_DATA": "elsewhere", "TRIM_STRONG_KEY": SECRET,
         "TRIM_WEAK__EXTRA_BODY": "{min_p: 0.1}",
     }  # fmt: skip
-    found = read(tmp_path, document, "between.0.name=first", environment=environment)
-    assert [model.model for model in found.between] == ["m", "other"]
-    assert found.between[0].name == "first"
+    found = read(tmp_path, document, "intermediate.0.name=first", environment=environment)
+    assert [model.model for model in found.intermediate] == ["m", "other"]
+    assert found.intermediate[0].name == "first"
     assert found.weak.extra_body == {"min_p": 0.1}
-    assert "not a place in a list of 2" in refusal(tmp_path, document, "between.2.name=x")
+    assert "not a place in a list of 2" in refusal(tmp_path, document, "intermediate.2.name=x")
     assert "below a plain value" in refusal(tmp_path, document, "weak.url.host=x")
     assert "a name and a value" in refusal(tmp_path, document, "weak.url")
 
@@ -380,7 +381,7 @@ def test_each_ready_made_configuration_is_right(path):
     found = read_configuration(path, (), {})
     assert found.routing.spec
     assert "trim check" in path.read_text(encoding="utf-8")
-    assert {"ladder": 1}.get(path.stem, 0) == len(found.between)
+    assert {"ladder": 1}.get(path.stem, 0) == len(found.intermediate)
 
 
 def test_there_are_ready_made_configurations():
@@ -543,8 +544,8 @@ def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
                   {"assistant": "So:"}):  # fmt: skip
         with pytest.raises(InvalidInput, match=r"other models \(weak differs\)"):
             require_same_models([policy], source(tmp_path, **other))
-    more = read(tmp_path, {**LEAST, "between": [SERVED]})
-    with pytest.raises(InvalidInput, match="between-1"):
+    more = read(tmp_path, {**LEAST, "intermediate": [SERVED]})
+    with pytest.raises(InvalidInput, match="intermediate-1"):
         require_same_models([policy], ModelSource(more, tmp_path))
 
 
@@ -564,7 +565,7 @@ def test_a_file_of_problems_is_recorded_without_step_labels(tmp_path):
     assert {step.right for each in bank.problems for step in each.weak.steps} == {None}
     assert bank.identity.described["sha256"]
     assert {each.strong.correct for each in bank.problems} == {True}
-    ladder = ("--set", f"between=[{{gguf: '{FOLDER / 'weak.gguf'}'}}]")
+    ladder = ("--set", f"intermediate=[{{gguf: '{FOLDER / 'weak.gguf'}'}}]")
     more = run("collect", "chain", SHIPPED, "-n", 1, "--out", tmp_path / "more", *ladder)
     assert more.exit_code == 2 and "a bank is of a weak and a strong model" in more.stderr
 
@@ -680,16 +681,16 @@ async def test_a_chat_template_stands_before_the_steps():
 def test_every_value_of_routing_reaches_the_router(tmp_path):
     document = {
         **LEAST,
-        "between": [{**SERVED, "name": "middle"}],
+        "intermediate": [{**SERVED, "name": "middle"}],
         "scorer": {"kind": "grade"},
         "routing": {
             "max_steps": 7, "max_seconds": 8.5, "max_strong_tokens": 9, "overlap": True,
-            "warming": "likely", "concurrency": 10,
-            "fallbacks": {"weak": "escalate", "between": "keep", "strong": "keep",
+            "prefill": "likely", "concurrency": 10,
+            "fallbacks": {"weak": "escalate", "intermediate": "keep", "strong": "keep",
                           "scorer": "escalate"},
         },
         "sampling": {"temperature": 0.1, "top_p": 0.2, "top_k": 3, "max_tokens": 4},
-        "prices": {"between": [{"prompt": 1}], "strong": {"output": 2}},
+        "prices": {"intermediate": [{"prompt": 1}], "strong": {"output": 2}},
     }  # fmt: skip
     found = source_of(tmp_path, document)
     models = found.build()
@@ -704,7 +705,7 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
     assert config.sampling == Sampling(0.1, 0.2, 3, 4)
     assert [model.name for model in router.intermediate] == ["middle"]
     assert found.concurrency == 10
-    priced = Prices(Price(), Price(output=2), Price(), middle=(Price(prompt=1),))
+    priced = Prices(Price(), Price(output=2), Price(), intermediate=(Price(prompt=1),))
     assert found.price_list == found.prices == priced
     evaluation = evaluation_of(
         models, found.config, [], [Threshold(0.5)], router.scorer, 0, concurrency=found.concurrency
@@ -752,17 +753,17 @@ def test_a_protocol_is_of_evaluations_and_not_of_chats(tmp_path):
     assert shipped.chat_config.max_steps is None
 
 
-@given(st.sampled_from(["weak", "strong", "between"]), some(**turns))
+@given(st.sampled_from(["weak", "strong", "intermediate"]), some(**turns))
 def test_a_section_with_any_turn_has_just_those_and_another_the_usual_ones(
     tmp_path_factory, role, own
 ):
     usual = Prompt("Box it.", "Q: {question}", "A:", "B:")
     section = {**SERVED, **own}
-    document = {**LEAST, role: [section] if role == "between" else section}
+    document = {**LEAST, role: [section] if role == "intermediate" else section}
     models = source_of(tmp_path_factory.mktemp("turns"), document).with_task(usual).build()
     others = {name: models.writers[name].prompt for name in ("weak", "strong") if name != role}
     assert set(others.values()) == {usual}
-    (found,) = models.intermediate if role == "between" else (models.writers[role],)
+    (found,) = models.intermediate if role == "intermediate" else (models.writers[role],)
     if not own:
         assert found.prompt == usual
     else:
@@ -770,9 +771,9 @@ def test_a_section_with_any_turn_has_just_those_and_another_the_usual_ones(
         assert found.prompt == Prompt(own.get("system"), user, own.get("assistant", ""))
 
 
-def test_warming_needs_a_model_that_can_read_in_advance(tmp_path):
+def test_prefill_needs_a_model_that_can_read_in_advance(tmp_path):
     document = {"weak": SERVED, "strong": {"api": "anthropic", "model": "m"},
-                "routing": {"warming": "always"}}  # fmt: skip
+                "routing": {"prefill": "always"}}  # fmt: skip
     found = source_of(tmp_path, document)
     with pytest.raises(InvalidInput, match="cannot read in advance"):
         evaluation_of(found.build(), found.config, [], [StrongAlone()], None, 0)

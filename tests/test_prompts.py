@@ -304,11 +304,15 @@ def test_an_unknown_protocol_is_one_line_and_nothing_is_written(folder, command)
         assert sorted(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("role", ["weak", "strong", "between"])
+@pytest.mark.parametrize("role", ["weak", "strong", "intermediate"])
 def test_a_user_template_without_the_question_is_one_line_and_nothing_is_written(folder, role):
     section = model("http://127.0.0.1:9")
     wrong = {**section, "user": "Solve it: {problem}"}
-    document = {"weak": section, "strong": section, role: [wrong] if role == "between" else wrong}
+    document = {
+        "weak": section,
+        "strong": section,
+        role: [wrong] if role == "intermediate" else wrong,
+    }
     path = write(folder, document)
     before = sorted(folder.rglob("*"))
     for command in ("eval", "collect"):

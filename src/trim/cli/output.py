@@ -18,7 +18,7 @@ from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Sc
 from trim.steps import bare
 from trim.types import Action, Author, Trace, Usage
 
-COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
+COLOURS = {Author.WEAK: "cyan", Author.INTERMEDIATE: "blue", Author.STRONG: "magenta"}
 
 
 def show_events(console: Console, events: Iterable[Event], prices: Prices | None) -> Trace:

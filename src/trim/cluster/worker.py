@@ -22,7 +22,7 @@ from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right
 from trim.grading.workers import GraderPool
 from trim.models.prompt import Prompt
 from trim.policies.policy import needs_entropy
-from trim.rollouts.collect import refuse_between
+from trim.rollouts.collect import refuse_intermediate
 from trim.rollouts.explorer import Explorer
 from trim.rollouts.store import encode
 
@@ -145,7 +145,7 @@ class Worker:
             self.config = replace(self.config, max_strong_tokens=task.max_strong_tokens)
         self.policies = policies
         if task.rollouts:
-            refuse_between(self.team)
+            refuse_intermediate(self.team)
 
     def ready(self) -> str | None:
         """What is wrong with this worker, as `failed` says it; None where all is well."""

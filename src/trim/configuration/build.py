@@ -93,7 +93,7 @@ def make_model(
     """The model of a section.
 
     Args:
-        role: the default name of a file.
+        role: path of the section in the configuration, for errors.
         slots: overrides that of a file.
         exact: repeat every character from run to run; files only.
         entropy: report the entropy of each step's first token, if possible.
@@ -113,7 +113,7 @@ def make_model(
             )
         return LlamaCppModel(
             make_engine(section, slots, exact),
-            section.name or role,
+            section.name or role_at(role),
             entropy=entropy,
             template=template,
             prompt=prompt,
@@ -152,6 +152,12 @@ def make_model(
         token_ids=section.token_ids,
         extra_body=section.extra_body,
     )
+
+
+def role_at(path: str) -> str:
+    """The role of the model at a path: `intermediate-1` at `intermediate.0`."""
+    name, dot, place = path.partition(".")
+    return f"{name}-{int(place) + 1}" if dot else name
 
 
 def template_of(section: ModelSection | LabelFile) -> ChatTemplate | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from trim.configuration.routing import PricesSection, RoutingSection, SamplingSe
 from trim.configuration.scorers import ConfidenceSection, JointSection, ScorerSection
 from trim.configuration.section import Section, first_error, invalid, one_of
 from trim.errors import InvalidInput
+from trim.legacy import CONFIGURATION_KEYS, current_configuration, current_path, old_keys
 
 ProtocolName = Annotated[str, AfterValidator(one_of(PROTOCOLS))]
 
@@ -36,13 +38,13 @@ class Configuration(Section):
     """All settings of a run.
 
     Attributes:
-        between: models between weak and strong, weakest first.
+        intermediate: models between weak and strong, weakest first.
         scorer: the default scorer, then those for policies that need another kind of score.
         protocol: conditions of an evaluation (`trim.configuration.protocol`).
     """
 
     weak: ModelSection
-    between: tuple[ModelSection, ...] = ()
+    intermediate: tuple[ModelSection, ...] = ()
     strong: ModelSection
     scorer: Annotated[tuple[ScorerSection, ...], BeforeValidator(in_list)] = ()
     routing: RoutingSection = RoutingSection()
@@ -63,8 +65,8 @@ class Configuration(Section):
     @property
     def writers(self) -> dict[str, ModelSection]:
         """The models by their places in the file, weakest first."""
-        between = {f"between.{place}": each for place, each in enumerate(self.between)}
-        return {"weak": self.weak, **between, "strong": self.strong}
+        intermediate = {f"intermediate.{n}": each for n, each in enumerate(self.intermediate)}
+        return {"weak": self.weak, **intermediate, "strong": self.strong}
 
     @property
     def reports_log_probabilities(self) -> bool:
@@ -110,13 +112,26 @@ def read_configuration(
     """
     document = read_document(path)
     refuse_keys(document, str(path))
-    document = resolved(document, path.parent)
+    renamed = old_keys(document)
+    document = with_current_names(resolved(document, path.parent), str(path))
     environment = os.environ if environment is None else environment
-    overrides = overrides_in(environment, Configuration.model_fields)
+    known = {*Configuration.model_fields, *(names[0] for names in CONFIGURATION_KEYS)}
+    overrides = overrides_in(environment, known)
     for override in (*overrides, *map(parse_override, assignments)):
         refuse_keys(override.document, override.source)
-        document = override_in(document, override)
+        renamed |= old_keys(override.document)
+        value = with_current_names(override.value, override.source, override.names)
+        current = replace(override, names=current_path(override.names), value=value)
+        document = override_in(document, current)
     try:
         return Configuration.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput(f"{path}: {first_error(error, document)}") from None
+        raise InvalidInput(f"{path}: {first_error(error, document, renamed)}") from None
+
+
+def with_current_names(document: Any, source: str, path: tuple[str, ...] = ()) -> Any:
+    """`current_configuration`. Raises InvalidInput that names the source."""
+    try:
+        return current_configuration(document, path)
+    except ValueError as error:
+        raise InvalidInput(f"{source}: {error}") from error

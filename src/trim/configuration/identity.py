@@ -49,7 +49,7 @@ def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
     """
     writers: dict[str, ModelSection] = {
         "weak": configuration.weak,
-        **{f"between-{place}": each for place, each in enumerate(configuration.between, 1)},
+        **{f"intermediate-{n}": each for n, each in enumerate(configuration.intermediate, 1)},
         "strong": configuration.strong,
     }
     names = {role: name_of(section) for role, section in writers.items()}

@@ -18,18 +18,18 @@ PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost")
 def price_list(configuration: Configuration) -> Prices | None:
     """The prices of a configuration; None without any. Parts without a price are free."""
     given = configuration.prices.model_dump(exclude_none=True)
-    between = [Price(**kinds) for kinds in given.pop("between")]
-    if not given and not between:
+    intermediate = [Price(**kinds) for kinds in given.pop("intermediate")]
+    if not given and not intermediate:
         return None
-    between += [FREE] * (len(configuration.between) - len(between))
-    return priced({role: Price(**kinds) for role, kinds in given.items()}, between)
+    intermediate += [FREE] * (len(configuration.intermediate) - len(intermediate))
+    return priced({role: Price(**kinds) for role, kinds in given.items()}, intermediate)
 
 
 def unpriced(configuration: Configuration) -> tuple[str, ...]:
     """Parts on a hosted API that the configuration has no price for."""
     prices = configuration.prices
     named = {role for role in ("weak", "strong", "scorer") if getattr(prices, role) is not None}
-    named |= {f"between.{place}" for place in range(len(prices.between))}
+    named |= {f"intermediate.{n}" for n in range(len(prices.intermediate))}
     return tuple(
         dict.fromkeys(
             role

@@ -19,7 +19,7 @@ class FallbacksSection(Section):
     """What to do when a model or the scorer is unavailable (`trim.config.Fallbacks`)."""
 
     weak: Literal[Fallback.FAIL, Fallback.ESCALATE] = Fallback.FAIL
-    between: Fallback = Fallback.FAIL
+    intermediate: Fallback = Fallback.FAIL
     strong: Literal[Fallback.FAIL, Fallback.KEEP] = Fallback.FAIL
     scorer: Fallback = Fallback.FAIL
 
@@ -37,7 +37,7 @@ class RoutingSection(Section):
         max_seconds: time limit of a problem.
         max_strong_tokens: maximum strong tokens of a problem; the weak model then drafts on.
         overlap: draft the next step while the current one is scored.
-        warming: when the strong model reads kept steps in advance (`trim.config.PrefillMode`).
+        prefill: when the strong model reads kept steps in advance (`trim.config.PrefillMode`).
         concurrency: problems that an evaluation solves at a time.
     """
 
@@ -48,7 +48,7 @@ class RoutingSection(Section):
     max_seconds: Seconds | None = None
     max_strong_tokens: Annotated[int, Field(ge=0)] | None = None
     overlap: bool = False
-    warming: PrefillMode = PrefillMode.NEVER
+    prefill: PrefillMode = PrefillMode.NEVER
     fallbacks: FallbacksSection = FallbacksSection()
     concurrency: Positive = 16
 
@@ -85,7 +85,7 @@ class PricesSection(Section):
     """A price list (`trim.costs.Prices`); parts without prices are free."""
 
     weak: PriceSection | None = None
-    between: tuple[PriceSection, ...] = ()
+    intermediate: tuple[PriceSection, ...] = ()
     strong: PriceSection | None = None
     scorer: PriceSection | None = None
 

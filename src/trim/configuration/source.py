@@ -52,7 +52,7 @@ class Models:
     @property
     def writers(self) -> dict[str, Model]:
         """Every model by its place in the configuration, weakest first."""
-        intermediate = {f"between.{n}": model for n, model in enumerate(self.intermediate)}
+        intermediate = {f"intermediate.{n}": model for n, model in enumerate(self.intermediate)}
         return {"weak": self.weak, **intermediate, "strong": self.strong}
 
     @property
@@ -137,9 +137,9 @@ class ModelSource:
             max_steps=routing.max_steps or MAX_STEPS,
             max_seconds=routing.max_seconds,
             max_strong_tokens=routing.max_strong_tokens,
-            fallbacks=Fallbacks(given.weak, given.between, given.strong, given.scorer),
+            fallbacks=Fallbacks(given.weak, given.intermediate, given.strong, given.scorer),
             overlap=routing.overlap,
-            prefill=routing.warming,
+            prefill=routing.prefill,
             rules=replace(self.protocol.rules, ends=routing.ends or End.BOX),
         )
 
@@ -214,7 +214,8 @@ class ModelSource:
         configuration = self.configuration
         sections: dict[str, ModelSection]
         sections = {"weak": configuration.weak, "strong": configuration.strong}
-        sections |= {f"between-{n}": each for n, each in enumerate(configuration.between, 1)}
+        intermediate = enumerate(configuration.intermediate, 1)
+        sections |= {f"intermediate-{n}": each for n, each in intermediate}
         prompts = {}
         for role, section in sections.items():
             template = template_of(section)
@@ -263,14 +264,11 @@ class ModelSource:
         """`load` without a request to any server."""
         configuration = self.configuration
 
-        def make(section: ModelSection, role: str) -> Model:
-            return make_writer(section, role, slots, exact, entropy, self.prompt_of(section))
+        def make(place: str) -> Model:
+            section = configuration.writers[place]
+            return make_writer(section, place, slots, exact, entropy, self.prompt_of(section))
 
-        weak = make(configuration.weak, "weak")
-        intermediate = tuple(
-            make(section, f"between.{place}") for place, section in enumerate(configuration.between)
-        )
-        strong = make(configuration.strong, "strong")
+        weak, *intermediate, strong = map(make, configuration.writers)
         # A request for the entropy includes log-probabilities.
         reported = all(
             section.reports_log_probabilities or (entropy and isinstance(section, OpenAIServed))
@@ -278,7 +276,7 @@ class ModelSource:
         )
         system = self.protocol.scorer_system if self.task else None
         scorers = make_scorers(configuration.scorer, strong, reported, slots, exact, system)
-        return Models(weak, strong, scorers, intermediate, self.default_kind, self.advice)
+        return Models(weak, strong, scorers, tuple(intermediate), self.default_kind, self.advice)
 
     @property
     def advice(self) -> str:

@@ -13,13 +13,11 @@ from trim.errors import InvalidInput
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.summary import split_name
 from trim.fingerprints import read_seen
+from trim.legacy import INTERMEDIATE, current_roles
 from trim.policies.calibrated import FAMILY as ROUTER
 from trim.policies.calibrated import main_file
 from trim.policies.policy import Policy
 from trim.policies.registry import fitted_file, label_files, parse_file
-
-BETWEEN = "between"
-"""With a number behind it, the role of a model between the weak and the strong one."""
 
 
 def require_same_models(policies: Iterable[Policy], lineup: ModelSource) -> None:
@@ -37,11 +35,12 @@ def require_same_models(policies: Iterable[Policy], lineup: ModelSource) -> None
         return
     for policy in fitted:
         present = lineup.identify(policy.scorer or "prm")
-        others = sorted(role for role in {*policy.models, *present} if role.startswith(BETWEEN))
+        fitted_to = current_roles(policy.models)
+        others = sorted(role for role in {*fitted_to, *present} if role.startswith(INTERMEDIATE))
         differing = [
             lineup.display_name(role)
             for role in (*roles_of(policy), *others)
-            if policy.models.get(role) != present.get(role)
+            if fitted_to.get(role) != present.get(role)
         ]
         if differing:
             verb = "differs" if len(differing) == 1 else "differ"

@@ -156,7 +156,7 @@ def collect(
             place = elsewhere.explorer(lineup, problem_set, seed, kind, rollouts, exact, bill)
         else:
             team = billed(lineup.load(exact=exact, entropy=kind == "entropy"), bill)
-            refuse_between(team)
+            refuse_intermediate(team)
             explorer = Explorer(
                 team,
                 team.scorer_of(kind),
@@ -204,12 +204,12 @@ def collect(
     return read_bank(out)
 
 
-def refuse_between(team: Models) -> None:
+def refuse_intermediate(team: Models) -> None:
     """Raises InvalidInput for more models than two."""
     if team.intermediate:
         raise InvalidInput(
-            "between: a bank is of a weak and a strong model; leave those between out, as with"
-            " --set between=[]"
+            "intermediate: a bank is of a weak and a strong model; leave others out, as with"
+            " --set intermediate=[]"
         )
 
 
