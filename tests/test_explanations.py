@@ -124,7 +124,7 @@ def test_a_belief_of_other_models_is_refused(tmp_path):
     present = models_in().identify("joint")
     assert read_belief(lineup(BELIEF, present)).kind == "joint"
     assert read_belief(lineup(None, present)) is None
-    for models in ({**present, "weak": "another"}, {**present, "between-1": "a third"}):
+    for models in ({**present, "weak": "another"}, {**present, "intermediate-1": "a third"}):
         with pytest.raises(InvalidInput, match="fitted to other models"):
             read_belief(lineup(BELIEF, models))
     with pytest.raises(InvalidInput, match=r"nothing\.json"):

@@ -230,4 +230,4 @@ async def test_models_between_are_told_as_authors_of_their_own():
             record = EventSerializer(router, None).tell(event, solution)
             authors |= {record["author"]} if record["event"] == "written" else set()
             rejected += len(record.get("rejected", ()))
-    assert authors == {"weak", "middle", "strong"} and rejected > 0
+    assert authors == {"weak", "intermediate", "strong"} and rejected > 0

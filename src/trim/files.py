@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
+from trim.legacy import current_roles
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -143,7 +144,7 @@ def read_models(path: Path, family: str, record: Mapping[str, Any]) -> dict[str,
     models = record.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(name, str) for name in models.values()):
         raise wrong_content(path, family)
-    return models
+    return current_roles(models)
 
 
 def unreadable(path: Path, family: str, error: OSError) -> InvalidInput:

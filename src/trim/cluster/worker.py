@@ -22,7 +22,7 @@ from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right
 from trim.grading.workers import GraderPool
 from trim.models.prompt import Prompt
 from trim.policies.policy import needs_entropy
-from trim.rollouts.collect import make_explorer, require_two_models
+from trim.rollouts.collect import make_explorer, refuse_intermediate
 from trim.rollouts.store import encode
 
 MAX_PROBLEMS = 1_000_000
@@ -62,7 +62,7 @@ class Task:
 
 def source_to_json(source: ModelSource) -> dict[str, Any]:
     """A model source as JSON, to open the same models on another machine."""
-    if source.bare:
+    if source.is_folder:
         return {"models": str(source.folder.resolve()), "protocol": source.protocol.name}
     return {
         "configuration": source.configuration.model_dump(mode="json"),
@@ -182,7 +182,7 @@ class Worker:
             self.config = replace(self.config, max_strong_tokens=task.max_strong_tokens)
         self.policies = policies
         if task.rollouts:
-            require_two_models(self.models)
+            refuse_intermediate(self.models)
 
     def _receive(self, problem: str) -> Gradable:
         found = self.reader.from_json(problem)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,20 +70,38 @@ def read_chat(path: Path) -> Chat:
     return Chat(ChatTemplate(source, special, path.name), bool(begins))
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The key-value pairs in the header of a GGUF file.
+def read_metadata(path: Path) -> Mapping[str, Any]:
+    """The key-value pairs in the header of a GGUF file, without those in `UNUSED`.
 
-    The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+    The header of an unchanged file is read once.
 
     Raises:
         InvalidInput: the file cannot be read, or its header is damaged.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
+    return read_header(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+UNUSED = ("tokenizer.ggml.merges", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
+"""Large arrays that are not kept in memory."""
+
+
+@lru_cache(maxsize=8)
+def read_header(path: Path, size: int, changed: int) -> Mapping[str, Any]:
+    """`read_metadata` of a file with this size and time of its last change, in nanoseconds.
+
+    The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
     """
     try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise InvalidInput(f"{path}: not a GGUF file; name another one")
             _, _, count = (number(file, form) for form in "IQQ")
-            return {text(file): value(file, number(file, "I")) for _ in range(count)}
+            pairs = ((text(file), value(file, number(file, "I"))) for _ in range(count))
+            return {name: content for name, content in pairs if name not in UNUSED}
     except OSError as error:
         raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
     except (struct.error, ValueError, KeyError, MemoryError) as error:

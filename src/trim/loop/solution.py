@@ -30,7 +30,7 @@ class Writer:
 
     @property
     def role(self) -> str:
-        """Under which its tokens are counted: `weak`, `middle-1`, …, `strong`."""
+        """Under which its tokens are counted: `weak`, `intermediate-1`, …, `strong`."""
         return f"{self.author}-{self.level}" if self.level else str(self.author)
 
 
@@ -260,11 +260,11 @@ class Solution:
             denied=denied,
             unread=self._unread,
             level=writer.level,
-            middle_tokens=self._decoded(Author.MIDDLE),
+            intermediate_tokens=self._decoded(Author.INTERMEDIATE),
             rejected=tuple(
                 Rejected(v.written.text, v.written.tokens, v.writer.level, v.score)
                 for v in others
-                if v.writer.author is Author.MIDDLE
+                if v.writer.author is Author.INTERMEDIATE
             ),
             fallback=self.fallback,
         )

@@ -98,7 +98,7 @@ def collect(
     kind = scorer or source.default_kind
     if kind is None:
         raise InvalidInput("a bank needs scores of steps; name a scorer in the configuration")
-    source = source.for_problems(problem_set.prompt)
+    source = source.with_task(problem_set.prompt)
     identity = Identity(
         problem_set.name,
         seed,
@@ -213,7 +213,7 @@ def make_explorer(
     Raises:
         InvalidInput: more than two models, no such scorer, or too few rollouts.
     """
-    require_two_models(models)
+    refuse_intermediate(models)
     return Explorer(
         models,
         models.scorer_of(scorer),
@@ -226,12 +226,12 @@ def make_explorer(
     )
 
 
-def require_two_models(models: Models) -> None:
+def refuse_intermediate(models: Models) -> None:
     """Raises InvalidInput if there are models between weak and strong."""
     if models.intermediate:
         raise InvalidInput(
-            "between: a bank is of a weak and a strong model; remove the models between them, as"
-            " with --set between=[]"
+            "intermediate: a bank is of a weak and a strong model; leave others out, as with"
+            " --set intermediate=[]"
         )
 
 

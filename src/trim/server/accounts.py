@@ -164,7 +164,7 @@ class Accounts:
         self, asked: RequestRecord, traces: Sequence[Trace], finish: str, failure: str | None
     ) -> Entry:
         texts = self.keep_texts
-        totals = ("strong_tokens", "middle_tokens", "weak_tokens", "discarded_tokens")
+        totals = ("strong_tokens", "weak_tokens", "discarded_tokens")
         request: dict[str, Any] = {
             "id": asked.id,
             "key_id": asked.key.id if asked.key else None,
@@ -175,6 +175,7 @@ class Accounts:
             "stream": asked.stream,
             "finish": finish,
             **{name: sum(getattr(trace, name) for trace in traces) for name in totals},
+            "middle_tokens": sum(trace.intermediate_tokens for trace in traces),
             "scorer_tokens": sum(trace.scorer_tokens for trace in traces),
             "money": sum(map(self.prices.of, traces)),
             "failure": failure,

@@ -151,7 +151,7 @@ def usage_of(traces: Sequence[Trace], prices: Prices, with_steps: bool) -> dict[
     completion = sum(step.tokens for trace in traces for step in trace.steps)
     spent: dict[str, Any] = {
         "strong_tokens": sum(trace.strong_tokens for trace in traces),
-        "middle_tokens": sum(trace.middle_tokens for trace in traces),
+        "middle_tokens": sum(trace.intermediate_tokens for trace in traces),
         "weak_tokens": sum(trace.weak_tokens for trace in traces),
         "discarded_tokens": sum(trace.discarded_tokens for trace in traces),
         "scorer_tokens": sum(trace.scorer_tokens for trace in traces),

@@ -161,7 +161,7 @@ class StepSpans:
 
 
 def attributes_of(step: Step) -> dict[str, Any]:
-    decoded = step.draft_tokens + step.middle_tokens + step.strong_tokens
+    decoded = step.draft_tokens + step.intermediate_tokens + step.strong_tokens
     known = {
         "trim.step.author": str(step.author),
         "trim.step.action": str(step.action),

@@ -1,4 +1,4 @@
-"""A model in one word, as on the command line of `trim init`."""
+"""The notation of models on the command line of `trim init`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ServerSource:
     """A server.
 
     Attributes:
-        model: the server's name of it; None for the only one that it has.
+        model: its name on the server; None for the server's only model.
     """
 
     url: str
@@ -50,7 +50,7 @@ def parse_source(text: str, role: str) -> Source:
     """A GGUF file, `URL#MODEL`, or `SERVICE:MODEL`.
 
     Args:
-        role: what the model is for, for errors.
+        role: for error messages.
 
     Raises:
         InvalidInput: it is none of them.
@@ -70,4 +70,4 @@ def parse_source(text: str, role: str) -> Source:
         return ServiceSource(SERVICES[name], model)
     if word.endswith(".gguf") or Path(word).is_file():
         return FileSource(Path(word))
-    raise InvalidInput(f"{role}: {word!r} names no model; name {FORMS}")
+    raise InvalidInput(f"{role}: {word!r} is not a model; name {FORMS}")
