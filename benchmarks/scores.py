@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from trim.shipped.measure import step_labels
+
 from trim.evaluation.run import Evaluation
 from trim.evaluation.suites import SUITES, Suite, generate
 from trim.policies.threshold import Threshold
 from trim.scorers.scorer import KINDS
 from trim.shipped.loading import SAMPLING, EmbeddedModels, load_embedded
-from trim.shipped.measure import step_labels
 from trim.studies.fitness import area_under_curve
 from trim.types import Trace
 

@@ -15,9 +15,9 @@ from test_server_api import MAIN, asked, serving
 from trim.cli.main import main
 from trim.evaluation.suites import CHAIN, generate
 from trim.rollouts.bank import read_bank
+from trim.server.problems import kept_questions
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
-from trim.server.storage.questions import kept_questions
 from trim.server.storage.recorder import Recorder
 
 COUNT = 30

@@ -88,7 +88,7 @@ def test_a_budget_says_what_is_left_and_where_it_denies(url):
 @pytest.mark.parametrize(
     "body, status, message",
     [
-        (asked(model="trim:nothing"), 404, "there is no router"),
+        (asked(model="trim:nothing"), 404, "unknown router"),
         (asked(n=2), 400, "one solution at a time"),
         (asked(tools=[{"type": "function"}]), 400, "cannot serve"),
         (asked(" "), 400, "empty"),
@@ -191,17 +191,17 @@ async def test_telling_changes_nothing():
     for spec in ("thr:0.9", "random:0.5", "cascade:0.5"):
         (policy,) = parse_policies(spec)
         router = Router(models.weak, models.strong, models.scorer, policy, SAMPLING)
-        teller = EventSerializer(router, None)
+        serializer = EventSerializer(router, None)
         for seed, question in enumerate(QUESTIONS[:3]):
             alone = await router.asolve(question, seed)
             solution = router.begin(question, seed)
-            teller.beginning(solution)
+            serializer.beginning(solution)
             async for event in router.grow(solution):
                 if isinstance(event, Finished):
                     assert event.trace.steps == alone.steps
                     assert event.trace.usage["strong"].tokens == alone.strong_tokens
                 else:
-                    json.dumps(teller.tell(event, solution))
+                    json.dumps(serializer.serialize(event, solution))
 
 
 async def test_models_between_are_told_as_authors_of_their_own():
@@ -214,7 +214,7 @@ async def test_models_between_are_told_as_authors_of_their_own():
     for seed, question in enumerate(QUESTIONS[:6]):
         solution = router.begin(question, seed)
         async for event in router.grow(solution):
-            record = EventSerializer(router, None).tell(event, solution)
+            record = EventSerializer(router, None).serialize(event, solution)
             authors |= {record["author"]} if record["event"] == "written" else set()
             rejected += len(record.get("rejected", ()))
     assert authors == {"weak", "middle", "strong"} and rejected > 0

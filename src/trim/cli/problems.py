@@ -17,9 +17,8 @@ from trim.evaluation.benchmarks.selection import Selection, is_file_name
 from trim.evaluation.evaluate import draw
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.suites import SUITES
-from trim.server.problems import Answers, left_out, problems_of
+from trim.server.problems import Answers, KeptQuestions, kept_questions, left_out, problems_of
 from trim.server.storage.keys import Keys
-from trim.server.storage.questions import KeptQuestions, kept_questions
 
 USUAL_COUNT = 500
 OPTIONS = (

@@ -10,7 +10,7 @@ from ray import serve
 from trim.configuration.lineup import ModelSource
 from trim.configuration.source import open_lineup
 from trim.server.admission import Limits
-from trim.server.run import Serving, menu_of
+from trim.server.run import Serving, catalog_of
 from trim.server.run import application as asgi_application
 from trim.shipped.lineup import ShippedModelSource
 
@@ -63,7 +63,7 @@ def application(arguments: ServeArguments) -> serve.Application:
         path = arguments.configuration
         return open_lineup(path) if path else ShippedModelSource()
 
-    menu_of(lineup(), serving)
+    catalog_of(lineup(), serving)
     deployment = serve.deployment(
         name="trim",
         num_replicas=arguments.replicas,
