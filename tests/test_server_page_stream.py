@@ -195,7 +195,7 @@ async def test_telling_changes_nothing():
         for seed, question in enumerate(QUESTIONS[:3]):
             alone = await router.asolve(question, seed)
             solution = router.begin(question, seed)
-            serializer.beginning(solution)
+            serializer.begin(solution)
             async for event in router.grow(solution):
                 if isinstance(event, Finished):
                     assert event.trace.steps == alone.steps

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trim.configuration.lineup import Models, ModelSource
 from trim.errors import InvalidInput
@@ -40,6 +40,8 @@ BACKLOG = 2048
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEEP_ALIVE = 75
 """Seconds after which an idle connection is closed."""
+HEAD_BYTES = 64 * 1024
+"""Largest head of a request."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +163,20 @@ class Server(uvicorn.Server):
                     loop.remove_reader(parent.sentinel)
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """Uvicorn's connection, closed if a request does not arrive or a response is not read in time.
 
-    Uvicorn itself only closes connections that are idle after a response. The head of a request is
-    timed from its first byte, or from the start of the connection.
+    Uvicorn itself only closes connections that are idle after a response, and limits no head. (Its
+    h11 parser does, but accepts requests with both Content-Length and chunks, which are used to
+    smuggle requests past a proxy.) A head is timed from its first byte, or from the start of the
+    connection.
     """
 
     def __init__(self, limits: Limits, **named: Any) -> None:
         super().__init__(**named)
         self._limits = limits
+        self._head_bytes = 0
+        self._in_body = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -185,13 +191,25 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if not self._in_body:
+            self._head_bytes += len(data)
         super().data_received(data)
+        if self._head_bytes > HEAD_BYTES:
+            self.transport.abort()
         idle = self.cycle is None or self.cycle.response_complete
         if not idle and self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
         elif idle and not self._head_timer:
             self._head_timer = self.loop.call_later(self._limits.upload, self.transport.abort)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_body, self._head_bytes = True, 0
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_body = False
 
     def pause_writing(self) -> None:
         super().pause_writing()

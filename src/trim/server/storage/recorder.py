@@ -70,9 +70,9 @@ class Recorder:
 
     def _start(self) -> None:
         batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
-        commit = asyncio.create_task(self._write([entry for entry, _ in batch]))
-        commit.add_done_callback(partial(self._finish, [future for _, future in batch]))
-        self._commit = commit
+        entries, futures = zip(*batch, strict=True)
+        self._commit = asyncio.create_task(self._write(entries))
+        self._commit.add_done_callback(partial(self._finish, futures))
 
     def _finish(self, futures: Sequence[asyncio.Future[None]], commit: asyncio.Task[None]) -> None:
         error = commit.exception()
