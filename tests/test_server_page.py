@@ -214,7 +214,7 @@ def test_a_usual_router_off_the_curve_is_chosen_as_it_is(page, tmp_path):
         assert set(weak) == {"line-through"} and set(strong) == {"none"}
         assert page.texts(".step:not(.abandoned) .number")[0] == "1"
         assert set(page.texts(".step:not(.abandoned) .author")) == {"strong"}
-        assert "started anew: the lowest score" in page.texts(".decision")[-1]
+        assert "restarted: the lowest score" in page.texts(".decision")[-1]
         page.shoot("anew")
         page.choose("#router", "")
         assert page.one("#budget").is_displayed()
