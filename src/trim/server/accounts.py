@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from trim.costs import Prices
 from trim.router import Router
 from trim.server.errors import APIError
-from trim.server.storage.database import DATABASE_ERRORS, open_database
+from trim.server.storage.database import DATABASE_ERRORS, Transactions, open_database
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger, Remaining, today
 from trim.server.storage.recorder import Entry, Recorder
@@ -71,9 +71,10 @@ class Accounts:
         self.engine = engine
         self.prices = prices
         self.keep_texts = keep_texts
-        self.keys = Keys(engine)
-        self.ledger = Ledger(engine)
-        self.recorder = Recorder(engine)
+        self.transactions = Transactions(engine)
+        self.keys = Keys(engine, self.transactions)
+        self.ledger = Ledger(engine, self.transactions)
+        self.recorder = Recorder(engine, self.transactions)
         self.need_key = False
         self._watcher: asyncio.Task[None] | None = None
 
@@ -199,6 +200,7 @@ class Accounts:
             with suppress(asyncio.CancelledError):
                 await self._watcher
         await self.recorder.close()
+        self.transactions.close()
         await self.engine.dispose()
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trim.errors import InvalidInput
-from trim.server.storage.database import reporting_unavailable
+from trim.server.storage.database import Transactions, reporting_unavailable
 from trim.server.storage.tables import keys
 
 MARK = "trim"
@@ -51,8 +51,9 @@ class Keys:
     time.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, transactions: Transactions | None = None) -> None:
         self.engine = engine
+        self.transactions = transactions or Transactions(engine)
 
     async def create(
         self,
@@ -125,8 +126,7 @@ class Keys:
             return None
         query = select(keys).where(keys.c.prefix == parts[1])
         with reporting_unavailable():
-            async with self.engine.connect() as connection:
-                row = (await connection.execute(query)).first()
+            row = await self.transactions.run(lambda connection: connection.execute(query).first())
         found = None if row is None else user_key(row)
         same = hmac.compare_digest(found.digest if found else "", digest(key))
         return found if found and same and found.revoked is None else None

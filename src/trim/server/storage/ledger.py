@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from trim.server.errors import APIError
-from trim.server.storage.database import reporting_unavailable
+from trim.server.storage.database import Transactions, reporting_unavailable
 from trim.server.storage.keys import UserKey
 from trim.server.storage.tables import spending
 
@@ -30,8 +30,8 @@ class Ledger:
     concurrent requests can exceed a budget, each by at most what remained when it began.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: AsyncEngine, transactions: Transactions | None = None) -> None:
+        self.transactions = transactions or Transactions(engine)
 
     async def spent(self, key: UserKey, day: str | None = None) -> tuple[float, int]:
         """Money and strong tokens spent on a day (UTC), by default today.
@@ -43,8 +43,7 @@ class Ledger:
             spending.c.key_id == key.id, spending.c.day == (day or today())
         )
         with reporting_unavailable():
-            async with self.engine.connect() as connection:
-                row = (await connection.execute(query)).first()
+            row = await self.transactions.run(lambda connection: connection.execute(query).first())
         return (float(row.money), int(row.strong_tokens)) if row else (0.0, 0)
 
     async def remaining(self, key: UserKey) -> Remaining:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Insert, insert
+from sqlalchemy import Connection, Insert, insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trim.server.storage.database import DATABASE_ERRORS, database_unavailable
+from trim.server.storage.database import DATABASE_ERRORS, Transactions, database_unavailable
 from trim.server.storage.tables import requests, spending, steps
 
 BATCH = 256
@@ -44,8 +44,8 @@ class Recorder:
     serves many requests, and a process never competes with itself for SQLite's write lock.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine.execution_options(immediate=True)
+    def __init__(self, engine: AsyncEngine, transactions: Transactions | None = None) -> None:
+        self.transactions = transactions or Transactions(engine)
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._add_spending = upsert_spending(sqlite if self._is_sqlite else postgresql)
         self._queue: list[tuple[Entry, asyncio.Future[None]]] = []
@@ -90,12 +90,14 @@ class Recorder:
             self._start()
 
     async def _write(self, entries: Sequence[Entry]) -> None:
-        async with self.engine.begin() as connection:
+        def insert_all(connection: Connection) -> None:
             for statement, rows in self._statements(entries):
                 # PostgreSQL's texts cannot hold NUL.
-                await connection.execute(
+                connection.execute(
                     statement, rows if self._is_sqlite else [without_nul(row) for row in rows]
                 )
+
+        await self.transactions.run(insert_all, immediate=True)
 
     def _statements(
         self, entries: Sequence[Entry]
