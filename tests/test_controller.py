@@ -39,7 +39,7 @@ def held(controller, requests):
         # The ends spend nothing and all; between them the harder spends the more.
         share = place if place in (0, 1) else place ** (3 * (1 - hardness))
         spent = round(tokens * share)
-        controller.see([answered(tokens, spent)])
+        controller.update([answered(tokens, spent)])
         strong, whole = strong + spent, whole + tokens
     return strong / whole - controller.target
 
@@ -69,24 +69,24 @@ def test_traffic_that_turns_hard_is_held(target):
 def test_what_was_silent_for_long_is_not_owed():
     controller = Controller(POLICIES, PLACE, 0.3)
     for _ in range(5000):
-        controller.see([answered(50, 0)])
+        controller.update([answered(50, 0)])
     assert controller.at_end
-    controller.see([answered(50, 50)] * 2)
+    controller.update([answered(50, 50)] * 2)
     for _ in range(3):
-        controller.see([answered(50, 50)])
+        controller.update([answered(50, 50)])
     assert not controller.at_end
 
 
 def test_moves_are_smaller_with_much_under_way():
     calm, busy = (Controller(POLICIES, PLACE, 0.2) for _ in range(2))
-    calm.see([answered(50, 50)])
-    busy.see([answered(50, 50)], under_way=500)
+    calm.update([answered(50, 50)])
+    busy.update([answered(50, 50)], concurrent=500)
     assert calm.place < busy.place < PLACE
 
 
 def test_a_request_without_tokens_moves_nothing():
     controller = Controller(POLICIES, PLACE, 0.2)
-    controller.see([])
+    controller.update([])
     assert controller.place == PLACE and controller.share is None
 
 

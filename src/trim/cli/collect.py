@@ -37,8 +37,8 @@ from trim.rollouts.explorer import MIN_ROLLOUTS
 from trim.rollouts.import_traces import import_traces
 
 if TYPE_CHECKING:
+    from trim.server.problems import KeptQuestions
     from trim.server.storage.keys import Keys
-    from trim.server.storage.questions import KeptQuestions
 
 DAY = "%Y-%m-%d"
 
@@ -189,8 +189,7 @@ def questions_of(
         InvalidInput: there are none, the database cannot be read, or an option does not apply.
     """
     from trim.cli.keys import use_keys
-    from trim.server.problems import Answers, left_out, problems_of
-    from trim.server.storage.questions import kept_questions
+    from trim.server.problems import Answers, kept_questions, left_out, problems_of
 
     if selection.skip:
         raise InvalidInput(
