@@ -1,4 +1,4 @@
-"""Budgets and promises: limits of tokens, replays of recorded trees, bounds, router files."""
+"""Budgets and guarantees: limits of tokens, replays of recorded trees, bounds, router files."""
 
 import asyncio
 import json
@@ -226,12 +226,12 @@ def test_a_complete_replay_is_what_the_router_does(name, policy, limit):
 
 
 @given(names, st.floats(0, 1), st.sampled_from([Threshold, RandomMix, Cascade]))
-def test_a_tree_that_is_known_to_its_leaves_is_replayed_completely(name, setting, family):
+def test_a_complete_tree_is_replayed_completely(name, setting, family):
     assert replay(explore(name), family(setting), 3).complete
 
 
 @given(st.lists(st.booleans(), min_size=4, max_size=4), st.integers(2, 5), names)
-def test_what_is_not_recorded_counts_as_wrong_and_as_rewritten(regenerate, rollouts, name):
+def test_unrecorded_steps_count_as_wrong_and_rewritten(regenerate, rollouts, name):
     weak, strong = numbered(3, "w"), numbered(10, "s")
     explorer = Explorer(
         Models(weak, strong, {}),
@@ -262,7 +262,7 @@ def test_what_is_not_recorded_counts_as_wrong_and_as_rewritten(regenerate, rollo
         assert found.strong_tokens == spent + 10 * unknown
 
 
-def test_prompts_are_reckoned_from_the_steps():
+def test_prompt_tokens_are_estimated_from_the_steps():
     recorded = asyncio.run(
         Explorer(
             Models(numbered(3, "w"), numbered(10, "s"), {}),
@@ -378,21 +378,23 @@ def invented(random, count, costs):
     return tried, alone
 
 
-@pytest.mark.parametrize("promise", [StrongShare(0.3), Money(0.3), Accuracy(0.6)])
-def test_a_broken_promise_is_chosen_in_one_of_ten_at_most(promise):
+@pytest.mark.parametrize("guarantee", [StrongShare(0.3), Money(0.3), Accuracy(0.6)])
+def test_a_violated_guarantee_is_chosen_in_at_most_one_of_ten_runs(guarantee):
     random = np.random.default_rng(11)
     costs = [round(0.05 + 0.03 * index, 2) for index in range(20)]
     broken, chosen = 0, []
     for _ in range(150):
         tried, alone = invented(random, 100, costs)
-        order = reversed(tried) if promise.most_expensive_first else tried
-        setting = choose(promise, order, alone)
+        order = reversed(tried) if guarantee.most_expensive_first else tried
+        setting = choose(guarantee, order, alone)
         if setting is None:
             continue
         chosen.append(setting)
         # Right are those that the strong model solves and a tenth beside them.
-        figure = min(1, setting + 0.1) if promise.most_expensive_first else setting
-        broken += figure < promise.value if promise.most_expensive_first else figure > promise.value
+        figure = min(1, setting + 0.1) if guarantee.most_expensive_first else setting
+        broken += (
+            figure < guarantee.value if guarantee.most_expensive_first else figure > guarantee.value
+        )
     assert broken / 150 <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 150)
     assert len(chosen) > 120
 
@@ -409,7 +411,7 @@ def test_the_choice_stops_at_the_first_that_fails():
 
 @pytest.mark.parametrize("horizon", [None, 100])
 @pytest.mark.parametrize("kind", [StrongShare, Money, Accuracy])
-def test_what_could_be_promised_is_kept_and_no_more(kind, horizon):
+def test_a_guarantee_holds_exactly_up_to_its_bound(kind, horizon):
     (_, (_, outcomes), _), alone = invented(np.random.default_rng(8), 300, [0.1, 0.3, 0.5])
     bound = kind(0.5, horizon=horizon).bound(outcomes, alone)
     sign = -1 if kind is Accuracy else 1
@@ -476,25 +478,27 @@ def calibrated(bank, out, *words):
 
 @pytest.mark.parametrize("spec", ["thr", "random", "cascade", "agg"])
 @pytest.mark.parametrize(
-    "promise", [StrongShare(0.45), Money(6e-4), Accuracy(0.2), StrongShare(0.5, horizon=50)]
+    "guarantee", [StrongShare(0.45), Money(6e-4), Accuracy(0.2), StrongShare(0.5, horizon=50)]
 )
-def test_the_dearest_setting_within_a_budget_is_found(spec, promise, evaluator, tmp_path):
+def test_calibration_finds_the_most_expensive_setting_within_the_budget(
+    spec, guarantee, evaluator, tmp_path
+):
     models = evaluator.bank.identity.models
     word = f"agg:{agg_folder(tmp_path, models)}" if spec == "agg" else spec
     sweep = parse_sweep(word, evaluator.bank)
     try:
-        found = calibrate(evaluator, sweep, promise)
+        found = calibrate(evaluator, sweep, guarantee)
     except InvalidInput:
-        order = sweep.policies(promise.most_expensive_first)
-        assert not promise.holds(evaluator.outcomes(next(order)[1]), evaluator.baselines)
+        order = sweep.policies(guarantee.most_expensive_first)
+        assert not guarantee.holds(evaluator.outcomes(next(order)[1]), evaluator.baselines)
         return
     outcomes = evaluator.outcomes(sweep.policy(found.setting))
-    assert promise.holds(outcomes, evaluator.baselines)
+    assert guarantee.holds(outcomes, evaluator.baselines)
     assert np.array_equal(outcomes.strong_tokens, found.outcomes.strong_tokens)
-    place = sweep.settings.index(found.setting) + (-1 if promise.most_expensive_first else 1)
+    place = sweep.settings.index(found.setting) + (-1 if guarantee.most_expensive_first else 1)
     if 0 <= place < len(sweep.settings):
         policy = sweep.policy(sweep.settings[place])
-        assert not promise.holds(evaluator.outcomes(policy), evaluator.baselines)
+        assert not guarantee.holds(evaluator.outcomes(policy), evaluator.baselines)
 
 
 def test_a_router_of_a_single_price_has_that_setting(evaluator, tmp_path):
@@ -542,7 +546,7 @@ def test_a_router_file_decides_as_the_setting_that_was_chosen(bank, tmp_path):
     assert parse_policies(f"router:{moved / 'router.json'}")
 
 
-def test_a_budget_too_small_to_help_is_said(bank, tmp_path):
+def test_a_budget_too_small_to_help_is_reported(bank, tmp_path):
     record, result = calibrated(
         bank, tmp_path / "r.json", "--policy", "random", "--accuracy", "0.01"
     )
@@ -571,8 +575,8 @@ def test_a_router_file_that_is_not_right_is_refused(change, message, tmp_path):
     models = {"weak": "a", "strong": "b"}
     fitted = agg_folder(tmp_path / "agg", models)
     path = tmp_path / "router.json"
-    promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": ""}
-    record = CalibratedRouter("agg", 0.01, fitted, "prm", models, 5, promise).to_json(path)
+    guarantee = {"target": {}, "confidence": 0.9, "horizon": None, "bound": ""}
+    record = CalibratedRouter("agg", 0.01, fitted, "prm", models, 5, guarantee).to_json(path)
     path.write_text(json.dumps(record))
     assert parse_policies(f"router:{path}")
     path.write_text(json.dumps({**record, **change}))
@@ -635,7 +639,7 @@ def test_a_place_that_cannot_be_written_is_refused(bank, tmp_path):
     refused(["calibrate", tmp_path, *words, tmp_path / "r.json"], "not a bank")
 
 
-def test_money_is_told_with_prices_alone(bank, tmp_path):
+def test_money_is_reported_only_with_prices(bank, tmp_path):
     words = ("--policy", "thr", "--strong-share", "0.45")
     record, result = calibrated(bank, tmp_path / "free.json", *words)
     assert record["figures"]["money"] is None and ", money" not in result.output

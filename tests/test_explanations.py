@@ -35,7 +35,7 @@ def numbers(text):
 
 
 @given(st.floats(0, 1, allow_subnormal=False), st.floats(0.001, 0.999).map(lambda k: round(k, 3)))
-def test_a_value_is_never_shown_on_the_wrong_side_of_its_limit(value, limit):
+def test_a_rounded_value_stays_on_its_side_of_the_limit(value, limit):
     text = describe_comparison("score", value, limit)
     shown, named = numbers(text)
     assert named == pytest.approx(limit)
@@ -44,7 +44,7 @@ def test_a_value_is_never_shown_on_the_wrong_side_of_its_limit(value, limit):
 
 
 @given(shares, st.floats(0.01, 0.99).map(lambda k: round(k, 2)))
-def test_thresholds_say_which_side_the_score_lies_on(score, k):
+def test_thresholds_explain_on_which_side_the_score_is(score, k):
     seen = observed(score)
     for spec in (f"thr:{k}", f"takeover:{k}", f"rsd:{k}"):
         (policy,) = parse_policies(spec)
@@ -56,7 +56,7 @@ def test_thresholds_say_which_side_the_score_lies_on(score, k):
     assert below == (policy.decide(seen) is not Action.CONTINUE)
 
 
-def test_other_policies_say_what_they_look_at():
+def test_other_policies_explain_their_decisions():
     assert parse_policies("thr:1")[0].explain(observed(1.0)).reason.endswith("is rewritten")
     (grade,) = parse_policies("specreason:7")
     assert grade.explain(observed(5 / 9)).reason == "grade 5.00 is below 7, of 9"
@@ -79,7 +79,7 @@ def test_other_policies_say_what_they_look_at():
     assert WeakAlone().explain(observed(0.1)).reason == "the weak model solves alone"
 
 
-def test_a_policy_that_explains_nothing_says_so():
+def test_a_policy_without_explanation_has_a_default():
     class Silent(Policy):
         name = "silent"
 
@@ -93,7 +93,7 @@ PLANS = read_pomdp(BELIEF).policies((0.01, 0.002))
 
 
 @given(st.lists(shares, min_size=1, max_size=8), st.booleans())
-def test_a_plan_says_what_it_believes_and_what_rewriting_is_worth(scores, last):
+def test_a_plan_explains_its_belief_and_the_gain_of_rewriting(scores, last):
     seen = observed(*scores, last=last)
     for policy in PLANS:
         explained = policy.explain(seen)
@@ -104,7 +104,7 @@ def test_a_plan_says_what_it_believes_and_what_rewriting_is_worth(scores, last):
             assert (gain > cost) == (policy.decide(seen) is Action.REGENERATE)
 
 
-def test_the_shipped_belief_is_of_the_shipped_models_and_scores():
+def test_the_shipped_belief_fits_the_shipped_models_and_scores():
     belief = read_belief(models_in())
     low, high = (belief.states(parse_policies("thr:0.5")[0], observed(r)) for r in (0.02, 0.99))
     assert high.right > 0.9 > 0.5 > low.right and low.repairable > 0.5

@@ -99,7 +99,7 @@ def watched(profile, generator, problems, **conditions):
     return {warning.kind for warning in monitor.warnings()}
 
 
-def test_nothing_is_said_where_nothing_is_wrong():
+def test_no_warning_without_a_failure():
     generator = np.random.default_rng(7)
     alarms = 0
     for run in range(200):
@@ -118,7 +118,7 @@ def test_nothing_is_said_where_nothing_is_wrong():
         ({"after_rewrite": 0.4}, WarningKind.AFTER_INTERVENTION),
     ],
 )
-def test_what_is_wrong_is_found_within_a_hundred_problems(conditions, kind):
+def test_failures_are_found_within_a_hundred_problems(conditions, kind):
     generator = np.random.default_rng(8)
     found = [watched(calibrated(generator), generator, 100, **conditions) for _ in range(20)]
     assert sum(kinds == {kind} for kinds in found) >= 18
@@ -130,7 +130,7 @@ def test_drops_after_rewrites_are_found_without_a_calibration():
     assert sum(kinds == {WarningKind.AFTER_INTERVENTION} for kinds in found) >= 9
 
 
-def test_scores_that_are_all_lower_are_no_matter_of_interventions():
+def test_lower_scores_everywhere_are_drift():
     generator = np.random.default_rng(10)
     for threshold in (0.2, 0.5, 1.0):
         profile = calibrated(generator, threshold=threshold)
@@ -138,13 +138,13 @@ def test_scores_that_are_all_lower_are_no_matter_of_interventions():
         assert found == {WarningKind.SCORE_DRIFT}
 
 
-def test_a_budget_that_denies_is_found_and_is_no_drift():
+def test_a_denying_budget_is_found_and_is_no_drift():
     generator = np.random.default_rng(11)
     profile = calibrated(generator, right=0.6)
     assert watched(profile, generator, 200, right=0.6, limit=1) == {WarningKind.BUDGET_TOO_SMALL}
 
 
-def test_rewriting_next_to_nothing_is_found():
+def test_rewriting_almost_nothing_is_found():
     generator = np.random.default_rng(12)
     conditions = {"right": 0.6, "threshold": 0.001}
     profile = calibrated(generator, **conditions)
@@ -165,7 +165,7 @@ def test_drift_is_found_late_in_a_long_run_and_stays_found():
     assert monitor.warnings() == before
 
 
-def test_a_warning_says_its_figures_in_one_line():
+def test_a_warning_is_one_line_with_figures():
     generator = np.random.default_rng(14)
     monitor = Monitor(calibrated(generator))
     for _ in range(100):
@@ -177,7 +177,7 @@ def test_a_warning_says_its_figures_in_one_line():
         assert json.loads(json.dumps(warning.to_json()))["kind"] in list(WarningKind)
 
 
-def test_a_look_out_of_turn_sees_a_short_run():
+def test_an_extra_check_covers_a_short_run():
     generator = np.random.default_rng(15)
     monitor = Monitor(calibrated(generator))
     for _ in range(24):
@@ -194,7 +194,7 @@ def test_memory_is_bounded():
     assert len(monitor._records) == WINDOW
 
 
-def test_what_has_no_scores_says_nothing():
+def test_records_without_scores_are_ignored():
     monitor = Monitor()
     for _ in range(100):
         monitor.add(RouteRecord((), ()))
@@ -206,7 +206,7 @@ def test_what_has_no_scores_says_nothing():
 
 
 @given(st.lists(records(least=1), max_size=40))
-def test_budget_warnings_have_their_reasons(seen):
+def test_budget_warnings_follow_their_rules(seen):
     denial, few = denied_rewrites(seen), few_rewrites(seen)
     wanted = [record for record in seen if record.desired_rewrite]
     if denial:
@@ -219,7 +219,7 @@ def test_budget_warnings_have_their_reasons(seen):
 
 
 @given(st.lists(st.lists(shares, min_size=1, max_size=6), min_size=1, max_size=20))
-def test_no_more_wrong_solutions_are_claimed_than_calibrated_scores_promise(problems):
+def test_the_share_of_wrong_solutions_is_a_lower_bound(problems):
     # With independent steps a solution is wrong with probability 1 - product.
     warning = few_rewrites([RouteRecord(tuple(s), (False,) * len(s)) for s in problems])
     if warning:
@@ -242,7 +242,7 @@ def test_a_profile_survives_its_file(seen):
 
 @settings(max_examples=30)
 @given(st.data())
-def test_anything_else_is_no_profile(data):
+def test_a_malformed_profile_is_refused(data):
     record = calibrated(np.random.default_rng(0), problems=20).to_json()
     wrong = [None, "x", [], {}, True, -1, 1e9, float("nan")]
     key = data.draw(st.sampled_from(sorted(record)))
@@ -265,7 +265,7 @@ def test_anything_else_is_no_profile(data):
         lambda record: record["after_kept"].update(mean=1.2),
     ],
 )
-def test_a_profile_that_cannot_be_is_refused(change):
+def test_an_inconsistent_profile_is_refused(change):
     record = calibrated(np.random.default_rng(0), problems=20).to_json()
     change(record)
     with pytest.raises(InvalidInput, match="run `trim calibrate` again"):
@@ -273,7 +273,7 @@ def test_a_profile_that_cannot_be_is_refused(change):
 
 
 @pytest.mark.parametrize("record", [None, [], 3, "profile"])
-def test_what_is_no_object_is_no_profile(record):
+def test_a_profile_must_be_an_object(record):
     with pytest.raises(InvalidInput, match="not a calibration's profile"):
         Profile.from_json(record)
 
@@ -358,7 +358,7 @@ def routed(policy, limit=None):
     return router(policy, limit).solve("a question")
 
 
-def test_a_walk_is_what_the_router_saw_and_did():
+def test_a_record_has_scores_and_actions_of_the_trace():
     assert route_record(routed(Threshold(0.5))) == RouteRecord(
         (0.9, 0.3, 0.8), (False, True, False), (False,) * 3
     )
@@ -370,20 +370,20 @@ def test_a_walk_is_what_the_router_saw_and_did():
     )
 
 
-def test_a_walk_knows_what_was_denied():
+def test_a_record_has_denied_rewrites():
     record = route_record(routed(Threshold(0.5), limit=0))
     assert record == RouteRecord((0.9, 0.3, 0.8), (False,) * 3, (False, True, False))
     assert record.desired_rewrite
 
 
-def test_a_replay_gives_the_walk_of_its_trace():
+def test_a_replay_gives_the_record_of_its_trace():
     trace = routed(Threshold(0.5))
     record = RouteRecord.of([0.9, 0.3, 0.8], [step.action for step in trace.steps])
     assert Profile.of([record]) == Profile.of([route_record(trace)])
     assert trace.steps[1].action is Action.REGENERATE
 
 
-def test_drafts_are_told_apart_by_the_step_before():
+def test_scores_after_rewritten_and_after_kept_steps():
     record = RouteRecord((0.9, 0.3, 0.8, 0.4, 0.6), (False, True, False, True, False))
     assert record.after(rewritten=True) == pytest.approx(0.7)
     assert record.after(rewritten=False) == pytest.approx(0.35)
@@ -500,7 +500,7 @@ def test_eval_watches_a_router_file(tmp_path, monkeypatch):
     assert not (tmp_path / "none").exists()
 
 
-def test_the_terminal_says_what_was_denied():
+def test_the_terminal_shows_denied_rewrites():
     denying = router(Threshold(0.5), limit=0).events("a question")
     granting = router(Threshold(0.5)).events("a question")
     shown = shown_by(lambda console: show_events(console, denying, Prices()))

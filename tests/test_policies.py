@@ -59,7 +59,7 @@ def test_only_the_newest_score_counts(observation, threshold):
     assert rewrites(Takeover(threshold), observation) is expected
 
 
-def test_what_a_low_score_leads_to():
+def test_the_action_after_a_low_score():
     low = Observation("q", ("a",), (0.2,), (1,), (), 0)
     assert Threshold(0.5).decide(low) is Action.REGENERATE
     assert Takeover(0.5).decide(low) is Action.TAKE_OVER
@@ -126,7 +126,7 @@ def test_only_thresholds_need_scores(policy, needs_scores):
     assert policy.needs_scores is needs_scores
 
 
-def test_words_of_the_command_line():
+def test_specs_of_the_command_line():
     assert [type(p) for word in ("weak", "strong") for p in parse_policies(word)] == [
         WeakAlone,
         StrongAlone,
@@ -138,7 +138,7 @@ def test_words_of_the_command_line():
 
 @pytest.mark.parametrize("family", [Threshold, Takeover, RandomMix])
 @given(setting=shares)
-def test_a_name_is_the_word_of_the_command_line(family, setting):
+def test_a_name_parses_to_its_policy(family, setting):
     policy = family(setting)
     assert parse_policies(policy.name) == [policy]
 
@@ -173,7 +173,7 @@ def test_short_settings_have_short_names():
         ("oracle-query", "needs reference solutions"),
     ],
 )
-def test_other_words_are_refused(spec, message):
+def test_invalid_specs_are_refused(spec, message):
     with pytest.raises(InvalidInput) as refusal:
         parse_policies(spec)
     assert message in str(refusal.value)
@@ -210,7 +210,7 @@ def test_a_threshold_is_parsed_without_numeric_libraries():
 
 
 @given(st.text())
-def test_any_word_is_understood_or_refused(spec):
+def test_any_spec_is_parsed_or_refused(spec):
     try:
         policies = parse_policies(spec)
     except InvalidInput:

@@ -98,7 +98,7 @@ def test_beliefs_are_distributions(values, kind):
     assert sum(belief) == pytest.approx(1) and min(belief) >= 0
 
 
-def test_the_methods_belief_forgets_all_but_the_lowest_and_the_newest_score():
+def test_the_papers_belief_depends_on_the_lowest_and_the_newest_score_only():
     beliefs = model().filter(BeliefKind.UNIFORM)
     short = beliefs.belief([0.3, 0.6], [False])
     assert beliefs.belief([0.9, 0.3, 0.8, 0.6], [False, True, False]) == short
@@ -149,7 +149,7 @@ def test_a_wrong_step_is_rewritten_once_and_lost_traces_are_left_alone():
     assert policy.decide(observe([0.9, 0.1, 0.1, 0.1, 0.1], ignored)) is Action.CONTINUE
 
 
-def test_the_methods_rule_keeps_what_is_not_likely_enough_to_be_mendable():
+def test_the_papers_rule_keeps_drafts_that_are_unlikely_to_be_repairable():
     """At price 0 rewriting pays in both bins; P(S2) is within 0.4 of P(S0) in one of them."""
     pairs = np.zeros((2, 2, 3))
     pairs[0, 0], pairs[1, 1] = (0.9, 0.1, 0.25), (0.1, 0.9, 0.75)
@@ -255,7 +255,7 @@ def solution(scores, correct, strong=False, right=None):
         (solution([0.9, 0.1], False, right=(True, True)), None),
     ],
 )
-def test_the_first_error_is_the_labelled_one_or_told_by_scores(trajectory, error):
+def test_the_first_error_comes_from_labels_or_scores(trajectory, error):
     assert trajectory.first_error == error
 
 
@@ -303,7 +303,7 @@ def test_bins_of_the_newest_score_depend_on_its_rank_alone(drawn, power):
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])
-def test_scores_that_are_all_alike_say_nothing(score):
+def test_equal_scores_are_uninformative(score):
     rows = np.array([[state, score, score] for state in range(3) for _ in range(20)])
     table = fit_observations(rows).newest
     assert np.allclose(table[0], table[0][0]) and np.allclose(table.sum(axis=0), 1)
@@ -364,7 +364,7 @@ def make_bank(folder, problems):
     return read_bank(folder)
 
 
-def test_labelled_banks_tell_of_every_draft_and_rewrite_once(tmp_path):
+def test_labelled_banks_give_every_draft_and_rewrite_once(tmp_path):
     evidence = evidence_from_bank(make_bank(tmp_path / "bank", [labelled_problem()]))
     assert sorted(evidence.examples) == sorted(
         [(2, 1.0, 0.2), (0, 1.0, 0.9), (1, 0.2, 0.3), (1, 0.2, 0.4), (0, 0.9, 0.8), (0, 0.9, 0.95)]
@@ -378,7 +378,7 @@ def test_labelled_banks_tell_of_every_draft_and_rewrite_once(tmp_path):
     assert evidence.lengths == [2, 2] and evidence.strong_tokens == [30, 30, 30]
 
 
-def test_banks_without_labels_tell_of_scored_solutions(tmp_path):
+def test_banks_without_labels_give_scored_solutions(tmp_path):
     evidence = evidence_from_bank(make_bank(tmp_path / "bank", [labelled_problem(label=False)]))
     own = solution([0.2, 0.3], False)
     mixed = LabelledTrajectory((0.9, 0.8), (30, 10), (True, False), True)
@@ -386,7 +386,7 @@ def test_banks_without_labels_tell_of_scored_solutions(tmp_path):
     assert evidence == expected
 
 
-def test_models_without_a_mistake_are_not_believed_to_be_perfect():
+def test_models_without_a_mistake_keep_accuracies_below_1():
     examples = [(state, 0.5, 0.5) for state in range(3) for _ in range(20)]
     step_outcomes = [(strong, True) for strong in (False, True) for _ in range(20)]
     fitted = fit_evidence(Evidence(examples, step_outcomes, [3] * 20, [10] * 20))
@@ -451,7 +451,7 @@ def test_the_belief_that_serves_best_is_found_by_replay(tmp_path):
     assert areas[best_belief_kind(bank)] == max(areas.values())
 
 
-def test_a_bank_that_cannot_tell_has_the_filter_on_the_newest_score(tmp_path):
+def test_small_banks_use_the_filter_on_the_newest_score(tmp_path):
     few = make_bank(tmp_path / "few", [labelled_problem(index) for index in range(4)])
     assert best_belief_kind(few) is BeliefKind.NEWEST
 

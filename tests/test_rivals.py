@@ -63,14 +63,14 @@ def observed(scores, answered=True, last=True):
 
 
 @given(st.sampled_from(ScoreSummary), written)
-def test_a_verdict_is_a_share_and_needs_an_answer(kind, steps):
+def test_a_summary_is_in_the_unit_interval_and_needs_an_answer(kind, steps):
     scores, tokens = zip(*steps, strict=True)
     assert 0 <= summarise(kind, scores, tokens, answered=True) <= 1
     assert summarise(kind, scores, tokens, answered=False) == 0
 
 
 @given(written)
-def test_verdicts_have_their_order(steps):
+def test_summaries_are_ordered(steps):
     scores, tokens = zip(*steps, strict=True)
     lowest, multiplied, mean = (summarise(kind, scores, tokens, True) for kind in ScoreSummary)
     assert lowest == min(scores)
@@ -79,7 +79,7 @@ def test_verdicts_have_their_order(steps):
 
 
 @given(st.lists(st.lists(st.floats(-20, 0), min_size=1, max_size=9), min_size=1, max_size=6))
-def test_the_mean_of_confidences_is_that_of_all_tokens(log_probabilities):
+def test_the_mean_summary_is_the_mean_over_all_tokens(log_probabilities):
     scores = [math.exp(np.mean(step)) for step in log_probabilities]
     lengths = [len(step) for step in log_probabilities]
     every = np.concatenate(log_probabilities)
@@ -88,7 +88,7 @@ def test_the_mean_of_confidences_is_that_of_all_tokens(log_probabilities):
     )
 
 
-def test_only_a_solution_with_an_answer_has_a_verdict():
+def test_only_a_solution_with_an_answer_has_a_summary():
     """Wherever it stands: what the steps of an observation hold is not looked at."""
     assert summarise_solution(observed([0.9, 0.8]), ScoreSummary.LOWEST) == 0.8
     assert summarise_solution(observed([0.9, 0.8], answered=False), ScoreSummary.LOWEST) == 0
@@ -348,7 +348,7 @@ def test_threshold_0_always_takes_the_strong_model(question, probability):
     assert taken is (probability >= 0.5)
 
 
-def test_what_is_wanted_of_a_question():
+def test_target_labels():
     right = [True, True, False, False], [True, False, True, False]
     assert target_labels("abcd", *right, Target.GAIN) == [False, False, True, False]
     assert target_labels("abcd", *right, Target.WEAK_WRONG) == [False, False, True, True]

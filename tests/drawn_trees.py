@@ -58,7 +58,7 @@ def draw_tree(random, length, weak=0.8, strong=0.97, noise=0.15, unknown=0.0):
     return tree
 
 
-def draw_forest(problems=60, seed=0, longest=4, **settings):
+def draw_trees(problems=60, seed=0, longest=4, **settings):
     random = np.random.default_rng(seed)
     return batch_trees(
         [
@@ -68,5 +68,5 @@ def draw_forest(problems=60, seed=0, longest=4, **settings):
     )
 
 
-def drawn_policy(forest, seed, count=3):
-    return np.random.default_rng(seed).random((len(forest), count))
+def drawn_policy(trees, seed, count=3):
+    return np.random.default_rng(seed).random((len(trees), count))
