@@ -31,6 +31,7 @@ myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_class_signature = "mixed"
+napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 html_theme = "furo"

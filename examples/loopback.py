@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import trim
+from trim.engines.llama_cpp import load_library
 
 MODELS = Path(trim.__file__).parent / "shipped" / "models"
 PLAIN = (
@@ -15,8 +16,7 @@ servers = []
 
 def start_server(name: str) -> str:
     """Serve `weak` or `strong`; the address of the server, which ends with this process."""
-    from trim.engines.llama_cpp import xllamacpp  # loaded with the settings that trim gives it
-
+    xllamacpp = load_library()
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(MODELS / f"{name}.gguf")
     parameters.n_parallel = 1

@@ -135,6 +135,6 @@ def test_pages_named_in_the_sources_exist():
     for path in (*files, ROOT / "Makefile"):
         if path.suffix in (".py", ".sh", ".yaml", ".jinja", "") and path.is_file():
             for page in re.findall(
-                r"docs/[\w./-]+\.(?:md|json|yaml|svg|png)", path.read_text("utf-8")
+                r"(?<![\w/])docs/[\w./-]+\.(?:md|json|yaml|svg|png)", path.read_text("utf-8")
             ):
                 assert (ROOT / page).exists(), f"{path.relative_to(ROOT)}: {page}"
