@@ -28,8 +28,8 @@ from pathlib import Path
 import sympy
 
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem, Record
+from trim.evaluation.benchmarks.catalog import BUILT_IN
 from trim.evaluation.benchmarks.data_file import DataFile, locate
-from trim.evaluation.benchmarks.registry import BENCHMARKS
 from trim.grading.latex import clean, compact, split_list, split_name
 from trim.grading.mathematics import parse
 from trim.grading.number import read_number
@@ -188,7 +188,7 @@ def bare(answer: str) -> str:
 
 
 def cases_of(name: str, folder: Path) -> Iterator[Case]:
-    benchmark = BENCHMARKS[name]
+    benchmark = BUILT_IN[name]
     for split in benchmark.files:
         file = DataFile.read(locate(benchmark, split, folder))
         problems = [benchmark.read(record) for record in file.records]

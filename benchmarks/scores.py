@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from trim.shipped.measure import step_labels
-
+from training.measure import step_labels
 from trim.config import RouterConfig
 from trim.configuration.source import Models, shipped_models
 from trim.evaluation.run import Evaluation

@@ -108,7 +108,7 @@ def test_a_limit_of_money_needs_prices(tmp_path, command):
     result = completed(command, "chain", "-n", 2, "--max-money", 1, "--out", out)
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert "--max-money 1: nothing is billed here; give --prices FILE" in line
+    assert "--max-money 1: needs prices; add --prices FILE" in line
     assert not out.exists()
     result = completed(command, "chain", "-n", 2, "--max-money", 1, "--out", out, "--prices",
                        "example")  # fmt: skip
@@ -120,4 +120,4 @@ def test_a_collection_ends_at_money_of_its_own_prices(tmp_path):
     result = completed("collect", "chain", "-n", 40, "--max-money", 1, "--prices",
                        tmp_path / "prices.json", "--out", tmp_path / "bank")  # fmt: skip
     assert result.returncode == 3, result.stderr
-    assert "is spent and" in result.stderr
+    assert "reached its cost limit" in result.stderr

@@ -23,7 +23,7 @@ from trim.cli.output import show_events, show_warnings
 from trim.config import RouterConfig
 from trim.costs import Prices
 from trim.errors import InvalidInput
-from trim.evaluation.report import write_report
+from trim.evaluation.evaluation_page import write_report
 from trim.evaluation.run import Evaluation
 from trim.evaluation.summary import summarise
 from trim.evaluation.warnings import describe_warnings, little_gain, profiles_of
@@ -464,7 +464,7 @@ def test_a_summary_with_warnings_keeps_to_its_schema_and_the_report_shows_them(t
     warnings = describe_warnings(runs, {"router:<b>.json": calibrated(generator)})
     summary = {**summarise("hand", 0, runs, Prices()), "warnings": warnings}
     Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(summary)))
-    write_report(summary, [], "<svg></svg>", tmp_path / "report.html")
+    write_report(summary, [], "<svg></svg>", tmp_path)
     shown = unescape((tmp_path / "report.html").read_text("utf-8"))
     for warning in warnings["router:<b>.json"]:
         assert f"router:<b>.json, {warning['kind']}: {warning['text']}" in shown

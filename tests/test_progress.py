@@ -13,7 +13,7 @@ from trim.cli import progress
 from trim.cli.progress import ProgressText, format_count, progress_bar
 from trim.cluster.worker import Task, Worker, problem_to_json
 from trim.costs import Prices
-from trim.evaluation import progress as standing
+from trim.evaluation import progress as run_progress
 from trim.evaluation.bill import Bill
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.suites import CHAIN, generate
@@ -26,7 +26,7 @@ FIGURES = re.compile(r"(\d+)/(\d+)(?: ·)? (\d+) steps · (\d+) tokens")
 
 
 def tell_often():
-    progress.EVERY, standing.EVERY = 0.0, 0.01
+    progress.EVERY, run_progress.INTERVAL = 0.0, 0.01
 
 
 def told(command):
@@ -135,7 +135,7 @@ async def test_a_worker_elsewhere_hands_over_what_it_has_written():
     steps = 0
     for problem in generate(CHAIN, 2, 0):
         answer = json.loads(await worker.solve(problem_to_json(problem)))
-        bill.take_over(answer["bill"])
+        bill.merge(answer["bill"])
         steps += sum(len(trace["steps"]) for trace in answer["traces"])
     assert bill.steps == steps > 0
     assert bill.tokens == sum((bill.usage[role] for role in ("weak", "strong")), Usage()).tokens

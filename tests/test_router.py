@@ -640,7 +640,7 @@ def test_a_router_without_a_scorer_scores_by_the_writers_confidence():
         return Completion(text, Ending.STEP, 3, 5, log_probability=log_probability)
 
     weak = says(sure("good", -0.1), sure("bad", -2.0), sure(r"so \boxed{4}", 0.0))
-    strong = says("-", "GOOD", "-")
+    strong = says("-", sure("GOOD", -0.5), "-")
     trace = Router(weak=weak, strong=strong, policy="thr:0.5").solve("a question")
     assert trace.scorer == "logprob"
     assert texts(trace) == ["good\n\n", "GOOD\n\n", r"so \boxed{4}"]

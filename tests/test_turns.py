@@ -14,9 +14,9 @@ from test_kills import label, question_of, traces_of, work
 
 from trim.configuration.source import Models
 from trim.engines.scheduler import Turns, begin_problem
+from trim.evaluation.execution import solve_all
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.run import Evaluation
-from trim.evaluation.schedule import solve_all
 from trim.evaluation.suites import SuiteProblem
 from trim.models.model import Completion, Ending
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone

@@ -42,10 +42,10 @@ from trim.cli.progress import progress_bar
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import ModelSource, models_in
 from trim.evaluation.benchmarks.selection import Selection
-from trim.evaluation.bill import spent
-from trim.evaluation.evaluate import UNGRADED, draw, evaluate, find_suite
+from trim.evaluation.bill import cost_limit_error
+from trim.evaluation.evaluate import UNGRADED, RunOptions, draw, evaluate, find_suite
+from trim.evaluation.execution import RemoteExecutor
 from trim.evaluation.problem_set import ProblemSet
-from trim.evaluation.remote import RemoteExecutor
 from trim.evaluation.suites import generate as generate_problems
 from trim.router import Router
 
@@ -114,7 +114,7 @@ def evaluate_command(
     SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
     gsm8k, gpqa), or a .jsonl, .parquet or .csv file with --question and --answer.
 
-    CONFIG is a configuration file (docs/reference/configuration.md); by default the shipped models are used.
+    CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
 
     An interrupted command continues where it stopped.
     """
@@ -124,54 +124,33 @@ def evaluate_command(
     run_evaluation(
         choose_problems(suite, count, seed, selection, source.protocol.shuffles),
         specs or (own if configuration else DEMO_POLICIES),
-        seed,
-        out,
-        prices_file,
         source,
-        scorer,
-        exact,
-        max_strong_tokens,
-        other_models,
-        max_money,
+        out,
+        RunOptions(
+            seed=seed,
+            scorer=scorer,
+            exact=exact,
+            max_strong_tokens=max_strong_tokens,
+            prices=choose_prices(prices_file, source),
+            max_money=max_money,
+            allow_other_models=other_models,
+            allow_seen=seen,
+        ),
         cluster_at(ray, ray_workers),
-        seen,
     )
 
 
 def run_evaluation(
     problem_set: ProblemSet,
     specs: tuple[str, ...],
-    seed: int,
-    out: Path,
-    prices_file: Path | None,
     source: ModelSource,
-    scorer: str | None = None,
-    exact: bool = False,
-    max_strong_tokens: int | None = None,
-    other_models: bool = False,
-    max_money: float | None = None,
-    remote: RemoteExecutor | None = None,
-    seen: bool = False,
+    out: Path,
+    options: RunOptions,
+    executor: RemoteExecutor | None = None,
 ) -> None:
-    prices = choose_prices(prices_file, source)
     console = new_console()
     with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
-        summary = evaluate(
-            problem_set,
-            specs,
-            seed,
-            out,
-            prices,
-            source,
-            progress,
-            scorer,
-            exact,
-            max_strong_tokens,
-            other_models,
-            max_money,
-            remote,
-            seen,
-        )
+        summary = evaluate(problem_set, specs, source, out, options, progress, executor)
     console.print(points_table(summary))
     if summary["curves"]:
         console.print(curves_table(summary))
@@ -184,7 +163,7 @@ def run_evaluation(
     console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)
     show_costs(console, summary)
     if partial := summary.get("partial"):
-        raise spent(partial["money"], summary["n"], partial["of"])
+        raise cost_limit_error(partial["money"], summary["n"], partial["of"])
 
 
 @click.command()
@@ -206,7 +185,8 @@ def demo(out: Path, models: Path) -> None:
     console.print(f"[bold]{problem.question}[/bold]\n")
     show_events(console, router.events(problem.question), None)
     console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")
-    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, 0, out, None, source)
+    options = RunOptions(prices=choose_prices(None, source))
+    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, source, out, options)
 
 
 @click.command()

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
-from trim.evaluation.conclusion import hidden_notes, label
-from trim.evaluation.cost_report import amount
+from trim.evaluation.report import Page
+from trim.evaluation.report import Table as PageTable
+from trim.evaluation.verdict import amount, hidden_notes, label
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.steps import bare
 from trim.types import Action, Author, Trace, Usage
@@ -115,6 +116,26 @@ def format_total(trace: Trace, prices: Prices | None) -> str:
 
 def format_score(score: float | None) -> str:
     return "none" if score is None else f"{score:.2f}"
+
+
+def print_page(console: Console, page: Page) -> None:
+    """Print title, verdict, notes and tables of a report; pictures are left out."""
+    console.print(Text(page.title, "bold"))
+    if page.verdict is not None:
+        console.print(Text(page.verdict, "bold yellow"))
+    for note in page.notes:
+        console.print(Text(note))
+    for table in page.tables:
+        console.print(terminal_table(table))
+
+
+def terminal_table(table: PageTable) -> Table:
+    printed = Table(title=Text(table.title), box=SIMPLE_HEAD, padding=(0, 1))
+    for position, heading in enumerate(table.columns):
+        printed.add_column(Text(heading), justify="right" if position else "left")
+    for row in table.rows:
+        printed.add_row(*map(Text, row))
+    return printed
 
 
 def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from trim.errors import InvalidInput
-from trim.evaluation.benchmarks.registry import BENCHMARKS
+from trim.evaluation.benchmarks.catalog import benchmark_names, find_benchmark
 from trim.evaluation.benchmarks.selection import Selection, is_file_name
 from trim.evaluation.evaluate import draw
 from trim.evaluation.problem_set import ProblemSet
@@ -76,12 +76,13 @@ def choose_problems(
     Raises:
         InvalidInput: an unknown name, or an option that does not apply to it.
     """
-    if name in BENCHMARKS or is_file_name(name):
-        return selection.open(name, count, seed if shuffle else None)
     if name not in SUITES:
+        if is_file_name(name) or find_benchmark(name):
+            return selection.open(name, count, seed if shuffle else None)
+        known = ", ".join((*SUITES, *benchmark_names()))
         raise InvalidInput(
-            f"unknown suite or benchmark {name!r}; known: {', '.join((*SUITES, *BENCHMARKS))}, or"
-            " a .jsonl, .parquet or .csv file"
+            f"unknown suite or benchmark {name!r}; known: {known}, or a .jsonl, .parquet or .csv"
+            " file"
         )
     for option in OF_FILES:
         if getattr(selection, option) is not None:

@@ -25,8 +25,8 @@ from trim.cli.output import new_console, show_events
 from trim.config import DEFAULT_POLICY
 from trim.costs import hidden_strong_usage
 from trim.errors import InvalidInput
-from trim.evaluation.cost_report import describe_single
 from trim.evaluation.provenance import require_same_models
+from trim.evaluation.verdict import describe_single
 from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone
 from trim.policies.policy import choose_scorer, needs_entropy
@@ -73,7 +73,7 @@ def solve(
 ) -> None:
     """Solve one PROBLEM and print each step as it is decided.
 
-    CONFIG is a configuration file (docs/reference/configuration.md); by default the shipped models are used.
+    CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
     """
     source = choose_source(configuration, assignments, models).for_problems(Prompt())
     spec = spec or source.policy or DEFAULT_POLICY

@@ -11,10 +11,12 @@ from typing import Any
 import click
 
 from trim.cli.options import models_option, out_option, path_type, seed_option
-from trim.cli.output import new_console
+from trim.cli.output import new_console, print_page
 from trim.cli.progress import progress_bar
 from trim.errors import InvalidInput
+from trim.evaluation.plot import write_figure
 from trim.evaluation.progress import RunProgress
+from trim.evaluation.report import FILE_NAME, Page, results_folder, write_page
 from trim.files import write_atomically
 from trim.policies.ppo.weights import LearnedRouter
 from trim.policies.registry import parse_share
@@ -23,7 +25,6 @@ from trim.studies.audit import audit
 from trim.studies.audit_page import audit_figures, audit_page
 from trim.studies.low_budget import study_low_budget
 from trim.studies.noise import LEVELS, Trainer, study_noise
-from trim.studies.page import NAME, Page, folder_for, print_page, write_figure, write_page
 from trim.studies.takeover import study_takeover
 from trim.studies.transfer import SUITES, study_transfer
 from trim.studies.trial import THRESHOLDS, Trial
@@ -225,7 +226,7 @@ def audit_command(bank: Path, against: Path | None, out: Path | None, as_json: b
     page = audit_page(found, figures)
     record = json.dumps(found.to_json(), indent=2, allow_nan=False)
     if out:
-        with folder_for(out):
+        with results_folder(out):
             write_atomically(out / "audit.json", record + "\n")
             for name, figure in figures.items():
                 write_figure(figure, [out / f"{name}.{kind}" for kind in ("svg", "png")])
@@ -236,4 +237,4 @@ def audit_command(bank: Path, against: Path | None, out: Path | None, as_json: b
     console = new_console()
     print_page(console, page)
     if out:
-        console.print(f"report  {out / NAME}", soft_wrap=True)
+        console.print(f"report  {out / FILE_NAME}", soft_wrap=True)

@@ -11,9 +11,8 @@ from trim.cluster.worker import Task, describe, problem_to_json
 from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
+from trim.evaluation.execution import EvaluationRequest, ProgressCallback, solve_all
 from trim.evaluation.problem_set import Gradable, ProblemSet
-from trim.evaluation.remote import EvaluationRequest
-from trim.evaluation.schedule import Tell, solve_all
 from trim.evaluation.store import TraceStore
 from trim.policies.policy import Policy
 from trim.rollouts.collect import Place
@@ -30,15 +29,17 @@ class ClusterEvaluation:
     policies: Sequence[Policy]
     pool: Pool
     bill: Bill
-    may_begin: Callable[[], bool] = lambda: True
+    may_start: Callable[[], bool] = lambda: True
 
-    async def run(self, store: TraceStore, progress: Tell = lambda traces: None) -> None:
+    async def run(
+        self, store: TraceStore, progress: ProgressCallback = lambda traces: None
+    ) -> None:
         """Solve what `store` does not hold yet."""
         if all(problem.id in store.finished for problem in self.problems):
             return
         async with self.pool:
             await solve_all(
-                self.problems, self.solve, store, self.pool.room, progress, self.may_begin
+                self.problems, self.solve, store, self.pool.room, progress, self.may_start
             )
 
     async def solve(self, problem: Gradable) -> list[Trace]:
@@ -58,7 +59,7 @@ class ClusterEvaluation:
                 )
                 for policy in self.policies
             ]
-        self.bill.take_over(answer["bill"])
+        self.bill.merge(answer["bill"])
         return [Trace.from_json(record) for record in answer["traces"]]
 
 
@@ -82,14 +83,14 @@ class ClusterExplorer:
             answer, content = await self.pool.explore(problem_to_json(problem))
         except Deadly as deadly:
             raise ModelUnavailable(f"problem {problem.id}: {deadly}") from deadly
-        self.bill.take_over(answer["bill"])
+        self.bill.merge(answer["bill"])
         (recorded,) = decode(BytesIO(content))
         return recorded
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Other processes (`trim.evaluation.remote.RemoteExecutor`) on a cluster.
+    """Other processes (`trim.evaluation.execution.RemoteExecutor`) on a cluster.
 
     Attributes:
         address: as `ray.init` takes it, or `local` for a cluster on this machine.
@@ -102,23 +103,23 @@ class RayCluster:
     def evaluation(
         self,
         lineup: ModelSource,
-        asked: EvaluationRequest,
+        request: EvaluationRequest,
         policies: Sequence[Policy],
         bill: Bill,
-        may_begin: Callable[[], bool],
+        may_start: Callable[[], bool],
     ) -> ClusterEvaluation:
-        problem_set = asked.problem_set
+        problem_set = request.problem_set
         task = Task(
             describe(lineup),
             problem_set.name if problem_set.is_right else None,
-            asked.seed,
-            asked.scorer,
-            asked.specs,
-            asked.exact,
-            asked.max_strong_tokens,
+            request.seed,
+            request.scorer,
+            request.specs,
+            request.exact,
+            request.max_strong_tokens,
         )
         pool = self.pool(task, lineup)
-        return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_begin)
+        return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_start)
 
     def explorer(
         self,

@@ -160,7 +160,7 @@ class Worker:
         except TrimError as error:
             return failed(error)
         records = [trace.to_json() for trace in traces]
-        return json.dumps({"traces": records, "bill": self.bill.hand_over()})
+        return json.dumps({"traces": records, "bill": self.bill.drain()})
 
     async def explore(self, problem: str) -> tuple[str, bytes]:
         """The recorded problem as Parquet, and beside it what was paid since the last answer."""
@@ -187,7 +187,7 @@ class Worker:
         except TrimError as error:
             return failed(error), b""
         content = await asyncio.to_thread(encode, [recorded])
-        return json.dumps({"bill": self.bill.hand_over()}), content
+        return json.dumps({"bill": self.bill.drain()}), content
 
     def _evaluation(self, problems: Sequence[Gradable]) -> Evaluation:
         kind = self.task.scorer

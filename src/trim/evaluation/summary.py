@@ -17,8 +17,7 @@ from trim.evaluation.comparison import (
     describe_intervals,
     figures_of,
 )
-from trim.evaluation.conclusion import describe_verdict
-from trim.evaluation.cost_report import describe_costs
+from trim.evaluation.verdict import describe_costs, describe_verdict
 from trim.metrics.curve import Curve
 from trim.metrics.intervals import bootstrap_interval, paired_interval
 from trim.types import Finish, Trace, Usage

@@ -12,9 +12,9 @@ from typing import Protocol
 from trim.configuration.source import Models, ModelSource
 from trim.costs import Prices
 from trim.errors import InvalidInput
-from trim.evaluation.bill import Bill, billed, require_prices, spent
+from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.problem_set import Gradable, ProblemSet
-from trim.evaluation.progress import RunProgress, told_regularly
+from trim.evaluation.progress import RunProgress, call_periodically
 from trim.files import FolderLock, remove_leftovers
 from trim.fingerprints import read_seen
 from trim.grading.workers import GraderPool
@@ -147,7 +147,7 @@ def collect(
         config.sampling,
         rollouts,
         exact,
-        {**problem_set.described, "protocol": lineup.protocol.name, **lineup.record()},
+        {**problem_set.metadata, "protocol": lineup.protocol.name, **lineup.record()},
         read_seen(lineup.joint) if kind == "joint" and lineup.joint else frozenset(),
     )
     bill = Bill(prices, out)
@@ -192,7 +192,7 @@ def collect(
         missing = [each for each in problem_set.problems if each.id not in store.finished]
 
         async def work() -> None:
-            async with told_regularly(tell), place.opened as explorer:
+            async with call_periodically(tell), place.opened as explorer:
                 await fill(store, explorer, iter(missing), keep, place.room(), may_begin)
 
         if missing:
@@ -200,7 +200,7 @@ def collect(
     wanted = {problem.id for problem in problem_set.problems}
     done = len(wanted & store.finished)
     if bill.reaches(max_money) and done < len(wanted):
-        raise spent(bill.money, done, len(wanted))
+        raise cost_limit_error(bill.money, done, len(wanted))
     return read_bank(out)
 
 

@@ -79,7 +79,7 @@ def problems_of(
     if not problems:
         raise InvalidInput(nothing(kept))
     described = {"reference": "given" if answers else "strong", "grader": name}
-    return ProblemSet(NAME, tuple(problems[:count]), described=described)
+    return ProblemSet(NAME, tuple(problems[:count]), metadata=described)
 
 
 def nothing(kept: KeptQuestions) -> str:

@@ -8,10 +8,10 @@ from enum import StrEnum
 
 import numpy as np
 
+from trim.evaluation.report import percent
 from trim.metrics.intervals import CONFIDENCE
 from trim.metrics.metrics import FIT, area_under_curve
 from trim.studies.detection import FirstRewrites
-from trim.studies.page import percent
 from trim.studies.reliability import BINS, Reliability
 from trim.studies.sample import Floats, Sample
 
