@@ -31,14 +31,7 @@ from trim.rollouts.store import BankStore
 from trim.scorers.scorer import Scores
 from trim.studies.audit import DRAFTS, LOST, REPAIRABLE, STRONG, audit
 from trim.studies.detection import below, detection, detection_curve, first_rewrites
-from trim.studies.fitness import (
-    LOWEST,
-    Area,
-    Fitness,
-    area_of,
-    judge,
-    resampled_areas,
-)
+from trim.studies.fitness import LOWEST, Area, Fitness, area_of, judge, resampled_areas
 from trim.studies.reliability import reliability_of, shift_of_all, shift_of_firsts, stability_index
 from trim.studies.sample import Sample, judged_steps, lowest_scores, sample_of
 

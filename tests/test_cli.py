@@ -3,7 +3,6 @@
 import inspect
 import io
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from click.testing import CliRunner
 from preloaded import completed
 from rich.console import Console
 
-from trim import cli
 from trim.cli.main import COMMANDS, main
 from trim.cli.output import (
     comparisons_table,
@@ -245,9 +243,3 @@ def test_no_line_is_wrapped_into_a_pipe(monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
     new_console().print("word " * 100)
     assert len(capsys.readouterr().out.splitlines()) == 1
-
-
-def test_pages_that_help_names_are_there():
-    text = "".join(path.read_text() for path in Path(cli.__file__).parent.glob("*.py"))
-    for page in set(re.findall(r"docs/[\w/-]+\.md", text)):
-        assert (Path(__file__).parents[1] / page).is_file(), page

@@ -115,6 +115,7 @@ WRONG = [
     (("--key", "nobody"), "key 'nobody': no such key"),
     (("--question", "x"), "--question: goes with a file of problems"),
     (("chain", "my.yaml"), "chain: with --from-server no SUITE is named"),
+    (("my.yaml", "--config", "other.yaml"), "--config: the configuration is my.yaml already"),
     (("--grader", "none"), "unknown grader 'none'"),
 ]
 
@@ -124,6 +125,12 @@ def test_what_is_wrong_is_one_line(traffic, tmp_path, words, message):
     said = refused(*collected(traffic[0], *words, "--out", tmp_path / "bank"))
     assert said.startswith(f"trim: {message}") and said.count("\n") == 1
     assert not (tmp_path / "bank").exists()
+
+
+def test_a_single_argument_is_still_read_as_the_configuration(traffic, tmp_path):
+    out, file = ("--out", tmp_path / "bank"), tmp_path / "none.yaml"
+    said = refused(*collected(traffic[0], "--config", file, *out))
+    assert str(file) in said and refused(*collected(traffic[0], file, *out)) == said
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path):

@@ -129,7 +129,7 @@ def collect(
 
     The bank holds drafts, rewrites and where each decision leads, for problems of a SUITE, a
     benchmark or a file, as for `trim eval`. Only the steps of suites are labelled right or wrong.
-    CONFIG is a configuration file; by default the shipped models are used.
+    CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
 
     --from-server takes recorded questions in place of a SUITE. Without --answers the strong model's
     own answer counts as right, and the bank is marked accordingly.

@@ -114,7 +114,7 @@ def evaluate_command(
     SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
     gsm8k, gpqa), or a .jsonl, .parquet or .csv file with --question and --answer.
 
-    CONFIG is a configuration file; by default the shipped models are used.
+    CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
 
     An interrupted command continues where it stopped.
     """

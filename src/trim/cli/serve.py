@@ -95,8 +95,8 @@ def serve_command(
 ) -> None:
     """Serve the router through an OpenAI-compatible API.
 
-    It listens at http://HOST:PORT/v1. CONFIG is a configuration file; by
-    default the shipped models are used.
+    It listens at http://HOST:PORT/v1. CONFIG is a configuration file
+    (docs/reference/configuration.md), by default the shipped models.
     """
     source = choose_source(configuration, assignments, models)
     limits = replace(DEFAULTS, running=running, queue=queue)

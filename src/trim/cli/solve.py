@@ -73,7 +73,7 @@ def solve(
 ) -> None:
     """Solve one PROBLEM and print each step as it is decided.
 
-    CONFIG is a configuration file; by default the shipped models are used.
+    CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
     """
     source = choose_source(configuration, assignments, models).with_task(Prompt())
     spec = spec or source.policy or DEFAULT_POLICY
