@@ -171,7 +171,7 @@ async def first_working(choices: list[Document], role: str, connections: Connect
         return model
 
     try:
-        working = await working_choices(choices, model_of, without_thinking)
+        working = await working_choices(choices, model_of, with_thinking_off)
     except InvalidInput as error:
         raise InvalidInput(f"{role}: {error}") from error
     if len(working) == 1:
@@ -180,7 +180,7 @@ async def first_working(choices: list[Document], role: str, connections: Connect
     return working[able.index(max(able))]
 
 
-def without_thinking(choice: Document) -> Document | None:
+def with_thinking_off(choice: Document) -> Document | None:
     """The choice with thinking disabled; None where it is, or cannot be."""
     dialect = DIALECTS.get(choice.get("server", ""))
     if dialect is None or dialect.thinking_off is None or "thinking_off" in choice:
