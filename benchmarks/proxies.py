@@ -147,8 +147,8 @@ async def compare(ways: list[Way], clients: int, seconds: float) -> None:
         ]
         for way, results in zip(ways, zip(*rounds, strict=True), strict=True):
             rates, spent = zip(*results, strict=True)
-            told = f"{statistics.median(rates):.0f} ({min(rates):.0f}–{max(rates):.0f})"
-            print(f"| {way.name} | {told} | {statistics.median(spent):.0f} |")
+            rate = f"{statistics.median(rates):.0f} ({min(rates):.0f}–{max(rates):.0f})"
+            print(f"| {way.name} | {rate} | {statistics.median(spent):.0f} |")
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
-"""What the server adds: beside the router in this process, and under many streams.
+"""Overhead of the server: against the router in this process, and under many streams.
 
     python benchmarks/server.py [streams] [seconds]
 
-First the shipped models, one request at a time: the same questions with the same seeds by the
-router in this process and by `trim serve` in two others, in turn; one of them asks for a key, which
-has a budget. Then so many streams for so long, on
-engines that compute nothing and answer at stated speeds (`benchmarks/simulated`): what a request
-takes at the client, less what its models took, is what server, database, loopback and machine add.
+First the shipped models, one request at a time: the same questions with the same seeds through the
+router in this process and through `trim serve` in two others, in turn; one of the two needs a key,
+which has a budget. Then concurrent streams on engines that only simulate their speed
+(`benchmarks/simulated`): the overhead is the time of a request at the client minus the time spent
+waiting for models. It includes server, database, loopback and machine.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TRIM = "from trim.cli.main import main; main()"
 
 @contextlib.contextmanager
 def server(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
-    """`trim serve` in a process of its own: its address and process id."""
+    """Start `trim serve` in another process; yields its address and process id."""
     process = subprocess.Popen(
         [sys.executable, "-c", TRIM, "serve", *words, "--port", "0",
          "--database", str(folder / "trim.sqlite")],
@@ -54,7 +54,7 @@ def server(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
     try:
         if "listening" not in line:
             raise SystemExit(line)
-        # A log that nobody reads would hold the server up.
+        # A full pipe would block the server.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         yield line.split()[-1], process.pid
     finally:
@@ -63,7 +63,7 @@ def server(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
 
 
 class Wire:
-    """One request after the other over a plain socket: the least that a client can take."""
+    """Sends sequential requests over a plain socket, with the least overhead of a client."""
 
     def __init__(self, url: str, key: str = "none") -> None:
         parts = urlsplit(url)
@@ -83,15 +83,15 @@ class Wire:
         while not answer.endswith(b"0\r\n\r\n"):
             answer += self.socket.recv(65536)
         seconds = time.perf_counter() - started
-        return told(answer.decode(), seconds)
+        return parse(answer.decode(), seconds)
 
 
 async def ask(session: aiohttp.ClientSession, url: str, question: str, seed: int) -> dict:
-    """One stream by a client as applications have them."""
+    """One stream through aiohttp."""
     started = time.perf_counter()
     async with session.post(f"{url}/chat/completions", json=asking(question, seed)) as answer:
         text = (await answer.read()).decode()
-    return told(text, time.perf_counter() - started)
+    return parse(text, time.perf_counter() - started)
 
 
 def asking(question: str, seed: int) -> dict:
@@ -101,8 +101,8 @@ def asking(question: str, seed: int) -> dict:
     }  # fmt: skip
 
 
-def told(text: str, seconds: float) -> dict:
-    """Seconds at the client, those that the models took, and steps; or what failed."""
+def parse(text: str, seconds: float) -> dict:
+    """Seconds at the client, seconds spent waiting for models, and steps; or the failure."""
     last = [line for line in text.splitlines() if line.startswith("data: ")][-2:]
     if len(last) < 2 or last[1] != "data: [DONE]":
         return {"failed": text[-200:]}
@@ -111,7 +111,7 @@ def told(text: str, seconds: float) -> dict:
 
 
 def made_key(folder: Path) -> str:
-    """A key that will not spend its budget."""
+    """A key with an ample budget."""
     words = ("keys", "create", "app", "--money-a-day", "1000", "--strong-tokens-a-day", "1000000")
     command = [sys.executable, "-c", TRIM, *words, "--database", str(folder / "trim.sqlite")]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
@@ -160,15 +160,15 @@ def memory(process: int) -> float:
 
 
 async def load(url: str, process: int, streams: int, seconds: float) -> None:
-    """So many streams at any time."""
+    """Keep `streams` streams open for `seconds`."""
     ended: list[dict] = []
     sizes = []
     stop = time.perf_counter() + seconds
     gc.freeze()
-    gc.disable()  # What holds up this side is not the server's.
+    gc.disable()  # Pauses of the client would count as the server's.
 
     async def work(session: aiohttp.ClientSession, number: int) -> None:
-        await asyncio.sleep(number / streams * 5)  # They do not all come at once.
+        await asyncio.sleep(number / streams * 5)  # Staggered start.
         while time.perf_counter() < stop:
             question = f"{number}: " + " ".join(["word"] * 44)
             ended.append(await ask(session, url, question, number + 1000 * len(ended)))
@@ -185,7 +185,7 @@ async def load(url: str, process: int, streams: int, seconds: float) -> None:
     added = sorted(1e3 * (one["seconds"] - one["waited"]) for one in good)
     steps = sum(one["steps"] for one in good)
     print(f"\n| {streams} streams for {seconds:.0f} s, simulated engines | |\n|---|---|")
-    for name, told in (
+    for name, value in (
         ("requests, failed", f"{len(ended)}, {len(ended) - len(good)}"),
         ("requests, steps a second", f"{len(good) / seconds:.1f}, {steps / seconds:.0f}"),
         ("added, median and 99 % within, ms",
@@ -193,13 +193,13 @@ async def load(url: str, process: int, streams: int, seconds: float) -> None:
         ("seconds a request, median", f"{statistics.median(o['seconds'] for o in good):.2f}"),
         ("memory every sixth of the time, MiB", ", ".join(f"{size:.0f}" for size in sizes)),
     ):  # fmt: skip
-        print(f"| {name} | {told} |")
+        print(f"| {name} | {value} |")
     for one in [one for one in ended if "failed" in one][:3]:
         print(one)
 
 
 def configuration(folder: Path, urls: dict[str, str]) -> str:
-    """Weak, strong and reward model on the engines."""
+    """A configuration with weak, strong and reward model on the engines."""
     (folder / "template").mkdir()
     (folder / "template" / "tokenizer_config.json").write_text(
         json.dumps({"chat_template": TEMPLATE})

@@ -27,18 +27,18 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 @pytest.fixture(scope="module")
-def team():
+def models():
     return models_in().load()
 
 
 @asynccontextmanager
-async def traced(folder, team, keep_texts=False):
+async def traced(folder, models, keep_texts=False):
     """A client of a server in this process, and the spans that have ended."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     serving = Serving("127.0.0.1", 0, str(folder / "trim.sqlite"), Limits())
-    async with opened(models_in(), team, serving) as service:
+    async with opened(models_in(), models, serving) as service:
         service.tracing = Tracing(provider, keep_texts)
         transport = httpx.ASGITransport(make_app(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://trim") as client:
@@ -54,8 +54,8 @@ async def ask(client, question=QUESTIONS[0], headers=None, **more):
 
 
 @pytest.mark.parametrize("keep_texts", [False, True])
-async def test_a_span_a_step_in_a_span_a_request(tmp_path, team, keep_texts):
-    async with traced(tmp_path, team, keep_texts) as (client, spans):
+async def test_a_span_a_step_in_a_span_a_request(tmp_path, models, keep_texts):
+    async with traced(tmp_path, models, keep_texts) as (client, spans):
         answer = await ask(client, model="trim:thr-0.9", headers={"traceparent": CALLER},
                            trim={"steps": True})  # fmt: skip
         *steps, request = spans()
@@ -92,8 +92,8 @@ async def test_a_span_a_step_in_a_span_a_request(tmp_path, team, keep_texts):
     assert ("boxed" in written) == keep_texts
 
 
-async def test_what_the_page_asks_has_its_steps(tmp_path, team):
-    async with traced(tmp_path, team) as (client, spans):
+async def test_what_the_page_asks_has_its_steps(tmp_path, models):
+    async with traced(tmp_path, models) as (client, spans):
         told = await client.post("/page/solutions", json=asked(seed=1, stream=True))
         *steps, request = spans()
     kept = told.text.count('"event":"kept"')
@@ -101,8 +101,8 @@ async def test_what_the_page_asks_has_its_steps(tmp_path, team):
     assert all(span.parent.span_id == request.context.span_id for span in steps)
 
 
-async def test_choices_restarts_streams_and_completions(tmp_path, team):
-    async with traced(tmp_path, team) as (client, spans):
+async def test_choices_restarts_streams_and_completions(tmp_path, models):
+    async with traced(tmp_path, models) as (client, spans):
         await ask(client, n=2, model="trim:weak")
         *steps, request = spans()
         assert request.attributes["gen_ai.request.choice.count"] == 2
@@ -121,8 +121,8 @@ async def test_choices_restarts_streams_and_completions(tmp_path, team):
         assert spans()[-1].parent is None
 
 
-async def test_what_fails_says_so(tmp_path, team):
-    async with traced(tmp_path, team) as (client, spans):
+async def test_what_fails_says_so(tmp_path, models):
+    async with traced(tmp_path, models) as (client, spans):
         answer = await client.post("/v1/chat/completions", json=asked("word " * 5_000))
         assert answer.status_code == 400
         (request,) = spans()

@@ -58,7 +58,7 @@ class Controller:
 
     def policy(self) -> Policy:
         """The policy of the next request: one of the two neighbours of the position, drawn by
-        distance, so that the share changes without steps."""
+        distance, which makes the share a continuous function of the position."""
         chosen = math.floor(self.place + self._random.random())
         return self.policies[min(max(chosen, 0), len(self.policies) - 1)]
 

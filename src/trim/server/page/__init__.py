@@ -1,1 +1,1 @@
-"""The page: a question asked and watched, and what an operator sees of the traffic."""
+"""The web page: ask a question and watch its steps; the traffic for operators."""

@@ -91,7 +91,7 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
     """The last `hours` in slices of equal length, spending of 14 days, and the present load."""
     traffic = Traffic(service.accounts.engine)
     width = hours * 3600 // SLICES
-    # Aligned to multiples of the width, so that slices do not move between requests.
+    # Aligned to multiples of the width: slices stay the same between requests.
     since = (int(time.time()) // width + 1) * width - hours * 3600
     days, first = newest_days()
     counts = await traffic.counts(since, width)

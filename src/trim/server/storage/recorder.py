@@ -40,8 +40,8 @@ class Entry:
 class Recorder:
     """Writes entries in batches, one transaction at a time.
 
-    A batch holds whatever arrived while the one before was committed, so that under load one commit
-    serves many requests, and a process never competes with itself for SQLite's write lock.
+    A batch holds whatever arrived while the one before was committed. Under load one commit serves
+    many requests, and a process never competes with itself for SQLite's write lock.
     """
 
     def __init__(self, engine: AsyncEngine, transactions: Transactions | None = None) -> None:
@@ -113,7 +113,7 @@ class Recorder:
 def spending_by_key(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Rows of `spending`, one for each key and day.
 
-    They are sorted, so that processes that update the same rows do not deadlock.
+    They are sorted, because processes that update rows in different orders could deadlock.
     """
     sums: dict[tuple[int, str], list[float]] = {}
     for entry in entries:

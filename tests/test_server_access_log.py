@@ -111,7 +111,7 @@ def test_a_mistake_in_the_server_is_500_and_can_be_found(tmp_path):
     assert [line["status"] for line in lines if line["event"] == "request"] == [500, 500]
     mistake = next(line for line in lines if line["level"] == "error")
     assert mistake["exception"] == "LookupError"
-    assert any("test_server_journal.py" in place for place in mistake["places"])
+    assert any("test_server_access_log.py" in place for place in mistake["places"])
 
 
 def test_lines_for_people(tmp_path):
