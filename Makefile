@@ -41,21 +41,21 @@ bench: .venv/all
 	$(BIN)/python benchmarks/bench.py
 
 # What the server adds to a request, 500 streams for a minute, LiteLLM beside it, and what it
-# promises under faults, kills and malformed requests (docs/server.md).
+# promises under faults, kills and malformed requests (docs/results/server.md).
 bench-server: .venv/test .venv-litellm/installed
 	$(BIN)/python benchmarks/server.py 500 60
 	$(BIN)/python benchmarks/proxies.py .venv-litellm/bin/python 64 10
 	$(BIN)/python benchmarks/server_promises.py
 
-# The step response of the controller of the strong share (docs/server.md).
+# The step response of the controller of the strong share (docs/results/server.md).
 bench-controller: .venv/all
 	$(BIN)/python benchmarks/controller.py 200 docs/controller.svg
 
-# vLLM beside llama.cpp on the shipped models (docs/vllm.md).
+# vLLM beside llama.cpp on the shipped models (docs/results/vllm.md).
 bench-vllm: .venv/test .venv-vllm/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/vllm.py .venv-vllm/bin/python 100
 
-# Latency and throughput, on simulated engines and on llama.cpp's server (docs/serving.md).
+# Latency and throughput, on simulated engines and on llama.cpp's server (docs/results/serving.md).
 bench-serving: .venv/all
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/serving_llama.py

@@ -1,6 +1,6 @@
 """How well each kind of score tells right steps of the shipped weak model from wrong ones.
 
-`python benchmarks/scores.py [PROBLEMS]` prints the table of docs/rivals.md: the area under
+`python benchmarks/scores.py [PROBLEMS]` prints the table of docs/results/scorers.md: the area under
 the ROC curve of step scores against the exact check, for each suite and kind of score.
 """
 

@@ -24,10 +24,10 @@ from trim.evaluation.report import Page, Picture, Table, write_page
 from trim.metrics.metrics import area_under_curve
 from trim.numerics import uniform
 from trim.rollouts.bank import Trajectory, read_bank
-from trim.rollouts.collect import fill
+from trim.rollouts.collect import record_problems
 from trim.rollouts.explorer import Explorer
+from trim.rollouts.import_traces import import_traces
 from trim.rollouts.store import BankStore
-from trim.rollouts.traces import import_traces
 from trim.scorers.scorer import Scores
 from trim.studies.audit import DRAFTS, LOST, REPAIRABLE, STRONG, audit
 from trim.studies.detection import below, detection, detection_curve, first_rewrites
@@ -360,8 +360,8 @@ def record_bank(folder, problems, identity=IDENTITY):
         check=is_right,
         seed=1,
     )
-    store = BankStore(folder, identity, part=500)
-    asyncio.run(fill(store, explorer, iter(problems)))
+    store = BankStore(folder, identity, part_size=500)
+    asyncio.run(record_problems(store, explorer, iter(problems)))
     return folder
 
 
@@ -500,7 +500,7 @@ def test_what_cannot_be_audited_is_refused_in_one_line(bank, tmp_path):
     other = record_bank(tmp_path / "other", PROBLEMS[:3], replace(IDENTITY, scorer="grade"))
     few = record_bank(tmp_path / "few", PROBLEMS[:3])
     for words, message in (
-        ([tmp_path / "nowhere"], "no bank of traces"),
+        ([tmp_path / "nowhere"], "not a bank"),
         ([empty], "the bank is empty"),
         ([right], "0 wrong solutions, at least 10 are needed"),
         ([few], "wrong drafts up to the first error, at least 10 are needed"),

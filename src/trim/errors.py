@@ -35,19 +35,19 @@ class ModelUnavailable(TrimError):
 
 
 class Refused(ModelUnavailable):
-    """A server does not take a request as it is; asking again would not help."""
+    """A server rejects a request; sending it again would not help."""
 
 
 class MoneySpent(TrimError):
-    """A run has ended before its end, for it has cost what it may."""
+    """A run reached its cost limit."""
 
 
 class ContextExceeded(TrimError):
     """A prefix does not fit a model's context.
 
     Attributes:
-        room: tokens that would be left for an answer, where a server told; a request that asks
-            for no more than that fits after all.
+        room: tokens that are left for the completion, where the server reports them: a request
+            for at most that many fits.
     """
 
     def __init__(self, message: str, room: int | None = None) -> None:

@@ -12,9 +12,9 @@ from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.fingerprints import read_seen, seen_field
 from trim.monitoring.profile import Profile, RouteRecord
-from trim.policies.calibrated import RouterFile, main_file
+from trim.policies.calibrated import CalibratedRouter, main_file
 from trim.rollouts.bank import read_bank
-from trim.rollouts.calibration.calibrate import Calibration, Sweep, calibrate, sweep_of
+from trim.rollouts.calibration.calibrate import Calibration, Sweep, calibrate, parse_sweep
 from trim.rollouts.calibration.guarantee import Accuracy, Guarantee, Money, StrongShare
 from trim.rollouts.calibration.outcomes import ReplayEvaluator
 
@@ -75,7 +75,7 @@ def calibrate_command(
         raise InvalidInput(f"{out}: cannot be written (no such folder)")
     recorded = read_bank(bank)
     evaluator = ReplayEvaluator(recorded, prices, max_strong_tokens)
-    sweep = sweep_of(spec, recorded)
+    sweep = parse_sweep(spec, recorded)
     found = calibrate(evaluator, sweep, guarantee)
     file = router_file(evaluator, sweep, guarantee, found)
     learned = read_seen(main_file(sweep.family, sweep.file)) if sweep.file else frozenset()
@@ -84,20 +84,20 @@ def calibrate_command(
         write_atomically(out, json.dumps(record, indent=2) + "\n")
     for line in report(out, sweep, guarantee, found, file):
         click.echo(line)
-    if recorded.is_of_agreement:
+    if recorded.measures_agreement:
         click.echo(
             "trim: warning: the bank has no reference answers: its accuracy is agreement with the"
             " strong model alone",
             err=True,
         )
-    if again := len(learned & recorded.own):
+    if again := len(learned & recorded.fingerprints):
         click.echo(
             f"trim: warning: {sweep.file} was fitted to {again} of the {len(recorded.problems)}"
             " problems of this bank and may do better on them than on others; calibrate it on"
             " another bank",
             err=True,
         )
-    if not found.helps:
+    if not found.improves:
         click.echo(
             "trim: warning: this budget is too small to help: no gain in accuracy over the weak"
             f" model alone can be shown with {guarantee.confidence:.0%} confidence",
@@ -124,17 +124,17 @@ def make_guarantee(
 
 def router_file(
     evaluator: ReplayEvaluator, sweep: Sweep, guarantee: Guarantee, found: Calibration
-) -> RouterFile:
+) -> CalibratedRouter:
     identity = evaluator.bank.identity
     scored = sweep.policy(found.setting).needs_scores
-    return RouterFile(
+    return CalibratedRouter(
         family=sweep.family,
         setting=found.setting,
         fitted=sweep.file,
         scorer=identity.scorer,
         models=identity.models,
         max_strong_tokens=evaluator.max_strong_tokens,
-        promise={
+        guarantee={
             "target": {guarantee.target: guarantee.value},
             "confidence": guarantee.confidence,
             "horizon": guarantee.horizon,
@@ -147,14 +147,14 @@ def router_file(
 
 def figures(found: Calibration, evaluator: ReplayEvaluator) -> dict[str, float | None]:
     """The chosen setting's results on the bank; `money` is None if nothing is billed."""
-    outcomes, alone = found.outcomes, evaluator.alone
+    outcomes, baselines = found.outcomes, evaluator.baselines
     return {
         "problems": len(outcomes.correct),
-        "strong_share": float(outcomes.strong_tokens.sum() / alone.strong_tokens.sum()),
+        "strong_share": float(outcomes.strong_tokens.sum() / baselines.strong_tokens.sum()),
         "money": float(outcomes.money.mean()) if evaluator.prices else None,
         "accuracy": float(outcomes.correct.mean()),
-        "weak_accuracy": float(alone.weak_correct.mean()),
-        "strong_accuracy": float(alone.strong_correct.mean()),
+        "weak_accuracy": float(baselines.weak_correct.mean()),
+        "strong_accuracy": float(baselines.strong_correct.mean()),
         "complete": float(outcomes.complete.mean()),
         "promised": found.bound,
     }
@@ -162,12 +162,12 @@ def figures(found: Calibration, evaluator: ReplayEvaluator) -> dict[str, float |
 
 def profile(found: Calibration) -> dict[str, object]:
     """Scores and rewrites of the chosen setting, to detect drift later."""
-    routes = (RouteRecord.of(walk.scores, walk.actions, walk.denied) for walk in found.walks)
+    routes = (RouteRecord.of(walk.scores, walk.actions, walk.denied) for walk in found.replays)
     return Profile.of(routes).to_json()
 
 
 def report(
-    out: Path, sweep: Sweep, guarantee: Guarantee, found: Calibration, file: RouterFile
+    out: Path, sweep: Sweep, guarantee: Guarantee, found: Calibration, file: CalibratedRouter
 ) -> list[str]:
     on_bank = file.figures
     form = ".6g" if isinstance(guarantee, Money) else ".1%"

@@ -33,12 +33,12 @@ from trim.evaluation.problem_set import ProblemSet
 from trim.rollouts.bank import Bank
 from trim.rollouts.collect import ROLLOUTS
 from trim.rollouts.collect import collect as collect_bank
-from trim.rollouts.explorer import FEWEST_ROLLOUTS
-from trim.rollouts.traces import import_traces
+from trim.rollouts.explorer import MIN_ROLLOUTS
+from trim.rollouts.import_traces import import_traces
 
 if TYPE_CHECKING:
+    from trim.server.problems import KeptQuestions
     from trim.server.storage.keys import Keys
-    from trim.server.storage.questions import KeptQuestions
 
 DAY = "%Y-%m-%d"
 
@@ -86,7 +86,7 @@ DAY = "%Y-%m-%d"
 )
 @click.option(
     "--rollouts",
-    type=click.IntRange(min=FEWEST_ROLLOUTS),
+    type=click.IntRange(min=MIN_ROLLOUTS),
     default=ROLLOUTS,
     show_default=True,
     help="Solutions per problem at most, including one by each model alone.",
@@ -189,8 +189,7 @@ def questions_of(
         InvalidInput: there are none, the database cannot be read, or an option does not apply.
     """
     from trim.cli.keys import use_keys
-    from trim.server.problems import Answers, left_out, problems_of
-    from trim.server.storage.questions import kept_questions
+    from trim.server.problems import Answers, kept_questions, left_out, problems_of
 
     if selection.skip:
         raise InvalidInput(
@@ -225,15 +224,16 @@ def import_command(file: Path, out: Path) -> None:
 def describe(bank: Bank) -> str:
     """The contents of a bank in two lines."""
     problems = bank.problems
-    forest = bank.forest(copies=1)
+    forest = bank.tree_batch(copies=1)
     solutions = sum(len(problem.rollouts) + 1 for problem in problems)
     weak, strong = (
         sum(getattr(problem, model).correct for problem in problems) / len(problems)
         for model in ("weak", "strong")
     )
-    right = "answer of the strong model" if bank.is_of_agreement else "alone right"
+    right = "answer of the strong model" if bank.measures_agreement else "alone right"
     return (
         f"{bank.identity.suite}: {len(problems)} problems, {solutions} solutions,"
-        f" {len(forest)} drafts, {forest.free.mean():.1%} of them with both actions recorded\n"
+        f" {len(forest)} drafts, {forest.has_choice.mean():.1%} of them with both actions"
+        " recorded\n"
         f"{right}: weak {weak:.1%}, strong {strong:.1%}"
     )

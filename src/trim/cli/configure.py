@@ -21,7 +21,7 @@ from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.models.probe import ProbeResult
 from trim.setup.notation import FORMS
-from trim.setup.set_up import set_up
+from trim.setup.proposal import propose
 
 COLUMNS = ("part", "reached", "continuation", "tokens", "cached", "right / wrong", "AUC", "ms")
 WIDTH = 80
@@ -150,7 +150,7 @@ def init_command(
     require_free(out, force)
     named = {role: given or str(click.prompt(QUESTIONS[role])) for role, given in models.items()}
     variables = {"weak": weak_key_variable, "strong": strong_key_variable}
-    found = set_up(named, variables, scorer, out)
+    found = propose(named, variables, scorer, out)
     with writing(out):
         write_atomically(out, found.text)
     show_checkup(found.checkup)

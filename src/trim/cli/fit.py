@@ -12,16 +12,16 @@ from trim.cli.options import path_type
 from trim.errors import InvalidInput, require_extra
 from trim.files import sha256_of, write_atomically, writing
 from trim.fingerprints import Seen, read_seen, seen_field
-from trim.policies.pomdp.belief import Belief
+from trim.policies.pomdp.belief import BeliefKind
 from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import PomdpModel, write_model
 from trim.policies.pomdp.observations import fit_observations, read_examples
-from trim.policies.pomdp.process import method_process, read_hazard
+from trim.policies.pomdp.process import process_from_accuracies, read_hazard
 from trim.policies.ppo.weights import write_router
-from trim.policies.rivals.fit import FAMILIES, SCORES_OF, fit_rival
+from trim.policies.rivals.fit import FITTED_RIVALS, SCORER_KINDS, fit_rival
 from trim.rollouts.bank import read_bank
-from trim.rollouts.fit import best_belief, evidence_of_bank
-from trim.rollouts.rescore import groups_of, rescore
+from trim.rollouts.fit import best_belief_kind, evidence_from_bank
+from trim.rollouts.rescore import labelled_signals, rescore
 from trim.rollouts.store import BankStore
 from trim.scorers.joint import fit_joint, read_weights, write_weights
 
@@ -31,7 +31,7 @@ from trim.scorers.joint import fit_joint, read_weights, write_weights
 @click.option("--out", type=path_type, required=True, help="The file to write, pomdp.json.")
 @click.option(
     "--belief",
-    type=click.Choice([str(kind) for kind in Belief]),
+    type=click.Choice([str(kind) for kind in BeliefKind]),
     show_default="the best on the bank; newest if it has no rewritten steps",
     help="The router's belief: the method's, or a filter over the whole trace.",
 )
@@ -63,7 +63,7 @@ def fit(
     EXAMPLES is a bank of `trim collect`, or a CSV of labelled scores
     (state,min_previous_score,current_score); a CSV needs the four options that a bank replaces.
     """
-    kind = Belief(belief) if belief else Belief.NEWEST
+    kind = BeliefKind(belief) if belief else BeliefKind.NEWEST
     seen: Seen = frozenset()
     if examples.suffix == ".csv":
         if weak_accuracy is None or strong_accuracy is None or hazard is None or tokens is None:
@@ -71,7 +71,9 @@ def fit(
                 f"{examples}: a CSV needs --weak-accuracy, --strong-accuracy, --hazard and"
                 " --tokens as well"
             )
-        process = method_process(weak_accuracy, strong_accuracy, read_hazard(hazard), tokens)
+        process = process_from_accuracies(
+            weak_accuracy, strong_accuracy, read_hazard(hazard), tokens
+        )
         model = PomdpModel(process, fit_observations(read_examples(examples)), kind)
     else:
         if any(value is not None for value in (weak_accuracy, strong_accuracy, hazard, tokens)):
@@ -81,8 +83,8 @@ def fit(
         bank = read_bank(examples)
         of = {**bank.identity.models, "kind": bank.identity.scorer}
         if belief is None:
-            kind = best_belief(bank)
-        model = fit_evidence(evidence_of_bank(bank), of, kind)
+            kind = best_belief_kind(bank)
+        model = fit_evidence(evidence_from_bank(bank), of, kind)
         seen = bank.seen
     write_model(out, model, seen)
     fitted = model.process
@@ -112,7 +114,7 @@ def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
     the step. BANKS are of `trim collect --scorer prm`, all of the same models.
     """
     read = [read_bank(path) for path in banks]
-    groups = groups_of(read)
+    groups = labelled_signals(read)
     weights = fit_joint(groups, read[0].identity.models)
     write_weights(out, weights, frozenset().union(*(bank.seen for bank in read)))
     right = sum(outcome for _, outcome in groups)
@@ -141,7 +143,7 @@ def rescore_command(bank: Path, weights: Path, out: Path) -> None:
 
 
 @click.command("fit-rival")
-@click.argument("family", type=click.Choice(FAMILIES))
+@click.argument("family", type=click.Choice(FITTED_RIVALS))
 @click.argument("bank", type=path_type)
 @click.option(
     "--out",
@@ -157,7 +159,7 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     """
     recorded = read_bank(bank)
     kind = recorded.identity.scorer
-    needed = SCORES_OF.get(family, (kind,))
+    needed = SCORER_KINDS.get(family, (kind,))
     if kind not in needed:
         raise InvalidInput(
             f"{bank}: its scores are of kind {kind!r}, and {family} needs"
@@ -175,12 +177,12 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     click.echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
 
 
-FAMILIES = ("agg", "seq")
+FITTED_RIVALS = ("agg", "seq")
 ADVANTAGES = ("branches", "episodes")
 
 
 @click.command()
-@click.argument("family", type=click.Choice(FAMILIES))
+@click.argument("family", type=click.Choice(FITTED_RIVALS))
 @click.argument("bank", type=path_type)
 @click.option(
     "--out",
@@ -233,14 +235,14 @@ def train(
             " as in 0.004"
         )
     recorded = read_bank(bank)
-    forest = recorded.forest()
+    forest = recorded.tree_batch()
     with require_extra("training"):
-        from trim.policies.ppo.trainer import USUAL, Advantage
+        from trim.policies.ppo.trainer import DEFAULT_ARGUMENTS, Advantage
         from trim.policies.ppo.trainer import train as train_router
     arguments = replace(
-        USUAL[family],
+        DEFAULT_ARGUMENTS[family],
         product=product,
-        odds=not plain_scores,
+        log_odds=not plain_scores,
         price=price,
         advantage=Advantage(advantage),
         seed=seed,

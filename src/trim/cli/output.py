@@ -20,7 +20,7 @@ from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Sc
 from trim.steps import bare
 from trim.types import Action, Author, Trace, Usage
 
-COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
+COLOURS = {Author.WEAK: "cyan", Author.INTERMEDIATE: "blue", Author.STRONG: "magenta"}
 UNWRAPPED = 10_000
 """Columns of a pipe or file, whose readers expect whole lines."""
 

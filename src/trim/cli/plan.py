@@ -18,8 +18,7 @@ from trim.metrics.curve import GAINS
 from trim.policies.pomdp.model import read_model
 from trim.policies.pomdp.observations import read_bins
 from trim.policies.pomdp.plan import make_plan
-from trim.policies.pomdp.problem import RoutingProblem
-from trim.policies.pomdp.process import method_process, read_hazard
+from trim.policies.pomdp.process import RoutingProblem, process_from_accuracies, read_hazard
 from trim.policies.pomdp.simulate import Draw
 from trim.policies.pomdp.simulate import simulate as simulate_model
 
@@ -88,9 +87,11 @@ def plan(
             " --hazard, --weak-accuracy, --strong-accuracy and --cost"
         )
     else:
-        process = method_process(weak_accuracy, strong_accuracy, read_hazard(hazard), tokens)
-        symbols = read_bins(observations).pairs.reshape(-1, 3)
-        problem = RoutingProblem(process, symbols, cost, reward)
+        process = process_from_accuracies(
+            weak_accuracy, strong_accuracy, read_hazard(hazard), tokens
+        )
+        observation_model = read_bins(observations).pairs.reshape(-1, 3)
+        problem = RoutingProblem(process, observation_model, cost, reward)
     started = time.perf_counter()
     found = make_plan(problem, gap)
     figures = {

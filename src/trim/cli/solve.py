@@ -75,7 +75,7 @@ def solve(
 
     CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
     """
-    source = choose_source(configuration, assignments, models).for_problems(Prompt())
+    source = choose_source(configuration, assignments, models).with_task(Prompt())
     spec = spec or source.policy or DEFAULT_POLICY
     policies = parse_policies(spec)
     if len(policies) != 1:

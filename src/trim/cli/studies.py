@@ -188,16 +188,16 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
 def make_agg_trainer(iterations: int | None) -> Trainer | None:
     """A function that trains agg on a bank; None if the extra `train` is not installed."""
     try:
-        from trim.policies.ppo.trainer import USUAL
+        from trim.policies.ppo.trainer import DEFAULT_ARGUMENTS
         from trim.policies.ppo.trainer import train as train_router
     except ImportError:
         return None
-    arguments = USUAL["agg"]
+    arguments = DEFAULT_ARGUMENTS["agg"]
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
 
     def trainer(bank: Bank) -> LearnedRouter:
-        trained = train_router(bank.forest(), arguments)
+        trained = train_router(bank.tree_batch(), arguments)
         return trained.router(bank.identity.scorer, bank.identity.models)
 
     return trainer

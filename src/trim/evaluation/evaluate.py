@@ -144,7 +144,7 @@ def evaluate(
     """
     options = options or RunOptions()
     require_prices(options.max_money, options.prices)
-    source = source.for_problems(problem_set.prompt)
+    source = source.with_task(problem_set.prompt)
     kind = options.scorer or source.default_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)

@@ -178,7 +178,7 @@ class StepExecutor:
     def _wants_prefill(self) -> bool:
         """Whether the strong model should read the version that is about to be committed."""
         if self.config.prefill is PrefillMode.LIKELY:
-            return self.policy.is_doubtful(self.solution.observe())
+            return self.policy.expects_intervention(self.solution.observe())
         return self.config.prefill is PrefillMode.ALWAYS
 
     def _fall_back(self, writer: Writer, failure: ModelUnavailable) -> Kept | None:

@@ -22,8 +22,8 @@ from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import write_model
 from trim.policies.ppo.weights import LearnedRouter, write_router
 from trim.rollouts.bank import Bank
-from trim.rollouts.degraded import degraded
-from trim.rollouts.fit import evidence_of_bank
+from trim.rollouts.fit import evidence_from_bank
+from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import check_sigma
 from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves
 from trim.studies.sample import judged_steps, lowest_scores
@@ -90,7 +90,7 @@ def study_noise(
     levels = []
     for index, sigma in enumerate(sigmas):
         folder = out / f"sigma-{sigma:g}"
-        worse = degraded(bank, sigma)
+        worse = add_noise(bank, sigma)
         specs = [thresholds_for(worse), *fitted(worse, folder, trainer)]
         results = replace(trial, sigma=sigma).run(specs, folder, progress_of(index))
         steps, lowest = areas(worse)
@@ -129,7 +129,7 @@ def fitted(bank: Bank, folder: Path, trainer: Trainer | None) -> Iterator[str]:
         pomdp = folder / "pomdp.json"
         if not pomdp.exists():
             of = {**bank.identity.models, "kind": bank.identity.scorer}
-            write_model(pomdp, fit_evidence(evidence_of_bank(bank), of), bank.seen)
+            write_model(pomdp, fit_evidence(evidence_from_bank(bank), of), bank.seen)
     yield f"pomdp:{pomdp}"
     if trainer:
         agg = folder / "agg"

@@ -13,7 +13,7 @@ from staged_server import staged
 from test_kills import label, question_of, traces_of, work
 
 from trim.configuration.source import Models
-from trim.engines.scheduler import Turns, begin_problem
+from trim.engines.scheduler import RequestQueue, begin_problem
 from trim.evaluation.execution import solve_all
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.run import Evaluation
@@ -33,7 +33,7 @@ class SlowModel:
 
     def __init__(self, name, slots):
         self.name = name
-        self.turns = Turns(slots)
+        self.turns = RequestQueue(slots)
         self.slots = slots
         self.written = []
         self.busy = self.idle = 0
@@ -110,7 +110,7 @@ def test_turns_are_given_by_place_and_arrival_and_none_is_lost(places, limit, da
     served = []
 
     async def run():
-        turns = Turns(limit)
+        turns = RequestQueue(limit)
         under_way = most = 0
 
         async def ask(number, place):
@@ -149,7 +149,7 @@ def test_turns_are_given_by_place_and_arrival_and_none_is_lost(places, limit, da
 
 
 async def test_later_problems_come_behind_earlier_ones_whenever_they_asked():
-    turns, served = Turns(1), []
+    turns, served = RequestQueue(1), []
 
     async def ask(name):
         async with turns:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
+from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, batch_trees
 
 
 @dataclass
 class Drawn:
-    """A complete tree in the shape that `plant` reads."""
+    """A complete tree in the shape that `batch_trees` reads."""
 
     step: list
     draft_score: list
@@ -58,9 +58,9 @@ def draw_tree(random, length, weak=0.8, strong=0.97, noise=0.15, unknown=0.0):
     return tree
 
 
-def draw_forest(problems=60, seed=0, longest=4, **settings):
+def draw_trees(problems=60, seed=0, longest=4, **settings):
     random = np.random.default_rng(seed)
-    return plant(
+    return batch_trees(
         [
             draw_tree(random, int(random.integers(1, longest + 1)), **settings)
             for _ in range(problems)
@@ -68,5 +68,5 @@ def draw_forest(problems=60, seed=0, longest=4, **settings):
     )
 
 
-def drawn_policy(forest, seed, count=3):
-    return np.random.default_rng(seed).random((len(forest), count))
+def drawn_policy(trees, seed, count=3):
+    return np.random.default_rng(seed).random((len(trees), count))

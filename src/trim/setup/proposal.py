@@ -1,4 +1,4 @@
-"""From two models to the text of a configuration, and what its parts do."""
+"""A new configuration for two models, with a check of its parts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from trim.configuration.source import ModelSource
 from trim.models.model import Sampling
 from trim.setup.notation import parse_source
 from trim.setup.scorers import choose_kind, describe_scorer, threshold_for
-from trim.setup.sections import CONTEXT, Document, Kept, describe, validated
+from trim.setup.sections import CONTEXT, Connections, Document, describe, validate
 
 HEAD = """\
-# Written by `trim init`. Every setting: docs/configuration.md.
+# Written by `trim init`. Every setting: docs/reference/configuration.md.
 #
 #   trim check {name}
 #   trim solve "What is 17 * 23?" {name}
@@ -32,17 +32,16 @@ def configuration_text(document: dict[str, Any], separation: Separation | None, 
     """The document in YAML.
 
     Args:
-        separation: how well the scorer told right steps from wrong ones; None where it was not
-            found out.
+        separation: of the scorer; None if it was not measured.
         name: of the file.
     """
     comments = {
         "weak": "Drafts each step.",
-        "strong": "Rewrites the steps that are doubted.",
+        "strong": "Rewrites the steps that the policy rejects.",
         "scorer": scorer_comment(separation),
-        "routing": "Steps with a score below this are rewritten: more of them at a higher one.\n"
-        "`trim eval` compares several, `trim calibrate` finds one for a budget.",
-        "sampling": "A step is no longer than this, since the models' context is short.",
+        "routing": "Steps with a score below this threshold are rewritten.\n"
+        "`trim eval` compares several thresholds, `trim calibrate` finds one for a budget.",
+        "sampling": "Steps are limited, since the models' context is short.",
     }
     parts = [HEAD.format(name=Path(name).name)]
     for part, content in document.items():
@@ -56,8 +55,8 @@ def scorer_comment(separation: Separation | None) -> str:
         return "Scores each step."
     right, wrong = separation.means
     return (
-        f"Scores each step. On small problems right steps had {right:.2f} on average, wrong ones"
-        f" {wrong:.2f},\nand in {separation.auc:.2f} of the pairs the right one had more."
+        f"Scores each step. On small problems the mean score was {right:.2f} for right steps and"
+        f" {wrong:.2f}\nfor wrong ones, and the AUC was {separation.auc:.2f}."
     )
 
 
@@ -67,47 +66,47 @@ def dumped(part: dict[str, Any]) -> str:
 
 
 STEPS = 8
-"""Steps that a short context has room for."""
+"""Steps that must fit a short context."""
 
 
 @dataclass(frozen=True)
-class SetUp:
-    """A configuration that may be written.
+class Proposal:
+    """A configuration to be written.
 
     Attributes:
         text: in YAML.
-        checkup: what `trim check` says of it.
+        checkup: the result of `trim check`.
     """
 
     text: str
     checkup: Checkup
 
 
-def set_up(
+def propose(
     models: Mapping[str, str], variables: Mapping[str, str | None], scorer: str | None, path: Path
-) -> SetUp:
-    """Find out how two models are used, and what scores their steps best.
+) -> Proposal:
+    """Find a continuation for two models, a scorer and a threshold.
 
     Args:
         models: `weak` and `strong` in the notation of `trim.setup.notation`.
-        variables: by the same names, the environment variable of the key.
-        scorer: kind or model of the scorer; None for the best kind that needs no model.
-        path: where the text will be written.
+        variables: the environment variables of their keys.
+        scorer: kind or model of the scorer; None for the best built-in kind.
+        path: file that the text will be written to.
 
     Raises:
-        InvalidInput: a word names no model, a file or a key is missing, or a model does not work.
+        InvalidInput: a text is not a model, a file or a key is missing, or a model does not work.
         ModelUnavailable: a server does not answer.
     """
-    # Each run of the event loop closes its connections: some servers have few to offer.
+    # Two runs of the event loop, since each closes its connections: some servers have few.
     document = asyncio.run(describe_all(models, variables, scorer, path.parent))
     refuse_keys(document, "the configuration")
-    checkup = asyncio.run(tried(document, path.parent))
+    checkup = asyncio.run(check_document(document, path.parent))
     kind = document["scorer"]["kind"]
     separation = checkup.tried.get(kind)
     document["routing"] = {"policy": f"thr:{threshold_for(separation)}"}
     if "sampling" in document:
         document["sampling"] = document.pop("sampling")
-    return SetUp(configuration_text(document, separation, path.name), checkup)
+    return Proposal(configuration_text(document, separation, path.name), checkup)
 
 
 async def describe_all(
@@ -117,21 +116,21 @@ async def describe_all(
     folder: Path,
 ) -> Document:
     sources = {role: parse_source(text, role) for role, text in models.items()}
-    kept: Kept = []
+    connections: Connections = []
     document: Document = {
-        role: await describe(source, role, variables[role], folder, kept)
+        role: await describe(source, role, variables[role], folder, connections)
         for role, source in sources.items()
     }
     if scorer:
-        document["scorer"] = await describe_scorer(scorer, folder, kept)
+        document["scorer"] = await describe_scorer(scorer, folder, connections)
     shortest = min(document[role].get("context", CONTEXT) for role in sources)
     if shortest < CONTEXT:
         document["sampling"] = {"max_tokens": shortest // STEPS}
     return document
 
 
-async def tried(document: Document, folder: Path) -> Checkup:
-    """What the document's parts do; without a scorer, it is given the best one."""
+async def check_document(document: Document, folder: Path) -> Checkup:
+    """Check a document's parts; a document without a scorer gets the best built-in one."""
     configuration = configuration_of(document, folder)
     sampling = sampling_of(configuration, folder)
     if "scorer" in document:
@@ -144,7 +143,7 @@ async def tried(document: Document, folder: Path) -> Checkup:
 
 
 def configuration_of(document: Document, folder: Path) -> Configuration:
-    return validated(Configuration, resolved(document, folder), "the configuration")
+    return validate(Configuration, resolved(document, folder), "the configuration")
 
 
 def sampling_of(configuration: Configuration, folder: Path) -> Sampling:
