@@ -33,7 +33,7 @@ def new_console() -> Console:
     return console
 
 
-def new_table(title: str | None, first: str, *headings: str) -> Table:
+def new_table(title: str | Text | None, first: str | Text, *headings: str | Text) -> Table:
     """A table that fits 80 columns: a long entry of the first column is folded, none is cut."""
     table = Table(
         title=title,
@@ -130,9 +130,9 @@ def print_page(console: Console, page: Page) -> None:
 
 
 def terminal_table(table: PageTable) -> Table:
-    printed = Table(title=Text(table.title), box=SIMPLE_HEAD, padding=(0, 1))
-    for position, heading in enumerate(table.columns):
-        printed.add_column(Text(heading), justify="right" if position else "left")
+    printed = new_table(Text(table.title), *map(Text, table.columns))
+    for column in printed.columns:
+        column.no_wrap, column.overflow = False, "fold"
     for row in table.rows:
         printed.add_row(*map(Text, row))
     return printed
