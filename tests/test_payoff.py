@@ -12,7 +12,13 @@ from preloaded import completed
 
 from trim.costs import Price, Prices
 from trim.evaluation.summary import summarise
-from trim.evaluation.verdict import CostComparison, amount, conclude, describe_single, hidden_notes
+from trim.evaluation.verdict import (
+    CostComparison,
+    amount,
+    describe_single,
+    hidden_notes,
+    outcome_of,
+)
 from trim.types import Action, Author, Step, Trace, Usage
 
 SCHEMA = json.loads(
@@ -79,7 +85,7 @@ def test_grades_by_the_strong_model_are_in_the_money_and_not_in_c():
     }
     (note,) = hidden_notes(found["points"])
     assert note.startswith("thr: besides steps the strong model read 2,000 and wrote 6 tokens")
-    assert note.endswith("not in c")
+    assert note.endswith("the strong share does not")
 
 
 def test_tokens_of_another_scorer_are_not_hidden():
@@ -140,7 +146,7 @@ def test_a_strong_model_that_is_not_better_is_said_to_be_so():
     same = traces("strong", 10, 100, 4.0)
     found = verdict(traces("thr:0.5", 10, 50, 1.0), alone=[WEAK, same])
     assert found["pays"] is None
-    assert found["text"].endswith("(25.0 % against 25.0 %): there is nothing to route for.")
+    assert found["text"].endswith("(25.0 % against 25.0 %): routing cannot help.")
 
 
 def test_without_prices_there_is_no_money_and_seconds_decide():
@@ -179,7 +185,7 @@ amounts = st.floats(0.001, 1000)
 def test_routing_pays_only_where_nothing_is_dearer_and_loses_only_where_nothing_is_saved(
     money, seconds, strong_money, strong_seconds, is_as_good
 ):
-    _, pays = conclude(CostComparison(money, seconds, strong_money, strong_seconds).levels,
+    _, pays = outcome_of(CostComparison(money, seconds, strong_money, strong_seconds).levels,
                        is_as_good)  # fmt: skip
     if pays:
         assert is_as_good and money <= strong_money and seconds <= strong_seconds
@@ -260,4 +266,4 @@ def test_the_strong_model_alone_is_not_held_to_a_limit():
     ],
 )
 def test_what_is_saved_with_fewer_right_answers(costs, outcome):
-    assert conclude(CostComparison(*costs, 4, 4).levels, False)[0] == outcome
+    assert outcome_of(CostComparison(*costs, 4, 4).levels, False)[0] == outcome

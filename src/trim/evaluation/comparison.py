@@ -1,8 +1,8 @@
-"""Policy families compared on the same problems: metrics with paired bootstrap intervals.
+"""Comparing policy families on the same problems: metrics with paired bootstrap intervals.
 
-Problems are resampled whole, with all that every policy did on them, and each metric of
-`trim.metrics.curve.Curve` is read anew from each resample. Two families always meet the
-same resamples, so what both find hard does not widen the interval of their difference.
+Problems are resampled with the outcomes of all policies, and each metric of
+`trim.metrics.curve.Curve` is computed again from each resample. All families share the
+resamples, so difficulty that two families share does not widen the interval of their difference.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from trim.metrics.metrics import Array
 
 RESAMPLES = 1000
 QUERY_LEVEL = ("cascade", "classifier", "classifier-embedding", "automix", "automix-prm")
-"""Families that choose one model for a whole problem."""
+"""Families that route whole problems."""
 
 THRESHOLD = "thr"
 STRIDE = 0.005
-"""Between the budgets at which two curves are compared."""
+"""Step between the budgets at which two curves are compared."""
 
 
 @dataclass(frozen=True)
 class PolicyOutcomes:
-    """What the settings of a family did with n problems.
+    """Outcomes of the settings of a family on n problems.
 
     Attributes:
-        correct: (settings, n), 1 where the answer is right, else 0.
-        tokens: (settings, n) tokens that the strong model decoded.
+        correct: (settings, n), 1 for a right answer, else 0.
+        tokens: (settings, n) strong tokens.
     """
 
     correct: Array
@@ -42,9 +42,11 @@ class PolicyOutcomes:
 
 @dataclass(frozen=True)
 class Weights:
-    """How often each problem counts: (1 + resamples, n), in the first row once.
+    """Bootstrap weights of the problems.
 
-    All that is computed from them has the sample's own figure first.
+    Attributes:
+        counts: (1 + resamples, n) how often each problem counts; the first row, all ones, is the
+            sample itself, so figures computed from the weights start with the sample's.
     """
 
     counts: Array
@@ -62,11 +64,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class Figures:
-    """The metrics of one family in the sample and in each resample; not a number where none.
+    """The metrics of one family in the sample and in each resample; NaN if undefined.
 
     Attributes:
-        values: by name (`cpt 50`, `delta_ibc`, `apgr`, `accuracy 10`), (1 + resamples,).
-        accuracies: (1 + resamples, budgets) on the curve, at every `STRIDE` of cost.
+        values: (1 + resamples,) by name (`cpt 50`, `delta_ibc`, `apgr`, `accuracy 10`).
+        accuracies: (1 + resamples, budgets) accuracies on the curve at `budgets()`.
     """
 
     values: Mapping[str, Array]
@@ -79,10 +81,10 @@ def figures_of(
     strong: PolicyOutcomes,
     weights: Weights,
 ) -> dict[str, Figures]:
-    """The figures of each family between the models alone, on the same resamples.
+    """The figures of each family, on the same resamples.
 
     Args:
-        weak, strong: each of one setting, on the same n problems as the families.
+        weak, strong: the models alone, each with one setting, on the families' n problems.
     """
     weak_accuracy = weights.means(weak.correct)[:, 0]
     strong_accuracy = weights.means(strong.correct)[:, 0]
@@ -119,18 +121,18 @@ def figures_of(
 
 
 def budgets() -> Array:
-    """Costs from 0 to 1 at which curves are compared."""
+    """Strong shares from 0 to 1 at which curves are compared."""
     return np.linspace(0, 1, round(1 / STRIDE) + 1)
 
 
 def interval_of(values: Array) -> tuple[float, float] | None:
-    """95 % percentile interval of the resamples in `values`, whose first is the sample.
+    """95 % percentile interval of the resamples in `values`; the first value is the sample's.
 
-    None where the sample has no figure, or so many resamples have none that the rest would
-    leave out one end of the interval.
+    None if the sample's value is NaN, or so many resamples are NaN that they could hide one end
+    of the interval.
     """
     tail = (1 - CONFIDENCE) / 2
-    missing = without(values)
+    missing = undefined_count(values)
     if np.isnan(values[0]) or missing > tail * (len(values) - 1):
         return None
     low, high = np.nanquantile(values[1:], [tail, 1 - tail]) if len(values) > 1 else values[[0, 0]]
@@ -146,23 +148,23 @@ def direction(values: Array) -> str:
     return "ahead" if low > 0 else "behind" if high < 0 else "level"
 
 
-def without(values: Array) -> int:
-    """Resamples that have no figure."""
+def undefined_count(values: Array) -> int:
+    """Number of resamples with an undefined value."""
     return int(np.isnan(values[1:]).sum())
 
 
-def described(values: Array) -> dict[str, Any]:
-    """A figure with its interval, as in `docs/summary.schema.json`."""
+def with_interval(values: Array) -> dict[str, Any]:
+    """A value with its interval, as in `docs/summary.schema.json`."""
     interval = interval_of(values)
     return {
         "value": None if np.isnan(values[0]) else float(values[0]),
         "interval": None if interval is None else list(interval),
-        "resamples_without": without(values),
+        "resamples_without": undefined_count(values),
     }
 
 
 def describe_intervals(figures: Figures) -> dict[str, Any]:
-    """Intervals of a family's metrics, by the names that `Curve.summary` gives them."""
+    """Intervals of a family's metrics, by the names of `Curve.summary`."""
 
     def interval(name: str) -> list[float] | None:
         found = interval_of(figures.values[name])
@@ -174,25 +176,25 @@ def describe_intervals(figures: Figures) -> dict[str, Any]:
         "apgr": interval("apgr"),
         "budgeted_accuracy": {str(budget): interval(f"accuracy {budget}") for budget in BUDGETS},
         "resamples": len(figures.values["apgr"]) - 1,
-        "resamples_without": without(figures.values["apgr"]),
+        "resamples_without": undefined_count(figures.values["apgr"]),
     }
 
 
 def compare(a: Figures, b: Figures) -> dict[str, Any]:
     """Family a against b: differences a - b, the ratio of Delta-IBC, and the worst shortfall.
 
-    The ratio is defined where b's Delta-IBC is positive.
+    The ratio is defined if b's Delta-IBC is positive.
     """
 
     def difference(name: str) -> dict[str, Any]:
-        return described(a.values[name] - b.values[name])
+        return with_interval(a.values[name] - b.values[name])
 
     base = b.values["delta_ibc"]
     ratio = a.values["delta_ibc"] / np.where(base > 0, base, np.nan)
     return {
         "cpt": {str(gain): difference(f"cpt {gain}") for gain in GAINS},
         "delta_ibc": difference("delta_ibc"),
-        "delta_ibc_ratio": described(ratio),
+        "delta_ibc_ratio": with_interval(ratio),
         "apgr": difference("apgr"),
         "budgeted_accuracy": {str(budget): difference(f"accuracy {budget}") for budget in BUDGETS},
         "shortfall": shortfall(a, b),
@@ -200,46 +202,45 @@ def compare(a: Figures, b: Figures) -> dict[str, Any]:
 
 
 def shortfall(a: Figures, b: Figures) -> dict[str, Any]:
-    """How far a's curve is behind b's at most, in accuracy, at any budget from 0 to 1.
+    """The largest distance of a's curve below b's, in accuracy, over budgets from 0 to 1.
 
-    The largest of many differences is above 0 by chance alone, in nearly every resample.
-    The interval therefore comes from a band that holds the whole difference of the two
-    curves in 95 % of the resamples, of the same width at all budgets; it is too wide rather
-    than too narrow. Where it begins at 0, a is not shown to be behind anywhere; it ends at
-    the most that a can be behind.
+    The largest of many differences is above 0 by chance in nearly every resample. The interval
+    therefore comes from a simultaneous band, of the same width at all budgets, that contains the
+    whole difference curve in 95 % of the resamples; it is conservative. If it starts at 0, no
+    shortfall is shown at any budget; its end bounds the shortfall.
 
     Returns:
-        `value`, at least 0; `budget`, the share c where it is; `interval`;
+        `value`, at least 0; `budget`, the strong share c where it occurs; `interval`;
         `resamples_without`.
     """
     behind = b.accuracies - a.accuracies
-    missing = without(behind[:, 0])
+    undefined = undefined_count(behind[:, 0])
     if np.isnan(behind[0, 0]):
-        return {"value": None, "budget": None, "interval": None, "resamples_without": missing}
+        return {"value": None, "budget": None, "interval": None, "resamples_without": undefined}
     place = int(np.argmax(behind[0]))
     largest = float(behind[0, place])
     strays = np.abs(behind - behind[0]).max(axis=1)
     interval = None
-    if missing <= (1 - CONFIDENCE) / 2 * (len(behind) - 1):
+    if undefined <= (1 - CONFIDENCE) / 2 * (len(behind) - 1):
         width = float(np.nanquantile(strays[1:], CONFIDENCE)) if len(behind) > 1 else 0.0
         interval = [max(0.0, largest - width), largest + width]
     return {
         "value": largest,
         "budget": float(budgets()[place]),
         "interval": interval,
-        "resamples_without": missing,
+        "resamples_without": undefined,
     }
 
 
 def kind_of(family: str) -> str:
-    """A family without the name of its file: `agg` of `agg(chain)`."""
+    """The family without the name of its file: `agg` of `agg(chain)`."""
     return family.partition("(")[0]
 
 
 def rivals_of(figures: Mapping[str, Figures]) -> list[str]:
-    """Against whom all families are compared: the threshold, and the best query-level rival.
+    """The families that all others are compared with: `thr` and the best query-level family.
 
-    The best is the one with the highest Delta-IBC in the sample.
+    The best has the highest Delta-IBC in the sample.
     """
     found = [family for family in figures if family == THRESHOLD]
     queries = {
@@ -251,7 +252,7 @@ def rivals_of(figures: Mapping[str, Figures]) -> list[str]:
 
 
 def describe_comparisons(figures: Mapping[str, Figures]) -> list[dict[str, Any]]:
-    """Every family against the threshold and against the best query-level rival."""
+    """Every family against `thr` and against the best query-level family."""
     return [
         {"a": family, "b": rival, **compare(figures[family], figures[rival])}
         for rival in rivals_of(figures)

@@ -139,6 +139,7 @@ def points_table(summary: Record) -> Table:
         notes=(
             *(f"{note}." for note in hidden_notes(points)),
             *(["Money is not billed: no price list was given."] if unbilled else []),
+            *([summary["verdict"]["text"]] if summary["verdict"] else []),
         ),
     )
 

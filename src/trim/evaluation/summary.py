@@ -1,4 +1,4 @@
-"""The figures of an evaluation: points, curves and paired differences, from traces."""
+"""The summary of an evaluation: points, curves and paired differences, from traces."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from trim.metrics.intervals import bootstrap_interval, paired_interval
 from trim.types import Finish, Trace, Usage
 
 Solved = Mapping[str, Sequence[Trace]]
-"""Traces by policy name, each list in the order of the problems."""
+"""Traces by policy name, each list in problem order."""
 
 
 def group_by_policy(traces: Sequence[Trace], problem_ids: Sequence[str]) -> dict[str, list[Trace]]:
-    """Traces by policy, each list in the order of the problems."""
+    """Traces by policy, each list in problem order."""
     order = {problem_id: index for index, problem_id in enumerate(problem_ids)}
     solved: dict[str, list[Trace]] = {}
     for trace in sorted(traces, key=lambda trace: order[trace.problem_id or ""]):
@@ -42,11 +42,11 @@ def summarise(
     prices: Prices | None,
     predicted: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The content of `summary.json` (docs/summary.schema.json says what each field is).
+    """The content of `summary.json` (docs/summary.schema.json).
 
     Args:
-        prices: None where nothing is billed.
-        predicted: by each fitted model (`trim.policies.pomdp.simulate.predict`).
+        prices: None if nothing is billed.
+        predicted: predictions of fitted models (`trim.policies.pomdp.simulate.predict`).
     """
     strong_mean = mean_of(solved["strong"], "strong_tokens") if "strong" in solved else None
     weights = Weights.draw(len(next(iter(solved.values()))))
@@ -101,7 +101,7 @@ def describe_point(
 
 
 def split_name(name: str) -> tuple[str, float | None]:
-    """`thr:0.5` is the setting 0.5 of `thr`; a setting that is no number stays in the name."""
+    """Split `thr:0.5` into `thr` and 0.5; a setting that is not a number stays in the name."""
     family, _, setting = name.partition(":")
     try:
         value = float(setting)
@@ -130,7 +130,7 @@ def prompt_tokens(traces: Sequence[Trace], role: str) -> dict[str, float]:
 
 
 def rescued(traces: Sequence[Trace], weak: Sequence[Trace] | None) -> dict[str, int] | None:
-    """Problems right here and wrong for the weak model alone, by number of interventions."""
+    """Problems solved here and not by the weak model alone, by number of rewrites."""
     if weak is None:
         return None
     counts = {"1": 0, "2": 0, "3": 0, "more": 0}
@@ -141,7 +141,7 @@ def rescued(traces: Sequence[Trace], weak: Sequence[Trace] | None) -> dict[str, 
 
 
 def describe_curves(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A curve for each family that has settings; empty where weak or strong was not run."""
+    """A curve for each family with settings; empty if weak or strong was not run alone."""
     alone = {point["policy"]: point for point in points if point["setting"] is None}
     if not {"weak", "strong"} <= alone.keys() or not alone["strong"]["strong_tokens_mean"]:
         return {}
@@ -164,7 +164,7 @@ def describe_curves(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def resample_families(
     solved: Solved, families: Sequence[str], weights: Weights
 ) -> dict[str, Figures]:
-    """The figures of families that have a curve, on the same resamples of the problems."""
+    """The figures of families with a curve, on the same resamples of the problems."""
     if not families:
         return {}
     weak, strong = outcomes([solved["weak"]]), outcomes([solved["strong"]])
@@ -172,7 +172,7 @@ def resample_families(
 
 
 def outcomes_by_family(solved: Solved, families: Sequence[str]) -> dict[str, PolicyOutcomes]:
-    """What the settings of each of `families` did."""
+    """Outcomes of the settings of each family."""
     return {
         family: outcomes([traces for name, traces in solved.items() if is_setting_of(name, family)])
         for family in families
@@ -185,7 +185,7 @@ def is_setting_of(name: str, family: str) -> bool:
 
 
 def outcomes(settings: Sequence[Sequence[Trace]]) -> PolicyOutcomes:
-    """What the traces of several settings hold, each in the order of the problems."""
+    """Outcomes of several settings, from their traces in problem order."""
     tokens = [[trace.strong_tokens for trace in traces] for traces in settings]
     return PolicyOutcomes(
         np.array([correctness(traces) for traces in settings]),
@@ -194,7 +194,7 @@ def outcomes(settings: Sequence[Sequence[Trace]]) -> PolicyOutcomes:
 
 
 def describe_differences(solved: Solved) -> list[dict[str, Any]]:
-    """Every policy against each of the two models alone, paired over the problems."""
+    """Every policy against the weak and the strong model alone, paired over the problems."""
     return [
         {
             "a": dict(zip(("policy", "setting"), split_name(name), strict=True)),

@@ -1,4 +1,4 @@
-"""What each policy costs in all, and as a ratio to the strong model alone in the same run."""
+"""Total cost of each policy relative to the strong model alone, and whether routing pays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trim.costs import Prices, hidden_strong_usage
-from trim.evaluation.comparison import Weights, described
+from trim.evaluation.comparison import Weights, with_interval
 from trim.metrics.metrics import ROUNDING, Array, pgr
 from trim.policies.policy import policy_name
 from trim.types import Trace
@@ -31,17 +31,17 @@ OUTCOMES: Mapping[tuple[Level | None, Level], tuple[str, bool | None]] = {
     (None, "same"): ("no difference in time is shown", None),
     (None, "more"): ("routing loses time here", False),
 }
-"""What levels of money (None where nothing is billed) and of seconds come to."""
+"""Outcome in words, and whether routing pays, by the levels of money (None: unbilled) and time."""
 
 
 @dataclass(frozen=True)
 class CostComparison:
-    """A way of solving against the strong model alone.
+    """Total cost of a policy and of the strong model alone.
 
     Attributes:
-        money, seconds: a problem, in all. `money` is None where nothing is billed.
-        strong_money, strong_seconds: the same of the strong model alone.
-        money_interval, seconds_interval: 95 % intervals of the ratios; None where there are none.
+        money, seconds: of the policy, per problem; `money` is None if nothing is billed.
+        strong_money, strong_seconds: of the strong model alone.
+        money_interval, seconds_interval: 95 % intervals of the ratios; None if unknown.
     """
 
     money: float | None
@@ -53,17 +53,17 @@ class CostComparison:
 
     @property
     def levels(self) -> tuple[Level | None, Level]:
-        """Of money and of seconds."""
+        """Levels of money and of seconds."""
         seconds = level(self.seconds, self.strong_seconds, self.seconds_interval)
         if self.money is None or self.strong_money is None:
             return None, seconds
         return level(self.money, self.strong_money, self.money_interval), seconds
 
-    def told(self, each: str = "") -> str:
-        """Both totals beside those of the strong model alone, as the predicate of a sentence.
+    def describe(self, each: str = "") -> str:
+        """Both totals and those of the strong model alone, as the predicate of a sentence.
 
         Args:
-            each: what they are of, as " a problem".
+            each: unit after the totals, as " a problem".
         """
         spent = f"{amount(self.seconds)} s", f"{amount(self.strong_seconds)} s"
         times = times_of(self.seconds, self.strong_seconds, self.seconds_interval)
@@ -78,7 +78,11 @@ class CostComparison:
 
 
 def level(cost: float, strong: float, interval: Sequence[float] | None) -> Level:
-    """Whether a cost is less than that of the strong model alone, as far as is shown."""
+    """Whether a cost is shown to be less or more than the strong model's, else `same`.
+
+    Args:
+        interval: of the ratio; None compares the two costs themselves.
+    """
     if interval is None or not strong:
         return "less" if cost < strong else "more" if cost > strong else "same"
     low, high = interval
@@ -86,7 +90,7 @@ def level(cost: float, strong: float, interval: Sequence[float] | None) -> Level
 
 
 def times_of(cost: float, strong: float, interval: Sequence[float] | None) -> str:
-    """` (1.46 times, 95 % interval 1.20 to 1.74)`; nothing where the strong model is free."""
+    """` (1.46 times, 95 % interval 1.20 to 1.74)`; "" if the strong model costs nothing."""
     if not strong:
         return ""
     within = "" if interval is None else ", 95 % interval {:.2f} to {:.2f}".format(*interval)
@@ -98,19 +102,19 @@ def whole_percent(share: float) -> str:
 
 
 def amount(value: float) -> str:
-    """A number from 0 up with three significant digits, and never in powers of ten."""
+    """A non-negative number with three significant digits, without exponent."""
     if not value:
         return "0"
     return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
-def conclude(
+def outcome_of(
     levels: tuple[Level | None, Level], is_as_good: bool = True
 ) -> tuple[str, bool | None]:
-    """What the levels of money and seconds come to, in words, and whether routing pays.
+    """Outcome in words of the levels of money and seconds, and whether routing pays.
 
     Args:
-        is_as_good: whether the answers are right about as often.
+        is_as_good: whether the accuracy is about that of the strong model.
     """
     outcome, pays = OUTCOMES[levels]
     if is_as_good or pays is False:
@@ -123,16 +127,16 @@ def conclude(
 
 
 def describe_single(trace: Trace, alone: Trace, prices: Prices | None) -> dict[str, Any]:
-    """A solved problem against the strong model alone on it, with the verdict in words."""
+    """A solved problem compared with the strong model alone, with a verdict in words."""
     compared = CostComparison(
         prices.of(trace) if prices else None,
         trace.seconds,
         prices.of(alone) if prices else None,
         alone.seconds,
     )
-    outcome, pays = conclude(compared.levels)
+    outcome, pays = outcome_of(compared.levels)
     if failure := trace.failure or alone.failure:
-        outcome, pays = f"nothing can be said, for one of them failed ({failure})", None
+        outcome, pays = f"no comparison, as one of them failed ({failure})", None
     answer = f"answering {trace.answer} against {alone.answer}"
     if trace.answer == alone.answer:
         answer = "with the same answer"
@@ -142,7 +146,7 @@ def describe_single(trace: Trace, alone: Trace, prices: Prices | None) -> dict[s
         "money": compared.strong_money,
         "seconds": alone.seconds,
         "pays": pays,
-        "verdict": f"On this problem {trace.policy} {compared.told()}, {answer}: {outcome}.",
+        "verdict": f"On this problem {trace.policy} {compared.describe()}, {answer}: {outcome}.",
     }
 
 
@@ -152,11 +156,11 @@ def describe_costs(
     prices: Prices | None,
     weights: Weights,
 ) -> dict[str, Any]:
-    """The fields of a point (docs/summary.schema.json) that count everything.
+    """The cost fields of a point (docs/summary.schema.json).
 
     Args:
-        strong: of the strong model alone, on the same problems; None where it was not run.
-        prices: None where nothing is billed.
+        strong: traces of the strong model alone on the same problems; None if it was not run.
+        prices: None if nothing is billed.
         weights: resamples of the problems.
     """
     hidden = [hidden_strong_usage(trace) for trace in traces]
@@ -189,32 +193,32 @@ def money(traces: Sequence[Trace], prices: Prices) -> Array:
 def ratio(cost: Array, strong: Array, weights: Weights) -> dict[str, Any]:
     """The ratio of two sums over the same problems, with its paired bootstrap interval.
 
-    The value is None where the strong model alone costs nothing.
+    The value is None if the strong model alone costs nothing.
 
     Args:
-        cost, strong: (n,) of each problem, from 0 up.
+        cost, strong: (n,) non-negative, per problem.
     """
     above, below = weights.means(np.stack([cost, strong])).T
-    return described(np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0))
+    return with_interval(np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0))
 
 
 Point = Mapping[str, Any]
 
 
 NOT_ROUTED = ("weak", "strong", "oracle", "oracle-query")
-"""Policies that are not on offer: the models alone, and what knows the answers."""
+"""Policies that the verdict ignores: the models alone and the oracles."""
 
 
 GOAL = 0.95
-"""Part of the gap (of the strong model's accuracy, where there is no gap) that is to be kept."""
+"""Part of the gap that a setting must close; of the strong model's accuracy if there is no gap."""
 
 
 def describe_verdict(points: Sequence[Point]) -> dict[str, Any] | None:
-    """The verdict of a run (`verdict` of docs/summary.schema.json); None where nothing is routed.
+    """The verdict of a run (`verdict` in docs/summary.schema.json); None if no policy routes.
 
-    Of several settings it is about the one that closes `GOAL` of the gap at the least money (in
-    the least time, where nothing is billed). Where that one is neither cheaper nor faster than the
-    strong model alone, and another one is faster, it is about the fastest.
+    Among several settings it considers the cheapest that closes `GOAL` of the gap (the fastest if
+    nothing is billed). If that one is neither cheaper nor faster than the strong model alone and
+    another one is faster, it considers the fastest.
     """
     routed = [point for point in points if point["policy"] not in NOT_ROUTED]
     alone = {point["policy"]: point for point in points if point["setting"] is None}
@@ -222,19 +226,19 @@ def describe_verdict(points: Sequence[Point]) -> dict[str, Any] | None:
     if not routed:
         return None
     if strong is None:
-        text = "Strong alone not measured: with --policy strong the run says whether routing pays."
+        text = "Strong alone not measured: add --policy strong to learn whether routing pays."
         return {"policy": None, "setting": None, "pays": None, "text": text}
     goal = Goal(alone.get("weak"), strong)
     kept = [point for point in routed if goal.is_kept(point)]
     chosen = choose(kept, strong) if kept else max(routed, key=lambda p: (p["accuracy"], -cost(p)))
     compared = against(chosen, strong)
-    outcome, pays = conclude(compared.levels, bool(kept))
+    outcome, pays = outcome_of(compared.levels, bool(kept))
     subject = label(chosen)
     if len(routed) > 1:
         best = "cheapest" if cost(chosen) <= min(map(cost, kept), default=0) else "fastest"
         best = "fastest" if chosen["money_mean"] is None else best
         subject = goal.introduce(chosen, len(routed), best if kept else None)
-    text = f"{subject} {compared.told(' a problem')}{tokens(chosen)}, {goal.reached(chosen)}"
+    text = f"{subject} {compared.describe(' a problem')}{tokens(chosen)}, {goal.reached(chosen)}"
     text = f"{text}: {outcome}.{goal.caveat()}"
     if compared.money is None:
         text += " Money is not billed (--prices)."
@@ -247,16 +251,16 @@ def describe_verdict(points: Sequence[Point]) -> dict[str, Any] | None:
 
 
 def choose(kept: Sequence[Point], strong: Point) -> Point:
-    """The cheapest setting; the fastest where only that one is better than the strong model."""
+    """The cheapest setting, or the fastest if only that one is better than the strong model."""
     cheapest = min(kept, key=lambda point: (cost(point), point["seconds_mean"]))
     fastest = min(kept, key=lambda point: point["seconds_mean"])
-    _, pays = conclude(against(cheapest, strong).levels)
+    _, pays = outcome_of(against(cheapest, strong).levels)
     saves_time = against(fastest, strong).levels[1] == "less"
     return fastest if pays is False and saves_time else cheapest
 
 
 def cost(point: Point) -> float:
-    """Money a problem; seconds where nothing is billed."""
+    """Money per problem; seconds if nothing is billed."""
     return float(point["seconds_mean"] if point["money_mean"] is None else point["money_mean"])
 
 
@@ -274,22 +278,22 @@ def against(point: Point, strong: Point) -> CostComparison:
 
 @dataclass(frozen=True)
 class Goal:
-    """How right a setting has to be: `GOAL` of the gap between both models alone.
+    """The accuracy that a setting must reach: `GOAL` of the gap between the models alone.
 
-    Where there is no gap, or the weak model alone was not run: of the strong model's accuracy.
+    Without a gap, or if the weak model was not run alone: `GOAL` of the strong model's accuracy.
     """
 
     weak: Point | None
     strong: Point
 
     def gain(self, point: Point) -> float | None:
-        """The part of the gap that a setting closes; None without a gap."""
+        """Part of the gap that a setting closes; None without a gap."""
         if self.weak is None:
             return None
         return pgr(point["accuracy"], self.weak["accuracy"], self.strong["accuracy"])
 
     def share(self, point: Point) -> float:
-        """The accuracy as a part of the strong model's, 1 where that has none."""
+        """Accuracy divided by the strong model's; 1 if that is 0."""
         return float(point["accuracy"] / self.strong["accuracy"]) if self.strong["accuracy"] else 1
 
     def is_kept(self, point: Point) -> bool:
@@ -302,10 +306,10 @@ class Goal:
         return f"at {whole_percent(self.share(point))} of its accuracy{closed}"
 
     def introduce(self, point: Point, settings: int, best: str | None) -> str:
-        """The subject of the verdict, with why it is this one of several settings.
+        """The subject of the verdict's sentence: the setting and why it was chosen.
 
         Args:
-            best: in what it is the best of those that meet the goal; None where none does.
+            best: its superlative among the settings that reach the goal; None if none does.
         """
         gap = self.gain(point) is not None
         wanted = "closes {} of the gap" if gap else "keeps {} of the strong model's accuracy"
@@ -315,13 +319,13 @@ class Goal:
         return f"Of {settings} settings the {best} that {wanted}, {label(point)},"
 
     def caveat(self) -> str:
-        """What there is to say where the strong model is not the better one."""
+        """A sentence if the strong model is not better than the weak one, else ""."""
         if self.weak is None or self.strong["accuracy"] > self.weak["accuracy"]:
             return ""
         weak, strong = (f"{100 * point['accuracy']:.1f} %" for point in (self.weak, self.strong))
         return (
-            f" The strong model alone is right no more often than the weak one ({strong} against"
-            f" {weak}): there is nothing to route for."
+            f" The strong model alone is no more accurate than the weak one ({strong} against"
+            f" {weak}): routing cannot help."
         )
 
 
@@ -332,7 +336,7 @@ def label(point: Point) -> str:
 
 
 def tokens(point: Point) -> str:
-    """Strong tokens, which are all that is told of cost besides seconds where nothing is billed."""
+    """The strong share as a part of a sentence, if nothing is billed."""
     if point["money_mean"] is not None or point["strong_share"] is None:
         return ""
     hidden = point["hidden_strong_tokens_mean"]
@@ -342,16 +346,16 @@ def tokens(point: Point) -> str:
 
 
 def hidden_notes(points: Sequence[Point]) -> list[str]:
-    """A line for each family for which the strong model worked on more than steps."""
+    """A line for each family whose strong model spent hidden tokens, those besides steps."""
     families: dict[str, list[Mapping[str, float]]] = {}
     for point in points:
         hidden = point["hidden_strong_tokens_mean"]
         if any(hidden.values()):
             families.setdefault(point["policy"], []).append(hidden)
     return [
-        f"{family}: besides steps the strong model read {span(each['read'] for each in found)} and"
-        f" wrote {span(each['written'] for each in found)} tokens a problem, to grade or to read"
-        " ahead; they are in money and seconds, not in c"
+        f"{family}: besides steps, the strong model read {span(each['read'] for each in found)} and"
+        f" wrote {span(each['written'] for each in found)} tokens a problem, for grades or prefill;"
+        " money and seconds include them, the strong share does not"
         for family, found in families.items()
     ]
 

@@ -1,4 +1,4 @@
-"""Operations on a running number: what the steps of a solution carry out."""
+"""Arithmetic operations, which the steps of generated problems carry out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 LARGEST = 99
-"""No value of a solution is larger (longer numbers are beyond the shipped models)."""
+"""Largest value in a solution; the shipped models cannot handle longer numbers."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class Operation:
         return result % (LARGEST + 1) if self.wraps else result
 
     def is_possible(self, value: int) -> bool:
-        """Whether the result is one that problems have: a division comes out even, and
-        nothing falls below zero or, unless it wraps, rises above `LARGEST`."""
+        """Whether a division has no remainder and the result, unless it wraps, is in range."""
         if self.symbol == "/" and value % self.operand:
             return False
         return 0 <= value <= LARGEST and (self.wraps or 0 <= self.full_result(value) <= LARGEST)
@@ -42,13 +41,13 @@ class Operation:
                 raise ValueError(f"unknown operation {self.symbol!r}")
 
     def equation(self, value: int) -> str:
-        """The operation carried out on `value`, as text: `37 + 25 = 62`."""
+        """The operation on `value` as text: `37 + 25 = 62`."""
         text = f"{value} {self.symbol} {self.operand} = {self.full_result(value)}"
         return f"{text}, keep {self.apply(value)}" if self.wraps else text
 
 
 def routine_operation(random: Random, value: int) -> Operation:
-    """A step that any model should get right: a small sum, a doubling, a halving."""
+    """An easy operation: a small sum or difference, a doubling, a halving."""
     choices = []
     if value < LARGEST:
         choices.append(Operation("+", random.randint(1, min(9, LARGEST - value))))
@@ -62,7 +61,7 @@ def routine_operation(random: Random, value: int) -> Operation:
 
 
 def critical_operation(random: Random, value: int) -> Operation:
-    """A step on which a small model fails: carries, multiplication, division."""
+    """An operation that a small model finds hard: carries, multiplication, division."""
     choices = []
     if value <= LARGEST - 11:
         choices.append(Operation("+", random.randint(11, LARGEST - value)))
@@ -78,7 +77,7 @@ def critical_operation(random: Random, value: int) -> Operation:
 
 
 def wrapping_operation(random: Random, value: int) -> Operation:
-    """A sum or product beyond two digits, of which the last two are kept."""
+    """A sum or product beyond two digits, of which the last two digits are kept."""
     candidates = [Operation("+", random.randint(11, 99), True)]
     candidates += [Operation("*", random.randint(3, 9), True)]
     candidates = [o for o in candidates if o.full_result(value) > LARGEST and o.apply(value) > 1]

@@ -1,4 +1,4 @@
-"""`chain` and `chain-hard`: a number is changed by one listed operation after another."""
+"""`chain` and `chain-hard`: apply a list of operations to a number."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PHRASES = {
 
 @dataclass(frozen=True)
 class ListedOperation:
-    """An operation and the words in which the problem lists it."""
+    """An operation with its phrase in the problem."""
 
     number: int
     phrase: str
@@ -56,7 +56,7 @@ class ChainSuite:
 
     Attributes:
         critical: share of the operations that a small model finds hard.
-        wrapping: share that go beyond two digits and keep the last two.
+        wrapping: share of the operations that exceed two digits and keep the last two.
     """
 
     name: str

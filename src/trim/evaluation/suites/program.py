@@ -1,4 +1,4 @@
-"""`program`: follow the variables of a short program and say what it prints."""
+"""`program`: trace the variables of a short program to its output."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def describe(values: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True)
 class ProgramSuite:
-    """Programs of `fewest` to `most` lines that calculate, between two inputs and a print.
+    """Programs of `fewest` to `most` calculations, between two assignments and a print.
 
     Attributes:
         critical: share of the calculations with a number that a small model finds hard.

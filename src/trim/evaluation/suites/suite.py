@@ -1,4 +1,4 @@
-"""A suite: problems from a seed, and an exact check of every step."""
+"""Suites: problems generated from a seed, with an exact check of every step."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from random import Random
 from typing import Any, ClassVar, Protocol
 
 EVALUATION_SHARE = 8
-"""One question in this many belongs to evaluation; training never draws it."""
+"""One question in this many is for evaluation, never for training."""
 
 
 @dataclass(frozen=True)
 class SuiteProblem:
-    """One question with its exact reference solution.
+    """A question with its exact reference solution.
 
     Attributes:
         id: `SUITE-SEED-INDEX`, unique within a suite.
-        suite: name of the suite that made it.
-        question: the text that a model is given.
+        suite: name of its suite.
+        question: the prompt, without instruction.
         steps: reference steps, in order; joined by blank lines they are the solution.
-        answer: what stands in the last step's `\\boxed{}`.
-        operations: the suite's own description of each step, for its checker.
-        grader: answers of suites can be written in one way only.
+        answer: content of the last step's `\\boxed{}`.
+        operations: one object per step, which the suite's checker reads.
+        grader: answers have a single spelling.
     """
 
     id: str
@@ -37,10 +37,10 @@ class SuiteProblem:
 
 
 def is_for_evaluation(question: str) -> bool:
-    """Whether a question belongs to evaluation, decided by its text alone.
+    """Whether a question is for evaluation, by a hash of its text.
 
-    Evaluation draws only questions for which this is true and training only those
-    for which it is false, so the two cannot overlap whatever their seeds are.
+    Evaluation draws only these questions and training only the others, so that they are disjoint
+    for all seeds.
     """
     digest = hashlib.sha256(question.encode()).digest()
     return digest[0] % EVALUATION_SHARE == 0
@@ -48,14 +48,14 @@ def is_for_evaluation(question: str) -> bool:
 
 @dataclass(frozen=True)
 class NextStep:
-    """A step's exact text, and whether its operation is possible (`Operation.is_possible`)."""
+    """The exact text of a step, and whether its operation is possible (`Operation.is_possible`)."""
 
     text: str
     possible: bool = True
 
 
 class Suite(Protocol):
-    """What a family of generated problems has to offer."""
+    """A family of generated problems."""
 
     @property
     def name(self) -> str: ...
@@ -65,26 +65,26 @@ class Suite(Protocol):
         ...
 
     def next_step(self, problem: SuiteProblem, earlier: Sequence[str]) -> NextStep | None:
-        """The step that carries out the problem's next operation on the values that the
-        `earlier` steps, as they were written, hold, even if one of them got those wrong.
+        """The next operation of the problem, applied to the values in the `earlier` steps.
 
-        None where there is none: the trace is at its end, or cannot be read.
+        The values are those that were written, even if a step is wrong. None if the solution is
+        complete or cannot be read.
         """
         ...
 
 
 def right_step(suite: Suite, problem: SuiteProblem, earlier: Sequence[str]) -> str | None:
-    """The right step after the `earlier` ones as they were written.
+    """The right step after the `earlier` ones, as they were written.
 
-    None where there is none, also because the operation is not possible on their values:
-    a wrong value has made a division uneven, say. Whatever is written then is wrong.
+    None if there is none, or its operation is not possible on their values, as a division with a
+    remainder after a wrong value. Every step is wrong then.
     """
     found = suite.next_step(problem, earlier)
     return found.text if found and found.possible else None
 
 
 def generate(suite: Suite, count: int, seed: int) -> Iterator[SuiteProblem]:
-    """The first `count` evaluation problems of a seed, without a question twice."""
+    """The first `count` evaluation problems of a seed, with distinct questions."""
     seen: set[str] = set()
     for index in range(count):
         random = Random(f"{suite.name}/{seed}/{index}")
@@ -97,7 +97,7 @@ def generate(suite: Suite, count: int, seed: int) -> Iterator[SuiteProblem]:
 
 
 def draw_for_training(suite: Suite, random: Random) -> SuiteProblem:
-    """A problem that no evaluation seed can produce."""
+    """A problem that is never drawn for evaluation."""
     while True:
         problem = suite.draw(random, f"{suite.name}-training")
         if not is_for_evaluation(problem.question):
@@ -105,5 +105,5 @@ def draw_for_training(suite: Suite, random: Random) -> SuiteProblem:
 
 
 def is_step_right(suite: Suite, problem: SuiteProblem, earlier: Sequence[str], step: str) -> bool:
-    """Whether `step` carries out the next operation exactly (see `right_step`)."""
+    """Whether `step` is exactly the right one (`right_step`)."""
     return step.strip() == right_step(suite, problem, earlier)

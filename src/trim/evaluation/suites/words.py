@@ -1,4 +1,4 @@
-"""`words`: a short story in which an amount changes from one day to the next."""
+"""`words`: a short story about an amount that changes over time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ EVENTS = {
 
 @dataclass(frozen=True)
 class Event:
-    """What happens at one time of the story: the operation, or packs of equal size."""
+    """An event of the story: an operation, or packs of equal size."""
 
     time: str
     phrase: str
