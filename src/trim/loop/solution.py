@@ -193,7 +193,7 @@ class Solution:
         return written
 
     def _reached_by(self, writer: Writer, prefix: Prefix) -> int:
-        """Tokens that a model had read and written at the longest start of a prefix that it knows."""
+        """Tokens that a model had read and written at the longest prefix of this one it knows."""
         came = [
             (len(said), tokens)
             for (role, said), tokens in self._reached.items()
