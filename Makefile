@@ -25,7 +25,7 @@ test-ray: .venv/test .venv/ray
 test-training: .venv/test .venv/training
 	$(BIN)/pytest tests/test_learning.py tests/test_training.py
 
-# The tests of a real vLLM, on the CPU: outside `make test`, for it takes gigabytes and minutes.
+# The tests of a real vLLM, on the CPU: outside `make test` (gigabytes, minutes).
 test-vllm: .venv/test .venv-vllm/installed
 	TRIM_VLLM=.venv-vllm/bin/python $(BIN)/pytest tests/test_vllm_http.py
 
@@ -52,7 +52,7 @@ bench-serving: .venv/installed
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/serving_llama.py
 
-# The table and the pictures of the README, and what the server's page knows of the shipped models.
+# Table and pictures of the README; curve and belief that the server uses for the shipped models.
 figures: .venv/installed
 	for suite in chain chain-hard words program; do \
 		$(BIN)/trim eval $$suite -n 500 --policy weak --policy strong --policy random:0.1,0.3 \
@@ -62,8 +62,8 @@ figures: .venv/installed
 			--out build/$$suite || exit 1; \
 		cp build/$$suite/curve.svg docs/$$suite.svg; \
 	done
-	$(BIN)/python benchmarks/table.py
-	$(BIN)/python benchmarks/curve.py build/chain/summary.json src/trim/shipped/curve.json
+	$(BIN)/python benchmarks/figures.py table
+	$(BIN)/python benchmarks/figures.py curve build/chain/summary.json src/trim/shipped/curve.json
 	$(BIN)/trim collect chain -n 1100 --seed 1 --out build/bank-chain
 	$(BIN)/trim fit build/bank-chain --out src/trim/shipped/belief.json
 
