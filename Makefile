@@ -33,7 +33,7 @@ test-ray: .venv/test .venv/ray
 test-training: .venv/test .venv/train
 	$(BIN)/pytest tests/test_learning.py tests/test_training.py
 
-# The tests of a real vLLM, on the CPU: outside `make test`, as it takes gigabytes and minutes.
+# The tests of a real vLLM, on the CPU: outside `make test` (gigabytes, minutes).
 test-vllm: .venv/test .venv-vllm/installed
 	TRIM_VLLM=.venv-vllm/bin/python $(BIN)/pytest tests/test_vllm_http.py
 
@@ -70,8 +70,8 @@ figures: .venv/all
 			--out build/$$suite || exit 1; \
 		cp build/$$suite/curve.svg docs/$$suite.svg; \
 	done
-	$(BIN)/python benchmarks/table.py
-	$(BIN)/python benchmarks/curve.py build/chain/summary.json src/trim/shipped/curve.json
+	$(BIN)/python benchmarks/figures.py table
+	$(BIN)/python benchmarks/figures.py curve build/chain/summary.json src/trim/shipped/curve.json
 	$(BIN)/trim collect chain -n 1100 --seed 1 --out build/bank-chain
 	$(BIN)/trim fit build/bank-chain --out src/trim/shipped/belief.json
 

@@ -31,7 +31,7 @@ ROLES = ("weak", "strong", "prm")
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over the problems and half the width of its 95 % interval."""
+    """A mean over problems and the half-width of its 95 % interval."""
 
     mean: float
     half: float
@@ -51,18 +51,18 @@ class Point:
 
 
 def share_half(share: float, count: int) -> float:
-    """Half of Wilson's 95 % interval of a share of `count` problems."""
+    """Half-width of Wilson's 95 % interval of a share of `count` problems."""
     z = CERTAIN
     return z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Raises InvalidInput where the file is missing or holds something else."""
+    """Read JSON lines. Raises InvalidInput if the file is missing or malformed."""
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             yield json.loads(line)
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path}: no readable JSON lines ({error})") from error
+        raise InvalidInput(f"{path}: cannot be read as JSON lines ({error})") from error
 
 
 def our_tokens(run: Path) -> dict[float, list[int]]:
@@ -77,7 +77,7 @@ def our_tokens(run: Path) -> dict[float, list[int]]:
 
 
 def threshold_of(policy: str) -> float | None:
-    """The threshold that a policy of ours is; None for another kind."""
+    """The threshold of one of our policies; None for other kinds."""
     family, _, setting = policy.partition(":")
     if family == "thr":
         return float(setting)
@@ -98,7 +98,7 @@ def our_points(runs: Sequence[Path]) -> tuple[dict[float, Point], int]:
             raise InvalidInput(f"{run}: no readable summary.json ({error})") from error
     counts = {summary["n"] for summary in summaries}
     if len(counts) != 1:
-        raise InvalidInput(f"the runs are of {sorted(counts)} problems; compare equal ones")
+        raise InvalidInput(f"the runs have {sorted(counts)} problems; compare runs of equal size")
     (count,) = counts
     spread = our_tokens(runs[0])
     right: dict[float, list[float]] = {}
@@ -129,7 +129,7 @@ def their_points(
 ) -> dict[float, Point]:
     """Points by threshold, means over the folders.
 
-    Their summary has no figures of single problems: the spread of tokens is taken from ours.
+    Their summary has no figures per problem; the spread of tokens is taken from ours.
     """
     right: dict[float, list[float]] = {}
     spent: dict[float, list[float]] = {}
@@ -139,7 +139,7 @@ def their_points(
             spent.setdefault(line["threshold"], []).append(line["avg_target_tokens_per_question"])
             if line["accuracy"] and round(line["num_correct"] / line["accuracy"]) != count:
                 raise InvalidInput(
-                    f"{folder}: not of {count} problems, as ours; compare equal ones"
+                    f"{folder}: not {count} problems, unlike our runs; compare runs of equal size"
                 )
     return {
         threshold: Point(
@@ -154,7 +154,7 @@ def their_points(
 
 
 def verdict(one: Figure, other: Figure) -> str:
-    """`equal`, or whether the difference of two independent means may be chance."""
+    """`equal`, or whether two independent means `agree` or `differ` at the 95 % level."""
     difference = other.mean - one.mean
     if abs(difference) < 1e-9:
         return "equal"
@@ -191,7 +191,7 @@ def table(theirs: Mapping[float, Point], ours: Mapping[float, Point]) -> str:
 
 
 def prompts(path: Path) -> dict[str, set[str]]:
-    """Distinct prompts of a log of `authors_servers.py`, by role; without those of `trim`'s
+    """Distinct prompts of a log of `authors_servers.py`, by role, without those of `trim`'s
     probe, which tries each model before the first problem."""
     found: dict[str, set[str]] = {role: set() for role in ROLES}
     for line in read_lines(path):
@@ -201,7 +201,7 @@ def prompts(path: Path) -> dict[str, set[str]]:
 
 
 def prompts_table(theirs: Path, ours: Path) -> str:
-    """How many distinct prompts are in both logs, and the first that is in one alone."""
+    """A table of distinct prompts in both logs, and the first one that is in one log only."""
     one, other = prompts(theirs), prompts(ours)
     lines = ["| prompts | in both | theirs alone | ours alone |", "|---|---|---|---|"]
     examples = []

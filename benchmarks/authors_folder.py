@@ -41,7 +41,7 @@ QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Qwen2's tokenizer cuts a text before it merges (`qwen2` in GGUF)."""
+"""Pre-tokenizer pattern of Qwen2 (`qwen2` in GGUF)."""
 Tokenizer = dict[str, Any]
 
 
@@ -60,7 +60,7 @@ def shipped_tokenizer(model: Path) -> tuple[Tokenizer, Mapping[str, Any]]:
 
 
 def gguf_tokenizer(model: Path) -> tuple[Tokenizer, Mapping[str, Any]]:
-    """Tokenizer and configuration of a GGUF file of the Qwen2 family, from its header alone.
+    """Tokenizer and configuration from the header of a GGUF file of the Qwen2 family.
 
     Raises:
         InvalidInput: the file cannot be read, has another tokenizer, or no chat template.
@@ -104,7 +104,7 @@ def gguf_tokenizer(model: Path) -> tuple[Tokenizer, Mapping[str, Any]]:
 
 
 def write_tokenizer(folder: Path, made: Tokenizer, settings: Mapping[str, Any]) -> None:
-    """Write a folder that `AutoTokenizer.from_pretrained` reads."""
+    """Write a folder for `AutoTokenizer.from_pretrained`."""
     configuration = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
@@ -116,7 +116,7 @@ def write_tokenizer(folder: Path, made: Tokenizer, settings: Mapping[str, Any]) 
 
 
 def suite_problems(suite: str, count: int, seed: int) -> Iterator[dict[str, str]]:
-    """Generated problems in GSM8K's form; `final` is the answer alone."""
+    """Generated problems in GSM8K's format; `final` is the bare answer."""
     for problem in generate(find_suite(suite), count, seed):
         solution = "\n\n".join(problem.steps)
         yield {
@@ -127,7 +127,7 @@ def suite_problems(suite: str, count: int, seed: int) -> Iterator[dict[str, str]
 
 
 def file_problems(path: Path, count: int) -> Iterator[dict[str, str]]:
-    """The first problems of a file in GSM8K's form."""
+    """The first problems of a file in GSM8K's format."""
     with path.open(encoding="utf-8") as lines:
         for line in islice(lines, count):
             record = json.loads(line)

@@ -1,17 +1,17 @@
 r"""The served models of the comparison with the authors' script (docs/guides/authors.md).
 
-Three servers on loopback answer as vLLM does: a weak and a strong model (`/v1/completions`) and a
-process reward model (`/pooling`). By default they run the shipped models. These read bare text, so
-the chat template and the authors' instruction are taken off each prompt before a model reads it.
-With --weak and --strong two other GGUF files write, and read each prompt as it is sent.
+Three servers on loopback imitate vLLM: a weak and a strong model (`/v1/completions`) and a process
+reward model (`/pooling`). By default they run the shipped models. These read bare text, so the chat
+template and the authors' instruction are removed from each prompt. --weak and --strong name two
+other GGUF files, which read each prompt as it is sent.
 
     python benchmarks/authors_servers.py --port-weak 30001 --port-strong 30000 --port-prm 30002 \
         --log served.jsonl
 
-With --seed a model's answer is a function of the seed and the prompt, whatever seed a request
-names: programs that send the same prompts get the same answers at any temperature.
-With --disturb a share of the answers is replaced by what real models write now and then: rulers,
-empty steps, early ends, steps that are cut.
+With --seed an answer is a function of this seed and the prompt; seeds of requests are ignored, and
+programs that send the same prompts get the same answers at any temperature.
+With --disturb a share of the answers is replaced by irregular ones, as real models write them:
+rulers, empty steps, early ends, truncated steps.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ WRITTEN = Completion("", Ending.STEP, 0, 0)
 
 
 class BadRequest(Exception):
-    """A request that is answered with status 400."""
+    """An invalid request, answered with status 400."""
 
 
 def turns(text: str) -> tuple[str, str]:
@@ -81,9 +81,9 @@ def turns(text: str) -> tuple[str, str]:
 
 
 def bare_prompt(prompt: str) -> str:
-    """What a shipped model reads in place of a rendered chat: question and steps.
+    """A rendered chat as bare question and steps, for a shipped model.
 
-    Steps without content are left out; the shipped models never saw any.
+    Degenerate steps are left out; the shipped models never saw any.
     """
     question, said = turns(prompt)
     steps = said.split(SEPARATOR)
@@ -92,7 +92,7 @@ def bare_prompt(prompt: str) -> str:
 
 
 def scored_steps(text: str) -> tuple[str, list[str]]:
-    """Question and steps of a reward model's input, a step for each tag."""
+    """Question and steps of a reward model's input, one step per tag."""
     question, said = turns(text)
     return question, said.split(TAG)[:-1]
 
@@ -106,8 +106,8 @@ class Written:
         stop: the stop string that ended it; None for an end token or a length limit.
         cut: whether a length limit ended it.
         tokens: decoded, those of the stop string and the end token included.
-        prompt_tokens, cached_tokens: read, and of these found in the cache.
-        logprobs: of the tokens, in the form of `/v1/completions`; None where not asked for.
+        prompt_tokens, cached_tokens: tokens read, and those of them found in the cache.
+        logprobs: of the tokens, in the format of `/v1/completions`; None if not requested.
     """
 
     text: str
@@ -135,7 +135,7 @@ DISTURBANCES: dict[str, Disturbance] = {
 
 
 def draw(*of: object) -> random.Random:
-    """A source of random numbers that is a function of `of`."""
+    """A random number generator seeded by `of`."""
     return random.Random(hashlib.sha256(repr(of).encode()).digest())
 
 
@@ -173,7 +173,12 @@ class ServedModel:
         self.text_alone = text_alone
 
     async def write(self, prompt: str, body: Mapping[str, Any]) -> Written:
-        """Raises BadRequest for a prompt that is no chat, ContextExceeded for a long one."""
+        """Answer a prompt.
+
+        Raises:
+            BadRequest: the prompt is not a chat.
+            ContextExceeded: it exceeds the context.
+        """
         stop = body.get("stop") or []
         seed = body.get("seed")
         if self.seed is not None:
@@ -210,7 +215,7 @@ class ServedModel:
         return written
 
     async def count(self, text: str) -> int:
-        """Tokens of a text, without any that the engine puts before it."""
+        """Number of tokens of a text, without those that the engine prepends."""
         if not text:
             return 0
         read = await self.engine.complete(text, n_predict=1, temperature=0.0)
@@ -218,7 +223,7 @@ class ServedModel:
 
 
 def listed(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """llama.cpp's log-probabilities in the form of OpenAI's `/v1/completions`."""
+    """llama.cpp's log-probabilities in the format of OpenAI's `/v1/completions`."""
     entries = (raw["choices"][0].get("logprobs") or {}).get("content") or []
     return {
         "tokens": [entry["token"] for entry in entries],
@@ -231,7 +236,7 @@ def listed(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class AccessLog:
-    """Every prompt that was served, as JSON lines in the order of the answers."""
+    """Logs every prompt and its answer as JSON lines, in the order of the answers."""
 
     def __init__(self, file: TextIO | None) -> None:
         self.file = file
@@ -249,7 +254,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def with_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors in OpenAI's form."""
+    """Return errors in OpenAI's format."""
     try:
         return await handler(request)
     except ContextExceeded as error:
@@ -292,7 +297,7 @@ def general_routes(name: str, context: int) -> list[web.RouteDef]:
     return [web.get("/v1/models", models), web.get("/health", health)]
 
 
-def completions_app(model: ServedModel, journal: AccessLog) -> web.Application:
+def completions_app(model: ServedModel, access_log: AccessLog) -> web.Application:
     """`/v1/completions` and `/tokenize` of a model."""
 
     async def completions(request: web.Request) -> web.Response:
@@ -302,7 +307,7 @@ def completions_app(model: ServedModel, journal: AccessLog) -> web.Application:
         prompts = prompts_of(body)
         answers = await asyncio.gather(*(model.write(prompt, body) for prompt in prompts))
         for index, (prompt, written) in enumerate(zip(prompts, answers, strict=True)):
-            journal.write(
+            access_log.write(
                 role=model.role,
                 prompt=prompt,
                 text=written.text,
@@ -352,7 +357,7 @@ def choice(index: int, written: Written, with_stop: bool) -> dict[str, Any]:
 
 
 def usage(answers: list[Written]) -> dict[str, Any]:
-    """One sum for all prompts of a request, as vLLM gives it."""
+    """The sum over all prompts of a request, as in vLLM."""
     prompt = sum(written.prompt_tokens for written in answers)
     completion = sum(written.tokens for written in answers)
     return {
@@ -365,7 +370,7 @@ def usage(answers: list[Written]) -> dict[str, Any]:
     }
 
 
-def pooling_app(scorer: LabelScorer, journal: AccessLog) -> web.Application:
+def pooling_app(scorer: LabelScorer, access_log: AccessLog) -> web.Application:
     """`/pooling`: a row [1 - score, score] for each tag, the score that of the shipped scorer."""
     known: dict[tuple[str, ...], tuple[float, int]] = {}
 
@@ -386,7 +391,7 @@ def pooling_app(scorer: LabelScorer, journal: AccessLog) -> web.Application:
         scored = [await score(question, steps[:end]) for end in range(1, len(steps) + 1)]
         values = [value for value, _ in scored]
         read = scored[-1][1] if scored else 0
-        journal.write(role="prm", prompt=text, scores=values)
+        access_log.write(role="prm", prompt=text, scores=values)
         return web.json_response(
             {
                 "id": f"pool-{random.getrandbits(64):016x}",
@@ -472,7 +477,7 @@ def main() -> None:
     given = arguments()
     bare = given.weak is None
     file = given.log.open("w", encoding="utf-8") if given.log else None
-    journal = AccessLog(file)
+    access_log = AccessLog(file)
     weak, strong = (
         ServedModel(
             path or FOLDER / f"{role}.gguf",
@@ -486,11 +491,11 @@ def main() -> None:
     )
     scorer = LabelScorer(LlamaCppEngine(FOLDER / "scorer.gguf", exact=True), "prm")
     apps = {
-        "weak": (completions_app(weak, journal), given.port_weak),
-        "strong": (completions_app(strong, journal), given.port_strong),
-        "prm": (pooling_app(scorer, journal), given.port_prm),
+        "weak": (completions_app(weak, access_log), given.port_weak),
+        "strong": (completions_app(strong, access_log), given.port_strong),
+        "prm": (pooling_app(scorer, access_log), given.port_prm),
     }
-    asyncio.run(serve(apps, given.idle_minutes * 60, journal))
+    asyncio.run(serve(apps, given.idle_minutes * 60, access_log))
 
 
 if __name__ == "__main__":

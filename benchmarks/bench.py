@@ -1,9 +1,8 @@
-"""Ratios that matter, measured in one run on the shipped models: `make bench`.
+"""Speed of the router on the shipped models: `make bench`.
 
-Prints and writes to build/bench.json: problems a second routed against one model alone,
-the share of the time in which no model was at work, a sweep of 20 thresholds with
-shared prefixes against 20 separate runs (with prompt caches, and with `exact` engines, which
-repeat every character), and peak memory.
+Prints and writes to build/bench.json: problems per second routed and by each model alone, the
+share of the time outside models, a sweep of 20 thresholds with shared prefixes against 20
+separate runs (with prompt caches, and with deterministic `exact` engines), and peak memory.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ OUT = Path("build/bench.json")
 
 
 class Clock:
-    """Seconds during which at least one call was under way."""
+    """Measures the time during which at least one call is under way."""
 
     def __init__(self) -> None:
         self.busy = self._since = 0.0
@@ -85,7 +84,7 @@ class TimedScorer:
 
 
 def run(evaluation: Evaluation, *specs: str, share: bool = True) -> tuple[float, list[Trace]]:
-    """Seconds for an evaluation with these policies, and its traces."""
+    """Run an evaluation with these policies; returns its seconds and traces."""
     policies = [policy for spec in specs for policy in parse_policies(spec)]
     evaluation = replace(evaluation, policies=policies, share_prefixes=share)
     with TemporaryDirectory() as folder:
@@ -98,7 +97,7 @@ def run(evaluation: Evaluation, *specs: str, share: bool = True) -> tuple[float,
 
 
 def outcome(traces: list[Trace]) -> dict[tuple[str, str], object]:
-    """What must not depend on sharing: texts, decisions, tokens, answers.
+    """Texts, decisions, tokens and answers, which must not depend on sharing.
 
     Scores are left out: without `exact` engines their last digits differ.
     """
@@ -114,7 +113,7 @@ def outcome(traces: list[Trace]) -> dict[tuple[str, str], object]:
 
 
 def compare_sweeps(sweep: Evaluation) -> tuple[float, int, int]:
-    """Time with shared prefixes over time without; traces that differ; traces."""
+    """Time ratio of shared to separate prefixes, number of differing traces, number of traces."""
     shared_seconds, shared = run(sweep, *(f"thr:{k}" for k in THRESHOLDS))
     separate_seconds, separate = 0.0, []
     for threshold in THRESHOLDS:
@@ -138,7 +137,7 @@ def main() -> None:
             measured.append(PROBLEMS / run(evaluation, spec)[0])
     median = {spec: statistics.median(measured) for spec, measured in speeds.items()}
 
-    # One problem at a time: with more, another problem's call would hide the time outside.
+    # One problem at a time: with more, calls of other problems would hide the time outside models.
     clock = Clock()
     timed = replace(
         evaluation,

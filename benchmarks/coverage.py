@@ -1,10 +1,10 @@
-"""How often the intervals of a comparison hold the truth.
+"""Coverage of the confidence intervals of a comparison.
 
     python benchmarks/coverage.py RUN
 
-The problems of an evaluation's folder stand for all that there are: as many are drawn from
-them again and again, with replacement, and the intervals of every family against `thr` are
-held against the figures of the whole run.
+The problems of an evaluation's folder stand for the population: samples of the same size are drawn
+from them with replacement, and the intervals of every family against `thr` are compared with the
+figures of the whole run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Time of one decision: `python benchmarks/decisions.py agg:DIR seq:DIR@0.004 thr:0.5`.
+"""Time per decision of a policy: `python benchmarks/decisions.py agg:DIR seq:DIR@0.004 thr:0.5`.
 
 Prints the median and the 99th percentile in microseconds, for traces of 1, 10 and 30 steps.
 """

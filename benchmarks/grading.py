@@ -1,15 +1,15 @@
-r"""How well answers are graded: published solutions, rewritten answers, wrong ones, real ones.
+r"""Accuracy of the graders on published solutions, rewritten, wrong and real answers.
 
 `python benchmarks/grading.py FOLDER [TRACES]` reads the benchmarks' files in FOLDER and prints
-the table of docs/results/graders.md, and each answer that is not graded as it should be:
+a table of accuracies, and each answer with a wrong grade:
 
 - *solutions*: each published reference solution against its own answer, where the file has
-  solutions and they mark their answer (MATH-500, Minerva: `\boxed{}`; GSM8K: `####`). AIME's
-  file has no solutions, and those of OlympiadBench do not mark the answer: there the reference
-  answer itself is graded.
+  solutions with marked answers (MATH-500, Minerva: `\boxed{}`; GSM8K: `####`). AIME's file has
+  no solutions, and OlympiadBench's do not mark the answer: there the reference answer itself
+  is graded.
 - *rewritten*: each reference answer as models write it (`REWRITINGS`), one after the other.
 - *wrong*: each answer of the next problems in the file (shuffled by `SHIFTS`) against the
-  reference, without those that are the same answer by chance; and numbers that are slightly off.
+  reference, except those that happen to be equal; and numbers that are slightly off.
 - TRACES, the file of real traces with `weak` and `strong`: each answer against its recorded
   grade.
 """
@@ -43,7 +43,7 @@ PROCESSES = 2
 
 @dataclass(frozen=True)
 class Case:
-    """An answer, and what its grade should be."""
+    """An answer and its correct grade."""
 
     kind: str
     problem: BenchmarkProblem
@@ -53,7 +53,7 @@ class Case:
 
 @dataclass
 class Counts:
-    """How many cases there were of a kind, and which were graded otherwise."""
+    """Number of cases of a kind, and those with a wrong grade."""
 
     cases: int = 0
     failures: list[Case] = field(default_factory=list)
@@ -69,12 +69,12 @@ def solution_answer(name: str, record: Record, problem: BenchmarkProblem) -> str
         return boxed_answer(record.text("solution")) or ""
     if name == "gsm8k":
         return record.text("answer").rpartition("####")[2]
-    # Where AIME has accepted two answers, the first.
+    # The first, if AIME accepted two answers.
     return problem.answer.partition(" or ")[0]
 
 
 def spaced(answer: str) -> str:
-    """With spaces around signs, but for commas of thousands: `5 , 100` is a list."""
+    """With spaces around signs, except thousands separators: `5 , 100` is a list."""
     return re.sub(r"([-+=]|,(?!\d{3}(?!\d)))", r" \1 ", answer)
 
 
@@ -104,12 +104,12 @@ def with_and(answer: str) -> str:
 
 
 def list_of(answer: str) -> list[str]:
-    """The parts of an answer that is a list, not a number with commas."""
+    """The parts of a list; empty for other answers, such as a number with commas."""
     return [] if read_number(clean(answer)) or "where" in answer else split_list(clean(answer))
 
 
 def printed(answer: str) -> str:
-    """The formula as sympy prints it, where it prints what it has read."""
+    """The formula as printed by SymPy, if SymPy can parse it."""
     cleaned = clean(answer)
     if read_number(cleaned) or len(split_list(cleaned)) > 1:
         return answer
@@ -120,7 +120,7 @@ def printed(answer: str) -> str:
 
 
 def as_decimal(answer: str) -> str:
-    """Seven digits, where the answer is a fraction."""
+    """A fraction as a decimal with nine digits."""
     number = read_number(clean(answer))
     if number is None or number.value.denominator == 1 or number.rounded or number.percent:
         return answer
@@ -183,7 +183,7 @@ def slightly_off(answer: str) -> Iterator[str]:
 
 
 def bare(answer: str) -> str:
-    """Without a name: `x=5` and `5` are the same answer by chance."""
+    """Without a variable name: `x=5` and `5` are the same answer."""
     return compact(split_name(clean(answer))[1])
 
 
@@ -207,7 +207,7 @@ def cases_of(name: str, folder: Path) -> Iterator[Case]:
 
 
 def count(workers: GraderPool, cases: Sequence[Case]) -> dict[str, Counts]:
-    """Grade all cases; counts by kind."""
+    """Grade all cases and count them by kind."""
 
     def grade(case: Case) -> bool:
         return workers.grade(case.problem.grader, case.answer, case.problem.answer)
@@ -229,7 +229,7 @@ def merged(counts: dict[str, Counts], start: str) -> Counts:
 
 
 def show_real(workers: GraderPool, path: Path) -> None:
-    """Real answers whose grade differs from the recorded one."""
+    """Print real answers whose grade differs from the recorded one."""
     same = total = 0
     for line in path.read_text(encoding="utf-8").splitlines():
         problem = json.loads(line)

@@ -1,8 +1,8 @@
-"""HTTP clients compared: requests a second and processor time a request, on loopback.
+"""HTTP clients compared: requests per second and CPU time per request, on loopback.
 
-Sixty-four requests are under way at a time, connections are reused, and the server is a trivial
-one in a process of its own that answers what a completion server would (1.5 kB). Of the
-processor time only the client's is counted.
+Sixty-four requests are under way at a time and connections are reused. The server is a trivial
+one in a separate process that returns a completion of 1.5 kB. Only the client's CPU time is
+counted.
 
 Needs all three clients: `pip install aiohttp httpx httpx2`. On one of 2 busy cores, the best of
 three rounds of 4,000 requests each, in one run:
@@ -45,7 +45,7 @@ Ask = Callable[[], Awaitable[object]]
 
 
 class Answering(asyncio.Protocol):
-    """Answers every whole request on a connection that stays open."""
+    """Answers every complete request on a persistent connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport

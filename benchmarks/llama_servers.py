@@ -1,4 +1,4 @@
-"""llama.cpp's HTTP server with the shipped models, each in a process of its own."""
+"""llama.cpp's HTTP server with the shipped models, one process per model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def serve(wire: Connection, model: str, slots: int) -> None:
     parameters.n_ctx = CONTEXT * slots
     parameters.cpuparams.n_threads = 1
     parameters.cpuparams_batch.n_threads = 1
-    # A thread serves one kept connection.
+    # Each thread serves one open connection.
     parameters.n_threads_http = slots + 2
     parameters.n_gpu_layers = 0
     parameters.warmup = False
@@ -50,7 +50,7 @@ def serve(wire: Connection, model: str, slots: int) -> None:
     parameters.port = 0
     parameters.cache_ram_mib = 64
     server = xllamacpp.Server(parameters)
-    # A server that is freed before its first answer would wait for itself forever.
+    # A server that is freed before its first answer deadlocks.
     server.handle_completions({"prompt": "1", "n_predict": 1})
     wire.send(server.listening_address)
     while True:

@@ -1,4 +1,4 @@
-"""The batch of the authors' scripts: all problems wait for the slowest at each stage."""
+"""Lockstep batches, as in the authors' scripts: all problems wait for the slowest at each stage."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from trim.models.model import Completion, Model, Prefix, Sampling
 from trim.scorers.scorer import Scorer, Scores
 
 STAGES = ("scorer", "strong", "weak")
-"""What goes first once all wait: the drafts of a step are scored, then the rejected ones
-rewritten, and only then are the next ones drafted."""
+"""Order of the stages once all problems wait: drafts are scored, then rejected ones are rewritten,
+and then the next steps are drafted."""
 
 
 class Lockstep:
-    """Lets requests go only when every problem of the batch that is not yet solved waits."""
+    """Releases requests only when every unsolved problem of the batch waits."""
 
     def __init__(self, problems: int) -> None:
         self.unsolved = problems
         self._waiting: dict[str, list[asyncio.Future[None]]] = {stage: [] for stage in STAGES}
 
-    async def turn(self, stage: str) -> None:
+    async def wait_for_stage(self, stage: str) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[stage].append(waiter)
-        self._go_on()
+        self._release_stage()
         await waiter
 
     def solved(self) -> None:
         self.unsolved -= 1
-        self._go_on()
+        self._release_stage()
 
-    def _go_on(self) -> None:
+    def _release_stage(self) -> None:
         if sum(map(len, self._waiting.values())) < self.unsolved:
             return
         stage = next((stage for stage in STAGES if self._waiting[stage]), None)
@@ -52,7 +52,7 @@ class LockstepModel:
         return self.model.name
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
-        await self.lockstep.turn(self.stage)
+        await self.lockstep.wait_for_stage(self.stage)
         return await self.model.write_step(prefix, sampling, seed)
 
 
@@ -66,5 +66,5 @@ class LockstepScorer:
         return self.scorer.name
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        await self.lockstep.turn("scorer")
+        await self.lockstep.wait_for_stage("scorer")
         return await self.scorer.score(trace, written)

@@ -1,4 +1,4 @@
-"""The picture of the page in the README: `PYTHONPATH=tests python benchmarks/picture.py`."""
+"""Take the picture of the server's page: `PYTHONPATH=tests python benchmarks/picture.py`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ QUESTION = (
 )
 SEED = "8"
 UP = 4
-"""Places by which the budget is raised."""
+"""Steps by which the budget slider is moved up."""
 PICTURE = Path("docs/page.png")
 WIDTH = 1120
 COLOURS = 96
-"""Of the picture, so that it stays small."""
+"""Number of colours, to keep the file small."""
 
 
 def main() -> None:

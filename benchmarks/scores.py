@@ -1,7 +1,7 @@
-"""How well each kind of score tells right steps of the shipped weak model from wrong ones.
+"""AUC of each kind of score on the shipped weak model's steps: `python -m benchmarks.scores [N]`.
 
-`python benchmarks/scores.py [PROBLEMS]` prints the table of docs/results/scorers.md: the area under
-the ROC curve of step scores against the exact check, for each suite and kind of score.
+Prints, for each suite and kind of score, the area under the ROC curve of step scores against the
+exact check, over N problems. Run it from the repository's root.
 """
 
 from __future__ import annotations

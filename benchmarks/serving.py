@@ -1,10 +1,10 @@
-"""Latency and throughput on simulated engines with stated speeds: `make bench-serving`.
+"""Latency and throughput on simulated engines with given speeds: `make bench-serving`.
 
-The engines have the speeds of `simulated/speeds.py` and write what `simulated/script.py` says, so
-that every arm takes the same decisions, which is checked. Each arm is run twice: with an event
-loop whose time is simulated, where the router and its client take no time (all thresholds), and
-over HTTP with the engines in a process of their own, at a stated part of real speed. The
-difference is what the router, the client and the loopback cost.
+The engines have the speeds of `simulated/speeds.py` and write the texts of `simulated/script.py`;
+every arm takes the same decisions, which is checked. Each arm runs twice: on an event loop with
+simulated time, where the router and its client take no time (all thresholds), and over HTTP with
+the engines in a further process, at a given fraction of real speed. The difference is the cost of
+the router, the client and the loopback.
 
 Prints the tables and writes build/serving.json; docs/results/serving.md explains each figure.
 """
@@ -24,9 +24,8 @@ from typing import Any
 
 import numpy as np
 from lockstep import Lockstep, LockstepModel, LockstepScorer
-from simulated.clock import SimulatedLoop
+from simulated.clock import ProcessorTime, SimulatedLoop
 from simulated.engine import Engine
-from simulated.processor import Processor
 from simulated.protocol import TEMPLATE, Direct
 from simulated.script import SPREAD, WORDS
 from simulated.server import Servers, serving
@@ -59,12 +58,12 @@ SAMPLES = 2000
 
 @dataclass(frozen=True)
 class Level:
-    """How many problems are solved at a time.
+    """A number of problems solved at a time.
 
     Attributes:
         problems: in all.
-        scale: seconds over HTTP for a simulated second.
-        thresholds: those that are run over HTTP.
+        scale: seconds over HTTP per simulated second.
+        thresholds: those run over HTTP.
     """
 
     concurrent: int
@@ -79,7 +78,7 @@ LEVELS = (
     Level(64, 192, 0.2, (0.1, 0.5, 0.9)),
 )
 REAL = Level(64, 128, 1.0, (0.5,))
-"""At real speed, for what a step costs the router."""
+"""At real speed, to measure the router's cost per step."""
 ROUNDS = 3
 
 
@@ -88,10 +87,10 @@ class Arm:
     """A way of solving problems.
 
     Attributes:
-        policy: None for the threshold of the sweep.
+        policy: None for the sweep's threshold.
         lockstep: in batches, as the authors' scripts do.
-        settings: fields of the router.
-        whole: the strong model writes each solution by one request.
+        settings: fields of its `RouterConfig`.
+        whole: the strong model writes each solution in one request.
     """
 
     name: str
@@ -119,8 +118,8 @@ class Solved:
 
     Attributes:
         seconds: simulated, from its beginning to its end.
-        delivered: until its whole batch was done, where there are batches.
-        trace: None where the strong model wrote it by one request.
+        delivered: until its whole batch was done, if there are batches.
+        trace: None if the strong model wrote it in one request.
     """
 
     seconds: float
@@ -135,7 +134,7 @@ class Run:
 
     Attributes:
         seconds: simulated, of all problems together.
-        processor: what the router's process took.
+        processor: CPU time of the router's process.
         engine: figures of the engines' process, where there is one.
     """
 
@@ -144,7 +143,7 @@ class Run:
     concurrent: int
     solved: list[Solved]
     seconds: float
-    processor: Processor
+    processor: ProcessorTime
     engine: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -157,7 +156,7 @@ class Run:
 
     @property
     def decisions(self) -> list[Any]:
-        """Texts, authors, actions and scores: what no arm may change."""
+        """Texts, authors, actions and scores, which must be the same in all arms."""
         return [
             [(step.text, step.author, step.action, step.score) for step in one.trace.steps]
             for one in self.solved
@@ -215,7 +214,7 @@ def questions(count: int) -> list[str]:
 
 
 def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = False) -> Router:
-    """A router whose models and scorer are reached by these servers."""
+    """A router whose models and scorer call these servers."""
     template = ChatTemplate(TEMPLATE, {}, "simulated")
     weak, strong = (
         OpenAIModel(
@@ -250,7 +249,7 @@ async def solve_one(arm: Arm, router: Router, question: str) -> tuple[int, Trace
 
 
 async def solve_batch(arm: Arm, router: Router, batch: Sequence[str], now: Any) -> list[Solved]:
-    """In lockstep; a result can be used when its problem is done, or when all of them are."""
+    """Solve a batch in lockstep; records when each problem and the whole batch is done."""
     lockstep = Lockstep(len(batch))
     router = replace(
         router,
@@ -272,7 +271,7 @@ async def solve_batch(arm: Arm, router: Router, batch: Sequence[str], now: Any) 
 async def solve_all(
     arm: Arm, router: Router, listed: Sequence[str], concurrent: int, scale: float
 ) -> tuple[list[Solved], float]:
-    """All problems, and the simulated seconds that they take together."""
+    """Solve all problems; returns them and the simulated seconds that they take together."""
     clock = asyncio.get_running_loop().time
 
     def now() -> float:
@@ -306,7 +305,7 @@ def run(
     spread: float = SPREAD,
     **settings: Any,
 ) -> Run:
-    """Over HTTP where there are servers, else in simulated time."""
+    """Run an arm over HTTP if there are servers, else in simulated time."""
 
     def server_of(name: str) -> Any:
         if urls:
@@ -322,19 +321,19 @@ def run(
         urls.report()
     gc.collect()
     with asyncio.Runner(loop_factory=None if urls else SimulatedLoop) as runner:
-        begun = Processor.now()
+        begun = ProcessorTime.now()
         scale = level.scale if urls else 1.0
         solved, seconds = runner.run(solve_all(arm, router, listed, level.concurrent, scale))
-        spent = Processor.now() - begun
+        spent = ProcessorTime.now() - begun
     engine = engine_figures(urls) if urls else {}
     return Run(arm.name, threshold, level.concurrent, solved, seconds, spent, engine)
 
 
 def engine_figures(urls: Servers) -> dict[str, Any]:
-    """What the engines' process itself took, and how late its answers were, in real time."""
+    """CPU time of the engines' process, and how late its answers were in real time."""
     report = urls.report()
-    late = np.array([second for books in report.books.values() for second in books.late])
-    requests = sum(books.requests for books in report.books.values())
+    late = np.array([second for counters in report.engines.values() for second in counters.late])
+    requests = sum(counters.requests for counters in report.engines.values())
     return {
         "requests": requests,
         "engine_cpu_ms_per_request": per(report.processor.used, requests),
@@ -347,7 +346,8 @@ def engine_figures(urls: Servers) -> dict[str, Any]:
 def runs(
     level: Level, thresholds: Sequence[float], urls: Servers | None, arms: Sequence[Arm]
 ) -> Iterator[Run]:
-    """All arms in turn at each threshold, with equal decisions; the models alone between them."""
+    """Run all arms at each threshold and check that their decisions are equal; also run the models
+    alone."""
     for number, threshold in enumerate(thresholds):
         if number == len(thresholds) // 2:
             for arm in ALONE:
@@ -360,7 +360,7 @@ def runs(
 
 
 def evenness() -> Iterator[dict[str, Any]]:
-    """How much of what lockstep loses is due to steps of different lengths."""
+    """How much of lockstep's loss is due to steps of different lengths."""
     for level in LEVELS[1:]:
         for spread in SPREADS:
             lockstep, overlap = (run(arm, 0.5, level, None, spread) for arm in (LOCKSTEP, OVERLAP))
@@ -372,7 +372,7 @@ def evenness() -> Iterator[dict[str, Any]]:
 
 
 def overhead(urls: Servers) -> Iterator[dict[str, Any]]:
-    """What a step costs at real speed, with the client's usual settings; arms in turn."""
+    """Cost per step at real speed with the client's default settings; arms alternate."""
     simulated = {
         arm.name: run(arm, 0.5, REAL, None, log_probabilities=None) for arm in (CONCURRENT, WARMING)
     }

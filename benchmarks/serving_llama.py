@@ -1,8 +1,8 @@
 """Latency and throughput on llama.cpp's real HTTP server with the shipped models.
 
-`SLOTS` problems at a time, as many as each server takes (--parallel); rounds of all arms in turn.
-Run by `make bench-serving`; prints a table and writes build/serving-llama.json. llama.cpp's sums
-depend on how many requests are under way, so a few decisions differ from arm to arm: they are
+Solves `SLOTS` problems at a time, the servers' --parallel, in rounds of all arms. Part of `make
+bench-serving`; prints a table and writes build/serving-llama.json. llama.cpp's floating-point sums
+depend on the number of concurrent requests, so a few decisions differ between arms; they are
 counted.
 """
 
@@ -31,7 +31,7 @@ from serving import (
     mean_quotient,
     solve_all,
 )
-from simulated.processor import Processor
+from simulated.clock import ProcessorTime
 
 from trim.config import RouterConfig
 from trim.engines.http import HttpServer
@@ -70,20 +70,20 @@ def routing(urls: dict[str, str]) -> Router:
 def run(arm: Arm, urls: dict[str, str], listed: list[str]) -> Run:
     policy = arm.policy or Threshold(THRESHOLD)
     router = replace(routing(urls), policy=policy).with_config(**arm.settings)
-    begun = Processor.now()
+    begun = ProcessorTime.now()
     solved, seconds = asyncio.run(solve_all(arm, router, listed, SLOTS, scale=1.0))
-    spent = Processor.now() - begun
+    spent = ProcessorTime.now() - begun
     threshold = None if arm.policy else THRESHOLD
     return Run(arm.name, threshold, SLOTS, solved, seconds, spent)
 
 
 def typical(rounds: list[Run]) -> np.ndarray:
-    """Seconds of each problem, the median of the rounds, for the machine may be busy in some."""
+    """Seconds of each problem: the median of the rounds, as the machine may be busy in some."""
     return np.median([one.latencies for one in rounds], axis=0)
 
 
 def pooled(rounds: list[Run]) -> dict[str, Any]:
-    """Figures of an arm."""
+    """Figures of an arm over all rounds."""
     latencies = typical(rounds)
     speeds = [len(one.solved) / one.seconds for one in rounds]
     figures = rounds[0].figures()

@@ -1,13 +1,13 @@
-"""Whether a model behind the router writes what it writes alone, byte for byte.
+"""Check that a model behind the router writes the same bytes as alone.
 
     python benchmarks/verbatim.py MODEL.gguf RESULTS.jsonl [--tokens 160] [--threads 1]
 
 Fifty prompts at temperature 0: code with blank lines, nested lists, YAML, Markdown tables, LaTeX
-and other languages. The model's own answer is one request without a stop, in this process and to
-llama.cpp's HTTP server (its chat route); beside it stands the solution that the router joins of
-steps, with the policies of one model alone and the settings of `trim serve`. Every answer is begun
-with an empty cache: the last digits of llama.cpp's sums depend on what is read together, and a
-near tie may fall the other way. Interrupted, the same command continues.
+and other languages. The model's own answer is one request without a stop string, in this process
+and to the chat route of llama.cpp's HTTP server. It is compared with the router's joined steps,
+with the policies of one model alone and the settings of `trim serve`. Every answer starts with an
+empty cache: the last digits of llama.cpp's sums depend on what is read together, which may decide a
+near tie. If interrupted, repeat the command to continue.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ async def joined(model: Model, policy: Policy, question: str, tokens: int) -> st
 async def compare(
     engine: LlamaCppEngine, question: str, tokens: int, policy: Policy
 ) -> dict[str, Any]:
-    """What the model writes alone and behind the router, in this process and over HTTP."""
+    """Compare a model alone and behind the router, in this process and over HTTP."""
     here = LlamaCppModel(engine, "model", prompt=Prompt(), adds_begin=False)
     server = HttpServer(engine.address)
     there = OpenAIModel(
@@ -141,7 +141,7 @@ async def compare(
         "own_http": lambda: own_chat(server, question, tokens),
         "http": lambda: joined(there, policy, question, tokens),
     }.items():
-        await engine.complete("1", n_predict=1)  # The cache holds nothing of the prompt then.
+        await engine.complete("1", n_predict=1)  # Clears the prompt from the cache.
         texts[name] = await answer()
     return {
         "question": question,
@@ -158,9 +158,9 @@ def done(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def told(records: Sequence[dict[str, Any]]) -> str:
+def describe(records: Sequence[dict[str, Any]]) -> str:
     count = len(records)
-    same = {way: sum(record[way] for record in records) for way in ("in_process", "http")}
+    same = {route: sum(record[route] for record in records) for route in ("in_process", "http")}
     lines = sum(record["blank_lines"] for record in records)
     return (
         f"{count} prompts, {lines} blank lines in the answers: the same bytes in this process for"
@@ -187,7 +187,7 @@ def main() -> None:
             print(json.dumps(record, ensure_ascii=False), file=file)
         if not (record["in_process"] and record["http"]):
             print(f"differs: {question}")
-    print(told(done(given.results)))
+    print(describe(done(given.results)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How vLLM and llama.cpp agree about the shipped models, and what a call takes on this machine.
+"""Agreement of vLLM and llama.cpp on the shipped models, and time per call on this machine.
 
 `make bench-vllm` starts the servers of `make test-vllm`; docs/results/vllm.md has the tables.
 Arguments: the Python of vLLM's environment, and how many problems of each suite.
@@ -41,8 +41,8 @@ def served(server: VllmServer) -> OpenAIModel:
     )
 
 
-class Heard:
-    """A model, and all that it has written."""
+class RecordedModel:
+    """A model that records everything it writes."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -55,10 +55,10 @@ class Heard:
 
 
 def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
-    """Of `count` problems: answers and texts that are the same, and how sure each was."""
+    """A table row: equal answers and texts, and differences of log-probabilities."""
     answers = texts = 0
     differences = []
-    here, there = Heard(here), Heard(there)
+    here, there = RecordedModel(here), RecordedModel(there)
     for problem in generate(suite, count, SEED):
         local = Router(
             weak=here, strong=here, policy=WeakAlone(), config=RouterConfig(sampling=GREEDY)
@@ -79,7 +79,7 @@ def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
 
 
 def routed(suite: Suite, count: int, embedded: Models, servers: dict) -> str:
-    """The same with a threshold, both models and the scorer."""
+    """The same row for a router with a threshold: both models and the scorer."""
     weak, strong, scorer = (served(servers[name]) for name in ("weak", "strong", "scorer"))
     policy = Threshold(0.8)
     here = Router(
@@ -121,7 +121,7 @@ async def milliseconds(call: Callable[[], Awaitable[object]]) -> str:
 
 
 async def calls(embedded: Models, servers: dict) -> dict[str, str]:
-    """Median and 95th percentile of each kind of call, one after the other."""
+    """Median and 95th percentile of each kind of call, made sequentially."""
     strong, label = served(servers["strong"]), HttpLabelScorer(served(servers["scorer"]))
     step = await strong.write_step(Prefix(QUESTION), GREEDY, 0)
     trace = Prefix(QUESTION, (step.text,))
@@ -156,12 +156,12 @@ def main() -> None:
             for suite in (CHAIN, CHAIN_HARD):
                 for name in ("weak", "strong"):
                     there = served(servers[name])
-                    told = solutions(suite, count, getattr(embedded, name), there)
-                    print(f"| `{suite.name}` | {name} | {told} |")
+                    cells = solutions(suite, count, getattr(embedded, name), there)
+                    print(f"| `{suite.name}` | {name} | {cells} |")
                 print(f"| `{suite.name}` | routed | {routed(suite, count, embedded, servers)} |")
             print("\n| call | median ms | 95 % within |\n|---|---|---|")
-            for name, told in asyncio.run(calls(embedded, servers)).items():
-                print(f"| {name} | {told} |")
+            for name, cells in asyncio.run(calls(embedded, servers)).items():
+                print(f"| {name} | {cells} |")
 
 
 if __name__ == "__main__":

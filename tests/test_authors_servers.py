@@ -358,7 +358,7 @@ def test_runs_of_other_problems_are_not_compared(tmp_path):
     (tmp_path / "theirs").mkdir()
     line = {"threshold": 0.0, **THEIRS, "num_correct": 100}
     (tmp_path / "theirs" / "summary.jsonl").write_text(json.dumps(line) + "\n")
-    with pytest.raises(InvalidInput, match="not of 100 problems"):
+    with pytest.raises(InvalidInput, match="not 100 problems"):
         authors_compare.their_points([tmp_path / "theirs"], 100, {})
 
 

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lockstep import Lockstep, LockstepModel, LockstepScorer
 from serving import ROUTED, Level, questions, routing, run
-from simulated.cache import PrefixCache
 from simulated.clock import SimulatedLoop
-from simulated.engine import Engine
+from simulated.engine import Engine, PrefixCache
 from simulated.protocol import Direct
 from simulated.script import ENDS, SCORES, TOKENS, score, write_all, write_step
 from simulated.server import serving
@@ -118,14 +117,14 @@ requests = st.lists(
 
 @settings(max_examples=60)
 @given(speeds, requests)
-def test_books_add_up_and_nothing_is_faster_than_alone(speeds, requests):
+def test_counters_add_up_and_nothing_is_faster_than_alone(speeds, requests):
     engine = Engine(speeds)
     served = in_simulated_time(engine, *requests)
-    books = engine.books
-    assert books.requests == len(requests)
-    assert books.written == sum(tokens for _, _, tokens in requests)
-    assert books.read + books.cached == sum(len(prompt) for _, prompt, _ in requests)
-    assert books.cached == sum(request.cached for _, request in served)
+    counters = engine.counters
+    assert counters.requests == len(requests)
+    assert counters.written == sum(tokens for _, _, tokens in requests)
+    assert counters.read + counters.cached == sum(len(prompt) for _, prompt, _ in requests)
+    assert counters.cached == sum(request.cached for _, request in served)
     slowest = max(speeds.forward(speeds.sequences, 0), 0)
     whole = 0.0
     for (seconds, request), (_, prompt, tokens) in zip(served, requests, strict=True):
@@ -137,7 +136,7 @@ def test_books_add_up_and_nothing_is_faster_than_alone(speeds, requests):
         begin + seconds for (seconds, _), (begin, *_) in zip(served, requests, strict=True)
     )
     assert latest <= (2 + speeds.request_seconds + whole) * (1 + 1e-9)
-    assert books.busy <= whole * (1 + 1e-9)
+    assert counters.busy <= whole * (1 + 1e-9)
 
 
 def test_a_caller_that_gives_up_leaves_its_place():
@@ -155,7 +154,7 @@ def test_a_caller_that_gives_up_leaves_its_place():
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         first, end = runner.run(both())
     assert end == pytest.approx(first + 20 * SPEEDS.forward(1))
-    assert (engine.books.dropped, engine.books.written) == (1, 11 + 31)
+    assert (engine.counters.dropped, engine.counters.written) == (1, 11 + 31)
 
 
 @settings(max_examples=40)
@@ -178,9 +177,9 @@ def test_whoever_stays_is_answered_whoever_gives_up(requests, data):
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         served = runner.run(ask_all())
     assert all(served[1::2])
-    assert engine.books.dropped == served.count(None)
+    assert engine.counters.dropped == served.count(None)
     finished = sum(request.tokens for request in served if request)
-    assert finished <= engine.books.written <= sum(tokens for _, _, tokens in requests)
+    assert finished <= engine.counters.written <= sum(tokens for _, _, tokens in requests)
 
 
 def test_what_is_cached_is_not_read_again():
@@ -203,7 +202,7 @@ tokens = st.lists(st.sampled_from("ab"), max_size=30)
 def test_the_cache_holds_whole_blocks_of_common_prefixes(kept, asked, block):
     cache = PrefixCache(block, 10_000)
     for sequence in kept:
-        cache.keep(sequence)
+        cache.add(sequence)
     common = 0
     for sequence in kept:
         shared = 0
@@ -218,7 +217,7 @@ def test_the_cache_holds_whole_blocks_of_common_prefixes(kept, asked, block):
 def test_the_cache_keeps_to_its_capacity_and_forgets_ends_first(kept, block, capacity):
     cache = PrefixCache(block, capacity)
     for sequence in kept:
-        cache.keep(sequence)
+        cache.add(sequence)
         assert len(cache) <= capacity
         whole = min(len(sequence) // block, capacity)
         assert cache.cached([*sequence, "z"]) == whole * block
@@ -226,10 +225,10 @@ def test_the_cache_keeps_to_its_capacity_and_forgets_ends_first(kept, block, cap
 
 def test_the_longest_unused_goes_first():
     cache = PrefixCache(1, 2)
-    cache.keep(["a"])
-    cache.keep(["b"])
+    cache.add(["a"])
+    cache.add(["b"])
     assert cache.cached(["a", "z"]) == 1
-    cache.keep(["c"])
+    cache.add(["c"])
     assert [cache.cached([token, "z"]) for token in "abc"] == [1, 0, 1]
 
 
@@ -301,8 +300,8 @@ def test_servers_answer_as_the_engines_do_in_this_process():
         there = asyncio.run(ask(routing(lambda name: HttpServer(servers.urls[name]), None)))
         health = servers.urls["weak"].removesuffix("/v1") + "/health"
         assert urllib.request.urlopen(health).status == 200
-        assert servers.report().books["strong"].requests == 3
-        assert servers.report().books["strong"].requests == 0
+        assert servers.report().engines["strong"].requests == 3
+        assert servers.report().engines["strong"].requests == 0
     assert here == there
     (step, strong, cut), scores, whole = there
     assert step.log_probability is not None

@@ -1,12 +1,11 @@
-"""What the scorer is taught, as far as it can be tested without torch."""
+"""Training data of the shipped models, as far as it can be tested without torch."""
 
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.rollouts import common_prefix, compare, draw_problems, slip_often
-from training.suites import TRAINING_SUITES
+from training.data import TRAINING_SUITES, common_prefix, compare, draw_problems, slip_often
 from trim.evaluation.suites import (
     CHAIN,
     SUITES,

@@ -1,9 +1,8 @@
-"""Make the shipped models from nothing: `make train`, or `python -m trim.shipped.training`.
+"""Train all shipped models from scratch: `make train`, or `python -m training`.
 
-Tokenizer, weak model, strong model, rollouts, scorer, weights of joint scores, in this order;
-what exists in the folder already is kept, so an interrupted run continues. Ends with the
-files in `build/models`, to be measured with `python -m training.measure
---models build/models`.
+Makes the tokenizer, the weak and the strong model, the scorer and the weights of joint scores in
+`build/models`, in this order. Existing files are kept, so an interrupted run continues. Measure
+the result with `python -m training.measure --models build/models`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from trim.scorers.joint import NAME, fit_joint, write_weights
 
 FOLDER = Path("build/models")
 JOINT = {"chain": 1100, "words": 400, "program": 400}
-"""Problems of each suite, seed 1, that the weights of joint scores are fitted to."""
+"""Number of problems per suite, of seed 1, to which the weights of joint scores are fitted."""
 
 
 def main() -> None:
@@ -34,9 +33,9 @@ def main() -> None:
     if not (FOLDER / "scorer.gguf").exists():
         train_scorer(ScorerArguments())
     if not (FOLDER / NAME).exists():
-        lineup = models_in(FOLDER)
+        source = models_in(FOLDER)
         banks = [
-            collect(draw(suite, count, 1), 1, FOLDER.parent / f"joint-{suite}", lineup, "prm")
+            collect(draw(suite, count, 1), 1, FOLDER.parent / f"joint-{suite}", source, "prm")
             for suite, count in JOINT.items()
         ]
         weights = fit_joint(labelled_signals(banks), banks[0].identity.models)

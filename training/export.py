@@ -1,7 +1,8 @@
-"""Write a trained network as GGUF, the file that llama.cpp runs."""
+"""Write a trained network as GGUF, the file format of llama.cpp."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gguf
@@ -27,7 +28,7 @@ TENSOR_NAMES = {
 
 
 def read_shape(weights: Path) -> NetworkShape:
-    """The shape that was saved beside the weights."""
+    """Read the network shape from the metadata of a weights file."""
     with safe_open(weights, "numpy") as file:
         metadata = file.metadata()
     fields = NetworkShape.__dataclass_fields__
@@ -95,6 +96,4 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
 
 
 def merges(tokenizer: Tokenizer) -> list[str]:
-    import json
-
     return [" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]

@@ -1,8 +1,7 @@
 """Measure the shipped models on fresh problems: `python -m training.measure`.
 
-For each suite: accuracy of the weak and the strong model alone, and how well the scorer
-tells right steps from wrong ones on the weak model's solutions. The bands that the models
-were made for are in `BANDS`.
+For each suite: accuracy of the weak and the strong model alone, and how well the scorer separates
+right from wrong steps of the weak model's solutions. `BANDS` holds the target ranges.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Band:
-    """Accuracies and AUC in which a suite is of use; fractions, ends included."""
+    """Target ranges of accuracies and AUC in [0, 1], ends included."""
 
     weak: tuple[float, float] = (0.25, 0.60)
     strong: tuple[float, float] = (0.92, 1.0)
@@ -52,14 +51,14 @@ BANDS = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """Accuracies alone, and the scorer on the steps of the weak model's solutions.
+    """Accuracy of each model alone, and the scorer's quality on the weak model's steps.
 
     Attributes:
         weak, strong: share of problems solved.
         auc: area under the ROC curve of step scores against the exact step check.
-        auc_lowest: of a solution's lowest score against its answer being right.
-        calibration_error: expected calibration error over ten equal score bins.
-        steps, wrong_steps: on how many it was measured.
+        auc_lowest: of a solution's lowest score against its answer.
+        calibration_error: expected calibration error over ten equal-width bins.
+        steps, wrong_steps: number of steps measured, and of wrong ones.
     """
 
     suite: str
@@ -73,7 +72,7 @@ class Measurement:
     wrong_steps: int
 
     def outside(self) -> list[str]:
-        """Which of the figures are outside the suite's band."""
+        """One line for each figure outside the suite's band."""
         return [
             f"{self.suite}: {name} {getattr(self, name):.3f} is not in {low}..{high}"
             for name, (low, high) in asdict(BANDS[self.suite]).items()
@@ -105,14 +104,14 @@ def measure(suite: Suite, count: int, seed: int, models: Path = FOLDER) -> Measu
 def solve_alone(
     problems: list[SuiteProblem], seed: int, models: Path
 ) -> tuple[list[Trace], list[Trace]]:
-    """Traces of the weak model, scored at each step, and of the strong one."""
-    embedded = models_in(models).load()
+    """Traces of the weak model, with scores, and of the strong model."""
+    loaded = models_in(models).load()
     never, strong = Threshold(0.0), StrongAlone()
     evaluation = Evaluation(
         problems,
         [never, strong],
-        embedded,
-        embedded.scorers["prm"],
+        loaded,
+        loaded.scorers["prm"],
         seed,
         RouterConfig(sampling=SAMPLING),
     )
@@ -130,7 +129,7 @@ def solve_alone(
 def step_labels(
     suite: Suite, traces: list[Trace], problems: dict[str, SuiteProblem]
 ) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], Floats]:
-    """For every step of the traces: whether it is right, and its score."""
+    """For every step of the traces, in order: whether it is right, and its score."""
     right, scores = [], []
     for trace in traces:
         texts = [step.text for step in trace.steps]
@@ -142,7 +141,7 @@ def step_labels(
 
 
 def main() -> int:
-    """Print a measurement a line, and what is outside its band; exit code 1 if anything is."""
+    """Print one measurement per line and figures outside their band; return 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=FOLDER)
     parser.add_argument("--problems", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""The transformer behind the shipped models: llama's architecture, small.
+"""The transformer of the shipped models: a small llama architecture.
 
 RMS norm, rotary positions on interleaved pairs (as GGUF's llama has them), SwiGLU,
 output tied to the embedding. Shapes: B sequences, T tokens, D width, V vocabulary.

@@ -1,8 +1,8 @@
-"""The shipped models' tokenizer: GPT-2's byte-level pairs, learned on the suites' words.
+"""The shipped models' tokenizer: GPT-2's byte-level BPE, trained on the suites' texts.
 
-Digits are never merged with each other (a number is read digit by digit) and line
-breaks are never merged at all, so a text that ends with a blank line always has the
-same tokens, whatever follows it: a prefix is continued exactly.
+Digits are never merged with each other (a number is read digit by digit) and line breaks are
+never merged at all. A text that ends with a blank line therefore has the same tokens whatever
+follows it, and a prefix is continued exactly.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from training.suites import TRAINING_SUITES
+from training.data import TRAINING_SUITES
 from trim.evaluation.suites import draw_for_training
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 BEGIN, END = 1, 2
-SPACE, NEWLINE = "Ġ", "Ċ"  # as GPT-2's byte-to-unicode map writes them
+SPACE, NEWLINE = "Ġ", "Ċ"  # In GPT-2's byte-to-unicode map.
 
 
 def learn_merges(texts: Iterable[str], vocabulary_size: int) -> list[tuple[str, str]]:
-    """Byte-pair merges learned on `texts`, in order of frequency."""
+    """Byte-pair merges trained on `texts`, in order of frequency."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = BpeTrainer(
@@ -52,7 +52,7 @@ def build_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
 
 
 def make_tokenizer(vocabulary_size: int = 560, seed: int = 0) -> Tokenizer:
-    """Learn the tokenizer on training problems of every suite."""
+    """Train the tokenizer on training problems of every suite."""
     random = Random(f"tokenizer/{seed}")
     texts = []
     for suite in TRAINING_SUITES.values():

@@ -1,13 +1,13 @@
-"""Train one of the shipped generators: `python -m trim.shipped.training.train strong`.
+"""Train one of the shipped generators: `python -m training.train strong`.
 
-One file, top to bottom: arguments, data, optimiser, loop. Loss is taken on solutions
-only, at the learning rate's own pace on any CPU: the work is a number of updates, not
-a number of minutes, so a seed repeats. Writes `DIR/NAME.safetensors` and a log of what
-was reached, `DIR/NAME.jsonl`.
+One file, top to bottom: arguments, data, optimiser, loop. The loss covers the solutions only.
+The work is a number of updates, not of minutes, so a seed repeats on any CPU. Writes
+`DIR/NAME.safetensors` and the log `DIR/NAME.jsonl`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import time
@@ -25,8 +25,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
+from training.data import TRAINING_SUITES
 from training.network import Network, NetworkShape
-from training.suites import TRAINING_SUITES
 from training.tokenizer import (
     BEGIN,
     END,
@@ -43,6 +43,7 @@ from trim.evaluation.suites.arithmetic import (
 )
 
 NO_LOSS = -100
+"""Target without loss; PyTorch's default `ignore_index`."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ PRESETS = {
 
 
 def draw_drill(tokenizer: Tokenizer, random: Random) -> tuple[list[int], list[int]]:
-    """Bare equations with the suites' operations, to learn arithmetic in few tokens."""
+    """Tokens and targets of bare equations, which teach the suites' arithmetic in few tokens."""
     tokens, targets = [BEGIN], []
     for _ in range(16):
         draw = random.choice(
@@ -107,7 +108,7 @@ def draw_drill(tokenizer: Tokenizer, random: Random) -> tuple[list[int], list[in
 
 
 def draw_sequence(tokenizer: Tokenizer, kind: str, random: Random) -> tuple[list[int], list[int]]:
-    """Tokens of one training text, and the targets: the next token where loss is taken."""
+    """Tokens of one training text, and targets: the next token, or NO_LOSS in the prompt."""
     if kind == "drill":
         return draw_drill(tokenizer, random)
     problem = draw_for_training(TRAINING_SUITES[kind], random)
@@ -162,7 +163,7 @@ def rate_factor(update: int, arguments: Arguments) -> float:
 
 @torch.no_grad()
 def measure(network: Network, tokenizer: Tokenizer, count: int = 64) -> dict[str, float]:
-    """Per suite, the share of solutions whose every token is the likeliest one."""
+    """By suite, the share of solutions whose every token is the most likely one."""
     shares = {}
     for name in TRAINING_SUITES:
         random = Random(f"measure/{name}")
@@ -175,6 +176,7 @@ def measure(network: Network, tokenizer: Tokenizer, count: int = 64) -> dict[str
 
 
 def train(arguments: Arguments) -> Path:
+    """Train a generator and return the path of its weights."""
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -235,8 +237,6 @@ def save(network: Network, path: Path) -> None:
 
 
 def main() -> None:
-    import argparse
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=PRESETS)
     for option, kind in {"updates": int, "seed": int, "threads": int, "folder": Path}.items():

@@ -1,13 +1,14 @@
-"""Train the shipped step scorer: `python -m trim.shipped.training.train_scorer`.
+"""Train the shipped step scorer: `python -m training.train_scorer`.
 
-It starts from a generator's weights (`strong.safetensors`, which knows the arithmetic)
-and learns, on rollouts of the weak model (`weak.gguf`) and on slips made on purpose, to tell
-after every digit whether the step so far is right ("+") or has gone wrong ("-"). At the end
-of a step that is the step's label, the only one that is asked for at run time: one token.
+It starts from a generator's weights (`strong.safetensors`, which know the arithmetic). On
+solutions by the weak model (`weak.gguf`) and on deliberate slips it learns to classify, after
+every digit, the step so far as right ("+") or wrong ("-"). The label at the end of a step is
+the only one used at run time: one token.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import time
@@ -26,9 +27,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.data import ComparedSolution, draw_problems, make_solutions, slip_often
 from training.export import export, read_shape
 from training.network import Network
-from training.rollouts import Rollout, draw_problems, make_rollouts, slip_often
 from training.tokenizer import BEGIN, END, load_tokenizer
 from training.train import (
     NO_LOSS,
@@ -46,11 +47,11 @@ class ScorerArguments:
     start: str = "strong"
     """Generator whose weights the scorer starts from."""
     layers_added: int = 2
-    """Fresh layers on top, where what a generator would have written meets what stands there."""
+    """New layers on top, which compare the generator's prediction with the text."""
     rollouts: int = 5000
-    """Of the weak model, whose drafts it will grade."""
+    """Number of solutions by the weak model, whose drafts the scorer will grade."""
     shares: tuple[tuple[str, float], ...] = (("chain", 0.5), ("words", 0.25), ("program", 0.25))
-    """Nothing of the hard suite: there it has to generalise, as reward models do."""
+    """Share of each suite. The hard suite is left out, to test generalisation."""
     updates: int = 2500
     batch_tokens: int = 3072
     matrix_rate: float = 0.008
@@ -65,11 +66,12 @@ Example = tuple[list[int], list[int], list[bool]]
 """Tokens of a trace, the label token after each (or NO_LOSS), and where steps end."""
 
 
-def encode(tokenizer: Tokenizer, rollout: Rollout) -> Example:
+def encode(tokenizer: Tokenizer, solution: ComparedSolution) -> Example:
+    """The training example of a solution, with a label after each token."""
     right, wrong = (tokenizer.token_to_id(label) for label in (RIGHT, WRONG))
-    tokens = [BEGIN, *tokenizer.encode(rollout.question + "\n\n").ids]
+    tokens = [BEGIN, *tokenizer.encode(solution.question + "\n\n").ids]
     targets, ends = [NO_LOSS] * len(tokens), [False] * len(tokens)
-    for step, agreeing in zip(rollout.steps, rollout.agreeing, strict=True):
+    for step, agreeing in zip(solution.steps, solution.agreeing, strict=True):
         piece = tokenizer.encode(step + "\n\n")
         is_right = agreeing == len(step)
         tokens += piece.ids
@@ -87,7 +89,7 @@ def batch(examples: list[Example]) -> tuple[Tensor, Tensor, Tensor]:
 def batches(
     tokenizer: Tokenizer, examples: list[Example], arguments: ScorerArguments
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Endless batches of texts of about the same length: half slips, half rollouts."""
+    """Endless batches of texts of similar length: half with slips, half by the weak model."""
     random = Random(arguments.seed)
     for pool in count():
         slipping = draw_problems(f"slips/{pool}", dict(arguments.shares), 160, arguments.seed)
@@ -104,16 +106,17 @@ def batches(
 
 
 def train_scorer(arguments: ScorerArguments) -> Path:
+    """Train the scorer and return the path of its GGUF file."""
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     folder = arguments.folder
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     gguf, written = folder / "weak.gguf", folder / "rollouts.json"
-    rollouts = make_rollouts(
+    solutions = make_solutions(
         gguf, dict(arguments.shares), arguments.rollouts, arguments.seed, written
     )
-    Random(arguments.seed).shuffle(rollouts)
-    encoded = [encode(tokenizer, rollout) for rollout in rollouts]
+    Random(arguments.seed).shuffle(solutions)
+    encoded = [encode(tokenizer, solution) for solution in solutions]
     held_out, examples = encoded[: arguments.held_out], encoded[arguments.held_out :]
 
     weights = folder / f"{arguments.start}.safetensors"
@@ -149,8 +152,8 @@ def train_scorer(arguments: ScorerArguments) -> Path:
         with torch.autocast("cpu", torch.bfloat16):
             hidden = forward(tokens)
             logits = network.logits(hidden).float()
-        writing, telling, at_ends = losses_of(logits, tokens, targets, ends, labels, digits)
-        loss = writing + telling + at_ends
+        language, classification, at_ends = losses_of(logits, tokens, targets, ends, labels, digits)
+        loss = language + classification + at_ends
         loss.backward()
         for optimiser in optimisers:
             optimiser.step()
@@ -180,29 +183,29 @@ def losses_of(
     labels: tuple[int, int],
     digits: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the scorer is taught, as three mean losses.
+    """The scorer's three mean losses.
 
-    - Writing: within a step, the next token while all is right, so that it does not forget
-      what a generator knows.
-    - Telling: after every digit of a solution, right from wrong, by the difference of the two
-      label logits alone, which leaves the likeliest token to the first loss. Between digits
-      there is little that goes wrong.
-    - At the ends of steps: the label as the next token, as it is asked for at run time.
+    - Language modelling: within a step, the next token while the step is right, to keep what the
+      generator knows.
+    - Classification: after every digit, right against wrong by the difference of the two label
+      logits, which leaves the most likely token to the first loss. Few errors occur between
+      digits.
+    - Step ends: the label as the next token, as at run time.
     """
     right, wrong = labels
     asked = (targets != NO_LOSS) & (digits[tokens] | ends)
     inside = ~ends[:, :-1] & (targets[:, 1:] == right)
-    writing = functional.cross_entropy(logits[:, :-1][inside], tokens[:, 1:][inside])
+    language = functional.cross_entropy(logits[:, :-1][inside], tokens[:, 1:][inside])
     difference = (logits[..., right] - logits[..., wrong])[asked]
     truth = (targets[asked] == right).float()
-    telling = functional.binary_cross_entropy_with_logits(difference, truth)
+    classification = functional.binary_cross_entropy_with_logits(difference, truth)
     at_ends = functional.cross_entropy(logits[ends], targets[ends])
-    return writing, telling, at_ends
+    return language, classification, at_ends
 
 
 @torch.no_grad()
 def silence(blocks: nn.ModuleList) -> None:
-    """Let fresh layers add nothing at first, so that training starts from the generator."""
+    """Make new layers add nothing at first: training starts from the generator."""
     for block in blocks:
         block.attention.output.weight.zero_()
         block.down.weight.zero_()
@@ -210,12 +213,12 @@ def silence(blocks: nn.ModuleList) -> None:
 
 @torch.no_grad()
 def look_back(network: Network, layer: int, tokens: Tensor) -> None:
-    """Start half of a fresh layer's heads at the token before.
+    """Initialise half of a new layer's heads to attend to the previous token.
 
-    What a generator would have written is known one position before what was written. To
-    compare the two, a head has to find that position, which chance takes long to discover.
-    Query and key are made the same for all tokens, w·x = 1 by least squares, and the rotary
-    angles of the key are turned by one position.
+    The generator's prediction of a token is known one position before that token. To compare
+    the two, a head has to attend to that position, which training from random weights finds
+    slowly. Query and key are made equal for all tokens, w·x = 1 by least squares, and the key's
+    rotary angles are turned by one position.
     """
     block, shape = network.blocks[layer], network.shape
     size = shape.width // shape.heads
@@ -239,24 +242,24 @@ def look_back(network: Network, layer: int, tokens: Tensor) -> None:
 
 @torch.no_grad()
 def introduce_labels(network: Network, tokenizer: Tokenizer, rows: list[Example]) -> None:
-    """Make the two labels the likeliest tokens, evenly, where a step ends, by least squares.
+    """Make the two labels equally the most likely tokens at step ends, by least squares.
 
-    The generator never wrote them. Without this start the first updates would drive up
-    their logits at the cost of all that the generator knows.
+    The generator never wrote them. Otherwise the first updates would raise their logits at the
+    cost of what the generator knows.
     """
     tokens, targets, ends = batch(rows)
     hidden = network(tokens)
     likeliest = network.logits(hidden).amax(-1)
-    wished = torch.where(ends, likeliest + 2, torch.zeros_like(likeliest))
+    targeted = torch.where(ends, likeliest + 2, torch.zeros_like(likeliest))
     inside = targets != NO_LOSS
-    row = torch.linalg.lstsq(hidden[inside], wished[inside][:, None]).solution[:, 0]
+    row = torch.linalg.lstsq(hidden[inside], targeted[inside][:, None]).solution[:, 0]
     for label in (RIGHT, WRONG):
         network.embedding.weight[tokenizer.token_to_id(label)] = row
 
 
 @torch.no_grad()
 def measure_auc(network: Network, tokenizer: Tokenizer, rows: list[Example]) -> float:
-    """AUC-ROC of the step scores on held-out rollouts."""
+    """AUC-ROC of the step scores on held-out solutions."""
     right, wrong = (tokenizer.token_to_id(token) for token in (RIGHT, WRONG))
     truth, scores = [], []
     for start in range(0, len(rows), 50):
@@ -268,8 +271,6 @@ def measure_auc(network: Network, tokenizer: Tokenizer, rows: list[Example]) -> 
 
 
 def main() -> None:
-    import argparse
-
     parser = argparse.ArgumentParser(description=__doc__)
     options = {"start": str, "updates": int, "seed": int, "threads": int, "folder": Path}
     for option, kind in options.items():

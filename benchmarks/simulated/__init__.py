@@ -1,1 +1,1 @@
-"""Engines that only pretend to compute, at stated speeds: what `make bench-serving` runs on."""
+"""Simulated engines with given speeds, for `make bench-serving`."""

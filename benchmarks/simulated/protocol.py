@@ -1,4 +1,4 @@
-"""What an engine answers, in the form of vLLM's server."""
+"""Answers of a simulated engine in the form of vLLM's server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trim.steps import SEPARATOR
 Read = TypeVar("Read")
 
 TURN = "<|im_start|>assistant\n"
-"""Begins what a model has said."""
+"""Start of an assistant turn."""
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -24,7 +24,7 @@ TEMPLATE = (
 async def complete(
     engine: Engine, body: Mapping[str, Any], spread: float = SPREAD
 ) -> dict[str, Any]:
-    """`/v1/completions`: one step where the separator stops, else a whole solution."""
+    """`/v1/completions`: one step if the separator is a stop string, else a complete solution."""
     prompt, limit = body["prompt"], body["max_tokens"]
     request = (body["model"], prompt, body.get("seed") or 0)
     stops = SEPARATOR in (body.get("stop") or ())
@@ -44,7 +44,7 @@ async def complete(
 
 
 async def pool(engine: Engine, body: Mapping[str, Any]) -> dict[str, Any]:
-    """`/pooling`: two probabilities for each step that a tag follows."""
+    """`/pooling`: two probabilities for each tagged step."""
     text = body["input"]
     *steps, _ = text.rpartition(TURN)[2].split(TAG)
     request = await engine.serve(text.split())
@@ -53,7 +53,7 @@ async def pool(engine: Engine, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def certain(words: Sequence[str]) -> dict[str, Any]:
-    """Log-probabilities of words, all alike."""
+    """Equal log-probabilities for all words."""
     tokens = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
     tops = [{token: -0.1} for token in tokens]
     return {"tokens": tokens, "token_logprobs": [-0.1] * len(tokens), "top_logprobs": tops}
@@ -70,7 +70,7 @@ def usage(request: Request) -> dict[str, Any]:
 
 
 class Direct:
-    """Stands where a client has its server, and asks an engine without any HTTP.
+    """Takes the place of a client's `HttpServer` and calls an engine without HTTP.
 
     Args:
         spread: of the tokens of a step (`simulated.script.SPREAD`).

@@ -1,4 +1,4 @@
-"""What a simulated engine writes and how it scores: made from the request alone."""
+"""Texts and scores of the simulated engines, functions of the request alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Written:
         words: without the separators.
         stopped: whether a separator ended it, else it is the end of the solution.
         tokens: decoded, separators and end included.
-        cut: whether it has reached its limit of tokens.
+        cut: whether it was cut at its token limit.
     """
 
     text: str
@@ -59,7 +59,7 @@ class Written:
 
 
 def steps_of(prompt: str) -> int:
-    """Steps that stand in a prompt, which holds no other blank line."""
+    """Number of steps in a prompt, which holds no other blank lines."""
     return prompt.count(SEPARATOR)
 
 
@@ -78,7 +78,7 @@ def write_step(model: str, prompt: str, seed: int, spread: float = SPREAD) -> Wr
 
 
 def write_all(model: str, prompt: str, seed: int, limit: int, spread: float = SPREAD) -> Written:
-    """A whole solution at one go, or at least `limit` tokens of it."""
+    """A complete solution, or at least `limit` tokens of it."""
     text, words, tokens = "", [], 0
     while tokens < limit:
         step = write_step(model, prompt + text, seed, spread)

@@ -1,4 +1,4 @@
-"""The simulated engines as servers on loopback, in a process of their own."""
+"""The simulated engines as HTTP servers on loopback, in one further process."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from typing import Any
 
 from aiohttp import web
 
-from simulated.engine import Engine, ReplayState
-from simulated.processor import Processor
+from simulated.clock import ProcessorTime
+from simulated.engine import Engine, EngineCounters
 from simulated.protocol import complete, pool
 from simulated.speeds import Speeds
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the process has done: the books of each engine, and what it took."""
+    """Totals of the engines, and the CPU time of their process."""
 
-    books: Mapping[str, ReplayState]
-    processor: Processor
+    engines: Mapping[str, EngineCounters]
+    processor: ProcessorTime
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Addresses by engine, and the wire to the process."""
+    """Base URLs by engine, and the connection to their process."""
 
     urls: Mapping[str, str]
-    wire: Connection
+    connection: Connection
 
     def report(self) -> Report:
-        """Since the start or the last report; the prefix caches are emptied."""
-        self.wire.send(None)
-        return self.wire.recv()
+        """Totals since the start or the last report. Also empties the prefix caches."""
+        self.connection.send(None)
+        return self.connection.recv()
 
 
 @contextmanager
 def serving(engines: Mapping[str, Speeds], scale: float) -> Iterator[Servers]:
-    """Start the engines, empty; they end with the block."""
+    """Run the engines, with empty caches, until the block ends."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(there, dict(engines), scale), daemon=True)
@@ -56,26 +56,28 @@ def serving(engines: Mapping[str, Speeds], scale: float) -> Iterator[Servers]:
         process.join()
 
 
-def serve(wire: Connection, speeds: Mapping[str, Speeds], scale: float) -> None:
-    asyncio.run(listen(wire, {name: Engine(one, scale) for name, one in speeds.items()}))
+def serve(connection: Connection, speeds: Mapping[str, Speeds], scale: float) -> None:
+    asyncio.run(listen(connection, {name: Engine(one, scale) for name, one in speeds.items()}))
 
 
-async def listen(wire: Connection, engines: Mapping[str, Engine]) -> None:
+async def listen(connection: Connection, engines: Mapping[str, Engine]) -> None:
     urls = {name: await open_port(engine) for name, engine in engines.items()}
-    started = Processor.now()
+    started = ProcessorTime.now()
 
     def report() -> None:
         nonlocal started
-        wire.recv()
-        now = Processor.now()
-        wire.send(Report({name: engine.books for name, engine in engines.items()}, now - started))
+        connection.recv()
+        now = ProcessorTime.now()
+        connection.send(
+            Report({name: engine.counters for name, engine in engines.items()}, now - started)
+        )
         started = now
         for engine in engines.values():
-            engine.forget()
+            engine.reset()
 
-    asyncio.get_running_loop().add_reader(wire.fileno(), report)
+    asyncio.get_running_loop().add_reader(connection.fileno(), report)
     gc.freeze()
-    wire.send(urls)
+    connection.send(urls)
     await asyncio.Event().wait()
 
 

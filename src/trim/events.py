@@ -1,4 +1,4 @@
-"""What the router reports while it solves a problem. Steps count from 1."""
+"""Events of a solution under way, as `Router.events` yields them. Steps count from 1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trim.types import Action, Author, Step, Trace
 
 @dataclass(frozen=True)
 class Drafted:
-    """The weak model has drafted a step."""
+    """The weak model drafted a step."""
 
     index: int
     text: str
@@ -18,7 +18,7 @@ class Drafted:
 
 @dataclass(frozen=True)
 class Scored:
-    """What was written last has its score, in [0, 1]."""
+    """The newest version of the step was scored, in [0, 1]."""
 
     index: int
     score: float
@@ -26,7 +26,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Decided:
-    """The policy has decided about what was written last; after RESTART steps count from 1 anew."""
+    """The policy decided about the newest version. After RESTART, steps count from 1 again."""
 
     index: int
     action: Action
@@ -34,7 +34,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Regenerated:
-    """A model above has written the step: the strong one, unless there are more than two."""
+    """A stronger model rewrote the step: with two models, the strong one."""
 
     index: int
     text: str
@@ -44,7 +44,7 @@ class Regenerated:
 
 @dataclass(frozen=True)
 class Kept:
-    """The step is part of the solution now, and will not change unless all is restarted."""
+    """The step was appended to the solution; only a restart removes it."""
 
     index: int
     step: Step
@@ -52,7 +52,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Finished:
-    """The solution has ended."""
+    """The solution ended."""
 
     trace: Trace
 

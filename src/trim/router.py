@@ -1,4 +1,4 @@
-"""The router: a weak model drafts each step, a policy keeps it or has it rewritten."""
+"""The router: a weak model drafts each step, and a policy keeps it or has it rewritten."""
 
 from __future__ import annotations
 

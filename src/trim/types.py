@@ -10,7 +10,7 @@ from trim.legacy import current_role
 from trim.steps import closed
 
 GRADE = "grade"
-"""Name of the scorer that asks the strong model for grades, which cost its tokens."""
+"""Name of the scorer that asks the strong model for grades; it spends strong tokens."""
 
 
 class Author(StrEnum):
@@ -30,24 +30,24 @@ class Finish(StrEnum):
     """Why a solution ended."""
 
     ANSWER = "answer"
-    """A kept step holds the boxed answer."""
+    """A kept step contains the boxed answer."""
     STOP = "stop"
-    """The model ended the solution by itself, without an answer, or wrote a text to stop at."""
+    """The model ended the solution without an answer, or wrote a stop string."""
     LENGTH = "length"
-    """The last step was cut at its token limit, or at the end of the context: unfinished."""
+    """The last step was cut at its token limit or the end of the context: unfinished."""
     STEPS = "steps"
     """The limit on the number of steps was reached: unfinished."""
     TOKENS = "tokens"
     """The limit on the tokens of a solution was reached: unfinished."""
     CONTEXT = "context"
-    """The next step no longer fits a model's context: unfinished."""
+    """The next step would exceed a model's context: unfinished."""
     FAILED = "failed"
-    """A model or the scorer did not answer, and the fallback was to fail: unfinished."""
+    """A model or the scorer was unavailable and there was no fallback: unfinished."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that one model or scorer read and wrote; `cached_tokens` are part of the prompt's."""
+    """Tokens that one model or scorer read and wrote; `prompt_tokens` include `cached_tokens`."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -63,11 +63,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Rejected:
-    """What a model between weak and strong wrote for a step, and was discarded as well.
+    """A discarded version of a step by a model between weak and strong.
 
     Attributes:
-        level: the model's place among those between, from 1.
-        score: in [0, 1]; None where it has none.
+        level: position of the model among those between, from 1.
+        score: in [0, 1]; None if it was not scored.
     """
 
     text: str
@@ -81,23 +81,22 @@ class Step:
     """One kept step.
 
     Attributes:
-        text: as it was written, the blank line that ends it included.
-        author: which model wrote it.
-        action: what was done about the draft: the policy's decision, unless that was denied.
-        score: in [0, 1], of the version that was decided about last: the draft's, with two
-            models; None where the policy needs no scores or the scorer did not answer.
-        draft: the weak model's draft where it was discarded, else None.
+        text: the step, including the blank line that ends it.
+        author: the model that wrote it.
+        action: what was done about the draft: the policy's decision, unless it was denied.
+        score: in [0, 1], of the version that was decided last (with two models, the draft);
+            None if the policy needs no scores or the scorer was unavailable.
+        draft: the weak model's draft if it was discarded, else None.
         draft_tokens: tokens that the weak model decoded for this step.
         strong_tokens: tokens that the strong model decoded for this step.
         truncated: whether the kept text was cut by a token limit.
-        denied: whether the policy wished for the strong model and had spent the problem's
-            strong tokens, so that the draft was kept.
-        unread: earliest steps that the scorer did not read, for the trace was too long for it.
-        level: place of an intermediate author, from 1; 0 for weak and strong.
+        denied: whether a limit overruled the policy's decision and the draft was kept.
+        unread: number of earliest steps that did not fit the scorer's context.
+        level: position of an intermediate author, from 1; 0 for weak and strong.
         intermediate_tokens: tokens that intermediate models decoded for this step.
-        rejected: what they wrote that was discarded, in order.
+        rejected: their discarded versions, in order.
         fallback: the unavailable part (`weak`, `intermediate`, `strong`, `scorer`) whose fallback
-            decided in place of the policy; None if all answered.
+            (`trim.config.Fallbacks`) decided in place of the policy; None if all answered.
     """
 
     text: str
@@ -129,23 +128,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """A solved problem: its steps, its answer and the tokens of every part.
+    """A solved problem: its steps, its answer and the tokens of each model and the scorer.
 
     Attributes:
         steps: kept steps in order.
-        answer: content of the last boxed answer; in an evaluation, where there is none, what the
-            benchmark takes for it (`trim.grading.extraction`). None without one.
-        usage: tokens of `weak`, `strong` and `scorer`, discarded drafts included; of
-            `intermediate-1` and on, if there are intermediate models; and of `warming`, the strong
-            model's prefills.
-        seconds: time spent waiting for models and scorer; what was done meanwhile takes none.
-        scorer: name of the scorer that was asked, None without one.
-        abandoned: where the policy chose to restart, the solution that was thrown away,
-            its last draft included, and `steps` are the strong model's from the start, as far
-            as its tokens may go.
-        dropped_tokens: tokens of drafts that were begun ahead of a decision, which then was
-            against them; part of the discarded ones.
-        failure: why a failed solution failed.
+        answer: content of the last boxed answer; an evaluation without one uses the
+            benchmark's own extraction (`trim.grading.extraction`). None if there is no answer.
+        usage: tokens by role: `weak`, `strong` and `scorer`, discarded drafts included;
+            `intermediate-1`, … for intermediate models; `warming` for text that the strong model read
+            in advance (`trim.config.PrefillMode`).
+        seconds: time spent waiting for models and scorer; background work is not counted.
+        scorer: name of the scorer that was asked; None if none was.
+        abandoned: the steps discarded by a restart, the last draft included. `steps` are then the
+            strong model's from the start, as far as its limits allow.
+        dropped_tokens: tokens of speculative drafts that were not used; part of the discarded
+            ones.
+        failure: why the solution failed.
         problem_id, correct: filled in by an evaluation.
     """
 
@@ -170,7 +168,7 @@ class Trace:
     def solution(self) -> str:
         """The steps joined, byte for byte.
 
-        Traces of before 0.2 hold steps without the blank lines between them.
+        Steps of traces from before 0.2 lack the blank lines between them, which are added.
         """
         *earlier, last = (step.text for step in self.steps) if self.steps else ("",)
         return "".join(map(closed, earlier)) + last
@@ -194,19 +192,19 @@ class Trace:
 
     @property
     def discarded_tokens(self) -> int:
-        """Tokens that the weak model decoded for nothing."""
+        """Tokens of drafts that were not kept."""
         return self.usage["weak"].tokens - self.weak_tokens
 
     @property
     def scorer_tokens(self) -> int:
-        """Tokens that the scorer read, cached ones included, or decoded."""
+        """Tokens that the scorer read (cached ones included) or decoded."""
         return self.usage["scorer"].prompt_tokens + self.usage["scorer"].tokens
 
     @property
     def interventions(self) -> int:
-        """Decisions against a draft: steps that the strong model rewrote, and a restart.
+        """Number of rewritten drafts, plus one for a restart.
 
-        A solution that it writes alone from the beginning has none.
+        A solution that the strong model writes alone from the start has none.
         """
         return bool(self.abandoned) + sum(
             step.action is not Action.CONTINUE and step.draft is not None
@@ -219,7 +217,7 @@ class Trace:
 
     @property
     def fallbacks(self) -> int:
-        """Steps at which a part did not answer."""
+        """Steps at which a model or the scorer was unavailable."""
         return sum(step.fallback is not None for step in (*self.abandoned, *self.steps))
 
     @property
@@ -235,7 +233,7 @@ class Trace:
 
     @staticmethod
     def from_json(record: dict[str, Any]) -> Trace:
-        """The inverse of `to_json`; KeyError, TypeError or ValueError on another shape."""
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError if malformed."""
         steps, abandoned = (
             tuple(step_from_json(step) for step in listed)
             for listed in (record["steps"], record.get("abandoned", ()))
@@ -278,23 +276,23 @@ class Action(StrEnum):
     TAKE_OVER = "take_over"
     """Discard it; the strong model writes this step and the rest of the solution."""
     RESTART = "restart"
-    """Discard it with all steps before; the strong model writes the whole solution anew."""
+    """Discard it and all earlier steps; the strong model writes the solution from the start."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a policy sees when step t (the newest, a draft) is to be decided.
+    """The state on which a policy decides about step t, the newest one, a draft.
 
     Attributes:
         question: the problem.
         steps: texts of the steps 1..t, the draft last.
-        scores: r_1..r_t in [0, 1]; empty where the policy needs none.
+        scores: r_1..r_t in [0, 1]; empty if the policy needs none.
         tokens: c_1..c_t, tokens decoded for each of those steps by its author.
         actions: the decisions at steps 1..t-1.
         seed: the run's seed, for policies that draw random numbers.
-        last: whether the solution ends with this draft if it is kept: it holds the
-            answer, the model has stopped or was cut, or there may be no more steps.
-        answered: whether there is an answer in it then: a box, or its author has ended it.
+        last: whether the solution ends with this draft if it is kept: it contains the answer,
+            the model stopped or was cut, or the limit on steps is reached.
+        answered: whether the solution then has an answer: a box, or the author ended it.
     """
 
     question: str

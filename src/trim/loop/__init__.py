@@ -1,1 +1,1 @@
-"""State of a solution in progress, and the background work of the step loop."""
+"""The step loop: its operations, the state of a solution, and background work."""

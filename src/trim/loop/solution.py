@@ -1,4 +1,4 @@
-"""A solution under way: what has been kept, and the books of what it cost."""
+"""A solution under way: its kept steps, the versions of the current step, and its usage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Writer:
     """A model that writes steps.
 
     Attributes:
-        level: its place among the models between weak and strong, from 1; 0 for these two.
+        level: position among the models between weak and strong, from 1; 0 for these two.
     """
 
     author: Author
@@ -30,16 +30,16 @@ class Writer:
 
     @property
     def role(self) -> str:
-        """Under which its tokens are counted: `weak`, `intermediate-1`, …, `strong`."""
+        """Role in `Trace.usage`: `weak`, `intermediate-1`, …, `strong`."""
         return f"{self.author}-{self.level}" if self.level else str(self.author)
 
 
 @dataclass(frozen=True)
 class Version:
-    """What one model wrote for the step that is being decided.
+    """One model's version of the current step.
 
     Attributes:
-        score: None until it is scored.
+        score: in [0, 1]; None until it is scored.
     """
 
     writer: Writer
@@ -48,14 +48,14 @@ class Version:
 
 
 class Solution:
-    """Grows by one kept step at a time; `finish` is None until it has ended.
+    """A solution that grows by one kept step at a time; `finish` is None until it ends.
 
     Attributes:
-        versions: of the step that is being decided, in the order in which they were written.
-        level: how many models have been passed over for that step.
-        fallback: the part that did not answer for that step, None where all did.
-        seconds: spent waiting so far.
-        dropped_tokens: of drafts that were begun ahead of a decision and never used.
+        versions: of the current step, in the order in which they were written.
+        level: number of models that were passed over for that step.
+        fallback: the first unavailable part for that step; None if all answered.
+        seconds: time spent waiting so far.
+        dropped_tokens: tokens of speculative drafts that were not used.
         failure: why the solution failed.
     """
 
@@ -90,12 +90,12 @@ class Solution:
 
     @property
     def is_last_step(self) -> bool:
-        """Whether there may be no step after the one that is being decided."""
+        """Whether the current step is the last that `max_steps` allows."""
         return self.length + 1 == self.config.max_steps
 
     @property
     def newest(self) -> Completion:
-        """The version that was written last."""
+        """The newest version of the current step."""
         return self.versions[-1].written
 
     @property
@@ -115,7 +115,7 @@ class Solution:
 
     @property
     def text(self) -> str:
-        """What has been kept, byte for byte."""
+        """The kept steps joined, byte for byte."""
         return "".join(step.text for step in self._steps)
 
     @property
@@ -123,7 +123,7 @@ class Solution:
         return Prefix(self.question, tuple(step.text for step in self._steps), self.history)
 
     def room(self, ahead: int = 0) -> int:
-        """Tokens that the next step may have, or the one after `ahead` more."""
+        """Maximum tokens of the next step, once `ahead` more have been kept."""
         if self.config.max_tokens is None:
             return self.config.sampling.max_tokens
         return self.config.max_tokens - sum(step.tokens for step in self._steps) - ahead
@@ -136,15 +136,25 @@ class Solution:
         return written
 
     def add_version(self, writer: Writer, written: Completion, ready: float) -> None:
-        """Add a version that was ready so many seconds after the solution had begun."""
+        """Add a version.
+
+        Args:
+            ready: seconds from the start of the solution to the end of the version.
+        """
         self.seconds = max(self.seconds, ready)
         self.versions.append(Version(writer, written))
 
     async def generate(self, writer: Writer, prefix: Prefix, room: int) -> tuple[Completion, float]:
-        """What a model writes after a prefix, in `room` tokens, and the seconds that it takes.
+        """Have a model write a step after a prefix, without adding it as a version.
 
-        After a degenerate step it is asked once more, with that step in the prefix. The step is
-        then both together, or the continuation alone (`Rules.rejoins`); all tokens count.
+        After a degenerate step the model is asked once more, with that step in the prefix. The
+        result is both together, or the second alone (`Rules.rejoins`); all tokens count.
+
+        Args:
+            room: maximum tokens.
+
+        Returns:
+            The step, and the seconds that it took.
         """
         first = await self._ask(writer, prefix, room)
         goes_on = first.ending is Ending.STEP or (
@@ -159,8 +169,8 @@ class Solution:
         return replace(second, text=text, tokens=tokens), first.seconds + second.seconds
 
     def _behind(self, prefix: Prefix, lead: str) -> Prefix:
-        """What is read behind a step without content: as the authors' scripts have it, the text
-        so far without outer space, where steps are rejoined."""
+        """The prefix after a degenerate step. Rejoined steps are read as in the authors' scripts:
+        the text so far, stripped."""
         if not self.config.rules.rejoins:
             return prefix.then(lead)
         said = (prefix.text + lead).strip()
@@ -183,8 +193,7 @@ class Solution:
         return written
 
     def _reached_by(self, writer: Writer, prefix: Prefix) -> int:
-        """Tokens that a model had read and written where it came nearest to a prefix; what others
-        wrote behind that is not counted."""
+        """Tokens that a model had read and written at the longest prefix of this one it knows."""
         came = [
             (len(said), tokens)
             for (role, said), tokens in self._reached.items()
@@ -193,8 +202,7 @@ class Solution:
         return max(came, default=(0, 0))[1]
 
     def _read(self, prefix: Prefix) -> Prefix:
-        """The prefix as models read it: steps that are rejoined begin with the first that is not
-        empty."""
+        """The prefix as models read it: rejoined steps start with the first non-empty one."""
         steps = prefix.steps
         while self.config.rules.rejoins and steps and steps[0] == SEPARATOR:
             steps = steps[1:]
@@ -216,7 +224,7 @@ class Solution:
         return score
 
     def observe(self) -> Observation:
-        """What a policy sees of the newest version and of all before it."""
+        """The policy's observation of the newest version and everything before it."""
         newest = self.versions[-1]
         return Observation(
             question=self.question,
@@ -231,18 +239,19 @@ class Solution:
         )
 
     def restart(self) -> None:
-        """Throw away the draft and everything before it; the books remember."""
+        """Discard the draft and all kept steps; usage and time stay counted."""
         self.commit(Action.RESTART)
         self._abandoned = tuple(self._steps)
         self.finish = None
         self._steps, self._scores, self._unscored = [], [], []
 
     def commit(self, action: Action, denied: bool = False) -> Step:
-        """Append the newest version; those before it are discarded.
+        """Append the newest version and discard the others.
 
         Args:
-            action: the decision about it. One by a model in the middle is kept by CONTINUE and
-                recorded as REGENERATE, which is what was done about the draft.
+            action: the decision about it. CONTINUE for a version by a model between weak and
+                strong is recorded as REGENERATE, the action on the draft.
+            denied: whether a limit overruled the policy's decision.
         """
         *others, newest = self.versions
         written, writer = newest.written, newest.writer
@@ -281,11 +290,11 @@ class Solution:
         return step
 
     def would_end(self, written: Completion) -> bool:
-        """Whether the solution ends by itself, or with a cut, if this is kept after its steps."""
+        """Whether keeping this step would end the solution, limits on the solution aside."""
         return self._claim(self.text, written) is not None
 
     def _claim(self, before: str, written: Completion) -> Finish | None:
-        """Why a step behind `before` is the last one, by its text and its ending alone."""
+        """Why a step after `before` is the last one, by its text and ending alone."""
         if self._boxes(before, written.text):
             return Finish.ANSWER
         if written.ending is Ending.LENGTH:
@@ -294,7 +303,7 @@ class Solution:
         return Finish.STOP if stopped else None
 
     def _boxes(self, before: str, text: str) -> bool:
-        """Whether a step ends the solution by the box in it."""
+        """Whether a boxed answer in a step ends the solution."""
         if self.config.rules.ends is End.MODEL:
             return False
         if self.config.rules.open_box:
@@ -302,7 +311,7 @@ class Solution:
         return boxed_answer(before + text) is not None
 
     def _end(self, written: Completion) -> Finish | None:
-        """Why the step that was kept last is the last one; None where it is not."""
+        """Why the newest kept step is the last one; None if it is not."""
         before = "".join(step.text for step in self._steps[:-1])
         claim = self._claim(before, written)
         if claim is Finish.LENGTH and self.room() <= 0:
@@ -337,7 +346,7 @@ class Solution:
         self._usage[role] = self._usage.get(role, Usage()) + usage
 
     def copy(self) -> Solution:
-        """An independent copy, to continue in another way."""
+        """An independent copy, to be continued differently."""
         twin = copy.copy(self)
         twin.versions = list(self.versions)
         twin._steps = list(self._steps)

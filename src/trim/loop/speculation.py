@@ -1,4 +1,4 @@
-"""Background work of the step loop: drafts and reading before they are known to be needed."""
+"""Background work of the step loop: speculative drafts, and prefill of the strong model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trim.steps import closed
 
 
 class Speculation:
-    """Drafts the next step while the current draft is scored, as if that one were kept.
+    """Drafts the next step while the current draft is scored, assuming that it will be kept.
 
-    Texts and decisions do not change: a step is a function of prefix, sampling and seed,
-    whenever it is written. Unused drafts count as `Solution.dropped_tokens`.
+    Texts and decisions do not change: a step is a function of prefix, sampling and seed.
+    Unused drafts count as `Solution.dropped_tokens`.
 
     Args:
         drafter: the weak model; None disables speculation.
@@ -62,7 +62,7 @@ class Speculation:
 
 
 class Prefill:
-    """Has the strong model read kept steps, for its server's cache.
+    """Has the strong model read kept steps in advance, to fill its server's prompt cache.
 
     Args:
         model: the strong model; None if it cannot read in advance.
@@ -74,13 +74,13 @@ class Prefill:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start reading what has been kept, unless the model still reads or the solution ended."""
+        """Start reading the kept steps, unless the model is still reading or the solution ended."""
         idle = self._task is None or self._task.done()
         if self.model and idle and self.solution.finish is None:
             self._task = asyncio.create_task(self._read(self.model, self.solution.prefix))
 
     async def close(self, cancel: bool) -> None:
-        """Wait for the reading under way, or cancel it."""
+        """Wait for the current reading, or cancel it."""
         await settle([self._task] if self._task else [], cancel)
 
     async def _read(self, model: Prefilling, prefix: Prefix) -> None:
@@ -88,12 +88,12 @@ class Prefill:
             with until(self.solution.deadline):
                 spent = await model.prefill(prefix)
         except TrimError:
-            return  # Nothing depends on it; the same failure shows when the model has to write.
+            return  # Nothing depends on it; the failure shows when the model has to write.
         self.solution.add_usage("warming", spent)
 
 
 async def settle(tasks: Iterable[asyncio.Task[Any]], cancel: bool) -> None:
-    """Wait until tasks have ended, cancelled first where so asked."""
+    """Wait until tasks have ended; `cancel` cancels them first."""
     if cancel:
         for task in tasks:
             task.cancel()

@@ -1,1 +1,1 @@
-"""Recorded solution trees: collecting, storing, replaying and fitting to them."""
+"""Recorded solution trees: collect, store, replay, rescore, and fit routers to them."""

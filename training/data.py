@@ -1,30 +1,32 @@
-"""Solutions by a generator on training problems, each step compared with the right one."""
+"""Training data: problems, and solutions whose steps are compared with the right ones."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from trim.engines.llama_cpp import LlamaCppEngine
-from trim.evaluation.suites import SUITES, SuiteProblem, draw_for_training
+from trim.evaluation.suites import PROGRAM, SUITES, Suite, SuiteProblem, draw_for_training
 from trim.files import write_atomically
 from trim.steps import MAX_STEPS, join_steps, split_steps
 
+TRAINING_SUITES: dict[str, Suite] = {**SUITES, PROGRAM.name: replace(PROGRAM, fewest=3, most=6)}
+"""The suites that the generators are trained on: programs are a line shorter."""
 NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """A solution as it was written.
+class ComparedSolution:
+    """A solution and how far each of its steps agrees with the right one.
 
     Attributes:
         question, steps: the texts.
-        agreeing: for each step, how many of its characters are those of the right step
-            (see `right_step`); all of them where the step is right, else fewer.
+        agreeing: for each step, the number of leading characters that it shares with the right
+            step; its full length if and only if the step is right.
     """
 
     question: str
@@ -32,24 +34,24 @@ class Rollout:
     agreeing: tuple[int, ...]
 
 
-def compare(problem: SuiteProblem, steps: list[str]) -> Rollout:
-    """A rollout from a problem and the steps that were written for it."""
+def compare(problem: SuiteProblem, steps: list[str]) -> ComparedSolution:
+    """Compare the steps written for a problem with the suite's own."""
     agreeing = []
     for index, step in enumerate(steps):
         following = SUITES[problem.suite].next_step(problem, steps[:index])
         right = following.text if following else ""
-        # An operation that is not possible is right until it claims a result.
+        # An impossible operation is right up to the result that it claims.
         limit = len(right) if following and following.possible else right.rfind(" = ")
         common = max(0, min(common_prefix(step, right), limit))
         stops_early = common == len(step) < len(right)
         agreeing.append(common - stops_early)
-    return Rollout(problem.question, tuple(steps), tuple(agreeing))
+    return ComparedSolution(problem.question, tuple(steps), tuple(agreeing))
 
 
-def slip_often(problem: SuiteProblem, random: Random, share: float = 0.35) -> Rollout:
-    """The reference solution with slips in a `share` of its steps, each carried on from.
+def slip_often(problem: SuiteProblem, random: Random, share: float = 0.35) -> ComparedSolution:
+    """The reference solution with slips in a `share` of its steps, from which it continues.
 
-    They are free and without end, and teach what few of a model's own mistakes do not.
+    Slips cost nothing to generate, and cover errors that a model's own solutions rarely show.
     """
     steps: list[str] = []
     for _ in problem.steps:
@@ -62,7 +64,7 @@ def slip_often(problem: SuiteProblem, random: Random, share: float = 0.35) -> Ro
 
 
 def slip(step: str, random: Random) -> str:
-    """A number of the step changed, wherever it stands from there on: mostly the result."""
+    """Change one number, mostly the result, at all its later occurrences in a step."""
     start = step.find(" = ") if random.random() < 0.7 else 0
     numbers = [number for number in NUMBER.finditer(step) if number.start() >= start]
     if not numbers:
@@ -76,19 +78,20 @@ def slip(step: str, random: Random) -> str:
 
 
 def common_prefix(a: str, b: str) -> int:
-    """How many characters two texts share at their beginning."""
+    """Length of the common prefix of two texts."""
     different = (i for i, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1])
     return next(different, min(len(a), len(b)))
 
 
 def draw_problems(name: str, shares: dict[str, float], count: int, seed: int) -> list[SuiteProblem]:
+    """Draw training problems; `shares` gives the share of each suite."""
     random = Random(f"rollouts/{name}/{seed}")
     suites = random.choices(list(shares), list(shares.values()), k=count)
     return [draw_for_training(SUITES[suite], random) for suite in suites]
 
 
 async def sample_solutions(gguf: Path, problems: list[SuiteProblem], seed: int) -> dict[str, str]:
-    """Each question's solution by the model in `gguf`, at the method's settings."""
+    """Solve problems with the model in `gguf`, sampled as in the paper; solutions by question."""
     engine = LlamaCppEngine(gguf, slots=8)
     random = Random(f"sampling/{gguf.stem}/{seed}")
     waiting = [(problem.question, random.getrandbits(31)) for problem in problems]
@@ -112,10 +115,10 @@ async def sample_solutions(gguf: Path, problems: list[SuiteProblem], seed: int) 
     return solutions
 
 
-def make_rollouts(
+def make_solutions(
     gguf: Path, shares: dict[str, float], count: int, seed: int, path: Path
-) -> list[Rollout]:
-    """Rollouts of one model; what it wrote is kept in `path` for a repeated run."""
+) -> list[ComparedSolution]:
+    """Solutions by one model, compared; `path` caches the texts for a repeated run."""
     problems = draw_problems(gguf.stem, shares, count, seed)
     if not path.exists():
         solutions = asyncio.run(sample_solutions(gguf, problems, seed))
