@@ -135,8 +135,7 @@ class Trace:
         answer: content of the last boxed answer; an evaluation without one uses the
             benchmark's own extraction (`trim.grading.extraction`). None if there is no answer.
         usage: tokens by role: `weak`, `strong` and `scorer`, discarded drafts included;
-            `intermediate-1`, … for intermediate models; `warming` for text that the strong model read
-            in advance (`trim.config.PrefillMode`).
+            `intermediate-1`, … for intermediate models; `warming` for the strong model's prefills.
         seconds: time spent waiting for models and scorer; background work is not counted.
         scorer: name of the scorer that was asked; None if none was.
         abandoned: the steps discarded by a restart, the last draft included. `steps` are then the
