@@ -165,7 +165,8 @@ REFUSALS = [
     (Reply(b"<html>", 502), openai.InternalServerError, "model_unavailable", "502"),
     (Reply(b"{}", missing=9), openai.InternalServerError, "model_unavailable", "connection"),
     (Reply(b"no json"), openai.InternalServerError, "model_unavailable", "expected"),
-    (Reply({"choices": 3}), openai.InternalServerError, "model_unavailable", "not in OpenAI's form"),
+    (Reply({"choices": 3}), openai.InternalServerError, "model_unavailable",
+     "not in OpenAI's form"),
 ]  # fmt: skip
 
 
