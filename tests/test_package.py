@@ -12,7 +12,8 @@ import pytest
 from llama_server import PLAIN_CHAT, start
 
 import trim
-from trim.errors import EXTRAS, MissingExtra, require_extra
+from trim.errors import EXTRAS, MissingExtra, require_extra, require_packages
+from trim.evaluation.evaluate import evaluate
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -77,6 +78,13 @@ def test_a_missing_package_names_an_extra_that_installs_it(package, monkeypatch)
 
 def requirements(extra):
     return PROJECT["optional-dependencies"][extra]
+
+
+def test_packages_are_checked_before_long_work(monkeypatch):
+    require_packages("a test", "scipy", "matplotlib")
+    monkeypatch.setattr("trim.errors.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"an evaluation needs .*'trim-router\[eval\]'"):
+        evaluate(None, (), None, None)
 
 
 def test_another_missing_package_is_no_extra():
@@ -150,6 +158,7 @@ def test_without_extras_the_first_example_of_the_readme_runs(bare, tmp_path):
         (["serve"], "server"),
         (["keys", "list"], "server"),
         (["eval", "chain", "--out", "run"], "eval"),
+        (["ablate", "takeover", "chain", "--out", "study"], "eval"),
         (["collect", "chain", "--out", "bank"], "eval"),
         (["train", "agg", "bank", "--out", "agg"], "eval"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 DISTRIBUTION = "trim-router"
 """Name of this package on the package index; it is imported as `trim`."""
@@ -102,5 +103,19 @@ def require_extra(subject: str = "this") -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        need = f"{subject} needs {KNOWN_AS.get(package, package)}"
-        raise MissingExtra(need, EXTRAS[package]) from error
+        raise missing(package, subject) from error
+
+
+def require_packages(subject: str, *packages: str) -> None:
+    """Check optional packages before long work, without importing them.
+
+    Raises:
+        MissingExtra: one of them is not installed.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise missing(package, subject)
+
+
+def missing(package: str, subject: str) -> MissingExtra:
+    return MissingExtra(f"{subject} needs {KNOWN_AS.get(package, package)}", EXTRAS[package])

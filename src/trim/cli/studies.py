@@ -13,7 +13,7 @@ import click
 from trim.cli.options import models_option, out_option, path_type, seed_option
 from trim.cli.output import new_console, print_page
 from trim.cli.progress import progress_bar
-from trim.errors import InvalidInput
+from trim.errors import InvalidInput, require_packages
 from trim.evaluation.plot import write_figure
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.report import FILE_NAME, Page, results_folder, write_page
@@ -55,6 +55,7 @@ def ablate() -> None:
 
     An interrupted command continues where it stopped.
     """
+    require_packages("a study", "matplotlib", "scipy")
 
 
 @ablate.command()

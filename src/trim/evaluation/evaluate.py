@@ -13,7 +13,7 @@ from typing import Any
 from trim.config import RouterConfig
 from trim.configuration.source import ModelSource
 from trim.costs import Prices
-from trim.errors import DISTRIBUTION, InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput, require_packages
 from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.evaluation_page import write_report
 from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, Runnable, solve_in_folder
@@ -141,7 +141,9 @@ def evaluate(
         InvalidInput: an unknown policy, a policy that was fitted to other models or to problems of
             this evaluation, a folder that holds another run or cannot be written, or `max_money`
             without prices.
+        MissingExtra: the extra `eval` is not installed.
     """
+    require_packages("an evaluation", "math_verify", "matplotlib", "scipy")
     options = options or RunOptions()
     require_prices(options.max_money, options.prices)
     source = source.with_task(problem_set.prompt)
