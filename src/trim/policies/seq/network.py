@@ -63,19 +63,16 @@ class SeqNetwork(RouterNetwork):
         )
         newest = torch.arange(count), step - 1
         visible = (number <= step[:, None])[..., None]
-        return transformer_layer(torch, self._weights(), inputs, newest, visible)
+        normalised = (inputs - self.mean) / self.scale
+        return transformer_layer(torch, self._weights(), normalised, newest, visible)
 
     def _weights(self) -> dict[str, Tensor]:
-        """Parameters as `transformer_layer` reads them: (inputs, outputs), scales folded in."""
+        """Parameters as `transformer_layer` reads them, for normalised inputs."""
         weights = {
             name: tensor.T if tensor.ndim == 2 else tensor
             for name, tensor in self.named_parameters()
         }
-        weight, bias = fold_normalisation(
-            self.embedding.weight, self.embedding.bias, self.mean, self.scale
-        )
-        weights["embedding.weight"], weights["embedding.bias"] = weight.T, bias
-        weights["query.weight"] = self.query.weight.T / (len(weight) // HEADS) ** 0.5
+        weights["query.weight"] = self.query.weight.T / (len(self.query.weight) // HEADS) ** 0.5
         weights["output.weight"] = self.output.weight[0]
         return weights
 
