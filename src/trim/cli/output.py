@@ -1,4 +1,4 @@
-"""How solving looks on a terminal."""
+"""Results on a terminal: events of a solution, tables of an evaluation, reports."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
+from trim.evaluation.evaluation_page import format_seen
 from trim.evaluation.report import Page
 from trim.evaluation.report import Table as PageTable
 from trim.evaluation.verdict import amount, hidden_notes, label
@@ -23,10 +24,10 @@ COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
 
 
 def show_events(console: Console, events: Iterable[Event], prices: Prices | None) -> Trace:
-    """Print what happens as it happens, and at the end what it cost; returns the finished trace.
+    """Print events as they happen, and the cost at the end; returns the finished trace.
 
     Args:
-        prices: None where nothing is billed.
+        prices: None if nothing is billed.
     """
     weak = strong = discarded = 0
     draft, score = "", None
@@ -38,9 +39,9 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
             case Scored(score=value):
                 score = value
             case Decided(index, action) if action is not Action.CONTINUE:
-                shown = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
+                line = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
                 console.print(
-                    shown, Text(f"     score {shown_score(score)} → {action}", "yellow"), sep="\n"
+                    line, Text(f"     score {format_score(score)} → {action}", "yellow"), sep="\n"
                 )
                 if action is Action.RESTART:
                     discarded = weak
@@ -53,7 +54,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
                     discarded += step.draft_tokens
                 colour = COLOURS[step.author]
                 console.print(Text(f"{index:>3}  ", "dim").append(bare(step.text), colour))
-                kept = f"score {shown_score(score)} → keep · " if score is not None else ""
+                kept = f"score {format_score(score)} → keep · " if score is not None else ""
                 cost = f"{weak} weak tokens ({discarded} discarded), {strong} strong"
                 cut = " · cut at its token limit" if step.truncated else ""
                 down = f" · the {step.fallback} does not answer" if step.fallback else ""
@@ -66,26 +67,26 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
                     f" {trace.interventions} rewrites"
                 )
                 if denied := sum(step.denied for step in trace.steps):
-                    console.print(f"Rewrites denied, as the limit of tokens was spent: {denied}")
+                    console.print(f"Rewrites denied by the limit on strong tokens: {denied}")
                 if trace.failure:
                     console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
-                console.print(f"Total: {shown_total(trace, prices)}", soft_wrap=True)
+                console.print(f"Total: {format_total(trace, prices)}", soft_wrap=True)
                 return trace
     raise AssertionError("events always end with Finished")
 
 
-def shown_total(trace: Trace, prices: Prices | None) -> str:
-    """Money, seconds, and the strong tokens that no step shows: `money 0.00454, 4.10 s`."""
+def format_total(trace: Trace, prices: Prices | None) -> str:
+    """Money, seconds and hidden strong tokens: `money 0.00454, 4.10 s`."""
     money = f"money {amount(prices.of(trace))}" if prices else "money not billed"
     hidden = hidden_strong_usage(trace)
     besides = (
-        f"; besides steps the strong model read {hidden.prompt_tokens:,} and wrote"
-        f" {hidden.tokens:,} tokens, to grade or to read ahead"
+        f"; besides steps, the strong model read {hidden.prompt_tokens:,} and wrote"
+        f" {hidden.tokens:,} tokens, for grades or prefill"
     )
     return f"{money}, {trace.seconds:.2f} s{besides if hidden != Usage() else ''}"
 
 
-def shown_score(score: float | None) -> str:
+def format_score(score: float | None) -> str:
     return "none" if score is None else f"{score:.2f}"
 
 
@@ -110,10 +111,10 @@ def terminal_table(table: PageTable) -> Table:
 
 
 def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print what a summary warns of, a line each."""
+    """Print the warnings of a summary, one line each."""
     for policy, seen in summary.get("seen", {}).items():
         files = ", ".join(seen["files"])
-        text = f"{files} had seen {seen['problems']} of the {seen['of']} problems before"
+        text = f"fitted to {seen['problems']} of the {seen['of']} problems ({files})"
         line = Text("warning ", "yellow").append(f"{policy}: {text}", "default")
         console.print(line, soft_wrap=True)
     for policy, warnings in summary.get("warnings", {}).items():
@@ -123,11 +124,11 @@ def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def points_table(summary: Mapping[str, Any]) -> Table:
-    """The points of a summary, a policy a row."""
+    """The points of a summary, one policy per row."""
     title = f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("policy", no_wrap=True)
-    for heading in ("right", "95 %", "share c", "strong", "weak", "dropped", "edits"):
+    for heading in ("right", "95 %", "share", "strong", "weak", "discarded", "rewrites"):
         table.add_column(heading, justify="right", no_wrap=True)
     seen = summary.get("seen", {})
     if seen:
@@ -145,19 +146,14 @@ def points_table(summary: Mapping[str, Any]) -> Table:
             f"{point['weak_tokens_mean']:.1f}",
             f"{point['discarded_tokens_mean']:.1f}",
             f"{point['interventions_mean']:.2f}",
-            *([shown_seen(seen.get(point["policy"]))] if seen else []),
+            *([format_seen(seen.get(point["policy"]))] if seen else []),
         )
     return table
 
 
-def shown_seen(seen: Mapping[str, Any] | None) -> str:
-    """How many problems of an evaluation a policy had seen before: `24 of 100`."""
-    return f"{seen['problems']} of {seen['of']}" if seen else ""
-
-
 def costs_table(summary: Mapping[str, Any]) -> Table:
-    """What a problem costs in all, and as a ratio to the strong model alone, a policy a row."""
-    table = Table(title="a problem, everything counted", box=SIMPLE_HEAD, padding=(0, 1))
+    """Total cost per problem, and its ratio to the strong model alone, one policy per row."""
+    table = Table(title="total cost of a problem", box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("policy", no_wrap=True)
     for heading in ("money", "÷ strong", "seconds", "÷ strong", "hidden strong tokens"):
         table.add_column(heading, justify="right")
@@ -167,20 +163,20 @@ def costs_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(
             label(point),
             "–" if money is None else amount(money),
-            shown_ratio(ratios["money"]),
+            format_ratio(ratios["money"]),
             amount(point["seconds_mean"]),
-            shown_ratio(ratios["seconds"]),
+            format_ratio(ratios["seconds"]),
             f"{hidden:,.0f}" if hidden else "–",
         )
     return table
 
 
-def shown_ratio(figure: Mapping[str, Any] | None) -> str:
+def format_ratio(figure: Mapping[str, Any] | None) -> str:
     return "–" if figure is None or figure["value"] is None else f"{figure['value']:.2f}"
 
 
 def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print what everything cost, what of it the share c leaves out, and whether routing pays."""
+    """Print total costs, hidden strong tokens, and whether routing pays."""
     console.print(costs_table(summary))
     for note in hidden_notes(summary["points"]):
         console.print(note, soft_wrap=True)
@@ -189,8 +185,8 @@ def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def curves_table(summary: Mapping[str, Any]) -> Table:
-    """The metrics of a summary's curves, a family a row."""
-    table = Table(title="share c at which part of the gap is closed", box=SIMPLE_HEAD)
+    """The metrics of a summary's curves, one family per row."""
+    table = Table(title="strong share that closes part of the gap", box=SIMPLE_HEAD)
     for heading in ("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
     for family, curve in summary["curves"].items():
@@ -204,7 +200,7 @@ def curves_table(summary: Mapping[str, Any]) -> Table:
 
 
 def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:
-    """The comparisons of a summary with `rival`, a family a row, each with its 95 % interval."""
+    """The comparisons of a summary with `rival`, one family per row, with 95 % intervals."""
     table = Table(title=f"less {rival}, with 95 % intervals", box=SIMPLE_HEAD, padding=(0, 1))
     for heading in ("policy", "Δ-IBC", "APGR", "CPT 95 %", "worst shortfall"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
@@ -212,16 +208,16 @@ def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:
         if pair["b"] == rival:
             table.add_row(
                 pair["a"],
-                shown_figure(pair["delta_ibc"], "+.2f"),
-                shown_figure(pair["apgr"], "+.3f"),
-                shown_figure(pair["cpt"]["95"], "+.1%"),
-                shown_figure(pair["shortfall"], ".1%"),
+                format_figure(pair["delta_ibc"], "+.2f"),
+                format_figure(pair["apgr"], "+.3f"),
+                format_figure(pair["cpt"]["95"], "+.1%"),
+                format_figure(pair["shortfall"], ".1%"),
             )
     return table
 
 
-def shown_figure(figure: Mapping[str, Any], form: str) -> str:
-    """A figure and its interval: `+0.84 (+0.45 to +1.37)`."""
+def format_figure(figure: Mapping[str, Any], form: str) -> str:
+    """A value and its interval: `+0.84 (+0.45 to +1.37)`."""
     if figure["value"] is None:
         return "–"
     value = format(figure["value"], form)
