@@ -509,10 +509,10 @@ def test_what_cannot_be_audited_is_refused_in_one_line(bank, tmp_path):
     for words, message in (
         ([tmp_path / "nowhere"], "no bank of traces"),
         ([empty], "the bank is empty"),
-        ([right], "0 wrong solutions, at least 10 are needed"),
-        ([few], "wrong drafts up to the first error, at least 10 are needed"),
+        ([right], "0 wrong solutions, but an audit needs at least 10"),
+        ([few], "wrong drafts up to the first error, but an audit needs at least 10"),
         ([bank, "--against", other], "scores of the kind 'grade', not 'prm'"),
-        ([bank, "--against", few], "at least 10 are needed"),
+        ([bank, "--against", few], "an audit needs at least 10"),
         ([bank, "--against", right], "its steps have no labels"),
     ):
         assert message in refusal(run("audit", *words, "--out", out))

@@ -236,8 +236,8 @@ def comparable_sample(
     kind, wanted = earlier.identity.scorer, bank.identity.scorer
     if kind != wanted:
         raise InvalidInput(
-            f"{name}: its scores are of the kind {kind!r}, those of {of_bank} of {wanted!r}; drift"
-            " needs two banks with the same kind"
+            f"{name}: scores of the kind {kind!r}, not {wanted!r} as in {of_bank}; drift needs two"
+            " banks with the same kind"
         )
     steps = judged_steps(earlier) if labelled else None
     if labelled and steps is None:

@@ -38,8 +38,8 @@ QUANTILES = (
     *(0.003, 0.006, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.17, 0.22, 0.28, 0.35, 0.42),
     *(0.5, 0.6, 0.7, 0.8, 0.9, 0.97),
 )
-"""Quantiles of the drafts' scores that are the thresholds of TRIM-Thr at each level: as dense as the
-other routers' settings, however noise shifts the scores."""
+"""Quantiles of the drafts' scores that are the thresholds of TRIM-Thr at each level, as dense as
+the other routers' settings, however noise shifts the scores."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             "Noise of standard deviation sigma is added to the log-odds of every score; pomdp"
             f"{' and agg are' if learned else ' is'} refitted to"
             f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
-            *(() if learned else ("agg needs PyTorch: pip install 'trim-router[train]'.",)),
+            *(() if learned else ("agg is left out: it needs pip install 'trim-router[train]'.",)),
             "AUC-ROC is measured on the bank: for drafts up to the first error, and for solutions"
             " by their lowest score.",
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",
