@@ -226,7 +226,7 @@ def results_with(suite, pomdp, thr):
         ((0.2, -0.1, 0.3), "at least equal to thr.", "suite: pomdp."),
         ((-0.2, -0.4, 0.1), "below thr in Δ-IBC and APGR", "none. Below it somewhere"),
         ((-0.2, -0.3, -0.1), "behind thr in Δ-IBC and APGR", "suite: none."),
-        ((math.nan,) * 3, "not to be compared", "suite: none."),
+        ((math.nan,) * 3, "cannot be compared", "suite: none."),
     ],
 )
 def test_a_router_is_at_least_equal_only_where_no_less_was_measured(draws, said, verdict):
@@ -246,7 +246,7 @@ def bank(tmp_path_factory):
 def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     """pomdp is fitted at every level; at none of them a setting of thr is missing."""
     page = study_noise(bank, Trial("chain", 4, 2), tmp_path, (0.0, 3.0))
-    rows = cells_of(page, "Share c at which part of the gap is closed")
+    rows = cells_of(page, "Strong share that closes part of the gap")
     assert set(rows) == {"0, thr", "0, pomdp", "3, thr", "3, pomdp"}
     quality = cells_of(page, "AUC-ROC of the scores")
     assert float(quality["3"][0]) < float(quality["0"][0]) == round(areas(bank)[0], 3)

@@ -302,14 +302,14 @@ LATE = first_rewrites([solution([0.9, 0.2], [False, False])], 0.5)
             replace(CALIBRATED, error=0.3),
             TIMELY,
             Fitness.PLAN,
-            "off by 0.300 on average",
+            "error is 0.300 overall",
         ),
         (
             GOOD,
             replace(CALIBRATED, error_by_step=0.2),
             TIMELY,
             Fitness.PLAN,
-            "off by 0.200 by the number of the step",
+            "error is 0.200 by step number",
         ),
         (GOOD, CALIBRATED, LATE, Fitness.PLAN, "in 100.0 % of the solutions, and on it in 0.0 %"),
     ],
@@ -502,10 +502,10 @@ def test_what_cannot_be_audited_is_refused_in_one_line(bank, tmp_path):
     for words, message in (
         ([tmp_path / "nowhere"], "not a bank"),
         ([empty], "the bank is empty"),
-        ([right], "0 wrong solutions, at least 10 are needed"),
-        ([few], "wrong drafts up to the first error, at least 10 are needed"),
+        ([right], "0 wrong solutions, but an audit needs at least 10"),
+        ([few], "wrong drafts up to the first error, but an audit needs at least 10"),
         ([bank, "--against", other], "scores of the kind 'grade', not 'prm'"),
-        ([bank, "--against", few], "at least 10 are needed"),
+        ([bank, "--against", few], "an audit needs at least 10"),
         ([bank, "--against", right], "its steps have no labels"),
     ):
         assert message in refusal(run("audit", *words, "--out", out))

@@ -84,7 +84,7 @@ def test_grades_by_the_strong_model_are_in_the_money_and_not_in_c():
         " here.",
     }
     (note,) = hidden_notes(found["points"])
-    assert note.startswith("thr: besides steps the strong model read 2,000 and wrote 6 tokens")
+    assert note.startswith("thr: besides steps, the strong model read 2,000 and wrote 6 tokens")
     assert note.endswith("the strong share does not")
 
 
@@ -229,7 +229,7 @@ def test_an_evaluation_with_grades_ends_with_its_verdict(tmp_path):
     assert text.startswith("thr:0.5 costs ") and "for the strong model alone" in text
     *_, note, last = result.stdout.strip().splitlines()
     assert last == text
-    assert note.startswith("thr: besides steps the strong model read")
+    assert note.startswith("thr: besides steps, the strong model read")
     report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert report.count(text) == 2 and note in report
 

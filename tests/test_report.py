@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from trim.errors import MissingExtra
+from trim.evaluation.benchmarks.data_file import read_parquet
 from trim.evaluation.comparison import (
     Figures,
     PolicyOutcomes,
@@ -24,6 +29,7 @@ from trim.evaluation.evaluation_page import spread, write_report
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.verdict import describe_verdict
 from trim.metrics.curve import Curve
+from trim.metrics.intervals import bootstrap_interval
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "summary.schema.json").read_text(encoding="utf-8")
@@ -208,6 +214,32 @@ def test_plot_writes_both_formats_and_leaves_nothing_else(tmp_path: Path) -> Non
     svg = paths[1].read_text(encoding="utf-8")
     for words in ("thr", "oracle", "weak alone 30.0 %", "performance gap recovered"):
         assert words in svg
+
+
+@pytest.mark.parametrize(
+    "module, use",
+    [
+        ("matplotlib.figure", lambda folder: plot_curves(make_summary(), [folder / "curve.svg"])),
+        ("scipy.stats", lambda folder: bootstrap_interval([0.0, 1.0])),
+        ("pyarrow", lambda folder: list(read_parquet(folder / "set.parquet", b""))),
+    ],
+)
+def test_a_missing_package_is_one_line_that_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, use: Callable[[Path], object]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=r"pip install 'trim-router\[eval\]'") as error:
+        use(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_evaluating_imports_plots_and_graders_on_demand() -> None:
+    code = "import sys, trim.evaluation.evaluate; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, check=True, text=True)
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    )
+    assert not {"matplotlib", "pyarrow", "math_verify", "sympy"} & set(loaded.stdout.split())
 
 
 def test_plot_is_reproducible(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_who_wants_it_all_the_same_has_it_flagged(tmp_path):
     Draft202012Validator(SCHEMA).validate(summary)
     files = {str(tmp_path / "router.json"): 2}
     assert summary["seen"] == {spec: {"problems": 2, "of": 3, "files": files}}
-    assert "had seen 2 of the 3 problems before" in ran.stdout
+    assert "fitted to 2 of the 3 problems (" in ran.stdout
     html = (out / "report.html").read_text()
     assert "Seen before:" in html and html.count("<td>2 of 3</td>") == 1
     assert "<td></td>" in html

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
+from trim.evaluation.evaluation_page import format_seen
 from trim.evaluation.report import Page
 from trim.evaluation.report import Table as PageTable
 from trim.evaluation.verdict import amount, hidden_notes, label
@@ -95,7 +96,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
                     f" {trace.interventions} rewrites"
                 )
                 if denied := sum(step.denied for step in trace.steps):
-                    console.print(f"Rewrites denied, as the limit of tokens was spent: {denied}")
+                    console.print(f"Rewrites denied by the limit on strong tokens: {denied}")
                 if trace.failure:
                     console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
                 console.print(f"Total: {format_total(trace, prices)}", soft_wrap=True)
@@ -108,8 +109,8 @@ def format_total(trace: Trace, prices: Prices | None) -> str:
     money = f"money {amount(prices.of(trace))}" if prices else "money not billed"
     hidden = hidden_strong_usage(trace)
     besides = (
-        f"; besides steps the strong model read {hidden.prompt_tokens:,} and wrote"
-        f" {hidden.tokens:,} tokens, to grade or to read ahead"
+        f"; besides steps, the strong model read {hidden.prompt_tokens:,} and wrote"
+        f" {hidden.tokens:,} tokens, for grades or prefill"
     )
     return f"{money}, {trace.seconds:.2f} s{besides if hidden != Usage() else ''}"
 
@@ -142,7 +143,7 @@ def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
     """Print the warnings of a summary, one per line."""
     for policy, seen in summary.get("seen", {}).items():
         files = ", ".join(seen["files"])
-        text = f"{files} had seen {seen['problems']} of the {seen['of']} problems before"
+        text = f"fitted to {seen['problems']} of the {seen['of']} problems ({files})"
         line = Text("warning ", "yellow").append(f"{policy}: {text}", "default")
         console.print(line, soft_wrap=True)
     for policy, warnings in summary.get("warnings", {}).items():

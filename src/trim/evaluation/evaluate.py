@@ -51,7 +51,7 @@ def draw(suite_name: str, count: int, seed: int, skip: int = 0) -> ProblemSet:
     """
     suite = find_suite(suite_name)
     if count < 1:
-        raise InvalidInput(f"-n {count}: choose at least 1")
+        raise InvalidInput(f"-n {count}: at least one problem is needed")
     problem_set = suite_set(suite, list(generate(suite, skip + count, seed))[skip:])
     return replace(problem_set, metadata={"skip": skip}) if skip else problem_set
 

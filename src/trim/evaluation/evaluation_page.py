@@ -126,7 +126,7 @@ def points_table(summary: Record) -> Table:
                 against_strong(point, "seconds"),
                 number(point["money_mean"], 6),
                 against_strong(point, "money"),
-                *([shown_seen(seen.get(point["policy"]))] if seen else []),
+                *([format_seen(seen.get(point["policy"]))] if seen else []),
             )
             for point in points
         ),
@@ -144,7 +144,8 @@ def points_table(summary: Record) -> Table:
     )
 
 
-def shown_seen(seen: Record | None) -> str:
+def format_seen(seen: Record | None) -> str:
+    """Problems that a policy was fitted to: `24 of 100`; "" for none."""
     return f"{seen['problems']} of {seen['of']}" if seen else ""
 
 

@@ -1,4 +1,4 @@
-"""What a bank of traces says about the scorer behind it."""
+"""Auditing the scorer of a bank: AUC-ROC, calibration, detection and drift."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from trim.studies.reliability import (
 from trim.studies.sample import Sample, Steps, draft_scores, judged_steps, lowest_scores
 
 FEWEST = 10
-"""Right ones, and wrong ones, below which an AUC would be a guess; as many as a fit needs."""
+"""Least number of right, and of wrong, steps or solutions for an AUC."""
 CURVE_POINTS = 200
-"""Of a precision-recall curve, in JSON."""
+"""Points of a precision-recall curve in JSON."""
 
 
 @dataclass(frozen=True)
 class StepDetection:
-    """A threshold's precision and recall among the drafts of one step number."""
+    """Precision and recall of two thresholds among the drafts of one step number."""
 
     step: int
     drafts: int
@@ -55,13 +55,13 @@ class StepDetection:
 
 @dataclass(frozen=True)
 class Detections:
-    """What thresholds find among the judged sample.
+    """Wrong steps that thresholds detect.
 
     Attributes:
-        best_threshold, f1: where precision and recall are best together.
+        best_threshold, f1: threshold with the highest F1, and that F1.
         even, best: at the threshold 0.5 and at the best one.
-        by_step: the same for each step number; empty without labels.
-        rewrites: where the thresholds 0.5 and the best one first rewrite; empty without labels.
+        by_step: the same by step number; empty without labels.
+        rewrites: first rewrites at 0.5 and at the best threshold; empty without labels.
     """
 
     curve: DetectionCurve
@@ -75,14 +75,14 @@ class Detections:
 
 @dataclass(frozen=True)
 class Drift:
-    """How a bank differs from an earlier one of the same kind of score.
+    """Difference of a bank from an earlier one with the same kind of score.
 
     Attributes:
-        first: of the first drafts, which no router has touched.
-        every: of all drafts.
+        first: shift of the first drafts, which precede all routing.
+        every: shift of all drafts.
         auc, auc_interval: change of the decisive area, with its 95 % bootstrap interval.
         error: change of the expected calibration error.
-        same_scorer: whether both were scored by the same file; None where that is not known.
+        same_scorer: whether both were scored by the same file; None if unknown.
     """
 
     against: str
@@ -100,15 +100,15 @@ class Drift:
 
 @dataclass(frozen=True)
 class Audit:
-    """All that is known of a scorer from a bank.
+    """The audit of a scorer on a bank.
 
     Attributes:
-        labelled: whether the bank's steps were judged by a checker.
-        unfinished: weak solutions without an answer, which the lowest scores leave out.
-        areas: AUC-ROC by what it is of; None where all are right or all are wrong.
-        decisive: which of them says whether scores tell anything that a router needs.
+        labelled: whether the bank's steps have labels.
+        unfinished: weak solutions without an answer, which lowest scores leave out.
+        areas: AUC-ROC by sample; None if a sample is all right or all wrong.
+        decisive: name of the area that the verdict depends on.
         reliability, detections: of the drafts up to and including the first error; without
-            labels of lowest scores against right answers.
+            labels, of lowest scores against right answers.
     """
 
     bank: str
@@ -125,7 +125,7 @@ class Audit:
     judgement: Judgement
 
     def to_json(self) -> dict[str, Any]:
-        """All figures; of the precision-recall curve at most 200 points."""
+        """All figures, with at most 200 points of the precision-recall curve."""
         record = asdict(self)
         curve = asdict(self.detections.curve.thinned(CURVE_POINTS))
         record["detections"]["curve"] = {name: values.tolist() for name, values in curve.items()}
@@ -139,16 +139,16 @@ REPAIRABLE, LOST = "drafts up to the first error", "drafts after an error"
 
 
 def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> Audit:
-    """Examine the scores of a bank.
+    """Audit the scores of a bank.
 
     Args:
-        name: of the bank, for errors and the page.
-        against: an earlier bank and its name, to look for drift.
+        name: of the bank, for errors and the report.
+        against: an earlier bank and its name, to test for drift.
 
     Raises:
-        InvalidInput: fewer than ten right or ten wrong ones of what decides, which are the
-            drafts up to the first error or, without labels, the answers; or an earlier bank
-            of which that holds, of another kind of score, or without labels.
+        InvalidInput: a bank with fewer than ten right or ten wrong drafts up to the first error
+            (without labels: solutions); or an earlier bank with another kind of score, or
+            without labels.
     """
     steps = judged_steps(bank)
     solutions = lowest_scores(bank)
@@ -185,15 +185,15 @@ def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> A
 
 
 def decisive_sample(name: Path, steps: Steps | None, solutions: Sample) -> Sample:
-    """What a router decides from, as far as the bank has it. Raises InvalidInput as `audit`."""
+    """Drafts up to the first error, or lowest scores without labels. Raises as `audit`."""
     sample = steps.repairable if steps else solutions
     kind = "drafts up to the first error" if steps else "solutions"
     right = len(sample) - sample.wrong
     for count, which in ((sample.wrong, "wrong"), (right, "right")):
         if count < FEWEST:
             raise InvalidInput(
-                f"{name}: {count} {which} {kind}, at least {FEWEST} are needed to audit a"
-                " scorer; collect more problems"
+                f"{name}: {count} {which} {kind}, but an audit needs at least {FEWEST}; collect"
+                " more problems"
             )
     return sample
 
@@ -232,25 +232,24 @@ def detections_of(sample: Sample, labelled: Bank | None) -> Detections:
 def comparable_sample(
     name: Path, earlier: Bank, bank: Bank, of_bank: Path, labelled: bool
 ) -> Sample:
-    """The earlier bank's decisive sample. Raises InvalidInput as `audit`."""
+    """The decisive sample of the earlier bank. Raises as `audit`."""
     kind, wanted = earlier.identity.scorer, bank.identity.scorer
     if kind != wanted:
         raise InvalidInput(
-            f"{name}: scores of the kind {kind!r}, not {wanted!r} as {of_bank}; drift is between"
-            " banks of one kind"
+            f"{name}: scores of the kind {kind!r}, not {wanted!r} as in {of_bank}; drift needs two"
+            " banks with the same kind"
         )
     steps = judged_steps(earlier) if labelled else None
     if labelled and steps is None:
         raise InvalidInput(
-            f"{name}: its steps have no labels, those of {of_bank} have; drift is between banks"
-            " that both have them"
+            f"{name}: its steps have no labels, those of {of_bank} do; drift needs labels in both"
+            " banks, or in none"
         )
     return decisive_sample(name, steps, lowest_scores(earlier))
 
 
 def drift_of(bank: Bank, decisive: Sample, name: Path, earlier: Bank, before: Sample) -> Drift:
-    """How `decisive` of a bank differs from `before` of an earlier one, both with right and
-    wrong ones."""
+    """Drift from an earlier bank; `decisive` and `before` are the decisive samples."""
     draws = resampled_areas(decisive) - resampled_areas(before, seed=1)
     now, then = (area_under_curve(each.right, each.scores) for each in (decisive, before))
     mine, theirs = (each.identity.models.get("scorer") for each in (bank, earlier))

@@ -1,4 +1,4 @@
-"""An audit as tables, sentences and pictures."""
+"""The report of an audit."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def verdict_line(audit: Audit) -> str:
     if audit.drift is None:
         return line
     if audit.drift.found:
-        return f"{line} Scores have drifted from {audit.drift.against}: fit and calibrate anew."
-    return f"{line} No drift from {audit.drift.against} is found."
+        return f"{line} Scores have drifted from {audit.drift.against}: fit and calibrate again."
+    return f"{line} No drift from {audit.drift.against} was found."
 
 
-def judged(audit: Audit) -> str:
-    """What reliability and detection are of."""
+def sample_name(audit: Audit) -> str:
+    """The sample of reliability and detection."""
     return "drafts up to the first error" if audit.labelled else "lowest scores of solutions"
 
 
@@ -65,19 +65,19 @@ def _notes(audit: Audit) -> Iterator[str]:
         yield f"Reason: {reason}."
     if audit.labelled:
         yield (
-            "A router decides on drafts up to and including the first error of a solution; on"
-            " these are reliability, precision and recall. After an error a step is judged by"
-            " whether it follows from the steps before it."
+            "A router decides on drafts up to and including the first error of a solution;"
+            " reliability, precision and recall are measured on these. After an error, a step is"
+            " right if it follows from the steps before it."
         )
     else:
         yield (
-            "The bank has no labels of steps, and labels made from scores would flatter the scores"
-            " that they are made from: AUC-ROC of steps, figures by step and the rules on them are"
-            " left out. What is below holds the lowest score of a solution against its answer."
+            "The bank has no labels of steps, and labels derived from scores would flatter these"
+            " scores: AUC-ROC of steps, figures by step and their rules are left out. The figures"
+            " below compare the lowest score of a solution with its answer."
         )
     if audit.unfinished:
         yield f"{audit.unfinished} weak solutions without an answer are left out of lowest scores."
-    yield "Intervals are 95 %, from problems drawn anew 2,000 times."
+    yield "Intervals are 95 % bootstrap intervals from 2,000 resamples of the problems."
     if audit.drift:
         yield from _drift_notes(audit.drift)
 
@@ -90,8 +90,8 @@ def _drift_notes(drift: Drift) -> Iterator[str]:
     )
     yield (
         f"Drift is a Kolmogorov-Smirnov p-value below {SIGNIFICANT} together with a stability"
-        f" index from {SHIFTED}. First drafts owe nothing to a router; all drafts depend on which"
-        " steps were rewritten as well, so compare banks of the same --rollouts."
+        f" index of at least {SHIFTED}. First drafts do not depend on a router; all drafts also"
+        " depend on which steps were rewritten, so compare banks with the same --rollouts."
     )
     if drift.same_scorer is False:
         yield "The two banks were scored by different scorer files."
@@ -117,7 +117,7 @@ def areas_table(audit: Audit) -> Table:
                 f"{number(low, 3)} to {number(high, 3)}",
             )
         )
-    title = "AUC-ROC: how likely a right one scores higher than a wrong one"
+    title = "AUC-ROC: probability that a right one scores higher than a wrong one"
     return Table(title, ("of", "scores", "wrong", "AUC-ROC", "interval"), tuple(rows))
 
 
@@ -131,12 +131,14 @@ def calibration_table(audit: Audit) -> Table:
     if audit.labelled:
         by_step = number(found.error_by_step, 3), number(found.chance_by_step, 3)
         rows.insert(2, ("by step number, beside the overall gap", *by_step))
-    return Table(f"Calibration of {judged(audit)}", ("error", "found", "by chance"), tuple(rows))
+    return Table(
+        f"Calibration of {sample_name(audit)}", ("error", "found", "by chance"), tuple(rows)
+    )
 
 
 def bins_table(audit: Audit) -> Table:
     return Table(
-        f"Reliability of {judged(audit)}",
+        f"Reliability of {sample_name(audit)}",
         ("scores", "count", "mean score", "right"),
         tuple(
             (
@@ -153,16 +155,19 @@ def bins_table(audit: Audit) -> Table:
 def thresholds_table(audit: Audit) -> Table:
     found = audit.detections
     return Table(
-        f"Wrong ones found among {judged(audit)}",
+        f"Wrong ones found among {sample_name(audit)}",
         ("threshold", "precision", "recall"),
         (
-            (f"{found.even.threshold:.3g}", *shown(found.even)),
-            (f"{found.best.threshold:.3g}, highest F1 {number(found.f1)}", *shown(found.best)),
+            (f"{found.even.threshold:.3g}", *detection_cells(found.even)),
+            (
+                f"{found.best.threshold:.3g}, highest F1 {number(found.f1)}",
+                *detection_cells(found.best),
+            ),
         ),
     )
 
 
-def shown(detection: Detection) -> tuple[str, str]:
+def detection_cells(detection: Detection) -> tuple[str, str]:
     return percent(detection.precision), percent(detection.recall)
 
 
@@ -191,10 +196,14 @@ def steps_table(audit: Audit) -> Table:
         for name in ("precision", "recall")
     ]
     return Table(
-        f"Precision and recall by step, {judged(audit)}",
+        f"Precision and recall by step, {sample_name(audit)}",
         ("step", "drafts", "wrong", *headings),
         tuple(
-            (str(row.step), str(row.drafts), str(row.wrong), *shown(row.even), *shown(row.best))
+            (
+                *map(str, (row.step, row.drafts, row.wrong)),
+                *detection_cells(row.even),
+                *detection_cells(row.best),
+            )
             for row in found.by_step
         ),
     )
@@ -220,16 +229,16 @@ def drift_table(drift: Drift) -> Table:
 
 RELIABILITY, DETECTION = "reliability", "precision-recall"
 TITLES = {
-    RELIABILITY: "Share of right ones over their score, in ten bins of equal mass. On the dashed"
-    " line scores are probabilities; bars are 95 % intervals of independent steps.",
-    DETECTION: "Precision over recall of a score below a threshold as the guess that a step is"
-    " wrong. The dashed line is guessing by chance.",
+    RELIABILITY: "Share of right ones over their score, in ten bins of equal mass. Calibrated"
+    " scores are on the dashed line; bars are 95 % intervals of independent steps.",
+    DETECTION: "Precision over recall of predicting that a step with a score below a threshold is"
+    " wrong. The dashed line is a random prediction.",
 }
-"""What each picture shows, by the name of its files."""
+"""Captions, by file name."""
 
 
 def audit_figures(audit: Audit) -> dict[str, Figure]:
-    """The pictures of an audit, by the name of their files."""
+    """The figures of an audit, by file name."""
     return {RELIABILITY: draw_reliability(audit), DETECTION: draw_detection(audit)}
 
 
@@ -251,14 +260,14 @@ def draw_reliability(audit: Audit) -> Figure:
         elinewidth=1,
     )
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_xlabel(f"mean score of {judged(audit)}")
+    axes.set_xlabel(f"mean score of {sample_name(audit)}")
     axes.set_ylabel("share that is right")
     axes.set_title(f"{audit.suite}: ECE {audit.reliability.error:.3f}")
     return figure
 
 
 def wilson(shares: Floats, counts: Integers) -> tuple[Floats, Floats]:
-    """95 % intervals of shares of so many (Wilson 1927)."""
+    """95 % intervals of shares among `counts` (Wilson 1927)."""
     middle = (shares + Z**2 / (2 * counts)) / (1 + Z**2 / counts)
     width = Z * np.sqrt(shares * (1 - shares) / counts + Z**2 / (4 * counts**2))
     width = width / (1 + Z**2 / counts)
@@ -279,8 +288,8 @@ def draw_detection(audit: Audit) -> Figure:
             label = f"below {at.threshold:.3g}{name}"
             axes.plot(at.recall, at.precision, marker, color=colour, markersize=8, label=label)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_xlabel("recall: wrong ones that are found")
-    axes.set_ylabel("precision: found ones that are wrong")
-    axes.set_title(f"{audit.suite}: {judged(audit)}")
+    axes.set_xlabel("recall: share of wrong ones found")
+    axes.set_ylabel("precision: share of found ones that are wrong")
+    axes.set_title(f"{audit.suite}: {sample_name(audit)}")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -1,4 +1,4 @@
-"""The curves of a trial as a table and as a picture."""
+"""Tables and figures of a trial's curves."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 COLUMNS = (*(f"CPT {gain} %" for gain in GAINS), "Δ-IBC", "APGR")
 COMPARED = {"Δ-IBC": "delta_ibc", "APGR": "apgr"}
-"""Figures that routers are compared in, as they are shown and as `Figures` calls them."""
+"""Metrics that routers are compared by: label, and name in `Figures`."""
 
 Point = tuple[float, float]
 
 
 def metric_cells(curve: Mapping[str, Any]) -> tuple[str, ...]:
-    """The figures of `COLUMNS`, from a curve of a summary."""
+    """The cells of `COLUMNS` for a curve of a summary."""
     return (
         *(percent(curve["cpt"][str(gain)]) for gain in GAINS),
         number(curve["delta_ibc"]),
@@ -33,22 +33,22 @@ def metric_cells(curve: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def curves_table(found: Iterable[tuple[str, Results]], heading: str = "policy") -> Table:
-    """The figures of every family's curve.
+    """The metrics of every family's curve.
 
     Args:
-        found: results, each with what comes before its families in the first column.
-        heading: of that column.
+        found: results, each with a prefix for the names of its families.
+        heading: of the first column.
     """
     rows = (
         (before + family, *metric_cells(curve))
         for before, results in found
         for family, curve in results.summary["curves"].items()
     )
-    return Table("Share c at which part of the gap is closed", (heading, *COLUMNS), tuple(rows))
+    return Table("Strong share that closes part of the gap", (heading, *COLUMNS), tuple(rows))
 
 
 def differences_table(found: Iterable[tuple[str, Results]], heading: str) -> Table:
-    """What every other family has more than `RIVAL`. Arguments as of `curves_table`."""
+    """Differences of every other family to `RIVAL`; arguments as of `curves_table`."""
     rows = (
         (
             before + family,
@@ -63,7 +63,7 @@ def differences_table(found: Iterable[tuple[str, Results]], heading: str) -> Tab
 
 
 def points_of(results: Results) -> dict[str, list[Point]]:
-    """Share c and accuracy in percent, of each setting of a family and of each lone policy."""
+    """Strong share and accuracy in percent, of each family's settings and each lone policy."""
     found: dict[str, list[Point]] = {}
     for point in results.summary["points"]:
         place = 100 * point["strong_share"], 100 * point["accuracy"]
@@ -72,7 +72,7 @@ def points_of(results: Results) -> dict[str, list[Point]]:
 
 
 def draw_curves(results: Results, limit: float = 1.0) -> Figure:
-    """Accuracy over the share c of strong tokens, up to c = `limit`, a family a line."""
+    """Accuracy over the strong share up to `limit`, one line per family."""
     figure, axes = new_figure()
     points = points_of(results)
     ends = [points[name][0] for name in ALONE]

@@ -1,4 +1,4 @@
-"""A threshold as a detector of wrong steps: what it finds and what it takes for wrong."""
+"""A threshold as a detector of wrong steps: precision, recall and first rewrites."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from trim.rollouts.bank import Trajectory
 from trim.studies.sample import Booleans, Floats, Sample
 
 EVEN = 0.5
-"""The threshold at which a step is as likely right as wrong, if scores are probabilities."""
+"""Threshold at which a step is equally likely right or wrong, if scores are probabilities."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Steps with a score below a threshold, as guesses that they are wrong.
+    """Steps with a score below a threshold, as predictions that they are wrong.
 
     Attributes:
-        precision: share of wrong ones among those below; None where none is below.
-        recall: share of those below among the wrong ones; None where none is wrong.
+        precision: share of wrong steps among those below; None if no step is below.
+        recall: share of steps below among the wrong ones; None if no step is wrong.
     """
 
     threshold: float
@@ -28,7 +28,7 @@ class Detection:
 
 
 def below(scores: Floats, threshold: float) -> Booleans:
-    """What `thr` rewrites at this threshold: below it, and everything at 1."""
+    """Steps that `thr` rewrites at this threshold: those below it, and all at 1."""
     found: Booleans = (scores < threshold) | (threshold >= 1)
     return found
 
@@ -45,7 +45,7 @@ def _share(part: int, whole: int) -> float | None:
 
 @dataclass(frozen=True)
 class DetectionCurve:
-    """Precision and recall at every threshold that parts the scores, recall rising.
+    """Precision and recall at every threshold that separates scores, in ascending order.
 
     Arrays of shape (k,); the last threshold is 1, at which every step is below.
     """
@@ -56,7 +56,7 @@ class DetectionCurve:
 
     @property
     def best(self) -> tuple[float, float]:
-        """The threshold with the highest F1, the lowest of equals, and that F1.
+        """The lowest threshold with the highest F1, and that F1.
 
         F1 is the harmonic mean of precision and recall.
         """
@@ -65,7 +65,7 @@ class DetectionCurve:
         return float(self.thresholds[place]), float(f1[place])
 
     def thinned(self, points: int) -> DetectionCurve:
-        """At most so many points, evenly over the thresholds, both ends kept."""
+        """At most `points` points, evenly spaced over the thresholds, with both ends."""
         last = len(self.thresholds) - 1
         kept = np.unique(np.linspace(0, last, min(points, last + 1)).round().astype(np.int64))
         return DetectionCurve(self.thresholds[kept], self.precision[kept], self.recall[kept])
@@ -78,23 +78,23 @@ def detection_curve(sample: Sample) -> DetectionCurve:
     hits = np.cumsum(np.bincount(place.reshape(-1), weights=~sample.right))
     middle = (values[:-1] + values[1:]) / 2
     thresholds = np.append(np.where(middle > values[:-1], middle, values[1:]), 1.0)
-    # Below 1 nothing may be left that parts a score of 1 from the one before it.
+    # A midpoint below a score of 1 may round to 1, which is the last threshold already.
     kept = np.append(thresholds[:-1] < 1, True)
     return DetectionCurve(thresholds[kept], (hits / found)[kept], (hits / sample.wrong)[kept])
 
 
 @dataclass(frozen=True)
 class FirstRewrites:
-    """Where a threshold first rewrites the weak model's solutions: shares of all of them.
+    """Where a threshold first rewrites weak solutions, as shares of all solutions.
 
-    Until then its solution is the weak model's own, so this is what it does, exactly.
+    The shares are exact: up to its first rewrite, a routed solution is the weak model's.
 
     Attributes:
-        on_error: the first wrong step: the only rewrite that repairs.
-        needless: a right step before any wrong one.
-        late: a step after the first wrong one: the solution is lost by then.
-        missed: no step, though one is wrong.
-        left: no step, and none is wrong.
+        on_error: on the first wrong step, the only rewrite that repairs.
+        needless: on a right step before the first wrong one.
+        late: after the first wrong step, when the solution is lost.
+        missed: never, though a step is wrong.
+        left: never, and no step is wrong.
     """
 
     threshold: float
@@ -106,7 +106,7 @@ class FirstRewrites:
 
 
 def first_rewrites(solutions: list[Trajectory], threshold: float) -> FirstRewrites:
-    """Of at least one solution whose steps have labels."""
+    """First rewrites of at least one labelled solution."""
     counts = dict.fromkeys(("on_error", "needless", "late", "missed", "left"), 0)
     for solution in solutions:
         found = below(np.array(solution.scores), threshold)
@@ -117,7 +117,7 @@ def first_rewrites(solutions: list[Trajectory], threshold: float) -> FirstRewrit
 
 
 def outcome(first: int | None, error: int | None) -> str:
-    """What a first rewrite at the step `first` does to a first error at the step `error`."""
+    """The outcome (a field of `FirstRewrites`) of a first rewrite and a first error, by step."""
     if first is None:
         return "left" if error is None else "missed"
     if error is None or first < error:

@@ -1,4 +1,4 @@
-"""From figures to a verdict: what a scorer is fit for."""
+"""The fitness of a scorer: AUC-ROC, and the verdict of an audit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trim.studies.reliability import BINS, Reliability
 from trim.studies.sample import Floats, Sample
 
 RESAMPLES = 2_000
-"""Fewer than for means, as an area takes longer; chance moves the ends by 2 % of the width."""
+"""Fewer than for means, as areas are slower; the ends vary by 2 % of the interval's width."""
 BATCH = 100
 """Resamples held in memory at once."""
 
@@ -26,7 +26,7 @@ class Area:
     """An AUC-ROC with its 95 % bootstrap interval.
 
     Attributes:
-        count, wrong: on how many steps or solutions it was measured, and how many are wrong.
+        count, wrong: number of steps or solutions, and of wrong ones.
         auc: in [0, 1].
         interval: (low, high) from resampled problems.
     """
@@ -38,7 +38,7 @@ class Area:
 
 
 def area_of(sample: Sample, seed: int = 0) -> Area | None:
-    """The area of a sample; None where all of it is right or all of it is wrong."""
+    """The area of a sample; None if all of it is right or all of it is wrong."""
     auc = area_under_curve(sample.right, sample.scores)
     if np.isnan(auc):
         return None
@@ -46,17 +46,17 @@ def area_of(sample: Sample, seed: int = 0) -> Area | None:
 
 
 def interval_of(draws: Floats) -> tuple[float, float]:
-    """95 % percentile interval of draws, of which nan are left out."""
+    """95 % percentile interval of draws, ignoring NaN."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
-    """(2000,) AUC-ROC of the sample with its problems drawn anew, each with all its steps.
+    """(2000,) AUC-ROC of bootstrap resamples of the problems, each with all its steps.
 
-    nan where a draw has only right or only wrong ones. The same sample and seed always give
-    the same draws.
+    NaN if a resample is all right or all wrong. The same sample and seed always give the same
+    draws.
     """
     random = np.random.default_rng(seed)
     problems, problem = np.unique(sample.problem, return_inverse=True)
@@ -76,17 +76,16 @@ def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
 
 
 CHANCE = 0.5
-"""AUC-ROC of scores that tell nothing."""
+"""AUC-ROC of uninformative scores."""
 MISCALIBRATED = 1 / BINS
-"""Calibration error, over chance, of a whole bin of the diagram: a score then means on average
-what the next bin's scores say."""
+"""Largest acceptable calibration error beyond chance: the width of one bin of the diagram."""
 
 LOWEST = "lowest score of a solution"
 """Name of the area of lowest scores against right answers."""
 
 
 class Fitness(StrEnum):
-    """What to do with a scorer."""
+    """Recommended use of a scorer."""
 
     THRESHOLD = "fit for thresholding"
     PLAN = "use the POMDP router"
@@ -95,7 +94,7 @@ class Fitness(StrEnum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and the figures that led to it, a sentence each, at least one."""
+    """A verdict and its reasons, at least one sentence."""
 
     verdict: Fitness
     reasons: tuple[str, ...]
@@ -107,37 +106,36 @@ def judge(
     reliability: Reliability | None,
     rewrites: FirstRewrites | None,
 ) -> Judgement:
-    """The first of these rules that holds:
+    """The verdict of the first rule that applies:
 
-    1. Do not route: the interval of the decisive area reaches down to 0.5.
-    2. Use the POMDP router, which reads scores through fitted densities and counts steps, where
-       a threshold is not safe: the interval of an area of a step up to the first error or of
-       the lowest score reaches below 0.7; or scores are off by more than a tenth on average,
-       in bins of scores or of step numbers; or the best threshold's first rewrite comes more
-       often after the first error than on it.
-    3. Otherwise it is fit for thresholding.
+    1. Do not route if the interval of the decisive area reaches down to 0.5.
+    2. Use the POMDP router, which reads scores through fitted densities and counts steps, if a
+       threshold is not safe: the interval of the area of drafts up to the first error or of
+       lowest scores reaches below 0.7; or the calibration error, by bins of scores or by step
+       number, exceeds chance by more than a tenth; or the best threshold's first rewrite comes
+       more often after the first error than on it.
+    3. Otherwise the scorer is fit for thresholding.
 
     Args:
         areas: by name; the decisive one is not None.
-        reliability, rewrites: None without labels, where their rules do not apply.
+        reliability, rewrites: None without labels; their rules are then skipped.
     """
     area = areas[decisive]
-    assert area is not None, "the decisive area is known"
+    assert area is not None
     if area.interval[0] <= CHANCE:
-        reason = f"the AUC-ROC of the {decisive} {shown(area)} may be {CHANCE}, which is chance"
+        reason = f"the AUC-ROC of the {decisive} {format_area(area)} may be {CHANCE}, chance level"
         return Judgement(Fitness.NOT, (reason,))
     unsafe = tuple(_unsafe(areas, decisive, reliability, rewrites))
     if unsafe:
         return Judgement(Fitness.PLAN, unsafe)
     safe = [
-        f"the AUC-ROC of the {name} {shown(found)} is above {FIT}"
+        f"the AUC-ROC of the {name} {format_area(found)} is above {FIT}"
         for name, found in _judged(areas, decisive)
     ]
     if reliability:
         safe.append(
-            f"scores are off by {reliability.error:.3f} on average, and by"
-            f" {reliability.error_by_step:.3f} more or less from step number to step number:"
-            f" within {MISCALIBRATED} of chance"
+            f"the calibration error is {reliability.error:.3f} overall and"
+            f" {reliability.error_by_step:.3f} by step number: within {MISCALIBRATED} of chance"
         )
     return Judgement(Fitness.THRESHOLD, tuple(safe))
 
@@ -148,20 +146,20 @@ def _unsafe(
     reliability: Reliability | None,
     rewrites: FirstRewrites | None,
 ) -> Iterator[str]:
-    """Why a threshold is not safe."""
+    """Reasons why a threshold is not safe."""
     for name, area in _judged(areas, decisive):
         if area.interval[0] < FIT:
             below = "is" if area.interval[1] < FIT else "may be"
-            yield f"the AUC-ROC of the {name} {shown(area)} {below} below {FIT}"
+            yield f"the AUC-ROC of the {name} {format_area(area)} {below} below {FIT}"
     if reliability:
         for error, chance, where in (
-            (reliability.error, reliability.chance, "on average"),
-            (reliability.error_by_step, reliability.chance_by_step, "by the number of the step"),
+            (reliability.error, reliability.chance, "overall"),
+            (reliability.error_by_step, reliability.chance_by_step, "by step number"),
         ):
             if error - chance > MISCALIBRATED:
                 yield (
-                    f"scores are off by {error:.3f} {where}, chance alone explains {chance:.3f}:"
-                    f" more than {MISCALIBRATED} too far"
+                    f"the calibration error is {error:.3f} {where}, {chance:.3f} of it by chance:"
+                    f" more than {MISCALIBRATED} beyond chance"
                 )
     if rewrites and rewrites.late > rewrites.on_error:
         yield (
@@ -172,13 +170,13 @@ def _unsafe(
 
 
 def _judged(areas: Mapping[str, Area | None], decisive: str) -> Iterator[tuple[str, Area]]:
-    """The areas that a threshold depends on, as far as they are known."""
+    """The known areas that a threshold depends on."""
     for name in dict.fromkeys((decisive, LOWEST)):
         area = areas.get(name)
         if area is not None:
             yield name, area
 
 
-def shown(area: Area) -> str:
+def format_area(area: Area) -> str:
     low, high = area.interval
     return f"{area.auc:.3f} ({low:.3f}–{high:.3f})"

@@ -1,4 +1,4 @@
-"""Which router does best where next to nothing may be spent."""
+"""Study: routers at low budgets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from trim.studies.curves import draw_curves
 from trim.studies.trial import Progress, Results, Trial, is_rival, with_rival
 
 SETTINGS = 16
-"""Prices of a family, closer to each other than in its usual sweep."""
+"""Number of prices of a family, denser than in its default sweep."""
 BUDGETS = 5
-"""Budgets up to the limit."""
+"""Number of budgets up to the limit."""
 THRESHOLDS = (
     *(1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 0.0002, 0.0003, 0.0005, 0.001, 0.003, 0.01, 0.03),
     *(0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.73, 0.76, 0.8, 0.85),
 )
-"""Of TRIM-Thr where none are asked for: it has to be as dense as the others there."""
+"""Default thresholds of TRIM-Thr, as dense as the other sweeps at low budgets."""
 
 
 def study_low_budget(
@@ -35,21 +35,20 @@ def study_low_budget(
     specs: Sequence[str],
     out: Path,
     limit: float = 0.1,
-    progress: Progress = lambda standing: None,
+    progress: Progress = lambda progress: None,
 ) -> Page:
-    """Accuracy of routers and of TRIM-Thr where the share c of strong tokens is at most `limit`.
+    """Accuracy of routers and of TRIM-Thr at strong shares up to `limit`.
 
     Args:
-        specs: policies as on the command line. A router with prices is run at dense ones;
-            those that follow an @, and the thresholds of `thr`, stay as they are.
+        specs: policies, as on the command line. Routers with prices run at dense prices, unless
+            prices follow an @; given thresholds of `thr` are kept.
 
     Raises:
         InvalidInput: no router, a limit outside (0, 1], or as `Trial.run`.
     """
     if not 0 < limit <= 1:
         raise InvalidInput(
-            f"--limit {limit:g}: a share of the strong model's tokens lies above 0 and up to 1,"
-            " as in 0.1"
+            f"--limit {limit:g}: must be a strong share above 0 and at most 1, as 0.1"
         )
     if all(map(is_rival, specs)):
         raise InvalidInput("name a router, as in --policy agg:DIR --policy pomdp:FILE")
@@ -65,9 +64,9 @@ def study_low_budget(
         + ".",
         notes=(
             results.alone,
-            "Accuracy is read off the curves, which are linear between settings.",
+            "Accuracy is interpolated on the curves, which are linear between settings.",
             "Differences are in percentage points with 95 % bootstrap intervals, paired over"
-            " the problems. Among many of them some leave out the truth: one in twenty.",
+            " the problems. About one interval in twenty misses the true value.",
         ),
         tables=(
             accuracy_table(results, families, budgets, reached),
@@ -102,23 +101,23 @@ def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
     """`pomdp ahead of thr at c = 2 %, 4 %`, from differences (1 + resamples, budgets)."""
     stands = [direction(less[:, place]) for place in range(len(budgets))]
     if "not defined" in stands:
-        return f"{a} and {b} not to be compared"
-    said = []
+        return f"{a} and {b} cannot be compared"
+    parts = []
     for stand, words in (("ahead", f"{a} ahead of {b}"), ("behind", f"{a} behind {b}")):
         if at := [percent(c) for c, found in zip(budgets, stands, strict=True) if found == stand]:
-            said.append(f"{words} at c = {', '.join(at)}")
-    return " and ".join(said) or f"{a} and {b} level at every budget"
+            parts.append(f"{words} at c = {', '.join(at)}")
+    return " and ".join(parts) or f"{a} and {b} level at every budget"
 
 
 def densely(spec: str) -> str:
-    """A router with prices is given `SETTINGS` of them, the dearer half of its usual sweep."""
+    """Give a router with prices `SETTINGS` of them, over the upper half of its default sweep."""
     if spec.partition(":")[0] not in PRICED_FAMILIES or "@" in spec:
         return spec
     prices = [price for _, price in (split_name(policy.name) for policy in parse_policies(spec))]
-    usual = sorted(price for price in prices if price is not None)
-    dense = np.geomspace(usual[-1], usual[(len(usual) - 1) // 2], SETTINGS)
-    # Rounded, an end may not leave the range that the router was trained for.
-    within = (min(max(float(f"{price:.4g}"), usual[0]), usual[-1]) for price in dense)
+    default = sorted(price for price in prices if price is not None)
+    dense = np.geomspace(default[-1], default[(len(default) - 1) // 2], SETTINGS)
+    # Rounding must not leave the range that the router was trained for.
+    within = (min(max(float(f"{price:.4g}"), default[0]), default[-1]) for price in dense)
     return f"{spec}@" + ",".join(map(repr, dict.fromkeys(within)))
 
 
@@ -151,7 +150,7 @@ def accuracy_table(
 
 
 def settings_table(results: Results, families: Sequence[str], limit: float) -> Table:
-    """How well each curve is known where it is read."""
+    """Number of settings of each family, and of those up to the limit."""
     rows = []
     for family in families:
         points = [point for point in results.summary["points"] if point["policy"] == family]

@@ -1,4 +1,4 @@
-"""What routers still do with scores that were made worse on purpose."""
+"""Study: routers on scores with added noise."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ QUANTILES = (
     *(0.003, 0.006, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.17, 0.22, 0.28, 0.35, 0.42),
     *(0.5, 0.6, 0.7, 0.8, 0.9, 0.97),
 )
-"""Of the drafts' scores: the thresholds of TRIM-Thr at every level, as dense as its rivals'
-settings wherever noise has moved the scores to."""
+"""Quantiles of the drafts' scores that are the thresholds of TRIM-Thr at each level, as dense as
+the other routers' settings, however noise shifts the scores."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """What was found with scores of one quality.
+    """Results at one level of noise.
 
     Attributes:
-        sigma: of the noise in their log-odds.
-        steps, lowest: AUC-ROC, in the bank, of the drafts up to the first error and of the
-            lowest score of a weak solution; nan where the bank does not tell.
+        sigma: standard deviation of the noise in log-odds.
+        steps, lowest: AUC-ROC in the bank, of the drafts up to the first error and of the lowest
+            score of a weak solution; NaN if undefined.
         results: of the trial.
     """
 
@@ -67,20 +67,19 @@ def study_noise(
     out: Path,
     sigmas: Sequence[float] = LEVELS,
     trainer: Trainer | None = None,
-    progress_of: Callable[[int], Progress] = lambda level: lambda standing: None,
+    progress_of: Callable[[int], Progress] = lambda level: lambda progress: None,
 ) -> Page:
-    """Thr, and pomdp and agg learnt anew from `bank`, at each level of noise.
+    """Thr, and pomdp and agg refitted to `bank`, at each level of noise.
 
-    The bank's scores are degraded as those of the trial are, so that what learns from it
-    meets the same scores.
+    The scores of the bank get the same noise as those of the trial.
 
     Args:
-        trainer: makes agg from a bank; None leaves it out.
-        progress_of: what is told of the progress at the level with this index.
+        trainer: trains agg on a bank; None leaves agg out.
+        progress_of: returns the progress callback of a level, by its index.
 
     Raises:
-        InvalidInput: a level that is no standard deviation, a bank with too few examples,
-            a folder that holds another study, or as `Trial.run`.
+        InvalidInput: an invalid standard deviation, a bank with too few examples, a folder that
+            holds another study, or as `Trial.run`.
     """
     for sigma in sigmas:
         check_sigma(sigma)
@@ -99,10 +98,10 @@ def study_noise(
 
 
 def claim(out: Path, bank: Bank, learned: bool) -> None:
-    """Mark the folder as this study's, whose fitted routers may be used again.
+    """Mark the folder as this study's; its fitted routers are reused.
 
     Raises:
-        InvalidInput: it is another study's.
+        InvalidInput: the folder holds another study.
     """
     problems = "\n".join(map(repr, bank.problems))
     study = {"bank": hashlib.sha256(problems.encode()).hexdigest(), "agg": learned}
@@ -117,14 +116,14 @@ def claim(out: Path, bank: Bank, learned: bool) -> None:
 
 
 def thresholds_for(bank: Bank) -> str:
-    """TRIM-Thr with thresholds where the bank's scores are."""
+    """TRIM-Thr with thresholds at quantiles of the bank's scores."""
     scores = [node.draft_score for problem in bank.problems for node in problem.nodes]
     found = np.quantile(scores, QUANTILES).tolist()
     return with_settings(RIVAL, list(dict.fromkeys(float(f"{value:.6g}") for value in found)))
 
 
 def fitted(bank: Bank, folder: Path, trainer: Trainer | None) -> Iterator[str]:
-    """Routers of a bank, made in `folder` unless they are there already."""
+    """Routers fitted to a bank in `folder`, unless they exist already."""
     with results_folder(folder):
         pomdp = folder / "pomdp.json"
         if not pomdp.exists():
@@ -158,11 +157,15 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
         notes=(
             first.alone,
             "Noise of standard deviation sigma is added to the log-odds of every score; pomdp"
-            f"{' and agg are' if learned else ' is'} fitted anew to"
+            f"{' and agg are' if learned else ' is'} refitted to"
             f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
-            *(() if learned else (f"agg is left out: it needs {DISTRIBUTION}[train].",)),
-            "AUC-ROC is the bank's: how well scores tell right drafts from wrong ones up to the"
-            " first error, and right solutions from wrong ones by their lowest score.",
+            *(
+                ()
+                if learned
+                else (f"agg is left out: it needs pip install '{DISTRIBUTION}[train]'.",)
+            ),
+            "AUC-ROC is measured on the bank: for drafts up to the first error, and for solutions"
+            " by their lowest score.",
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",
         ),
         tables=(
@@ -202,24 +205,24 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
 
 def verdict_of(level: Level, families: Sequence[str]) -> str:
     """`Noise 2 (AUC 0.81): pomdp ahead of thr, agg level with thr.`"""
-    said = []
+    parts = []
     for family in families:
         stand = direction(level.results.less("delta_ibc", family, RIVAL))
         words = {"ahead": f"ahead of {RIVAL}", "level": f"level with {RIVAL}"}
-        words |= {"behind": f"behind {RIVAL}", "not defined": "not to be compared"}
-        said.append(f"{family} {words[stand]}")
-    return f"Noise {level.sigma:g} (AUC {number(level.lowest)}): {', '.join(said)} in Δ-IBC."
+        words |= {"behind": f"behind {RIVAL}", "not defined": "cannot be compared"}
+        parts.append(f"{family} {words[stand]}")
+    return f"Noise {level.sigma:g} (AUC {number(level.lowest)}): {', '.join(parts)} in Δ-IBC."
 
 
 def draw_levels(levels: Sequence[Level], figure: str, label: str) -> Figure:
-    """A figure of every family's curve over the level of noise, with its interval."""
+    """A metric of every family over the level of noise, with its interval."""
     drawing, axes = new_figure()
     places = np.arange(len(levels), dtype=np.float64)
     families = list(levels[0].results.figures)
     for index, family in enumerate(families):
         rows = [level.results.figures[family].values[figure] for level in levels]
         values = np.array([row[0] for row in rows])
-        # Beside each other, so that intervals do not hide one another.
+        # Side by side, as intervals would overlap.
         shift = 0.06 * (index - (len(families) - 1) / 2)
         axes.errorbar(
             places + shift,
@@ -242,7 +245,7 @@ def draw_levels(levels: Sequence[Level], figure: str, label: str) -> Figure:
 
 
 def reach(values: Array) -> tuple[float, float]:
-    """How far the interval of a figure goes below and above it; 0 where there is none."""
+    """Distances of the interval's ends from the value, below and above; 0 if undefined."""
     interval = interval_of(values)
     if interval is None:
         return 0.0, 0.0

@@ -1,4 +1,4 @@
-"""Whether scores are the probabilities that they look like."""
+"""Calibration of scores as probabilities, and drift between two sets of scores."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from trim.errors import require_extra
 from trim.studies.sample import Booleans, Floats, Integers, Sample
 
 BINS = 10
-"""Bins of scores, as in most published reliability diagrams."""
+"""Number of bins of scores, as in most published reliability diagrams."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Steps (or solutions) that are looked at together.
+    """A bin of steps (or solutions).
 
     Attributes:
-        low, high: the least and the greatest score in it.
+        low, high: lowest and highest score.
         score: mean score.
-        right: share of right ones, which is the mean score if that is a probability.
+        right: share of right ones; equals the mean score of calibrated scores.
     """
 
     count: int
@@ -32,20 +32,21 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How far scores are from probabilities.
+    """Calibration of scores.
 
     Attributes:
-        bins: ten of equal mass, in rising order of scores; equal scores are never parted, so
-            there may be fewer.
+        bins: ten of equal mass, in ascending order of scores; equal scores share a bin, so there
+            may be fewer.
         error: expected calibration error over `bins`, the mean over all steps of
             |share right - mean score| of their bin (arXiv 1706.04599, equation 3, which has
             bins of equal width).
         error_equal_width: the same over ten bins of equal width.
-        error_by_step: the same over the numbers of the steps, with the gap of all steps taken
-            off each: how much what a score means depends on where in a solution it stands.
-        chance, chance_by_step: what `error` and `error_by_step` would be on average of a
-            perfectly calibrated scorer, on as many independent steps.
-        brier: mean of (score - right)^2 (Brier 1950): 0 is perfect, 0.25 what 0.5 for all earns.
+        error_by_step: the same over step numbers, after subtracting the overall gap from each:
+            how much the meaning of a score depends on its position in a solution.
+        chance, chance_by_step: expected `error` and `error_by_step` of a perfectly calibrated
+            scorer on as many independent steps.
+        brier: mean of (score - right)^2 (Brier 1950): 0 is perfect, a constant score of 0.5 has
+            0.25.
     """
 
     bins: tuple[Bin, ...]
@@ -58,7 +59,7 @@ class Reliability:
 
 
 def reliability_of(sample: Sample) -> Reliability:
-    """The reliability of at least one score."""
+    """The reliability of a non-empty sample."""
     scores, right = sample.scores, sample.right
     mass, width = equal_mass(scores), equal_width(scores)
     gaps = right - scores
@@ -83,18 +84,18 @@ def reliability_of(sample: Sample) -> Reliability:
 
 
 def equal_mass(scores: Floats) -> Integers:
-    """(n,) bin of each score among `BINS` of equally many; a decile belongs to the bin below."""
+    """(n,) index of each score's bin among `BINS` of equal mass, deciles in the lower bin."""
     return np.searchsorted(deciles(scores), scores, side="left").astype(np.int64)
 
 
 def deciles(scores: Floats) -> Floats:
-    """The scores that part equally many, rising; fewer than nine where they coincide."""
+    """The deciles in ascending order; fewer than nine if some coincide."""
     found: Floats = np.unique(np.quantile(scores, np.arange(1, BINS) / BINS, method="lower"))
     return found
 
 
 def equal_width(scores: Floats) -> Integers:
-    """(n,) bin of each score among `BINS` of equal width in [0, 1]; 1 is in the last."""
+    """(n,) index of each score's bin among `BINS` of equal width in [0, 1]; 1 is in the last."""
     return np.minimum((scores * BINS).astype(np.int64), BINS - 1)
 
 
@@ -106,10 +107,10 @@ def calibration_error(gaps: Floats, bins: Integers) -> float:
 
 
 def chance_error(scores: Floats, bins: Integers) -> float:
-    """Mean of `calibration_error` where each step is right with its score's probability.
+    """Expected `calibration_error` if each step is right with its score as probability.
 
-    The sum of a bin's gaps is then about normal with variance sum of r (1 - r), and its mean
-    magnitude the root of 2 / pi times that.
+    The sum of a bin's gaps is then approximately normal with variance v = sum of r (1 - r), and
+    its mean magnitude is sqrt(2 v / pi).
     """
     _, place = np.unique(bins, return_inverse=True)
     variances = np.bincount(place.reshape(-1), weights=scores * (1 - scores))
@@ -121,22 +122,22 @@ BATCH = 50
 """Permutations held in memory at once."""
 
 SIGNIFICANT = 0.025
-"""p-value from which on chance is believed: 5 % for the two comparisons together."""
+"""Significance level of each of the two comparisons, 5 % together."""
 SHIFTED = 0.1
-"""Population stability index from which on a population is said to shift (Siddiqi, Credit Risk
-Scorecards, 2006; from 0.25 on it has shifted much)."""
+"""Population stability index of a shift (Siddiqi, Credit Risk Scorecards, 2006; 0.25 is a large
+shift)."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How two sets of scores differ.
+    """Difference between two sets of scores.
 
     Attributes:
-        count, earlier: scores in the audited bank and in the one it is held against.
-        statistic: the greatest distance between their distribution functions
-            (Kolmogorov-Smirnov), in [0, 1].
-        p_value: probability of at least such a distance if nothing has changed.
-        stability: population stability index, from 0 up.
+        count, earlier: number of scores in the audited and in the earlier bank.
+        statistic: largest distance between their distribution functions (Kolmogorov-Smirnov),
+            in [0, 1].
+        p_value: probability of at least this distance without a change.
+        stability: population stability index, non-negative.
     """
 
     count: int
@@ -147,12 +148,12 @@ class Shift:
 
     @property
     def shifted(self) -> bool:
-        """Not by chance alone, and not by so little that it would not matter."""
+        """Whether the difference is significant and large enough to matter."""
         return self.p_value < SIGNIFICANT and self.stability >= SHIFTED
 
 
 def shift_of_firsts(now: Sample, earlier: Sample) -> Shift:
-    """Of one score a problem, by the usual test with its limit distribution."""
+    """Shift between samples of one score per problem, by the asymptotic two-sample test."""
     with require_extra("a test for drift"):
         from scipy.stats import ks_2samp
     test = ks_2samp(now.scores, earlier.scores, method="asymp")
@@ -166,9 +167,9 @@ def shift_of_firsts(now: Sample, earlier: Sample) -> Shift:
 
 
 def shift_of_all(now: Sample, earlier: Sample, seed: int = 0) -> Shift:
-    """Of all scores of each problem, tested by dealing whole problems out anew 999 times.
+    """Shift between samples of all scores, by a permutation test over problems (999 permutations).
 
-    The usual test takes scores of one problem for independent and finds drift everywhere.
+    The usual test assumes that scores of one problem are independent, and finds drift everywhere.
     """
     scores = np.concatenate([now.scores, earlier.scores])
     _, mine = np.unique(now.problem, return_inverse=True)
@@ -195,11 +196,11 @@ def shift_of_all(now: Sample, earlier: Sample, seed: int = 0) -> Shift:
 
 
 def distances(in_first: Booleans, owner: Integers, ends: Integers) -> Floats:
-    """Kolmogorov-Smirnov statistics of sorted scores, for several ways to deal out problems.
+    """(k,) Kolmogorov-Smirnov statistics of sorted scores, for k assignments of problems.
 
     Args:
         in_first: (k, problems) whether each problem is in the first of the two sets.
-        owner: (n,) problem of each score, in rising order of scores.
+        owner: (n,) problem of each score, in ascending order of scores.
         ends: positions of the last of equal scores.
     """
     first = in_first[:, owner].astype(np.float64)
@@ -213,8 +214,8 @@ def distances(in_first: Booleans, owner: Integers, ends: Integers) -> Floats:
 def stability_index(now: Floats, earlier: Floats) -> float:
     """Sum over bins of (p - q) ln(p / q), p and q the shares of the scores now and earlier.
 
-    The bins part the earlier scores at their deciles. Half a score is added to each bin, so
-    that an empty one is not infinitely far.
+    The bins end at the deciles of the earlier scores. Half a score is added to each bin, which
+    keeps the index finite for empty bins.
     """
     edges = deciles(earlier)
     shares = []

@@ -1,4 +1,4 @@
-"""Scores beside what is known of the steps and solutions that they were given to."""
+"""Scores with the labels of their steps and solutions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Sample:
 
     Attributes:
         scores: in [0, 1].
-        right: whether each is right.
-        problem: index of the problem; what is of one problem is not independent.
-        step: number of the step, from 1; of a solution, how many steps it has.
+        right: labels.
+        problem: index of the problem; entries of one problem are not independent.
+        step: number of the step, from 1; for a solution, its number of steps.
     """
 
     scores: Floats
@@ -56,7 +56,7 @@ class Sample:
 
 
 def sample_of(rows: Iterable[Row]) -> Sample:
-    """From rows of score, right, problem and step."""
+    """A sample from rows of score, right, problem and step."""
     listed = list(rows)
     scores, right, problem, step = zip(*listed, strict=True) if listed else ((), (), (), ())
     return Sample(
@@ -69,12 +69,12 @@ def sample_of(rows: Iterable[Row]) -> Sample:
 
 @dataclass(frozen=True)
 class Steps:
-    """Every step in the trees of a bank that its suite's checker has judged.
+    """Every labelled step in the trees of a bank.
 
     Attributes:
-        drafts: the weak model's.
-        sound: of each draft, whether all steps before it are right.
-        strong: the strong model's, where its text is not the draft's.
+        drafts: steps of the weak model.
+        sound: for each draft, whether all steps before it are right.
+        strong: steps of the strong model whose text differs from the draft's.
     """
 
     drafts: Sample
@@ -83,20 +83,19 @@ class Steps:
 
     @property
     def repairable(self) -> Sample:
-        """Drafts up to and including the first error: S0 against S2, which a router decides."""
+        """Drafts up to and including the first error, on which a router decides (S0 or S2)."""
         return self.drafts.where(self.sound)
 
     @property
     def lost(self) -> Sample:
-        """Drafts after an error, each judged by whether it follows from the steps before it."""
+        """Drafts after an error; right if they follow from the steps before them."""
         return self.drafts.where(~self.sound)
 
 
 def judged_steps(bank: Bank) -> Steps | None:
-    """The steps of a bank; None where some draft has no label, as in imported traces.
+    """The steps of a bank; None if a draft has no label, as in imported traces.
 
-    Labels are not made up from scores: a score that is judged by itself looks better than
-    it is.
+    Labels are never derived from scores, which would flatter the scores.
     """
     if any(node.draft_right is None for problem in bank.problems for node in problem.nodes):
         return None
@@ -113,14 +112,14 @@ def judged_steps(bank: Bank) -> Steps | None:
 
 
 def differs(node: Node) -> bool:
-    """Whether the strong model wrote anything else than the draft."""
+    """Whether the strong model's step differs from the draft."""
     return node.strong is not None and node.strong != node.draft
 
 
 def soundness(problem: RecordedProblem) -> list[bool]:
     """For each node, whether all steps before its draft are right.
 
-    Of paths that were merged, which have the same text, the first one found counts.
+    Merged paths have the same text; the first one found counts.
     """
     found: dict[int, bool] = {0: True}
     for index, node in enumerate(problem.nodes):
@@ -135,7 +134,7 @@ def soundness(problem: RecordedProblem) -> list[bool]:
 
 
 def lowest_scores(bank: Bank) -> Sample:
-    """The lowest step score of each weak solution that has an answer, and whether that is right."""
+    """The lowest step score of each weak solution with an answer, labelled by the answer."""
     return sample_of(_lowest(bank))
 
 
@@ -147,9 +146,9 @@ def _lowest(bank: Bank) -> Iterator[Row]:
 
 
 def draft_scores(bank: Bank, first: bool = False) -> Sample:
-    """All drafts of a bank, or the first of each problem, which no decision has touched.
+    """All drafts of a bank, or the first draft of each problem, which precedes all decisions.
 
-    `right` is of the step where it is known, else False.
+    `right` is the label of the step, or False if it has none.
     """
     return sample_of(
         (node.draft_score, bool(node.draft_right), number, node.step)

@@ -1,4 +1,4 @@
-"""What the strong model should write at a low score: the step alone, or all the rest."""
+"""Study: rewriting a step with a low score, against letting the strong model finish (takeover)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from trim.studies.curves import COLUMNS, curves_table, draw_curves
 from trim.studies.trial import THRESHOLDS, Progress, Results, Trial, with_settings
 
 STEP, REST = "thr", "takeover"
+VERDICTS = {
+    "ahead": "Rewriting only the step is ahead of takeover",
+    "behind": "Rewriting only the step is behind takeover",
+}
 
 
 def study_takeover(
     trial: Trial,
     out: Path,
     thresholds: Sequence[float] = THRESHOLDS,
-    progress: Progress = lambda standing: None,
+    progress: Progress = lambda progress: None,
 ) -> Page:
-    """TRIM-Thr against its takeover at the same thresholds, on the same problems.
+    """TRIM-Thr against takeover at the same thresholds, on the same problems.
 
     Raises:
         InvalidInput: as `Trial.run`.
@@ -33,9 +37,7 @@ def study_takeover(
     return Page(
         title=f"Takeover: {results.title}",
         verdict=(
-            f"Rewriting the step alone is {direction(gain)} of takeover: Δ-IBC {difference(gain)}."
-            if direction(gain) in ("ahead", "behind")
-            else f"Rewriting the step alone is not told apart from takeover:"
+            f"{VERDICTS.get(direction(gain), 'No difference to takeover is shown')}:"
             f" Δ-IBC {difference(gain)}."
         ),
         notes=(
@@ -53,8 +55,8 @@ def study_takeover(
         pictures=(
             save_picture(
                 draw_curves(results),
-                f"Accuracy over strong tokens on {results.title}: the strong model writes a"
-                f" step that scores low ({STEP}), or all from there on ({REST}).",
+                f"Accuracy over the strong share on {results.title}: the strong model rewrites the"
+                f" step with a low score ({STEP}), or writes all further steps ({REST}).",
                 out,
                 "curve",
             ),
@@ -91,10 +93,10 @@ def budgets_table(results: Results) -> Table:
 def settings_table(
     title: str, figures: Mapping[str, Array], thresholds: Sequence[float], scale: float = 1
 ) -> Table:
-    """Both at each threshold: they meet the first low score at the same step.
+    """Both policies at each threshold, where they reach the first low score at the same step.
 
     Args:
-        figures: (n,) by policy; the mean is shown, times `scale`, where 100 is for percent.
+        figures: (n,) by policy; the table has their means times `scale` (100 for percent).
     """
     unit, heading = (" %", "difference, points") if scale == 100 else ("", "difference")
     weights = Weights.draw(len(figures["weak"]))

@@ -1,4 +1,4 @@
-"""What routers that were trained on one kind of problem do with others."""
+"""Study: routers on suites that they were not trained on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def study_transfer(
     trials: Sequence[Trial],
     specs: Sequence[str],
     out: Path,
-    progress_of: Callable[[Trial], Progress] = lambda trial: lambda standing: None,
+    progress_of: Callable[[Trial], Progress] = lambda trial: lambda progress: None,
 ) -> Page:
-    """Routers, fitted elsewhere, beside TRIM-Thr on the suites of `trials`.
+    """Routers fitted to other problems, against TRIM-Thr on the suites of `trials`.
 
     Args:
-        specs: policies as on the command line; `thr` is added where it is not among them.
-        progress_of: what is told of each trial's progress.
+        specs: policies, as on the command line; `thr` is added if missing.
+        progress_of: returns the progress callback of a trial.
 
     Raises:
         InvalidInput: no router, or as `Trial.run`.
@@ -45,8 +45,8 @@ def study_transfer(
         notes=(
             *(f"{verdict_of(results)} {results.alone}" for results in found),
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the"
-            f" {trials[0].count} problems of a suite (seed {trials[0].seed}); ahead and behind"
-            " are meant by these.",
+            f" {trials[0].count} problems of a suite (seed {trials[0].seed}); `ahead` and `behind`"
+            " refer to these intervals.",
         ),
         tables=(
             curves_table(by_suite, "suite, policy"),
@@ -68,11 +68,10 @@ def routers(results: Results) -> list[str]:
     return [family for family in results.figures if family != RIVAL]
 
 
-def stands(results: Results, family: str) -> dict[str, str]:
-    """Where the family stands against `RIVAL`, by figure.
+def directions(results: Results, family: str) -> dict[str, str]:
+    """The family's `direction` against `RIVAL`, by metric.
 
-    `ahead`, `behind` and `not defined` as `standing` has them; what lies between is `equal`
-    or, where less was measured, `below`.
+    `level` is split into `equal` and, if the measured difference is negative, `below`.
     """
     found = {}
     for name, figure in COMPARED.items():
@@ -83,9 +82,9 @@ def stands(results: Results, family: str) -> dict[str, str]:
 
 
 def overall(found: Sequence[Results]) -> str:
-    """Which routers are at least equal to `RIVAL` on every suite, and which not behind it."""
+    """Routers that are at least equal to `RIVAL` on every suite, and those within chance."""
     wheres = {
-        family: {where for results in found for where in stands(results, family).values()}
+        family: {where for results in found for where in directions(results, family).values()}
         for family in routers(found[0])
     }
     equal = [family for family, where in wheres.items() if where <= {"ahead", "equal"}]
@@ -97,20 +96,20 @@ def overall(found: Sequence[Results]) -> str:
 
 def verdict_of(results: Results) -> str:
     """`words: agg at least equal to thr, classifier behind thr in Δ-IBC and APGR.`"""
-    said = []
+    parts = []
     for family in routers(results):
-        found = stands(results, family)
+        found = directions(results, family)
         behind, below, ahead = (
             " and ".join(name for name, where in found.items() if where == wanted)
             for wanted in ("behind", "below", "ahead")
         )
         if "not defined" in found.values():
-            said.append(f"{family} not to be compared")
+            parts.append(f"{family} cannot be compared")
         elif behind:
-            said.append(f"{family} behind {RIVAL} in {behind}")
+            parts.append(f"{family} behind {RIVAL} in {behind}")
         elif below:
-            said.append(f"{family} below {RIVAL} in {below}, but within chance")
+            parts.append(f"{family} below {RIVAL} in {below}, but within chance")
         else:
             more = f" (ahead in {ahead})" if ahead else ""
-            said.append(f"{family} at least equal to {RIVAL}{more}")
-    return f"{results.summary['suite']}: {'; '.join(said)}."
+            parts.append(f"{family} at least equal to {RIVAL}{more}")
+    return f"{results.summary['suite']}: {'; '.join(parts)}."

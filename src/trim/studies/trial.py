@@ -1,4 +1,4 @@
-"""Policies solve the problems of a suite, live, for a study."""
+"""A trial: policies solve the problems of a suite, live, for a study."""
 
 from __future__ import annotations
 
@@ -31,26 +31,25 @@ THRESHOLDS = (
     *(1e-6, 1e-5, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4),
     *(0.5, 0.6, 0.7, 0.75, 0.8, 0.83, 0.85, 0.88, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99),
 )
-"""Of TRIM-Thr where none are asked for: dense where the scores of the shipped models are, as
-too coarse a sweep weakens what the others are measured against."""
+"""Default thresholds of TRIM-Thr, dense where the scores of the shipped models are: a coarse sweep
+would weaken the baseline."""
 
 ALONE = ("weak", "strong")
 RIVAL = "thr"
-"""What studies compare routers with: nothing in it was trained."""
+"""The baseline of studies, which is not trained."""
 
 Progress = Callable[[RunProgress], None]
-"""Told how far a trial is."""
+"""Called with the progress of a trial."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a trial found.
+    """The results of a trial.
 
     Attributes:
         summary: as in `docs/summary.schema.json`.
-        figures: of each family's curve, on the same resamples for all.
-        right, tokens: (n,) by policy: 1 where its answer is right, else 0, and the tokens
-            that the strong model decoded for it.
+        figures: metrics of each family, on the same resamples.
+        right, tokens: (n,) by policy: 1 for a right answer, else 0; and strong tokens.
     """
 
     summary: Mapping[str, Any]
@@ -68,23 +67,22 @@ class Results:
 
     @property
     def alone(self) -> str:
-        """What the two models do alone, in a sentence or two."""
+        """The accuracy of the two models alone, in a sentence or two."""
         weak, strong = (float(self.right[name].mean()) for name in ALONE)
-        note = f"Alone right: weak {percent(weak)}, strong {percent(strong)}."
-        return note if strong > weak else f"{note} No figure is defined: strong is not better."
+        note = f"Accuracy alone: weak {percent(weak)}, strong {percent(strong)}."
+        return note if strong > weak else f"{note} No metric is defined: strong is not better."
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Which problems are solved, by which models.
+    """Problems and models of a trial.
 
     Attributes:
         suite: name of the suite.
-        count, seed: of its problems; the seed is that of the sampling as well.
+        count, seed: of its problems; the seed is also that of the sampling.
         models: folder of the models.
-        scorer: the kind of score (`trim.scorers.scorer.KINDS`); the models' usual one
-            without any.
-        sigma: noise that is added to the scores of that kind (`NoisyScorer`).
+        scorer: kind of score (`trim.scorers.scorer.KINDS`); None for the models' default.
+        sigma: standard deviation of noise in scores of that kind (`NoisyScorer`).
     """
 
     suite: str
@@ -95,12 +93,12 @@ class Trial:
     sigma: float = 0.0
 
     def run(
-        self, specs: Sequence[str], folder: Path, progress: Progress = lambda standing: None
+        self, specs: Sequence[str], folder: Path, progress: Progress = lambda progress: None
     ) -> Results:
-        """Run or continue the trial in `folder`, which keeps traces and `summary.json`.
+        """Run or continue the trial in `folder`, with its traces and `summary.json`.
 
         Args:
-            specs: policies as on the command line; the two models alone are added.
+            specs: policies, as on the command line; the two models alone are added.
 
         Raises:
             InvalidInput: an unknown suite or policy, a policy that was fitted to other models or
@@ -139,7 +137,7 @@ class Trial:
         summary = summarise(problem_set.name, self.seed, solved, None)
         if not summary["curves"]:
             raise InvalidInput(
-                f"{folder}: the strong model wrote nothing, and there is no curve; try other models"
+                f"{folder}: no curve, as the strong model wrote no tokens; choose other models"
             )
         with results_folder(folder):
             write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -153,7 +151,7 @@ class Trial:
 
 
 def with_rival(specs: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> list[str]:
-    """The policies, and `RIVAL` with `thresholds` where it is not among them."""
+    """The policies, with `RIVAL` at `thresholds` added if it is missing."""
     if any(map(is_rival, specs)):
         return list(specs)
     return [*specs, with_settings(RIVAL, thresholds)]

@@ -39,7 +39,7 @@ class SuiteProblem:
 def is_for_evaluation(question: str) -> bool:
     """Whether a question is for evaluation, by a hash of its text.
 
-    Evaluation draws only these questions and training only the others, so that they are disjoint
+    Evaluation draws only these questions and training only the others: the two are disjoint
     for all seeds.
     """
     digest = hashlib.sha256(question.encode()).digest()
