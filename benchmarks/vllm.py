@@ -149,7 +149,7 @@ def main() -> None:
         started = time.monotonic()
         with serving(python, Path(folder)) as servers:
             print(f"{len(servers)} servers up after {time.monotonic() - started:.0f} s\n")
-            print("| suite | who | answers | texts, authors | steps | median | largest |")
+            print("| suite | model | answers | texts, authors | steps | median | largest |")
             print("|---|---|---|---|---|---|---|")
             for suite in (CHAIN, CHAIN_HARD):
                 for name in ("weak", "strong"):
