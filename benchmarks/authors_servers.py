@@ -1,4 +1,4 @@
-r"""Model servers for the comparison with the authors' script.
+r"""Model servers for the comparison with the authors' script (docs/guides/authors.md).
 
 Three servers on loopback imitate vLLM: a weak and a strong model (`/v1/completions`) and a process
 reward model (`/pooling`). By default they run the shipped models. These read bare text, so the chat

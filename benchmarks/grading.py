@@ -1,7 +1,7 @@
 r"""Accuracy of the graders on published solutions, rewritten, wrong and real answers.
 
 `python benchmarks/grading.py FOLDER [TRACES]` reads the benchmarks' files in FOLDER and prints
-a table of accuracies, and each answer with a wrong grade:
+the table of docs/results/graders.md, and each answer with a wrong grade:
 
 - *solutions*: each published reference solution against its own answer, where the file has
   solutions with marked answers (MATH-500, Minerva: `\boxed{}`; GSM8K: `####`). AIME's file has
@@ -28,8 +28,8 @@ from pathlib import Path
 import sympy
 
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem, Record
+from trim.evaluation.benchmarks.catalog import BUILT_IN
 from trim.evaluation.benchmarks.data_file import DataFile, locate
-from trim.evaluation.benchmarks.registry import BENCHMARKS
 from trim.grading.latex import clean, compact, split_list, split_name
 from trim.grading.mathematics import parse
 from trim.grading.number import read_number
@@ -188,7 +188,7 @@ def bare(answer: str) -> str:
 
 
 def cases_of(name: str, folder: Path) -> Iterator[Case]:
-    benchmark = BENCHMARKS[name]
+    benchmark = BUILT_IN[name]
     for split in benchmark.files:
         file = DataFile.read(locate(benchmark, split, folder))
         problems = [benchmark.read(record) for record in file.records]

@@ -1,7 +1,8 @@
 """AUC of each kind of score on the shipped weak model's steps: `python -m benchmarks.scores [N]`.
 
-Prints, for each suite and kind of score, the area under the ROC curve of step scores against the
-exact check, over N problems. Run it from the repository's root.
+Prints the table of docs/results/scorers.md: for each suite and kind of score, the area under the
+ROC curve of step scores against the exact check, over N problems. Run it from the repository's
+root.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from trim.config import RouterConfig
 from trim.configuration.source import Models, shipped_models
 from trim.evaluation.run import Evaluation
 from trim.evaluation.suites import SUITES, Suite, generate
+from trim.metrics.metrics import area_under_curve
 from trim.policies.threshold import Threshold
 from trim.scorers.scorer import KINDS
 from trim.shipped import SAMPLING
-from trim.studies.fitness import area_under_curve
 from trim.types import Trace
 
 SEED = 41

@@ -6,7 +6,7 @@ simulated time, where the router and its client take no time (all thresholds), a
 the engines in a further process, at a given fraction of real speed. The difference is the cost of
 the router, the client and the loopback.
 
-Prints the tables and writes build/serving.json; docs/serving.md explains the figures.
+Prints the tables and writes build/serving.json; docs/results/serving.md explains the figures.
 """
 
 from __future__ import annotations
@@ -220,8 +220,8 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
         OpenAIModel(
             server_of(name),
             name,
-            Continuation.COMPLETIONS,
-            VLLM,
+            continuation=Continuation.COMPLETIONS,
+            dialect=VLLM,
             template=template,
             prompt=Prompt(SYSTEM),
             log_probabilities=log_probabilities,
@@ -229,7 +229,7 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
         )
         for name in ("weak", "strong")
     )
-    scorer = PoolingScorer(server_of("scorer"), "scorer", template)
+    scorer = PoolingScorer(server_of("scorer"), "scorer", template=template)
     return Router(
         weak=weak,
         strong=strong,
@@ -242,7 +242,7 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
 async def solve_one(arm: Arm, router: Router, question: str) -> tuple[int, Trace | None]:
     """Tokens of the strong model, and the trace."""
     if arm.whole:
-        answer = await router.strong.go_on(question, "", 30_000)
+        answer = await router.strong.continue_text(question, "", 30_000)
         return answer.usage.tokens, None
     trace = await router.asolve(question, SEED)
     return trace.strong_tokens, trace

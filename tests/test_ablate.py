@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trim.cli.main import main
-from trim.cli.studies import find_trainer
+from trim.cli.studies import make_agg_trainer
 from trim.configuration.source import models_in
 from trim.errors import InvalidInput
-from trim.evaluation.comparison import Figures
+from trim.evaluation import report as cells
+from trim.evaluation.comparison import Figures, direction
 from trim.evaluation.evaluate import draw
 from trim.models.model import Completion, Ending, Prefix
 from trim.numerics import uniform
@@ -29,7 +30,6 @@ from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import NoisyScorer, noisy
 from trim.shipped import FOLDER
 from trim.studies import low_budget
-from trim.studies import page as cells
 from trim.studies.low_budget import densely, study_low_budget
 from trim.studies.noise import areas, study_noise, thresholds_for
 from trim.studies.takeover import study_takeover
@@ -114,17 +114,17 @@ def test_a_degraded_bank_is_what_a_noisy_scorer_would_have_recorded(problem, sig
 def test_a_difference_stands_where_its_interval_says(draws, value):
     values = np.array([value, *(value + 0.1 * draw for draw in draws)])
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    stand = cells.standing(values)
+    stand = direction(values)
     assert stand == ("ahead" if low > 0 else "behind" if high < 0 else "level")
     opposite = {"ahead": "behind", "behind": "ahead", "level": "level"}
-    assert cells.standing(-values) == opposite[stand]
+    assert direction(-values) == opposite[stand]
 
 
 def test_a_difference_is_shown_with_its_interval():
     values = np.array([0.012, *np.linspace(-0.004, 0.036, 1001)])
     assert cells.difference(values, 1, scale=100) == "+1.2 (−0.3 to 3.5)"
     assert cells.difference(np.full(9, math.nan)) == cells.percent(None) == "–"
-    assert cells.standing(np.full(9, math.nan)) == "not defined"
+    assert direction(np.full(9, math.nan)) == "not defined"
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
 def test_agg_is_trained_where_torch_is_there(tmp_path, bank):
     pytest.importorskip("torch")
     trial = Trial("chain", 3, 2)
-    page = study_noise(bank, trial, tmp_path, (2.0,), find_trainer(iterations=1))
+    page = study_noise(bank, trial, tmp_path, (2.0,), make_agg_trainer(iterations=1))
     assert "2, agg" in cells_of(page, "Less thr")
     assert (tmp_path / "sigma-2" / "agg" / "agg.safetensors").exists()
 

@@ -17,8 +17,11 @@ from rich.console import Console
 from scipy.stats import ks_2samp
 
 from trim.cli.main import main
+from trim.cli.output import print_page
 from trim.config import RouterConfig
 from trim.configuration.source import Models
+from trim.evaluation.report import Page, Picture, Table, write_page
+from trim.metrics.metrics import area_under_curve
 from trim.numerics import uniform
 from trim.rollouts.bank import Trajectory, read_bank
 from trim.rollouts.collect import record_problems
@@ -28,16 +31,7 @@ from trim.rollouts.store import BankStore
 from trim.scorers.scorer import Scores
 from trim.studies.audit import DRAFTS, LOST, REPAIRABLE, STRONG, audit
 from trim.studies.detection import below, detection, detection_curve, first_rewrites
-from trim.studies.fitness import (
-    LOWEST,
-    Area,
-    Fitness,
-    area_of,
-    area_under_curve,
-    judge,
-    resampled_areas,
-)
-from trim.studies.page import Page, Picture, Table, print_page, write_page
+from trim.studies.fitness import LOWEST, Area, Fitness, area_of, judge, resampled_areas
 from trim.studies.reliability import reliability_of, shift_of_all, shift_of_firsts, stability_index
 from trim.studies.sample import Sample, judged_steps, lowest_scores, sample_of
 
@@ -574,5 +568,5 @@ def test_a_page_is_printed_as_it_is_written():
 @given(st.integers(1, 4), st.integers(1, 4))
 def test_a_table_is_whole(columns, cells):
     assume(columns != cells)
-    with pytest.raises(ValueError, match="has not"):
+    with pytest.raises(ValueError, match="every row needs"):
         Table("t", ("c",) * columns, (("x",) * cells,))

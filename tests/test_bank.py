@@ -16,7 +16,7 @@ from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.models.model import Completion, Ending, Prefix
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
-from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
+from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, batch_trees
 from trim.rollouts.explorer import CachedStepScorer, Explorer
 from trim.rollouts.record import RolloutOrigin
 from trim.router import Router
@@ -127,7 +127,7 @@ def test_every_path_is_what_the_router_does_with_the_same_decisions(name, decisi
 def test_a_forest_shows_at_each_node_what_the_router_would(name, decisions):
     recorded = explore(name)
     assume(len(recorded.nodes) > 2)
-    forest = plant([recorded.tree])
+    forest = batch_trees([recorded.tree])
     passed, _ = walk(recorded, decisions)
     place = 0
     for depth in range(1, len(passed) + 1):
@@ -188,7 +188,7 @@ def test_by_the_authors_rules_a_recorded_solution_goes_on_until_a_box_as_the_rou
 
 def test_a_tree_of_one_node_is_a_forest():
     at_once = ScriptedModel(lambda prefix: "\\boxed{2}")
-    assert len(plant([explore("x", weak=at_once, strong=at_once).tree])) == 1
+    assert len(batch_trees([explore("x", weak=at_once, strong=at_once).tree])) == 1
 
 
 @given(names)
@@ -320,7 +320,7 @@ def test_a_step_that_scores_otherwise_by_its_author_is_merged_and_taken_apart():
     assert [node.step for node in recorded.nodes] == [1, 2, 3]
     assert recorded.nodes[0].draft_log_probability == 0.25
     assert recorded.nodes[0].strong_log_probability == 0.75
-    forest = plant([recorded.tree])
+    forest = batch_trees([recorded.tree])
     assert sorted(forest.step) == [1, 2, 2, 3, 3, 3, 3]
     assert sorted(map(tuple, forest.scores[forest.step == 3][:, :2])) == [
         (0.25, 0.25),
@@ -328,7 +328,7 @@ def test_a_step_that_scores_otherwise_by_its_author_is_merged_and_taken_apart():
         (0.75, 0.25),
         (0.75, 0.75),
     ]
-    assert plant([recorded.tree], copies=1).step.tolist() == [1, 2, 3]
+    assert batch_trees([recorded.tree], copies=1).step.tolist() == [1, 2, 3]
 
 
 def test_a_question_that_does_not_fit_is_said():

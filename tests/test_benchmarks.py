@@ -18,9 +18,8 @@ from trim.cli.problems import choose_problems
 from trim.configuration.source import Models
 from trim.errors import ContextExceeded, InvalidInput
 from trim.evaluation.benchmarks.benchmark import Record
+from trim.evaluation.benchmarks.catalog import BUILT_IN, LETTERS, benchmark_names, find_benchmark
 from trim.evaluation.benchmarks.data_file import DataFile
-from trim.evaluation.benchmarks.gpqa import LETTERS
-from trim.evaluation.benchmarks.registry import BENCHMARKS
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.evaluate import policies_on
 from trim.evaluation.run import Evaluation
@@ -76,13 +75,62 @@ def refused(result):
     return result.stderr.strip().splitlines()[-1]
 
 
+PLUGIN = """
+from trim.evaluation.benchmarks import Benchmark, BenchmarkProblem
+
+
+def read(record):
+    return BenchmarkProblem(
+        f"sums-{record.number}", record.text("task"), record.text("sum"), grader="integer"
+    )
+
+
+SUMS = Benchmark("sums", {"test": "sums"}, read)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """An installed package with entry points in the group `trim.benchmarks`."""
+    (tmp_path / "sums_plugin.py").write_text(PLUGIN)
+    information = tmp_path / "sums_plugin-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: sums-plugin\nVersion: 1.0\n"
+    )
+    (information / "entry_points.txt").write_text(
+        "[trim.benchmarks]\nsums = sums_plugin:SUMS\nwrong = sums_plugin:read\n"
+        "missing = sums_plugin:absent\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    write_lines(tmp_path / "sums.jsonl", {"task": "1+1?", "sum": 2}, {"task": "2+3?", "sum": 5})
+    yield tmp_path
+    sys.modules.pop("sums_plugin", None)
+
+
+def test_another_package_offers_a_benchmark(plugin):
+    problem_set = choose_problems("sums", None, 0, Selection(data=plugin), shuffle=False)
+    assert [problem.answer for problem in problem_set.problems] == ["2", "5"]
+    assert problem_set.metadata["benchmark"] == "sums"
+    assert "sums" in benchmark_names()
+    with pytest.raises(InvalidInput, match=r"known: chain.*gpqa, sums, "):
+        choose_problems("sumz", None, 0, Selection(data=plugin))
+
+
+@pytest.mark.parametrize("name, said", [("wrong", "is a function"), ("missing", "AttributeError")])
+def test_a_benchmark_of_another_package_that_is_unusable_is_refused(plugin, name, said):
+    with pytest.raises(InvalidInput, match=said) as error:
+        find_benchmark(name)
+    assert "\n" not in str(error.value)
+
+
 @needs_data
 @pytest.mark.parametrize("name, split", SIZES)
 def test_published_files_are_read_whole(name, split):
     problem_set = Selection(data=DATA, split=split).open(name, None)
     assert len(problem_set.problems) == SIZES[name, split]
     assert len({problem.id for problem in problem_set.problems}) == SIZES[name, split]
-    instruction = problem_set.described["instruction"]
+    instruction = problem_set.metadata["instruction"]
     assert problem_set.prompt == Prompt(user=f"{{question}}\n\n{instruction}")
     assert not any(instruction in problem.question for problem in problem_set.problems)
     assert all(problem.answer and find_grader(problem.grader) for problem in problem_set.problems)
@@ -117,7 +165,7 @@ def test_each_benchmark_reads_the_fields_that_its_authors_use(tmp_path):
     write_csv(tmp_path / "gpqa_diamond.csv", CHOICES)
     found = {
         name: Selection(data=tmp_path, instruction="").open(name, None).problems[0]
-        for name in BENCHMARKS
+        for name in BUILT_IN
     }
     read = {name: (problem.id, problem.question) for name, problem in found.items()}
     assert read["math500"] == ("a", "1+1?")
@@ -140,8 +188,8 @@ def test_each_benchmark_reads_the_fields_that_its_authors_use(tmp_path):
 @given(st.text("abcdefgh", min_size=1))
 def test_the_letter_of_a_shuffled_choice_is_where_the_right_answer_stands(question):
     record = Record({**CHOICES, "Question": question}, "row 1", 0)
-    problem = BENCHMARKS["gpqa"].read(record)
-    assert problem == BENCHMARKS["gpqa"].read(record)
+    problem = BUILT_IN["gpqa"].read(record)
+    assert problem == BUILT_IN["gpqa"].read(record)
     assert f"({problem.answer}) carbon dioxide" in problem.question
     choices = [line[4:] for line in problem.question.splitlines() if line.startswith("(")]
     assert sorted(choices) == sorted(value for name, value in CHOICES.items() if name[0] != "Q")
@@ -149,7 +197,7 @@ def test_the_letter_of_a_shuffled_choice_is_where_the_right_answer_stands(questi
 
 def test_the_right_choice_stands_everywhere():
     letters = {
-        BENCHMARKS["gpqa"].read(Record({**CHOICES, "Question": f"q{n}"}, "row", n)).answer
+        BUILT_IN["gpqa"].read(Record({**CHOICES, "Question": f"q{n}"}, "row", n)).answer
         for n in range(40)
     }
     assert letters == set(LETTERS)
@@ -166,7 +214,7 @@ def test_files_of_three_kinds_hold_the_same_problems(tmp_path):
     assert read[0].problems == read[1].problems == read[2].problems
     assert [problem.id for problem in read[0].problems] == ["n0", "n1"]
     assert read[0].problems[1].question == "what, is\n1?"
-    assert len({one.described["sha256"] for one in read}) == 3
+    assert len({one.metadata["sha256"] for one in read}) == 3
 
 
 GOOD = {"q": "1+1?", "a": "2"}
@@ -176,21 +224,21 @@ FIELDS = ("--question", "q", "--answer", "a")
 @pytest.mark.parametrize(
     "content, words, said",
     [
-        ('{"q": "1+1?", "a": "2"}\n{"q": \n', FIELDS, "line 2: is no JSON"),
-        ("[1]\n", FIELDS, "line 1: is no JSON object"),
-        ('{"q": "1+1?"}\n', FIELDS, "line 1: has no field 'a'; it has q"),
-        ('{"q": "1+1?", "a": null}\n', FIELDS, "line 1: field 'a' holds no text"),
+        ('{"q": "1+1?", "a": "2"}\n{"q": \n', FIELDS, "line 2: invalid JSON"),
+        ("[1]\n", FIELDS, "line 1: not a JSON object"),
+        ('{"q": "1+1?"}\n', FIELDS, "line 1: no field 'a'; its fields are q"),
+        ('{"q": "1+1?", "a": null}\n', FIELDS, "line 1: field 'a' holds a NoneType, not text"),
         ('\n{"q": " ", "a": "2"}\n', FIELDS, "line 2: field 'q' is empty"),
-        ("\n", FIELDS, "is empty"),
+        ("\n", FIELDS, "empty; at least one problem"),
         (json.dumps(GOOD), (), "--question problem --answer answer"),
         (json.dumps(GOOD), (*FIELDS, "--grader", "nonsense"), "unknown grader"),
         (json.dumps(GOOD), (*FIELDS, "--split", "test"), "only a benchmark has splits"),
         (json.dumps(GOOD), (*FIELDS, "-n", "2"), "from 1 to 1 problems"),
         (json.dumps(GOOD), (*FIELDS, "-n", "0"), "from 1 to 1 problems"),
-        (json.dumps(GOOD), (*FIELDS, "--skip", "1"), "has 1 problems; skip 0 at most"),
+        (json.dumps(GOOD), (*FIELDS, "--skip", "1"), "has 1 problems; skip at most 0"),
         (f"{json.dumps(GOOD)}\n" * 3, (*FIELDS, "--skip", "1", "-n", "3"), "from 1 to 2 problems"),
         (json.dumps(GOOD), (*FIELDS, "--policy", "oracle"), "oracle-query"),
-        (f"{json.dumps(GOOD)}\n" * 2, (*FIELDS, "--id", "q"), "line 2: id '1+1?' is that of"),
+        (f"{json.dumps(GOOD)}\n" * 2, (*FIELDS, "--id", "q"), "line 2: id '1+1?' occurs twice"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path, content, words, said):
@@ -212,7 +260,7 @@ def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path, content, wo
         (["aime", "--split", "dev"], "aime has test, train"),
         (["gsm8k", "--split", "train", "--data", "."], "gsm8k_train.csv or gsm8k_train_2k.jsonl"),
         (["chain", "--skip", "many"], "'many' is not a valid integer"),
-        (["math500", "--grader", "exact"], "math500 has its own"),
+        (["math500", "--grader", "exact"], "math500 defines its own"),
     ],
 )
 def test_what_is_no_source_of_problems_is_refused(tmp_path, monkeypatch, words, said):
@@ -230,7 +278,7 @@ def test_splits_have_no_problem_in_common_and_no_id():
         )
         for of in (lambda found: found.fingerprints, lambda found: [p.id for p in found.problems]):
             assert not set(of(test)) & set(of(train)), name
-    assert train.described["split"] == "train"
+    assert train.metadata["split"] == "train"
 
 
 def test_training_problems_are_read_from_the_whole_file_or_a_part_of_it(tmp_path):
@@ -296,7 +344,7 @@ def test_every_seed_has_an_order_of_its_own_and_none_keeps_that_of_the_file(tmp_
 def test_what_is_left_out_is_part_of_what_a_run_is(tmp_path):
     name = numbered(tmp_path / "set.jsonl", 6)
     described = [
-        Selection(question="q", answer="a", skip=skip).open(name, 1, seed).described
+        Selection(question="q", answer="a", skip=skip).open(name, 1, seed).metadata
         for skip, seed in ((0, 1), (1, 1), (1, None))
     ]
     assert [(each["skip"], each["shuffled"]) for each in described] == [
@@ -310,7 +358,7 @@ def test_a_suite_skips_the_first_problems_of_a_seed():
     whole = choose_problems("chain", 6, 3, Selection())
     later = choose_problems("chain", 4, 3, Selection(skip=2))
     assert [each.id for each in later.problems] == [each.id for each in whole.problems[2:]]
-    assert (whole.described, later.described) == ({}, {"skip": 2})
+    assert (whole.metadata, later.metadata) == ({}, {"skip": 2})
     first = later.problems[0]
     assert later.is_right(first.question, (), first.steps[0])
 
@@ -329,7 +377,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
 def test_without_the_hub_a_folder_is_asked_for(monkeypatch):
     selection = Selection()
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InvalidInput, match=r"--data FOLDER .* or install trim\[hub\]"):
+    with pytest.raises(InvalidInput, match=r"--data FOLDER .* 'trim-router\[hub\]' to fetch"):
         selection.open("math500", None)
 
 

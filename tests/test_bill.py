@@ -9,14 +9,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trim.costs import Price, Prices
-from trim.evaluation.bill import EVERY, NAME, Bill
+from trim.evaluation.bill import NAME, SAVE_INTERVAL, Bill
 from trim.evaluation.progress import ALONE, RunProgress, Tally
 from trim.models.model import Completion, Ending
 from trim.types import Finish, Trace, Usage
 
 counts = st.integers(0, 10**6)
 usages = st.builds(Usage, counts, counts, counts)
-requests = st.lists(st.tuples(st.sampled_from(("weak", "strong", "scorer", "middle-1")), usages))
+requests = st.lists(
+    st.tuples(st.sampled_from(("weak", "strong", "scorer", "intermediate-1")), usages)
+)
 PRICES = Prices(weak=Price(1, 0.5, 2), strong=Price(10, 5, 20))
 
 
@@ -33,7 +35,7 @@ def summed(requests):
 
 @given(requests, st.lists(st.integers(0, 30), max_size=4), st.booleans())
 def test_a_bill_is_the_sum_of_its_requests_over_all_sessions(requests, cuts, killed):
-    """Saved at their ends, nothing is missing; killed, fewer requests of each than `EVERY`."""
+    """Saved at their ends, nothing is missing; killed, fewer than `SAVE_INTERVAL` of each."""
     ends = sorted({min(cut, len(requests)) for cut in cuts} | {len(requests)})
     lost = []
     with TemporaryDirectory() as name:
@@ -44,7 +46,7 @@ def test_a_bill_is_the_sum_of_its_requests_over_all_sessions(requests, cuts, kil
             for role, used in requests[begin:end]:
                 put(bill, role, used)
             if killed:
-                lost += range(end - (end - begin) % EVERY, end)
+                lost += range(end - (end - begin) % SAVE_INTERVAL, end)
             else:
                 bill.save()
         bill = Bill(PRICES, Path(name))
@@ -61,7 +63,7 @@ def test_money_is_what_each_request_costs(here, elsewhere):
     for role, used in elsewhere:
         other = Bill(PRICES)
         put(other, role, used)
-        bill.take_over(json.loads(json.dumps(other.hand_over())))
+        bill.merge(json.loads(json.dumps(other.drain())))
         assert not other.usage
     each = [PRICES.of_usage({role: used}) for role, used in [*here, *elsewhere]]
     assert bill.money == pytest.approx(sum(each))
@@ -129,7 +131,7 @@ def trace_of(policy, correct, strong, failed):
 def test_a_standing_is_that_of_all_traces_in_any_order(problems, policies, random):
     traces = [[trace_of(name, *each[name]) for name in policies] for each in problems]
     tally = Tally(policies)
-    assert tally.standing(0) == RunProgress(0)
+    assert tally.progress(0) == RunProgress(0)
     for group in random.sample(traces, len(traces)):
         tally.add(group)
     routed = [name for name in policies if name not in ALONE] or policies
@@ -141,7 +143,7 @@ def test_a_standing_is_that_of_all_traces_in_any_order(problems, policies, rando
               if alone]  # fmt: skip
     bill = Bill(PRICES)
     bill.add_step("strong", Completion("", Ending.STEP, 75_000, 0))
-    assert tally.standing(len(problems), bill) == RunProgress(
+    assert tally.progress(len(problems), bill) == RunProgress(
         len(problems),
         (min(accuracies), max(accuracies)) if accuracies else None,
         (min(shares), max(shares)) if shares else None,

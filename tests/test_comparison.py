@@ -344,7 +344,7 @@ def test_a_router_of_other_models_is_used_only_when_asked_for(tmp_path):
         assert refused.exit_code == 2
         assert refused.stderr.splitlines()[-1] == (
             "trim: policy 'pomdp:0.001' was fitted to other models (weak.gguf, strong.gguf,"
-            " scorer.gguf differ); fit it anew, or --other-models to use it all the same"
+            " scorer.gguf differ); fit it again, or add --other-models to use it anyway"
         )
     assert not out.exists()
     allowed = invoke("solve", QUESTION, "--policy", spec, "--other-models")

@@ -12,7 +12,7 @@ import yaml
 from preloaded import PATIENCE, die_after, die_at, fill_disk_at, finished, started
 from staged_server import SILENCE, chat, staged, usage
 
-from trim.evaluation.bill import EVERY
+from trim.evaluation.bill import SAVE_INTERVAL
 from trim.numerics import derive_seed
 from trim.rollouts.bank import read_bank
 from trim.steps import split_steps
@@ -307,7 +307,7 @@ async def test_the_bill_is_what_was_served_until_a_run_is_killed(work, tmp_path,
             missing = {role: tokens - billed.get(role, 0) for role, tokens in meter.served.items()}
             assert min(missing.values()) >= 0
             if number == signal.SIGKILL:
-                assert sum(missing.values()) - lost <= (EVERY - 1) * meter.dearest
+                assert sum(missing.values()) - lost <= (SAVE_INTERVAL - 1) * meter.dearest
             else:
                 assert sum(missing.values()) == lost
             lost = sum(missing.values())
@@ -435,7 +435,7 @@ async def test_a_run_ends_at_its_money_and_continues_with_more(work, tmp_path):
         assert summary["partial"] == {"of": PROBLEMS, "money": spent}
         assert summary["n"] == len(complete(folder)) < PROBLEMS
         line = errors.splitlines()[-1]
-        assert f"{summary['n']} of {PROBLEMS} problems are done; the same command with" in line
+        assert f"{summary['n']} of {PROBLEMS} problems done; to continue, repeat" in line
         again = len(server.requests)
         assert (await finished(*command, folder, "--max-money", price / 2))[0] == 3
         assert all(question_of(request)[0] == "C" for request in server.requests[again:])

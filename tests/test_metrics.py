@@ -232,5 +232,5 @@ def test_pairing_narrows_the_interval() -> None:
 def test_unusable_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
         bootstrap_interval([])
-    with pytest.raises(ValueError, match="not paired"):
+    with pytest.raises(ValueError, match="same shape"):
         paired_interval([1, 0], [1])

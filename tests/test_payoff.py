@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from preloaded import completed
 
 from trim.costs import Price, Prices
-from trim.evaluation.conclusion import hidden_notes
-from trim.evaluation.cost_report import AgainstStrong, amount, conclude, describe_single
 from trim.evaluation.summary import summarise
+from trim.evaluation.verdict import CostComparison, amount, conclude, describe_single, hidden_notes
 from trim.types import Action, Author, Step, Trace, Usage
 
 SCHEMA = json.loads(
@@ -180,7 +179,7 @@ amounts = st.floats(0.001, 1000)
 def test_routing_pays_only_where_nothing_is_dearer_and_loses_only_where_nothing_is_saved(
     money, seconds, strong_money, strong_seconds, is_as_good
 ):
-    _, pays = conclude(AgainstStrong(money, seconds, strong_money, strong_seconds).levels,
+    _, pays = conclude(CostComparison(money, seconds, strong_money, strong_seconds).levels,
                        is_as_good)  # fmt: skip
     if pays:
         assert is_as_good and money <= strong_money and seconds <= strong_seconds
@@ -261,4 +260,4 @@ def test_the_strong_model_alone_is_not_held_to_a_limit():
     ],
 )
 def test_what_is_saved_with_fewer_right_answers(costs, outcome):
-    assert conclude(AgainstStrong(*costs, 4, 4).levels, False)[0] == outcome
+    assert conclude(CostComparison(*costs, 4, 4).levels, False)[0] == outcome

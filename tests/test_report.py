@@ -20,9 +20,9 @@ from trim.evaluation.comparison import (
     describe_intervals,
     figures_of,
 )
-from trim.evaluation.conclusion import describe_verdict
+from trim.evaluation.evaluation_page import spread, write_report
 from trim.evaluation.plot import plot_curves
-from trim.evaluation.report import spread, write_report
+from trim.evaluation.verdict import describe_verdict
 from trim.metrics.curve import Curve
 
 SCHEMA = json.loads(
@@ -175,7 +175,7 @@ class Page(HTMLParser):
 def report(folder: Path, summary: dict[str, Any], traces: list[dict[str, Any]]) -> str:
     plot_curves(summary, [folder / "plot.svg"])
     svg = (folder / "plot.svg").read_text(encoding="utf-8")
-    write_report(summary, traces, svg, folder / "report.html")
+    write_report(summary, traces, svg, folder)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from trim.legacy import current_role
 from trim.steps import closed
 
 GRADE = "grade"
@@ -16,9 +17,13 @@ class Author(StrEnum):
     """Which model wrote a step."""
 
     WEAK = "weak"
-    MIDDLE = "middle"
+    INTERMEDIATE = "intermediate"
     """A model between weak and strong."""
     STRONG = "strong"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Author | None:
+        return cls.INTERMEDIATE if value == "middle" else None  # as in traces of 0.1
 
 
 class Finish(StrEnum):
@@ -87,10 +92,10 @@ class Step:
         truncated: whether the kept text was cut by a token limit.
         denied: whether a limit overruled the policy's decision and the draft was kept.
         unread: number of earliest steps that did not fit the scorer's context.
-        level: position of an author between weak and strong, from 1; 0 for weak and strong.
-        middle_tokens: tokens that the models between decoded for this step.
+        level: position of an intermediate author, from 1; 0 for weak and strong.
+        intermediate_tokens: tokens that intermediate models decoded for this step.
         rejected: their discarded versions, in order.
-        fallback: the unavailable part (`weak`, `middle`, `strong`, `scorer`) whose fallback
+        fallback: the unavailable part (`weak`, `intermediate`, `strong`, `scorer`) whose fallback
             (`trim.config.Fallbacks`) decided in place of the policy; None if all answered.
     """
 
@@ -105,7 +110,7 @@ class Step:
     denied: bool = False
     unread: int = 0
     level: int = 0
-    middle_tokens: int = 0
+    intermediate_tokens: int = 0
     rejected: tuple[Rejected, ...] = ()
     fallback: str | None = None
 
@@ -115,8 +120,8 @@ class Step:
         match self.author:
             case Author.WEAK:
                 return self.draft_tokens
-            case Author.MIDDLE:
-                return self.middle_tokens - sum(rejected.tokens for rejected in self.rejected)
+            case Author.INTERMEDIATE:
+                return self.intermediate_tokens - sum(rejected.tokens for rejected in self.rejected)
             case Author.STRONG:
                 return self.strong_tokens
 
@@ -130,8 +135,7 @@ class Trace:
         answer: content of the last boxed answer; an evaluation without one uses the
             benchmark's own extraction (`trim.grading.extraction`). None if there is no answer.
         usage: tokens by role: `weak`, `strong` and `scorer`, discarded drafts included;
-            `middle-1`, … for models between them; `warming` for text that the strong model read
-            in advance (`trim.config.PrefillMode`).
+            `intermediate-1`, … for intermediate models; `warming` for the strong model's prefills.
         seconds: time spent waiting for models and scorer; background work is not counted.
         scorer: name of the scorer that was asked; None if none was.
         abandoned: the steps discarded by a restart, the last draft included. `steps` are then the
@@ -174,9 +178,11 @@ class Trace:
         return self.usage["strong"].tokens
 
     @property
-    def middle_tokens(self) -> int:
-        """Tokens that the models between weak and strong decoded."""
-        return sum(used.tokens for role, used in self.usage.items() if role.startswith("middle"))
+    def intermediate_tokens(self) -> int:
+        """Tokens that intermediate models decoded."""
+        return sum(
+            used.tokens for role, used in self.usage.items() if role.startswith(Author.INTERMEDIATE)
+        )
 
     @property
     def weak_tokens(self) -> int:
@@ -218,7 +224,11 @@ class Trace:
         return self.finish not in (Finish.ANSWER, Finish.STOP)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """All fields; `middle_tokens` are a step's intermediate tokens, as in 0.1."""
+        record = asdict(self)
+        return record | {
+            name: tuple(map(step_to_json, record[name])) for name in ("steps", "abandoned")
+        }
 
     @staticmethod
     def from_json(record: dict[str, Any]) -> Trace:
@@ -228,17 +238,31 @@ class Trace:
             for listed in (record["steps"], record.get("abandoned", ()))
         )
         usage = {role: Usage(**record["usage"][role]) for role in ("weak", "strong", "scorer")}
-        usage |= {role: Usage(**spent) for role, spent in record["usage"].items()}
+        usage |= {current_role(role): Usage(**spent) for role, spent in record["usage"].items()}
         return replace(
             Trace(**{**record, "steps": steps, "abandoned": abandoned, "usage": usage}),
             finish=Finish(record["finish"]),
         )
 
 
+TOKENS_IN_JSON = "middle_tokens"
+
+
+def step_to_json(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a step in their order, with the name of 0.1 for its intermediate tokens."""
+    renamed = {"intermediate_tokens": TOKENS_IN_JSON}
+    return {renamed.get(name, name): value for name, value in fields.items()}
+
+
 def step_from_json(record: dict[str, Any]) -> Step:
     author, action = Author(record["author"]), Action(record["action"])
     rejected = tuple(Rejected(**version) for version in record.get("rejected", ()))
-    return Step(**{**record, "author": author, "action": action, "rejected": rejected})
+    fields = {**record, "author": author, "action": action, "rejected": rejected}
+    if TOKENS_IN_JSON in fields:
+        fields["intermediate_tokens"] = fields.pop(TOKENS_IN_JSON)
+    if fields.get("fallback"):
+        fields["fallback"] = current_role(fields["fallback"])
+    return Step(**fields)
 
 
 class Action(StrEnum):

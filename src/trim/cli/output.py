@@ -1,7 +1,8 @@
-"""How solving looks on a terminal."""
+"""Solutions and tables on a terminal."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,20 +13,47 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
-from trim.evaluation.conclusion import hidden_notes, label
-from trim.evaluation.cost_report import amount
+from trim.evaluation.report import Page
+from trim.evaluation.report import Table as PageTable
+from trim.evaluation.verdict import amount, hidden_notes, label
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.steps import bare
 from trim.types import Action, Author, Trace, Usage
 
-COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
+COLOURS = {Author.WEAK: "cyan", Author.INTERMEDIATE: "blue", Author.STRONG: "magenta"}
+UNWRAPPED = 10_000
+"""Columns of a pipe or file, whose readers expect whole lines."""
+
+
+def new_console() -> Console:
+    """Standard output; lines are wrapped only on a terminal, or where COLUMNS is set."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNWRAPPED
+    return console
+
+
+def new_table(title: str | None, first: str, *headings: str) -> Table:
+    """A table that fits 80 columns: a long entry of the first column is folded, none is cut."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column(first, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def show_events(console: Console, events: Iterable[Event], prices: Prices | None) -> Trace:
-    """Print what happens as it happens, and at the end what it cost; returns the finished trace.
+    """Print events as they happen, and the cost at the end; returns the finished trace.
 
     Args:
-        prices: None where nothing is billed.
+        prices: None if nothing is billed.
     """
     weak = strong = discarded = 0
     draft, score = "", None
@@ -37,9 +65,11 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
             case Scored(score=value):
                 score = value
             case Decided(index, action) if action is not Action.CONTINUE:
-                shown = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
+                struck = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
                 console.print(
-                    shown, Text(f"     score {shown_score(score)} → {action}", "yellow"), sep="\n"
+                    struck,
+                    Text(f"     score {format_score(score)} → {action}", "yellow"),
+                    sep="\n",
                 )
                 if action is Action.RESTART:
                     discarded = weak
@@ -52,7 +82,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
                     discarded += step.draft_tokens
                 colour = COLOURS[step.author]
                 console.print(Text(f"{index:>3}  ", "dim").append(bare(step.text), colour))
-                kept = f"score {shown_score(score)} → keep · " if score is not None else ""
+                kept = f"score {format_score(score)} → keep · " if score is not None else ""
                 cost = f"{weak} weak tokens ({discarded} discarded), {strong} strong"
                 cut = " · cut at its token limit" if step.truncated else ""
                 down = f" · the {step.fallback} does not answer" if step.fallback else ""
@@ -68,13 +98,13 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
                     console.print(f"Rewrites denied, as the limit of tokens was spent: {denied}")
                 if trace.failure:
                     console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
-                console.print(f"Total: {shown_total(trace, prices)}", soft_wrap=True)
+                console.print(f"Total: {format_total(trace, prices)}", soft_wrap=True)
                 return trace
     raise AssertionError("events always end with Finished")
 
 
-def shown_total(trace: Trace, prices: Prices | None) -> str:
-    """Money, seconds, and the strong tokens that no step shows: `money 0.00454, 4.10 s`."""
+def format_total(trace: Trace, prices: Prices | None) -> str:
+    """Money, seconds, and strong tokens that belong to no step: `money 0.00454, 4.10 s`."""
     money = f"money {amount(prices.of(trace))}" if prices else "money not billed"
     hidden = hidden_strong_usage(trace)
     besides = (
@@ -84,12 +114,32 @@ def shown_total(trace: Trace, prices: Prices | None) -> str:
     return f"{money}, {trace.seconds:.2f} s{besides if hidden != Usage() else ''}"
 
 
-def shown_score(score: float | None) -> str:
+def format_score(score: float | None) -> str:
     return "none" if score is None else f"{score:.2f}"
 
 
+def print_page(console: Console, page: Page) -> None:
+    """Print title, verdict, notes and tables of a report; pictures are left out."""
+    console.print(Text(page.title, "bold"))
+    if page.verdict is not None:
+        console.print(Text(page.verdict, "bold yellow"))
+    for note in page.notes:
+        console.print(Text(note))
+    for table in page.tables:
+        console.print(terminal_table(table))
+
+
+def terminal_table(table: PageTable) -> Table:
+    printed = Table(title=Text(table.title), box=SIMPLE_HEAD, padding=(0, 1))
+    for position, heading in enumerate(table.columns):
+        printed.add_column(Text(heading), justify="right" if position else "left")
+    for row in table.rows:
+        printed.add_row(*map(Text, row))
+    return printed
+
+
 def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print what a summary warns of, a line each."""
+    """Print the warnings of a summary, one per line."""
     for policy, seen in summary.get("seen", {}).items():
         files = ", ".join(seen["files"])
         text = f"{files} had seen {seen['problems']} of the {seen['of']} problems before"
@@ -102,15 +152,14 @@ def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def points_table(summary: Mapping[str, Any]) -> Table:
-    """The points of a summary, a policy a row."""
-    title = f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("policy", no_wrap=True)
-    for heading in ("right", "95 %", "share c", "strong", "weak", "dropped", "edits"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    """The points of a summary, one policy per row."""
     seen = summary.get("seen", {})
-    if seen:
-        table.add_column("seen", justify="right", no_wrap=True)
+    table = new_table(
+        f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}; tokens per problem",
+        "policy",
+        *("right", "95 %", "strong\nshare", "strong", "weak", "dis-\ncarded", "re-\nwrites"),
+        *(["seen"] if seen else []),
+    )
     for point in summary["points"]:
         setting = "" if point["setting"] is None else f":{point['setting']:.3g}"
         low, high = point["accuracy_ci"]
@@ -124,42 +173,42 @@ def points_table(summary: Mapping[str, Any]) -> Table:
             f"{point['weak_tokens_mean']:.1f}",
             f"{point['discarded_tokens_mean']:.1f}",
             f"{point['interventions_mean']:.2f}",
-            *([shown_seen(seen.get(point["policy"]))] if seen else []),
+            *([format_seen(seen.get(point["policy"]))] if seen else []),
         )
     return table
 
 
-def shown_seen(seen: Mapping[str, Any] | None) -> str:
-    """How many problems of an evaluation a policy had seen before: `24 of 100`."""
-    return f"{seen['problems']} of {seen['of']}" if seen else ""
+def format_seen(seen: Mapping[str, Any] | None) -> str:
+    """How many problems of an evaluation a policy was fitted to: `24/100`."""
+    return f"{seen['problems']}/{seen['of']}" if seen else ""
 
 
 def costs_table(summary: Mapping[str, Any]) -> Table:
-    """What a problem costs in all, and as a ratio to the strong model alone, a policy a row."""
-    table = Table(title="a problem, everything counted", box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("policy", no_wrap=True)
-    for heading in ("money", "÷ strong", "seconds", "÷ strong", "hidden strong tokens"):
-        table.add_column(heading, justify="right")
+    """Total cost per problem, and its ratio to the strong model alone, one policy per row."""
+    table = new_table(
+        "total cost per problem",
+        *("policy", "money", "÷ strong", "seconds", "÷ strong", "hidden strong\ntokens"),
+    )
     for point in summary["points"]:
         ratios = point["against_strong"] or {"money": None, "seconds": None}
         money, hidden = point["money_mean"], sum(point["hidden_strong_tokens_mean"].values())
         table.add_row(
             label(point),
             "–" if money is None else amount(money),
-            shown_ratio(ratios["money"]),
+            format_ratio(ratios["money"]),
             amount(point["seconds_mean"]),
-            shown_ratio(ratios["seconds"]),
+            format_ratio(ratios["seconds"]),
             f"{hidden:,.0f}" if hidden else "–",
         )
     return table
 
 
-def shown_ratio(figure: Mapping[str, Any] | None) -> str:
+def format_ratio(figure: Mapping[str, Any] | None) -> str:
     return "–" if figure is None or figure["value"] is None else f"{figure['value']:.2f}"
 
 
 def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print what everything cost, what of it the share c leaves out, and whether routing pays."""
+    """Print total costs, the costs that the strong share leaves out, and whether routing pays."""
     console.print(costs_table(summary))
     for note in hidden_notes(summary["points"]):
         console.print(note, soft_wrap=True)
@@ -168,10 +217,11 @@ def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def curves_table(summary: Mapping[str, Any]) -> Table:
-    """The metrics of a summary's curves, a family a row."""
-    table = Table(title="share c at which part of the gap is closed", box=SIMPLE_HEAD)
-    for heading in ("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"):
-        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    """The metrics of a summary's curves, one policy family per row."""
+    table = new_table(
+        "strong share that closes a part of the gap (CPT)",
+        *("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"),
+    )
     for family, curve in summary["curves"].items():
         shares = [curve["cpt"] and curve["cpt"][level] for level in ("50", "80", "95")]
         table.add_row(
@@ -183,28 +233,29 @@ def curves_table(summary: Mapping[str, Any]) -> Table:
 
 
 def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:
-    """The comparisons of a summary with `rival`, a family a row, each with its 95 % interval."""
-    table = Table(title=f"less {rival}, with 95 % intervals", box=SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("policy", "Δ-IBC", "APGR", "CPT 95 %", "worst shortfall"):
-        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    """Differences from `rival`, one policy family per row, each with its 95 % interval."""
+    table = new_table(
+        f"difference from {rival}, with 95 % intervals",
+        *("policy", "Δ-IBC", "APGR", "CPT 95 %", "worst\nshortfall"),
+    )
     for pair in summary["comparisons"]:
         if pair["b"] == rival:
             table.add_row(
                 pair["a"],
-                shown_figure(pair["delta_ibc"], "+.2f"),
-                shown_figure(pair["apgr"], "+.3f"),
-                shown_figure(pair["cpt"]["95"], "+.1%"),
-                shown_figure(pair["shortfall"], ".1%"),
+                format_figure(pair["delta_ibc"], "+.2f"),
+                format_figure(pair["apgr"], "+.3f"),
+                format_figure(pair["cpt"]["95"], "+.1%"),
+                format_figure(pair["shortfall"], ".1%"),
             )
     return table
 
 
-def shown_figure(figure: Mapping[str, Any], form: str) -> str:
-    """A figure and its interval: `+0.84 (+0.45 to +1.37)`."""
+def format_figure(figure: Mapping[str, Any], form: str) -> str:
+    """A figure above its interval: `+0.84` and `+0.45 to +1.37`."""
     if figure["value"] is None:
         return "–"
     value = format(figure["value"], form)
     if figure["interval"] is None:
         return value
     low, high = (format(bound, form) for bound in figure["interval"])
-    return f"{value} ({low} to {high})"
+    return f"{value}\n{low} to {high}"

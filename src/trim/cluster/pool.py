@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trim.cluster.worker import Task, Worker, raise_error
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.errors import InvalidInput, ModelUnavailable, require_extra
 
 MAX_ATTEMPTS = 3
 """Workers that may die of a problem before it fails."""
@@ -175,13 +175,12 @@ def connect(address: str) -> Any:
     """Connect to a cluster and return the module `ray`.
 
     Raises:
-        InvalidInput: Ray is not installed, or there is no cluster at the address.
+        InvalidInput: there is no cluster at the address.
+        MissingExtra: Ray is not installed.
     """
-    try:
+    with require_extra("--ray"):
         import ray
         import ray.exceptions
-    except ImportError as error:
-        raise InvalidInput("--ray needs Ray: pip install 'trim[ray]'") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():

@@ -11,9 +11,8 @@ from trim.cluster.worker import Task, problem_to_json, source_to_json
 from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
+from trim.evaluation.execution import EvaluationRequest, ProgressCallback, solve_all
 from trim.evaluation.problem_set import Gradable, ProblemSet
-from trim.evaluation.remote import EvaluationRequest
-from trim.evaluation.schedule import Tell, solve_all
 from trim.evaluation.store import TraceStore
 from trim.policies.policy import Policy
 from trim.rollouts.collect import ExplorerSession
@@ -30,15 +29,17 @@ class ClusterEvaluation:
     policies: Sequence[Policy]
     pool: WorkerPool
     bill: Bill
-    may_begin: Callable[[], bool] = lambda: True
+    may_start: Callable[[], bool] = lambda: True
 
-    async def run(self, store: TraceStore, progress: Tell = lambda traces: None) -> None:
+    async def run(
+        self, store: TraceStore, progress: ProgressCallback = lambda traces: None
+    ) -> None:
         """Solve the problems that `store` does not hold yet."""
         if all(problem.id in store.finished for problem in self.problems):
             return
         async with self.pool:
             await solve_all(
-                self.problems, self.solve, store, self.pool.capacity, progress, self.may_begin
+                self.problems, self.solve, store, self.pool.capacity, progress, self.may_start
             )
 
     async def solve(self, problem: Gradable) -> list[Trace]:
@@ -58,7 +59,7 @@ class ClusterEvaluation:
                 )
                 for policy in self.policies
             ]
-        self.bill.take_over(result["bill"])
+        self.bill.merge(result["bill"])
         return [Trace.from_json(record) for record in result["traces"]]
 
 
@@ -82,7 +83,7 @@ class ClusterExplorer:
             result, content = await self.pool.explore(problem_to_json(problem))
         except WorkersDied as error:
             raise ModelUnavailable(f"problem {problem.id}: {error}") from error
-        self.bill.take_over(result["bill"])
+        self.bill.merge(result["bill"])
         (recorded,) = decode(BytesIO(content))
         return recorded
 
@@ -91,7 +92,7 @@ class ClusterExplorer:
 class RayCluster:
     """Evaluates and collects on a cluster.
 
-    Implements `trim.evaluation.remote.RemoteExecutor` and
+    Implements `trim.evaluation.execution.RemoteExecutor` and
     `trim.rollouts.collect.RemoteCollector`.
 
     Attributes:
@@ -108,7 +109,7 @@ class RayCluster:
         request: EvaluationRequest,
         policies: Sequence[Policy],
         bill: Bill,
-        may_begin: Callable[[], bool],
+        may_start: Callable[[], bool],
     ) -> ClusterEvaluation:
         problem_set = request.problem_set
         task = Task(
@@ -121,7 +122,7 @@ class RayCluster:
             request.max_strong_tokens,
         )
         pool = self._make_pool(task, source)
-        return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_begin)
+        return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_start)
 
     def open_explorer(
         self,

@@ -10,7 +10,7 @@ from ray import serve
 
 from trim.configuration.source import ModelSource, models_in, open_models
 from trim.server.admission import Limits
-from trim.server.run import Serving, menu_of
+from trim.server.run import Serving, catalog_of
 from trim.server.run import application as asgi_application
 
 DEFAULT_LIMITS = Limits()
@@ -62,7 +62,7 @@ def application(arguments: ServeArguments) -> serve.Application:
         path = arguments.configuration
         return open_models(path) if path else models_in()
 
-    menu_of(open_source(), serving)
+    catalog_of(open_source(), serving)
     deployment = serve.deployment(
         name="trim",
         num_replicas=arguments.replicas,

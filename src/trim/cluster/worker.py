@@ -22,7 +22,7 @@ from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right
 from trim.grading.workers import GraderPool
 from trim.models.prompt import Prompt
 from trim.policies.policy import needs_entropy
-from trim.rollouts.collect import make_explorer, require_two_models
+from trim.rollouts.collect import make_explorer, refuse_intermediate
 from trim.rollouts.store import encode
 
 MAX_PROBLEMS = 1_000_000
@@ -62,7 +62,7 @@ class Task:
 
 def source_to_json(source: ModelSource) -> dict[str, Any]:
     """A model source as JSON, to open the same models on another machine."""
-    if source.bare:
+    if source.is_folder:
         return {"models": str(source.folder.resolve()), "protocol": source.protocol.name}
     return {
         "configuration": source.configuration.model_dump(mode="json"),
@@ -149,7 +149,7 @@ class Worker:
         except TrimError as error:
             return error_to_json(error)
         records = [trace.to_json() for trace in traces]
-        return json.dumps({"traces": records, "bill": self.bill.hand_over()})
+        return json.dumps({"traces": records, "bill": self.bill.drain()})
 
     async def explore(self, problem: str) -> tuple[str, bytes]:
         """The cost since the last call as JSON, and the recorded problem as Parquet."""
@@ -168,7 +168,7 @@ class Worker:
         except TrimError as error:
             return error_to_json(error), b""
         content = await asyncio.to_thread(encode, [recorded])
-        return json.dumps({"bill": self.bill.hand_over()}), content
+        return json.dumps({"bill": self.bill.drain()}), content
 
     def _load(self) -> None:
         task, source = self.task, source_from_json(self.task.source)
@@ -182,7 +182,7 @@ class Worker:
             self.config = replace(self.config, max_strong_tokens=task.max_strong_tokens)
         self.policies = policies
         if task.rollouts:
-            require_two_models(self.models)
+            refuse_intermediate(self.models)
 
     def _receive(self, problem: str) -> Gradable:
         found = self.reader.from_json(problem)

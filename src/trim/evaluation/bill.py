@@ -1,4 +1,4 @@
-"""What a run has really paid: every request that was answered, each once."""
+"""The actual cost of a run: every answered request, counted once."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from trim.configuration.source import Models
 from trim.costs import Prices, payer
 from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
+from trim.legacy import current_roles
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
 from trim.scorers.scorer import Scorer, Scores
 from trim.types import Usage
 
 NAME = "bill.json"
-EVERY = 10
-"""Requests after which a bill is written; one that is killed loses fewer of them than that."""
+SAVE_INTERVAL = 10
+"""Requests between two writes of a bill; a killed run loses fewer requests than this."""
 
 
 class Bill:
-    """Tokens by role, as the models and scorers were asked for them.
+    """Tokens by role, as they were requested from models and scorers.
 
-    A step that several policies share is paid once, and a draft that was dropped is paid. What a
-    server decoded for a request that failed is not known. It is written after every `EVERY`
-    requests, and when it is told to.
+    A step that several policies share counts once; discarded drafts count. Tokens that a server
+    decoded for a failed request are unknown and do not count. The bill is written after every
+    `SAVE_INTERVAL` requests and by `save`.
 
     Args:
-        prices: that make money of them; None where nothing is billed.
-        folder: where the bill of earlier sessions lies, to `recover` before the first request; None
-            for a run without one.
+        prices: None if nothing is billed.
+        folder: folder with the bill of earlier sessions, which `recover` reads; None to keep the
+            bill in memory.
 
     Attributes:
-        steps, tokens: that the models have written since this bill was made, whatever became of
-            them; neither scores nor prefixes that were read in advance are in them.
+        steps, tokens: written by the models since this bill was created, discarded ones
+            included; without scores and prefill.
     """
 
     def __init__(self, prices: Prices | None, folder: Path | None = None) -> None:
@@ -46,76 +47,78 @@ class Bill:
         self._unsaved = 0
 
     def recover(self) -> None:
-        """Go on from what earlier sessions have paid; from nothing where the file is damaged."""
+        """Add the cost of earlier sessions; nothing if the file is damaged."""
         if self.path is None or not self.path.exists():
             return
         try:
             record = read_object(self.path)
-            self.usage = {role: counted(spent) for role, spent in record.items()}
+            self.usage = {
+                role: read_usage(counts) for role, counts in current_roles(record).items()
+            }
         except (OSError, TypeError, ValueError):
             self.usage = {}
 
     @property
     def money(self) -> float | None:
-        """What was paid; None where nothing is billed."""
+        """Cost so far; None if nothing is billed."""
         return self.prices.of_usage(self.usage) if self.prices else None
 
     def reaches(self, max_money: float | None) -> bool:
-        """Whether as much as `max_money` was paid; no amount is reached where nothing is billed."""
+        """Whether the cost limit `max_money` is reached; never if nothing is billed."""
         money = self.money
         return max_money is not None and money is not None and money >= max_money
 
     def add(self, role: str, used: Completion | Scores) -> None:
-        """Put an answered request on the bill. Raises InvalidInput as `save`."""
-        spent = Usage(used.prompt_tokens, used.cached_tokens, used.tokens)
-        self.usage[role] = self.usage.get(role, Usage()) + spent
+        """Count an answered request. Raises InvalidInput as `save`."""
+        usage = Usage(used.prompt_tokens, used.cached_tokens, used.tokens)
+        self.usage[role] = self.usage.get(role, Usage()) + usage
         self._unsaved += 1
-        if self._unsaved >= EVERY:
+        if self._unsaved >= SAVE_INTERVAL:
             self.save()
 
     def add_step(self, role: str, written: Completion) -> None:
-        """As `add`, for a step that a model has written."""
+        """As `add`, for a step."""
         self.steps += 1
         self.tokens += written.tokens
         self.add(role, written)
 
-    def hand_over(self) -> dict[str, Any]:
-        """What is on it, as JSON for the bill of another process; nothing is on it afterwards."""
+    def drain(self) -> dict[str, Any]:
+        """Return the counts as JSON, for `merge` in another process, and reset them to 0."""
         record = {
-            "usage": {role: asdict(spent) for role, spent in self.usage.items()},
+            "usage": {role: asdict(usage) for role, usage in self.usage.items()},
             "steps": self.steps,
             "tokens": self.tokens,
         }
         self.usage, self.steps, self.tokens = {}, 0, 0
         return record
 
-    def take_over(self, record: Mapping[str, Any]) -> None:
-        """Add what another process has handed over."""
-        for role, spent in record["usage"].items():
-            self.usage[role] = self.usage.get(role, Usage()) + Usage(**spent)
+    def merge(self, record: Mapping[str, Any]) -> None:
+        """Add the counts that `drain` returned in another process."""
+        for role, usage in record["usage"].items():
+            self.usage[role] = self.usage.get(role, Usage()) + Usage(**usage)
         self.steps += record["steps"]
         self.tokens += record["tokens"]
 
     def save(self) -> None:
-        """Raises InvalidInput where it cannot be written."""
+        """Write the bill to its file, if it has one. Raises InvalidInput if that fails."""
         if self.path is None:
             return
-        record = {role: asdict(spent) for role, spent in self.usage.items()}
+        record = {role: asdict(usage) for role, usage in self.usage.items()}
         with writing(self.path):
             write_atomically(self.path, json.dumps(record, indent=2) + "\n")
         self._unsaved = 0
 
 
-def counted(record: Mapping[str, int]) -> Usage:
-    """Raises TypeError or ValueError where these are no counts of tokens."""
+def read_usage(record: Mapping[str, int]) -> Usage:
+    """Usage from JSON. Raises TypeError or ValueError if a field is not a token count."""
     usage = Usage(**record)
     if any(type(count) is not int or count < 0 for count in vars(usage).values()):
-        raise ValueError(f"{record}: no counts of tokens")
+        raise ValueError(f"{record}: not token counts")
     return usage
 
 
 class BilledModel:
-    """A model whose tokens are put on a bill."""
+    """A model whose tokens are counted on a bill."""
 
     def __init__(self, model: Model, role: str, bill: Bill) -> None:
         self.model = model
@@ -130,7 +133,7 @@ class BilledModel:
 
 
 class BilledPrefillingModel(BilledModel):
-    """The same for a model that can read in advance."""
+    """As `BilledModel`, for a model with prefill."""
 
     def __init__(self, model: Model, prefilling: Prefilling, role: str, bill: Bill) -> None:
         super().__init__(model, role, bill)
@@ -143,7 +146,7 @@ class BilledPrefillingModel(BilledModel):
 
 
 class BilledScorer:
-    """A scorer whose tokens are put on a bill; grades are the strong model's."""
+    """A scorer whose tokens are counted on a bill; grades count as the strong model's."""
 
     def __init__(self, scorer: Scorer, bill: Bill) -> None:
         self.scorer = scorer
@@ -170,7 +173,7 @@ def billed(models: Models, bill: Bill) -> Models:
         models,
         weak=of(models.weak, "weak"),
         intermediate=tuple(
-            of(each, f"middle-{n}") for n, each in enumerate(models.intermediate, 1)
+            of(each, f"intermediate-{n}") for n, each in enumerate(models.intermediate, 1)
         ),
         strong=of(models.strong, "strong"),
         scorers={kind: BilledScorer(each, bill) for kind, each in models.scorers.items()},
@@ -178,17 +181,16 @@ def billed(models: Models, bill: Bill) -> Models:
 
 
 def require_prices(max_money: float | None, prices: Prices | None) -> None:
-    """Raises InvalidInput for a limit of money where nothing is billed."""
+    """Raises InvalidInput for a cost limit without prices."""
     if max_money is not None and prices is None:
         raise InvalidInput(
-            f"--max-money {max_money:g}: nothing is billed here; give --prices FILE, or"
-            " --prices example"
+            f"--max-money {max_money:g}: needs prices; add --prices FILE or --prices example"
         )
 
 
-def spent(money: float | None, done: int, problems: int) -> MoneySpent:
-    """What ends a run at its `--max-money`."""
+def cost_limit_error(money: float | None, done: int, problems: int) -> MoneySpent:
+    """The error that ends a run at its cost limit (`--max-money`)."""
     return MoneySpent(
-        f"{money or 0:.6g} is spent and {done} of {problems} problems are done; the same command"
-        " with a larger --max-money goes on"
+        f"the run reached its cost limit: {money or 0:.6g} spent, {done} of {problems} problems"
+        " done; to continue, repeat the command with a larger --max-money"
     )

@@ -137,6 +137,15 @@ def interval_of(values: Array) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
+def direction(values: Array) -> str:
+    """Sign of a difference a - b by its interval: `ahead`, `behind`, `level` or `not defined`."""
+    interval = interval_of(values)
+    if interval is None:
+        return "not defined"
+    low, high = interval
+    return "ahead" if low > 0 else "behind" if high < 0 else "level"
+
+
 def without(values: Array) -> int:
     """Resamples that have no figure."""
     return int(np.isnan(values[1:]).sum())

@@ -1,11 +1,11 @@
-"""An evaluation from problems to report: what `trim eval` does."""
+"""`trim eval`: an evaluation from problems to report."""
 
 from __future__ import annotations
 
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ from typing import Any
 from trim.config import RouterConfig
 from trim.configuration.source import ModelSource
 from trim.costs import Prices
-from trim.errors import InvalidInput
-from trim.evaluation.bill import Bill, billed, require_prices, spent
-from trim.evaluation.folder import solve_in
+from trim.errors import DISTRIBUTION, InvalidInput
+from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
+from trim.evaluation.evaluation_page import write_report
+from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, Runnable, solve_in_folder
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.provenance import describe_seen, overlaps_of, refuse_seen, require_same_models
-from trim.evaluation.remote import EvaluationRequest, RemoteExecutor
-from trim.evaluation.report import write_report
 from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right
 from trim.evaluation.summary import split_name, summarise
@@ -32,9 +31,10 @@ from trim.policies.oracle import Oracle, OracleQuery
 from trim.policies.policy import Policy, needs_entropy
 from trim.policies.pomdp.simulate import predict
 from trim.policies.registry import label_files, parse_all
+from trim.types import Trace
 
 UNGRADED = "ungraded.jsonl"
-"""In a run's folder: answers that could not be graded, where there were any."""
+"""File in a run's folder with the answers that could not be graded, if there are any."""
 
 
 def find_suite(name: str) -> Suite:
@@ -44,20 +44,20 @@ def find_suite(name: str) -> Suite:
 
 
 def draw(suite_name: str, count: int, seed: int, skip: int = 0) -> ProblemSet:
-    """`count` evaluation problems that a suite has for a seed, behind the first `skip`.
+    """`count` evaluation problems of a suite for a seed, after the first `skip`.
 
     Raises:
-        InvalidInput: an unknown suite, or no problem at all.
+        InvalidInput: an unknown suite, or `count` below 1.
     """
     suite = find_suite(suite_name)
     if count < 1:
-        raise InvalidInput(f"-n {count}: at least one problem is needed")
+        raise InvalidInput(f"-n {count}: choose at least 1")
     problem_set = suite_set(suite, list(generate(suite, skip + count, seed))[skip:])
-    return replace(problem_set, described={"skip": skip}) if skip else problem_set
+    return replace(problem_set, metadata={"skip": skip}) if skip else problem_set
 
 
 def suite_set(suite: Suite, problems: Sequence[SuiteProblem]) -> ProblemSet:
-    """Problems of a suite, whose steps can be checked."""
+    """Problems of a suite, with the check of their steps."""
     by_question = {problem.question: problem for problem in problems}
 
     def is_right(question: str, earlier: Sequence[str], step: str) -> bool:
@@ -67,10 +67,10 @@ def suite_set(suite: Suite, problems: Sequence[SuiteProblem]) -> ProblemSet:
 
 
 def policies_on(specs: Sequence[str], problem_set: ProblemSet) -> list[Policy]:
-    """The policies of a command line, each once, with what the oracles may know.
+    """The policies of a command line, each once, with the oracles' knowledge of the problems.
 
     Raises:
-        InvalidInput: an unknown policy, or one that needs steps where there are none.
+        InvalidInput: an unknown policy, or one that needs reference steps that do not exist.
     """
     oracles: dict[str, Policy] = {"oracle-query": OracleQuery()}
     if problem_set.is_right:
@@ -84,7 +84,7 @@ def policies_on(specs: Sequence[str], problem_set: ProblemSet) -> list[Policy]:
 
 
 def predictions_for(specs: Sequence[str], scorer: str) -> list[dict[str, Any]]:
-    """What every model of the POMDP router on a command line predicts for a run."""
+    """Predictions for a run of every POMDP model on a command line."""
     return [
         predict(path, scorer, f"{family}({label})" if label else family)
         for (family, path), label in label_files(specs).items()
@@ -92,104 +92,115 @@ def predictions_for(specs: Sequence[str], scorer: str) -> list[dict[str, Any]]:
     ]
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of an evaluation run.
+
+    Attributes:
+        seed: of the sampling.
+        scorer: kind of score (`trim.scorers.scorer.KINDS`) for policies that do not require one;
+            None for the models' default.
+        exact: make runs reproducible character by character (`ModelSource.load`).
+        max_strong_tokens: limit for each policy and problem (`trim.config.RouterConfig`).
+        prices: None if nothing is billed.
+        max_money: cost limit; once the run has cost this much, no further problem is started and
+            the summary covers the finished ones (`partial`). Needs prices.
+        allow_other_models: accept policies that were fitted to other models.
+        allow_seen: accept policies and scorers that were fitted to problems of the evaluation
+            (`trim.fingerprints`); the summary lists them.
+    """
+
+    seed: int = 0
+    scorer: str | None = None
+    exact: bool = False
+    max_strong_tokens: int | None = None
+    prices: Prices | None = None
+    max_money: float | None = None
+    allow_other_models: bool = False
+    allow_seen: bool = False
+
+
 def evaluate(
     problem_set: ProblemSet,
     specs: Sequence[str],
-    seed: int,
+    source: ModelSource,
     out: Path,
-    prices: Prices | None,
-    lineup: ModelSource,
-    progress: Callable[[RunProgress], None] = lambda standing: None,
-    scorer: str | None = None,
-    exact: bool = False,
-    max_strong_tokens: int | None = None,
-    other_models: bool = False,
-    max_money: float | None = None,
-    elsewhere: RemoteExecutor | None = None,
-    seen: bool = False,
+    options: RunOptions | None = None,
+    progress: Callable[[RunProgress], None] = lambda progress: None,
+    executor: RemoteExecutor | None = None,
 ) -> dict[str, Any]:
     """Run or continue an evaluation in `out`, write its files and return the summary.
 
     Args:
-        prices: what is billed; None where nothing is.
-        progress: told how far the run is.
-        scorer: the kind of score for policies that are not made for one
-            (`trim.scorers.scorer.KINDS`); the models' usual one without any.
-        exact: repeat every character from run to run (`ModelSource.load`).
-        max_strong_tokens: of each policy and problem (`trim.router.Router`).
-        other_models: use fitted policies also with models that they were not fitted to.
-        max_money: as soon as the run has cost so much (`Bill`), no further problem is begun; the
-            summary is then of those that are finished, and says `partial`.
-        elsewhere: who solves the problems (`trim.cluster`); None for this process.
-        seen: go on where a policy or its scorer has seen problems of the evaluation in its making
-            (`trim.fingerprints`); the summary then says so.
+        specs: the policies, as on the command line.
+        progress: called with the progress of the run, about every second.
+        executor: solves the problems in other processes (`trim.cluster`); None for this process.
 
     Raises:
-        MoneySpent: before the first problem was finished.
+        MoneySpent: the cost limit was reached before the first problem was finished.
         InvalidInput: an unknown policy, a policy that was fitted to other models or to problems of
-            this evaluation, a folder that cannot be written, or `max_money` without prices.
+            this evaluation, a folder that holds another run or cannot be written, or `max_money`
+            without prices.
     """
-    require_prices(max_money, prices)
-    lineup = lineup.for_problems(problem_set.prompt)
-    kind = scorer or lineup.default_kind
+    options = options or RunOptions()
+    require_prices(options.max_money, options.prices)
+    source = source.with_task(problem_set.prompt)
+    kind = options.scorer or source.default_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)
-    if not other_models:
-        require_same_models(policies, lineup)
-    overlaps = overlaps_of(policies, specs, kind, lineup.joint, problem_set)
-    if not seen:
+    if not options.allow_other_models:
+        require_same_models(policies, source)
+    overlaps = overlaps_of(policies, specs, kind, source.joint, problem_set)
+    if not options.allow_seen:
         refuse_seen(overlaps, problem_set, ", or --seen to go on and flag it")
     profiles = profiles_of(policies)
-    config = lineup.config
-    if max_strong_tokens is not None:
-        config = replace(config, max_strong_tokens=max_strong_tokens)
-    run = {
-        "suite": problem_set.name,
-        "n": len(problems),
-        "seed": seed,
-        "scorer": kind,
-        "exact": exact,
-        "protocol": lineup.protocol.name,
-        "version": version("trim"),
-    }
-    if config.max_strong_tokens is not None:
-        run["max_strong_tokens"] = config.max_strong_tokens
-    record = lineup.record()
-    if problem_set.described or record:
-        run |= {**problem_set.described, **conditions(lineup, config, kind), **record}
-    bill = Bill(prices, out)
+    config = source.config
+    if options.max_strong_tokens is not None:
+        config = replace(config, max_strong_tokens=options.max_strong_tokens)
+    run = run_record(problem_set, source, config, kind, options)
+    bill = Bill(options.prices, out)
 
-    def may_begin() -> bool:
-        return not bill.reaches(max_money)
+    def may_start() -> bool:
+        return not bill.reaches(options.max_money)
 
-    if elsewhere:
-        asked = EvaluationRequest(problem_set, tuple(specs), seed, kind, exact, max_strong_tokens)
-        there = elsewhere.evaluation(lineup, asked, policies, bill, may_begin)
-        solved = solve_in(out, run, there, progress, lineup.files(out), bill)
+    def solve(evaluation: Runnable) -> dict[str, list[Trace]]:
+        return solve_in_folder(out, run, evaluation, progress, source.files(out), bill)
+
+    if executor:
+        request = EvaluationRequest(
+            problem_set,
+            tuple(specs),
+            options.seed,
+            kind,
+            options.exact,
+            options.max_strong_tokens,
+        )
+        solved = solve(executor.evaluation(source, request, policies, bill, may_start))
     else:
-        team = billed(lineup.load(exact=exact, entropy=needs_entropy(policies, kind)), bill)
+        loaded = source.load(exact=options.exact, entropy=needs_entropy(policies, kind))
+        models = billed(loaded, bill)
         with GraderPool(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
-            here = evaluation_of(
-                team,
+            evaluation = evaluation_of(
+                models,
                 config,
                 problems,
                 policies,
-                team.scorer_of(kind) if kind else None,
-                seed,
-                concurrency=lineup.concurrency,
+                models.scorer_of(kind) if kind else None,
+                options.seed,
+                concurrency=source.concurrency,
                 grading=grading,
                 keep_too_long=problem_set.is_right is None,
-                may_begin=may_begin,
-                takes_open_box=lineup.protocol.open_box,
+                may_start=may_start,
+                takes_open_box=source.protocol.open_box,
             )
-            solved = solve_in(out, run, here, progress, lineup.files(out), bill)
+            solved = solve(evaluation)
     if not solved:
-        raise spent(bill.money, 0, len(problems))
-    # What is predicted knows of no limit.
+        raise cost_limit_error(bill.money, 0, len(problems))
+    # Predictions ignore limits.
     predicted = []
     if kind and config.max_strong_tokens is None:
         predicted = predictions_for(specs, kind)
-    summary = summarise(problem_set.name, seed, solved, prices, predicted)
+    summary = summarise(problem_set.name, options.seed, solved, options.prices, predicted)
     if summary["n"] < len(problems):
         summary["partial"] = {"of": len(problems), "money": bill.money}
     if overlaps:
@@ -200,11 +211,36 @@ def evaluate(
     return summary
 
 
-def conditions(lineup: ModelSource, config: RouterConfig, kind: str | None) -> dict[str, Any]:
-    """What a run of a published data set depends on besides its command, for `run.json`."""
+def run_record(
+    problem_set: ProblemSet,
+    source: ModelSource,
+    config: RouterConfig,
+    kind: str | None,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """The content of `run.json`, which identifies a run, except its policies."""
+    run = {
+        "suite": problem_set.name,
+        "n": len(problem_set.problems),
+        "seed": options.seed,
+        "scorer": kind,
+        "exact": options.exact,
+        "protocol": source.protocol.name,
+        "version": version(DISTRIBUTION),
+    }
+    if config.max_strong_tokens is not None:
+        run["max_strong_tokens"] = config.max_strong_tokens
+    record = source.record()
+    if problem_set.metadata or record:
+        run |= {**problem_set.metadata, **conditions(source, config, kind), **record}
+    return run
+
+
+def conditions(source: ModelSource, config: RouterConfig, kind: str | None) -> dict[str, Any]:
+    """What a run depends on besides its command: models, settings and versions."""
     packages = ("xllamacpp", "math-verify", "latex2sympy2-extended", "sympy")
     return {
-        "models": lineup.identify(kind),
+        "models": source.identify(kind),
         "sampling": asdict(config.sampling),
         "max_steps": config.max_steps,
         "rules": asdict(config.rules),
@@ -217,17 +253,13 @@ def conditions(lineup: ModelSource, config: RouterConfig, kind: str | None) -> d
 
 
 def note(ungraded: Ungraded, path: Path) -> None:
-    """Append an answer that could not be graded to a file of the run.
-
-    Raises:
-        InvalidInput: it cannot be written.
-    """
+    """Append an answer that could not be graded to a file. Raises InvalidInput if that fails."""
     with writing(path), path.open("a", encoding="utf-8") as file:
         print(json.dumps(asdict(ungraded)), file=file)
 
 
 def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) -> None:
-    """Raises InvalidInput where they cannot be written."""
+    """Write plots, summary and report. Raises InvalidInput if that fails."""
     traces = [
         {
             **trace.to_json(),
@@ -240,4 +272,4 @@ def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) ->
         plot_curves(summary, [out / "curve.png", out / "curve.svg"])
         write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
         svg = (out / "curve.svg").read_text(encoding="utf-8")
-        write_report(summary, traces, svg, out / "report.html")
+        write_report(summary, traces, svg, out)

@@ -1,4 +1,7 @@
-"""Accuracy over cost, drawn from a summary."""
+"""Plots: accuracy over cost, and the style of all figures.
+
+matplotlib is imported by the first figure.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,26 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.container import Container
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
+from trim.errors import require_extra
 from trim.files import write_atomically
 from trim.metrics.curve import best_by_cost
 
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.container import Container
+    from matplotlib.figure import Figure
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart with any kind of colour blindness (Okabe and Ito, Color Universal Design)."""
+"""Distinguishable with every form of colour blindness (Okabe and Ito, Color Universal Design)."""
 
 MARKERS = "osD^vPX"
 LONE_MARKERS = "*pHd<>8"
 GREY = "#5A5A5A"
 LONG_NAME = 16
-"""Characters of a family's name; with longer ones only three fit side by side."""
+"""Characters of a family's name; only three longer names fit side by side."""
 
 Point = Mapping[str, Any]
 
@@ -35,32 +38,55 @@ NO_METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def plot_curves(summary: Mapping[str, Any], paths: Sequence[Path]) -> None:
-    """Draw the points of a summary (`docs/summary.schema.json`) into each of `paths`.
+def new_figure(width: float = 8, height: float = 5.2) -> tuple[Figure, Axes]:
+    """An empty figure in the style of all plots; sizes in inches.
 
-    A policy with settings becomes a line, which also runs through the two models alone
-    where they were evaluated, as the metrics read it; a policy without becomes one marker.
-    Cost is the share of the strong model's tokens, or, where the strong model alone was not
-    evaluated, strong tokens a problem. The format follows the suffix, `.png` or `.svg`. A
-    file is replaced only once it is complete.
+    Raises:
+        MissingExtra: matplotlib is not installed.
     """
-    figure = _draw(summary)
-    for path in paths:
-        write_atomically(path, rendered(figure, path.suffix.removeprefix(".")))
+    with require_extra("a plot"):
+        from matplotlib.figure import Figure
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
 def rendered(figure: Figure, kind: str) -> bytes:
     """The figure as a file of the kind `svg` or `png`; equal figures give equal files."""
+    import matplotlib
+
     content = BytesIO()
-    # Text stays text, so that it can be searched; the salt makes equal plots equal files.
+    # Text stays searchable text; the fixed salt makes the ids in the file reproducible.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trim"}):
         figure.savefig(content, format=kind, dpi=160, metadata=NO_METADATA[kind])
     return content.getvalue()
 
 
+def write_figure(figure: Figure, paths: Sequence[Path]) -> None:
+    """Write the figure atomically to each path, `.png` or `.svg`. Raises OSError as `open`."""
+    for path in paths:
+        write_atomically(path, rendered(figure, path.suffix.removeprefix(".")))
+
+
+def plot_curves(summary: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    """Plot the points of a summary (`docs/summary.schema.json`) into each path, `.png` or `.svg`.
+
+    A policy with settings is a line, which also passes through the weak and the strong model
+    alone if they were evaluated, as in the metrics; a policy without settings is a marker. The
+    cost is the strong share, or strong tokens per problem if the strong model was not evaluated
+    alone. Files are written atomically.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    write_figure(_draw(summary), paths)
+
+
 def _draw(summary: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(8, 5.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_figure()
     points: Sequence[Point] = summary["points"]
     in_shares = all(point["strong_share"] is not None for point in points)
     alone = {point["policy"]: point for point in points if point["policy"] in ("weak", "strong")}
@@ -85,15 +111,14 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
     axes.set_title(f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}")
     axes.set_xlabel("strong tokens, % of strong alone" if in_shares else "strong tokens a problem")
     axes.set_ylabel("accuracy, % (95 % interval)")
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02)
     if families:
         handles: list[Artist | Container] = [
             handle for handle in axes.containers if handle.get_label() in families
         ]
         if summary["predicted"]:
+            from matplotlib.lines import Line2D
+
             dashed = Line2D([], [], linestyle="--", color=GREY, linewidth=1.2, label="predicted")
             handles.append(dashed)
         columns = 6 if max(map(len, families)) <= LONG_NAME else 3
@@ -102,7 +127,7 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
 
 
 def _place(point: Point, in_shares: bool) -> tuple[float, float]:
-    """Where a point stands: cost (% or tokens) and accuracy (%)."""
+    """Cost (% or tokens) and accuracy (%) of a point."""
     cost = 100 * point["strong_share"] if in_shares else point["strong_tokens_mean"]
     return cost, 100 * point["accuracy"]
 
@@ -140,7 +165,7 @@ def _draw_markers(
 def _draw_prediction(
     axes: Axes, prediction: Point, family: str, in_shares: bool, colour: str, marker: str
 ) -> None:
-    """What a fitted model predicts for a family: a dashed line, or a marker without filling."""
+    """The prediction of a fitted model for a family: a dashed line, or an empty marker."""
     points = [point for point in prediction["points"] if point["policy"] == family]
     whole = 100 if in_shares else prediction["strong_tokens_mean"]
     places = [(whole * point["strong_share"], 100 * point["accuracy"]) for point in points]
@@ -153,7 +178,7 @@ def _draw_prediction(
 
 
 def _draw_references(axes: Axes, alone: Mapping[str, Point], in_shares: bool) -> None:
-    """The two models alone, and a right-hand axis that measures between them."""
+    """The two models alone, and a right-hand axis with the gap recovered between them."""
     across = axes.get_yaxis_transform()
     for name, x, side in (("weak", 0.99, "right"), ("strong", 0.01, "left")):
         if name not in alone:

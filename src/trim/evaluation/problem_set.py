@@ -1,4 +1,4 @@
-"""The problems of an evaluation, wherever they come from."""
+"""The problems of an evaluation, from any source."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from trim.models.prompt import Prompt
 from trim.policies.oracle import StepCheck
 
 ANSWER_OF_STRONG = ""
-"""In place of an answer that nobody knows: in a bank, that of the strong model alone is taken."""
+"""Marks an unknown answer: a bank then uses the answer of the strong model alone."""
 
 
 class Gradable(Protocol):
-    """What an evaluation needs to know of a problem."""
+    """A problem that an evaluation can solve and grade."""
 
     @property
     def id(self) -> str: ...
@@ -25,34 +25,34 @@ class Gradable(Protocol):
 
     @property
     def answer(self) -> str:
-        """The right one, as its source writes it."""
+        """The right answer, as its source writes it."""
         ...
 
     @property
     def grader(self) -> str:
-        """Name of who compares answers with it (`trim.grading.grader`)."""
+        """Name of the grader (`trim.grading.grader`)."""
         ...
 
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """Problems, and what is known about them.
+    """Problems with their metadata.
 
     Attributes:
         name: of the suite, the benchmark or the file.
-        problems: in the order in which they are solved; ids differ.
-        is_right: whether a step is right; None where there are no reference steps.
-        described: what says which problems these are, for `run.json`.
-        prompt: what models that have no prompt of their own read around a question.
+        problems: in the order of solving, with unique ids.
+        is_right: whether a step is right; None without reference steps.
+        metadata: identifies the problems, in `run.json`.
+        prompt: for models without a prompt of their own.
     """
 
     name: str
     problems: Sequence[Gradable]
     is_right: StepCheck | None = None
-    described: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     prompt: Prompt = field(default_factory=Prompt)
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """Of the bare questions (`trim.fingerprints`), in the order of `problems`."""
+        """Fingerprints of the bare questions (`trim.fingerprints`), in the order of `problems`."""
         return tuple(fingerprint(problem.question) for problem in self.problems)

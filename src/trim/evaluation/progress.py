@@ -1,4 +1,4 @@
-"""How far a long run is, and what it has found so far."""
+"""Progress of a run: how far it is, and its results so far."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from trim.evaluation.bill import Bill
 from trim.types import Finish, Trace
 
 ALONE = ("weak", "strong")
-EVERY = 1.0
-"""Seconds between two standings while problems are under way."""
+INTERVAL = 1.0
+"""Seconds between two progress reports."""
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """What is on disk, and what is under way.
+    """Progress of a run.
 
     Attributes:
-        finished: problems.
-        accuracy: share of right answers, of the worst and of the best routed policy; of the models
-            alone where nothing is routed. None before the first problem.
-        strong_share: strong tokens of the same as a share of the strong model's alone; None where
-            that is not run.
-        money: that was paid, in this session and those before.
-        failed: traces that ended because something did not answer.
-        steps, tokens: written in this session, those of problems under way included (`Bill`).
+        finished: number of finished problems.
+        accuracy: lowest and highest accuracy among routed policies, or among the models alone if
+            no policy routes. None before the first problem.
+        strong_share: lowest and highest strong share of the same policies; None if the strong
+            model is not run alone.
+        money: cost so far, earlier sessions included; None if nothing is billed.
+        failed: traces that ended because a model or the scorer did not answer.
+        steps, tokens: written in this session, including problems in progress (`Bill`).
     """
 
     finished: int
@@ -40,15 +40,15 @@ class RunProgress:
     tokens: int = 0
 
     def after(self, finished: int) -> RunProgress:
-        """The same, with problems of earlier runs before it."""
+        """The same with `finished` more problems, those of earlier runs."""
         return replace(self, finished=finished + self.finished)
 
 
 class Tally:
-    """Sums over the traces of a run, of which it is told one after the other.
+    """Running sums over the traces of a run.
 
     Args:
-        policies: of the run, by name.
+        policies: names of the run's policies.
     """
 
     def __init__(self, policies: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class Tally:
             self._tokens[trace.policy] += trace.strong_tokens
             self._failed += trace.finish is Finish.FAILED
 
-    def standing(self, finished: int, bill: Bill | None = None) -> RunProgress:
+    def progress(self, finished: int, bill: Bill | None = None) -> RunProgress:
         alone = self._tokens.get("strong", 0)
         return RunProgress(
             finished,
@@ -86,16 +86,16 @@ def spread(values: Iterable[float]) -> Range:
 
 
 @asynccontextmanager
-async def told_regularly(tell: Callable[[], None]) -> AsyncIterator[None]:
-    """Within it `tell` is called every `EVERY` seconds."""
+async def call_periodically(callback: Callable[[], None]) -> AsyncIterator[None]:
+    """Call `callback` every `INTERVAL` seconds inside the block."""
 
-    async def go_on() -> None:
+    async def loop() -> None:
         while True:
-            await asyncio.sleep(EVERY)
-            tell()
+            await asyncio.sleep(INTERVAL)
+            callback()
 
-    telling = asyncio.create_task(go_on())
+    task = asyncio.create_task(loop())
     try:
         yield
     finally:
-        telling.cancel()
+        task.cancel()

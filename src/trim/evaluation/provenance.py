@@ -1,4 +1,4 @@
-"""Which policies of an evaluation have seen its problems before (`trim.fingerprints`)."""
+"""What policies were fitted to: models, and problems of the evaluation (`trim.fingerprints`)."""
 
 from __future__ import annotations
 
@@ -13,57 +13,54 @@ from trim.errors import InvalidInput
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.summary import split_name
 from trim.fingerprints import read_seen
-from trim.policies.calibrated import FAMILY as ROUTER
-from trim.policies.calibrated import main_file
+from trim.legacy import INTERMEDIATE, current_roles
+from trim.policies.calibrated import ROUTER, main_file
 from trim.policies.policy import Policy
 from trim.policies.registry import fitted_file, label_files, parse_file
 
-BETWEEN = "between"
-"""With a number behind it, the role of a model between the weak and the strong one."""
 
+def require_same_models(policies: Iterable[Policy], source: ModelSource) -> None:
+    """Refuse policies that were fitted to other models.
 
-def require_same_models(policies: Iterable[Policy], lineup: ModelSource) -> None:
-    """Refuse policies that were fitted to other models than those of `lineup`.
-
-    Only what a policy depends on counts: the models, the scorer's where it decides from
-    the scores of a model of its own (the kinds `prm` and `joint`), and the weights of
-    joint scores.
+    Compares only the models that a policy depends on: weak, intermediate and strong; the scorer's
+    for scores of the kinds `prm` and `joint`; and the weights of joint scores.
 
     Raises:
-        InvalidInput: one of them was, or a model cannot be read.
+        InvalidInput: a policy was fitted to other models, or a model cannot be read.
     """
     fitted = [policy for policy in policies if policy.models]
     if not fitted:
         return
     for policy in fitted:
-        present = lineup.identify(policy.scorer or "prm")
-        others = sorted(role for role in {*policy.models, *present} if role.startswith(BETWEEN))
+        present = source.identify(policy.scorer or "prm")
+        fitted_to = current_roles(policy.models)
+        others = sorted(role for role in {*fitted_to, *present} if role.startswith(INTERMEDIATE))
         differing = [
-            lineup.called(role)
+            source.display_name(role)
             for role in (*roles_of(policy), *others)
-            if policy.models.get(role) != present.get(role)
+            if fitted_to.get(role) != present.get(role)
         ]
         if differing:
             verb = "differs" if len(differing) == 1 else "differ"
             raise InvalidInput(
                 f"policy {policy.name!r} was fitted to other models ({', '.join(differing)}"
-                f" {verb}); fit it anew, or --other-models to use it all the same"
+                f" {verb}); fit it again, or add --other-models to use it anyway"
             )
 
 
 def roles_of(policy: Policy) -> tuple[str, ...]:
-    """The models that a fitted policy depends on."""
+    """Roles of the models that a fitted policy depends on."""
     of_scorer = {None: ("scorer",), "prm": ("scorer",), "joint": ("scorer", "joint")}
     return ("weak", "strong", *(of_scorer.get(policy.scorer, ()) if policy.needs_scores else ()))
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a policy family and its scorer have seen of an evaluation's problems.
+    """Problems of an evaluation that a policy family or its scorer was fitted to.
 
     Attributes:
-        problems: how many of them, at least 1.
-        files: by each fitted file, how many of them it has seen.
+        problems: how many, at least 1.
+        files: how many by fitted file.
     """
 
     problems: int
@@ -77,34 +74,35 @@ def overlaps_of(
     joint: Path | None,
     problem_set: ProblemSet,
 ) -> dict[str, Overlap]:
-    """The overlaps by policy family, as points name it; families without any are left out.
+    """Overlaps by policy family, named as in the points; families without overlap are omitted.
 
     Args:
-        specs: the words on the command line that `policies` come from.
-        kind: the kind of score of policies that are not made for one.
-        joint: the weights of joint scores.
+        specs: the policies, as on the command line.
+        kind: kind of score for policies that do not require one.
+        joint: file with the weights of joint scores.
 
     Raises:
-        InvalidInput: a fitted file cannot be read, or what it has as fingerprints are none.
+        InvalidInput: a fitted file cannot be read, or its fingerprints are malformed.
     """
-    asked = problem_set.fingerprints
+    fingerprints = problem_set.fingerprints
     fitted = files_of(specs)
     read = cache(read_seen)
-    found: dict[str, Overlap] = {}
+    overlaps: dict[str, Overlap] = {}
     for policy in policies:
         family, _ = split_name(policy.name)
         files = [fitted[family]] if family in fitted else []
         if joint and policy.needs_scores and (policy.scorer or kind) == "joint":
             files.append(joint)
-        counts = {path: sum(each in read(path) for each in asked) for path in files}
-        seen = sum(any(each in read(path) for path in files) for each in asked)
+        counts = {path: sum(each in read(path) for each in fingerprints) for path in files}
+        seen = sum(any(each in read(path) for path in files) for each in fingerprints)
         if seen:
-            found[family] = Overlap(seen, {path: count for path, count in counts.items() if count})
-    return found
+            nonzero = {path: count for path, count in counts.items() if count}
+            overlaps[family] = Overlap(seen, nonzero)
+    return overlaps
 
 
 def files_of(specs: Sequence[str]) -> dict[str, Path]:
-    """The JSON file of each fitted family among `specs`, as points name the family."""
+    """The JSON file of each fitted family in `specs`, by its name in the points."""
     labels = label_files(specs)
     found = {}
     for spec in specs:
@@ -119,11 +117,13 @@ def files_of(specs: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def refuse_seen(overlaps: Mapping[str, Overlap], problem_set: ProblemSet, else_: str = "") -> None:
-    """Raises InvalidInput, which says how to choose other problems, where there is an overlap.
+def refuse_seen(
+    overlaps: Mapping[str, Overlap], problem_set: ProblemSet, otherwise: str = ""
+) -> None:
+    """Raises InvalidInput if there is an overlap; the message names ways to other problems.
 
     Args:
-        else_: what would be right instead.
+        otherwise: end of the message.
     """
     if not overlaps:
         return
@@ -133,12 +133,17 @@ def refuse_seen(overlaps: Mapping[str, Overlap], problem_set: ProblemSet, else_:
     if problem_set.is_right:
         others = "another --seed"
     raise InvalidInput(
-        f"{seen} of the {len(problem_set.problems)} problems; evaluate on others ({others}){else_}"
+        f"{seen} of the {len(problem_set.problems)} problems; evaluate on others"
+        f" ({others}){otherwise}"
     )
 
 
 def describe_seen(overlaps: Mapping[str, Overlap], of: int) -> dict[str, dict[str, Any]]:
-    """What `summary.json` says of them (docs/summary.schema.json)."""
+    """Overlaps for `summary.json` (docs/summary.schema.json).
+
+    Args:
+        of: number of problems in the evaluation.
+    """
     return {
         family: {
             "problems": overlap.problems,

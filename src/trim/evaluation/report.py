@@ -1,103 +1,186 @@
-"""An evaluation as one HTML page that needs nothing else."""
+"""Reports of evaluations and studies, each one self-contained HTML page.
+
+`Page` is the content: a verdict, notes, tables of text cells, pictures and traces. The same page is
+printed on a terminal by `trim.cli.output`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import chain, zip_longest
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from trim.evaluation.conclusion import hidden_notes
+from trim.errors import InvalidInput
+from trim.evaluation.comparison import interval_of
+from trim.evaluation.plot import rendered, write_figure
 from trim.files import write_atomically
+from trim.metrics.metrics import Array
 
-SHOWN_TRACES = 40
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-Trace = Mapping[str, Any]
+FILE_NAME = "report.html"
+NOTHING = "–"
+"""The cell of an undefined value."""
 
 
-def write_report(summary: Mapping[str, Any], traces: Sequence[Trace], svg: str, path: Path) -> None:
-    """Write the report of an evaluation to `path`, which is replaced only once complete.
+@dataclass(frozen=True)
+class Picture:
+    """A drawing of trim's own.
 
-    Args:
-        summary: as in `docs/summary.schema.json`.
-        traces: solved problems; of those by routed policies up to 40 are shown.
-        svg: the text of the plot (`trim.evaluation.plot.plot_curves`). It goes into the page
-            as it is, so it has to be our own; all other text is escaped.
-        path: the HTML file.
+    Attributes:
+        title: caption and text alternative.
+        svg: text of an SVG file; it is embedded without escaping.
     """
-    environment = page_environment(Path(__file__).parent)
-    environment.filters.update(
-        number=_number,
-        percent=_percent,
-        label=_label,
-        interval=_interval,
-        figure=_figure,
-        against_strong=_against_strong,
-        hidden_notes=hidden_notes,
-    )
-    html = environment.get_template("report.html.jinja").render(
-        summary=summary, traces=spread(traces, SHOWN_TRACES), svg=svg
-    )
-    # A model may emit half a character, which UTF-8 cannot hold.
-    write_atomically(path, html.encode("utf-8", errors="replace"))
+
+    title: str
+    svg: str
 
 
-def page_environment(folder: Path) -> Environment:
-    """What renders the templates in `folder`: text is escaped, but for pictures (`inline`)."""
+def picture_of(title: str, figure: Figure) -> Picture:
+    """The figure as a picture of a page; equal figures give equal pictures."""
+    return Picture(title, rendered(figure, "svg").decode("utf-8"))
+
+
+def save_picture(figure: Figure, title: str, folder: Path, name: str) -> Picture:
+    """Write NAME.svg and NAME.png into `folder`; returns the picture for a page.
+
+    Raises:
+        InvalidInput: they cannot be written.
+    """
+    with results_folder(folder):
+        write_figure(figure, [folder / f"{name}.{kind}" for kind in ("svg", "png")])
+    return picture_of(title, figure)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text cells; the first cell of a row is its heading.
+
+    Attributes:
+        title: heading above the table; "" continues the section of the table before.
+        columns: headings; without any, the section consists of its notes.
+        about: how to read the table.
+        notes: sentences below the table.
+    """
+
+    title: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    about: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"{self.title}: every row needs {len(self.columns)} cells")
+
+
+@dataclass(frozen=True)
+class Page:
+    """The content of a report.
+
+    Attributes:
+        verdict: the result in one line; None if there is none.
+        notes: sentences about the measurement and its limits.
+        traces: solved problems, as in `traces.jsonl`.
+    """
+
+    title: str
+    verdict: str | None
+    notes: tuple[str, ...]
+    tables: tuple[Table, ...]
+    pictures: tuple[Picture, ...]
+    traces: tuple[Mapping[str, Any], ...] = ()
+
+
+def write_page(page: Page, folder: Path) -> Path:
+    """Write `report.html` into `folder`, which is created if missing; returns its path.
+
+    The page loads nothing from outside. All text is escaped except the pictures.
+
+    Raises:
+        InvalidInput: the folder or the file cannot be written.
+    """
+    html = _environment().get_template("report.html.jinja").render(page=page)
+    with results_folder(folder):
+        # Model text may contain half a surrogate pair, which UTF-8 cannot encode.
+        write_atomically(folder / FILE_NAME, html.encode("utf-8", errors="replace"))
+    return folder / FILE_NAME
+
+
+def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
     environment.filters["inline"] = lambda svg: Markup(svg[svg.index("<svg") :])
+    environment.filters.update(number=number, label=spaced_label)
     return environment
 
 
-def spread(traces: Sequence[Trace], count: int) -> list[Trace]:
-    """Up to `count` traces of routed policies, in turn one from each policy and setting."""
-    groups: dict[tuple[str, float | None], list[Trace]] = {}
-    for trace in traces:
-        if trace["policy"] not in ("weak", "strong"):
-            groups.setdefault((trace["policy"], trace["setting"]), []).append(trace)
-    in_turn = chain.from_iterable(zip_longest(*groups.values()))
-    return [trace for trace in in_turn if trace is not None][:count]
+@contextmanager
+def results_folder(folder: Path) -> Iterator[Path]:
+    """A folder for results, created if missing.
+
+    Raises:
+        InvalidInput: it cannot be created, or a file inside cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as error:
+        raise InvalidInput(
+            f"{folder}: results cannot be written there ({error.strerror}); choose another --out"
+        ) from error
 
 
-def _number(value: float | None, decimals: int = 1) -> str:
-    return "–" if value is None else f"{value:,.{decimals}f}"
+# Text of cells.
 
 
-def _percent(value: float | None, decimals: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{decimals}f} %"
+def number(value: float | None, decimals: int = 2, unit: str = "") -> str:
+    """1234.5 is `1,234.50`; None and NaN are `–`."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    return f"{value:,.{decimals}f}{unit}".replace("-", "−")
 
 
-def _interval(bounds: Sequence[float] | None, decimals: int = 1, scale: float = 1) -> str:
-    """` (0.45 to 1.37)`, or nothing where there is no interval."""
+def percent(value: float | None, decimals: int = 1) -> str:
+    """0.123 is `12.3 %`."""
+    return number(value if value is None else 100 * value, decimals, " %")
+
+
+def interval(bounds: Sequence[float] | None, decimals: int = 2, scale: float = 1) -> str:
+    """` (0.45 to 1.37)`; "" for None."""
     if bounds is None:
         return ""
-    low, high = (_number(scale * bound, decimals) for bound in bounds)
+    low, high = (number(scale * bound, decimals) for bound in bounds)
     return f" ({low} to {high})"
 
 
-def _figure(figure: Mapping[str, Any], decimals: int = 1, scale: float = 1) -> str:
-    """A figure of a comparison with its interval: `0.84 (0.45 to 1.37)`."""
-    value = figure["value"]
-    shown = _number(None if value is None else scale * value, decimals)
-    return shown + _interval(figure["interval"], decimals, scale)
+def difference(values: Array, decimals: int = 2, scale: float = 1) -> str:
+    """A difference with its interval: `+1.2 (−0.3 to 2.7)`.
+
+    Args:
+        values: (1 + resamples,) as in `trim.evaluation.comparison`.
+        scale: multiplies them; 100 is for percentage points.
+    """
+    value = scale * float(values[0])
+    if math.isnan(value):
+        return NOTHING
+    sign = "+" if round(value, decimals) > 0 else ""
+    return sign + number(value, decimals) + interval(interval_of(values), decimals, scale)
 
 
-def _against_strong(point: Mapping[str, Any], cost: str) -> str:
-    """A cost divided by that of the strong model alone: `1.46 (1.20 to 1.74)`."""
-    figure = (point["against_strong"] or {}).get(cost)
-    return "–" if figure is None else _figure(figure, 2)
-
-
-def _label(point: Mapping[str, Any]) -> str:
+def spaced_label(point: Mapping[str, Any]) -> str:
     """A policy and its setting: `thr 0.5`, `weak`."""
     setting = point["setting"]
     return str(point["policy"]) if setting is None else f"{point['policy']} {setting:g}"

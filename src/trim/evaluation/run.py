@@ -1,4 +1,4 @@
-"""Solves a set of problems with every policy, and keeps each trace as it is finished."""
+"""An evaluation: every policy solves every problem."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trim.config import RouterConfig
 from trim.configuration.source import Models
 from trim.engines.scheduler import begin_problem
 from trim.errors import ContextExceeded
+from trim.evaluation.execution import solve_all
 from trim.evaluation.problem_set import Gradable
-from trim.evaluation.schedule import solve_all
 from trim.evaluation.shared import SharedScorer, share
 from trim.evaluation.store import TraceStore
 from trim.grading.extraction import find_answer
@@ -27,23 +27,23 @@ from trim.types import Finish, Trace
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is solved, by whom, and how.
+    """Policies, problems and models of an evaluation in this process.
 
     Attributes:
-        problems: solved in this order, `concurrency` of them at a time.
-        policies: each solves every problem, on the same random numbers.
+        problems: in the order of solving.
+        policies: each solves every problem with the same random numbers.
         models: weak, intermediate and strong.
-        scorer: of every policy that is not made for one kind of score.
+        scorer: for policies that do not require one kind of score.
         seed: of the sampling.
         config: of every router.
-        concurrency: problems solved at a time.
+        concurrency: number of problems in progress at a time.
         share_prefixes: compute a step once for all policies that reach the same prefix.
-        scorers: by kind, for the policies that are made for one.
-        grading: says which answers are right.
-        keep_too_long: keep a question that does not fit a model's context as an unfinished
-            trace without steps, instead of ending the run.
-        may_begin: asked before each problem; where it says no, the run ends with what it has.
-        takes_open_box: whether a box that is not closed holds an answer (`find_answer`).
+        scorers: by kind, for policies that require one.
+        grading: grades the answers.
+        keep_too_long: record a question that exceeds a model's context as an unfinished trace
+            without steps, instead of ending the run.
+        may_start: called before each problem; False starts no further problem.
+        takes_open_box: accept an answer in a box that is not closed (`find_answer`).
     """
 
     problems: Sequence[Gradable]
@@ -57,7 +57,7 @@ class Evaluation:
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     grading: GraderPool = field(default_factory=GraderPool)
     keep_too_long: bool = False
-    may_begin: Callable[[], bool] = lambda: True
+    may_start: Callable[[], bool] = lambda: True
     takes_open_box: bool = False
 
     def __post_init__(self) -> None:
@@ -67,30 +67,32 @@ class Evaluation:
     async def run(
         self, store: TraceStore, progress: Callable[[list[Trace]], None] = lambda traces: None
     ) -> None:
-        """Solve what `store` does not hold yet; `progress` is told each problem's traces.
+        """Solve the problems that are not in `store` yet (`solve_all`).
 
-        Interrupted at any moment, the store holds every problem finished so far. A problem that
-        every policy failed is tried once more when all others are done.
+        May be interrupted at any moment; finished problems stay in the store.
+
+        Args:
+            progress: called with the traces of each finished problem.
 
         Raises:
             ModelUnavailable: a model or the scorer does not answer any more.
         """
         await solve_all(
-            self.problems, self.solve, store, self.concurrency, progress, self.may_begin
+            self.problems, self.solve, store, self.concurrency, progress, self.may_start
         )
 
     async def solve(self, problem: Gradable) -> list[Trace]:
-        """One problem by every policy, in the order of `policies`.
+        """Traces of one problem, in the order of `policies`.
 
-        Its requests wait behind those of problems that were begun before.
+        Its requests have a lower priority than those of problems started before.
         """
         begin_problem()
-        among = share if self.share_prefixes else lambda model: model
+        cached = share if self.share_prefixes else lambda model: model
         router = Router(
-            weak=among(self.models.weak),
-            strong=among(self.models.strong),
+            weak=cached(self.models.weak),
+            strong=cached(self.models.strong),
             policy=WeakAlone(),
-            intermediate=[among(model) for model in self.models.intermediate],
+            intermediate=[cached(model) for model in self.models.intermediate],
             config=replace(self.config, max_strong_tokens=None),
         )
         shared: dict[int, Scorer] = {}
@@ -103,7 +105,7 @@ class Evaluation:
 
         for policy in self.policies:
             if isinstance(policy, OracleQuery):
-                await self._inform(policy, problem, router)
+                await self._inform_oracle(policy, problem, router)
         limited = router.with_config(max_strong_tokens=self.config.max_strong_tokens)
         solved = (
             self._solve(replace(limited, policy=policy, scorer=scorer_of(policy)), problem)
@@ -122,7 +124,7 @@ class Evaluation:
         correct = await self.grading.agrade(problem.grader, answer, problem.answer)
         return replace(trace, answer=answer, problem_id=problem.id, correct=correct)
 
-    async def _inform(self, oracle: OracleQuery, problem: Gradable, router: Router) -> None:
+    async def _inform_oracle(self, oracle: OracleQuery, problem: Gradable, router: Router) -> None:
         weak, strong = [
             await self._solve(replace(router, policy=policy), problem)
             for policy in (WeakAlone(), StrongAlone())
@@ -140,7 +142,7 @@ def evaluation_of(
     seed: int,
     **others: Any,
 ) -> Evaluation:
-    """The evaluation of policies with loaded models; `others` are further fields of it.
+    """An `Evaluation` of policies with loaded models; `others` are further fields.
 
     Raises:
         InvalidInput: a policy, the scorers and the settings do not fit together.

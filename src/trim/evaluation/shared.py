@@ -1,4 +1,4 @@
-"""Computes each step once, however many policies ask for it."""
+"""Caches of steps and scores that several policies share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from trim.scorers.scorer import Scorer, Scores
 
 
 class SharedModel:
-    """Remembers every step that `model` wrote and hands it to whoever asks again.
+    """Caches every step of `model`.
 
-    A step is a function of (prefix, sampling, seed), so the solutions of a sweep are
-    the same with and without it; only the common prefixes are computed once. Meant to
-    live as long as one problem: it never forgets.
+    A step is a function of (prefix, sampling, seed), so solutions are the same with and without
+    the cache; common prefixes are computed once. The cache is unbounded: use one per problem.
     """
 
     def __init__(self, model: Model) -> None:
@@ -31,7 +30,7 @@ class SharedModel:
 
 
 class SharedPrefillingModel(SharedModel):
-    """The same for a model that can read in advance: each prefix is read once."""
+    """As `SharedModel`, for a model with prefill: each prefix is read once."""
 
     def __init__(self, model: Model, prefilling: Prefilling) -> None:
         super().__init__(model)
@@ -45,17 +44,17 @@ class SharedPrefillingModel(SharedModel):
 
 
 def share(model: Model) -> SharedModel:
-    """A model whose steps are computed once."""
+    """The model with a cache of its steps."""
     return (
         SharedPrefillingModel(model, model) if isinstance(model, Prefilling) else SharedModel(model)
     )
 
 
 class SharedScorer:
-    """The same for a scorer.
+    """Caches every score of `scorer`.
 
-    The same text of two authors is scored once where the scorer says that it only reads
-    (`reads_confidence` is False); one that says nothing may ask how sure each author was.
+    If the scorer only reads text (`reads_confidence` is False), the same text by two authors is
+    scored once; otherwise the authors' confidence is part of the key.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -65,8 +64,8 @@ class SharedScorer:
         self._scores: dict[tuple[Any, ...], asyncio.Task[Scores]] = {}
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        told = ((step.log_probability, step.first_entropy) for step in written)
-        key = (trace, *told) if self.reads_confidence else (trace, len(written))
+        confidence = ((step.log_probability, step.first_entropy) for step in written)
+        key = (trace, *confidence) if self.reads_confidence else (trace, len(written))
         if key not in self._scores:
             self._scores[key] = asyncio.ensure_future(self.scorer.score(trace, written))
         return await asyncio.shield(self._scores[key])

@@ -9,22 +9,23 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.files import FolderLock, not_writable, write_atomically
+from trim.legacy import current_record
 from trim.types import Trace
 
 
 class TraceStore:
-    """`traces.jsonl` (a trace a line) beside `run.json`, which says what run it is.
+    """`traces.jsonl` (one trace per line) and `run.json`, which identifies the run.
 
-    All traces of a problem are written together, one after the other, so a problem that
-    was cut off by an interruption is recognised and dropped when the run continues.
+    All traces of a problem are written together; an incomplete problem at the end of the file is
+    removed when the run continues.
 
     Args:
-        folder: created if it is missing.
-        run: identifies the run; a folder that holds another run is refused.
+        folder: created if missing.
+        run: identifies the run.
 
     Raises:
-        InvalidInput: the folder cannot be written, holds another run, or another process works
-            in it.
+        InvalidInput: the folder cannot be written, holds another run, or is in use by another
+            process.
     """
 
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
@@ -47,8 +48,8 @@ class TraceStore:
             write_atomically(path, json.dumps(run, indent=2) + "\n")
             return
         try:
-            earlier = json.loads(path.read_text())
-        except ValueError:
+            earlier = current_record(json.loads(path.read_text()))
+        except (ValueError, TypeError):
             earlier = None
         if earlier != run:
             raise InvalidInput(
@@ -57,7 +58,7 @@ class TraceStore:
             )
 
     def _recover(self) -> set[str]:
-        """Drop an incomplete tail; the ids of the problems that are complete."""
+        """Remove an incomplete problem at the end; returns the ids of the complete ones."""
         if not self.path.exists():
             return set()
         finished: set[str] = set()
@@ -73,7 +74,7 @@ class TraceStore:
                 break
             if not isinstance(record, dict) or "problem_id" not in record:
                 raise InvalidInput(
-                    f"{self.path}: holds a line that is no trace; name another --out"
+                    f"{self.path}: contains a line that is not a trace; name another --out"
                 )
             group.append(record["problem_id"])
             if len(group) == len(self.policies):
@@ -86,7 +87,7 @@ class TraceStore:
         """Append all traces of one problem.
 
         Raises:
-            InvalidInput: they do not fit on the disk. What was finished before is kept.
+            InvalidInput: the file cannot be written. Problems finished before are kept.
         """
         lines = memoryview("".join(json.dumps(trace.to_json()) + "\n" for trace in traces).encode())
         try:
@@ -94,13 +95,13 @@ class TraceStore:
                 lines = lines[self._file.write(lines) :]
         except OSError as error:
             raise InvalidInput(
-                f"{self.path}: cannot be written ({error.strerror}); make room, and the same"
-                " command continues"
+                f"{self.path}: cannot be written ({error.strerror}); free disk space, then repeat"
+                " the command to continue"
             ) from error
         self.finished.add(problem_id)
 
     def read(self) -> list[Trace]:
-        """Every trace so far, in the order in which problems were finished."""
+        """All traces so far, in the order in which problems were finished."""
         with self.path.open() as file:
             return [Trace.from_json(json.loads(line)) for line in file]
 

@@ -17,8 +17,7 @@ from trim.evaluation.comparison import (
     describe_intervals,
     figures_of,
 )
-from trim.evaluation.conclusion import describe_verdict
-from trim.evaluation.cost_report import describe_costs
+from trim.evaluation.verdict import describe_costs, describe_verdict
 from trim.metrics.curve import Curve
 from trim.metrics.intervals import bootstrap_interval, paired_interval
 from trim.types import Finish, Trace, Usage
@@ -86,7 +85,7 @@ def describe_point(
         "accuracy_ci": list(bootstrap_interval(correct)),
         "strong_share": strong_tokens / strong_mean if strong_mean else None,
         "strong_tokens_mean": strong_tokens,
-        "middle_tokens_mean": mean_of(traces, "middle_tokens"),
+        "middle_tokens_mean": mean_of(traces, "intermediate_tokens"),
         "weak_tokens_mean": mean_of(traces, "weak_tokens"),
         "discarded_tokens_mean": mean_of(traces, "discarded_tokens"),
         "dropped_tokens_mean": mean_of(traces, "dropped_tokens"),

@@ -1,4 +1,4 @@
-"""Who says whether an answer is right."""
+"""Graders: whether an answer is right, by name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trim.grading.number import Amount, Integer
 
 
 class Grader(Protocol):
-    """Compares the text of an answer with that of the reference; knows nothing else."""
+    """Compares the text of an answer with the text of the reference."""
 
     def grade(self, answer: str | None, reference: str) -> bool:
         """Whether the answer is right.
 
         Args:
-            answer: what stands in the solution's last `\\boxed{}`; None without one is wrong.
+            answer: content of the solution's last `\\boxed{}`; None (no answer) is wrong.
             reference: the right answer, as the data set writes it.
         """
         ...
@@ -28,7 +28,7 @@ class Grader(Protocol):
 
 @dataclass(frozen=True)
 class Exact:
-    """For answers that can be written in one way only."""
+    """String equality, for answers with a single spelling."""
 
     def grade(self, answer: str | None, reference: str) -> bool:
         return answer == reference
@@ -36,7 +36,7 @@ class Exact:
 
 @dataclass(frozen=True)
 class Letter:
-    r"""For multiple choice, as GPQA: `C`, `(C)` and `\textbf{(C) 5}` are the same choice."""
+    r"""Multiple choice, as in GPQA: `C`, `(C)` and `\textbf{(C) 5}` are the same choice."""
 
     def grade(self, answer: str | None, reference: str) -> bool:
         chosen = None if answer is None else read_letter(answer)
@@ -44,7 +44,7 @@ class Letter:
 
 
 RELATIVE = Fraction(1, 10**4)
-"""By which measured quantities may differ: as in Qwen2.5-Math's evaluation."""
+"""Relative tolerance for measured quantities, as in Qwen2.5-Math's evaluation."""
 
 GRADERS: dict[str, Callable[[], Grader]] = {
     "exact": Exact,
@@ -55,14 +55,14 @@ GRADERS: dict[str, Callable[[], Grader]] = {
     "quantity": lambda: Mathematics(RELATIVE, letters=True),
 }
 WITHIN = "within"
-"""`within:0.1`: as `math`, and numbers may differ by so much."""
+"""`within:0.1`: as `math`, with an absolute tolerance of 0.1."""
 
 
 def find_grader(name: str) -> Grader:
-    """The grader of a name; `within:0.1` is `math` with numbers that may differ by 0.1.
+    """The grader with this name; `within:0.1` is `math` with an absolute tolerance of 0.1.
 
     Raises:
-        InvalidInput: there is none of that name.
+        InvalidInput: an unknown name.
     """
     family, _, setting = name.partition(":")
     if family == WITHIN:
@@ -70,7 +70,7 @@ def find_grader(name: str) -> Grader:
             return Mathematics(absolute=abs(Fraction(setting)))
         except (ValueError, ZeroDivisionError):
             raise InvalidInput(
-                f"grader {name!r}: {setting!r} is no number, as in within:0.1"
+                f"grader {name!r}: {setting!r} is not a number; write it as in within:0.1"
             ) from None
     if name not in GRADERS:
         raise InvalidInput(f"unknown grader {name!r}; known: {', '.join(GRADERS)}, {WITHIN}:X")

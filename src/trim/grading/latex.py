@@ -1,4 +1,4 @@
-"""LaTeX that looks different and means the same, written in one way."""
+"""Normal form of LaTeX: one spelling for many that mean the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASSIGNED = re.compile(
 
 @dataclass(frozen=True)
 class Enclosed:
-    """What stands in a pair of brackets that encloses a whole text."""
+    """A text that is enclosed in one pair of brackets."""
 
     opening: str
     content: str
@@ -31,7 +31,7 @@ class Enclosed:
 
 
 def split_list(text: str) -> list[str]:
-    r"""The parts of a list: at commas outside of brackets, `;`, `and`, `or`; `\pm` is two parts."""
+    r"""Split a list at commas outside brackets, `;`, `and` and `or`; `\pm` gives two parts."""
     text = BETWEEN.sub(",", text)
     parts, depth, start = [], 0, 0
     for position, character in enumerate(text):
@@ -47,14 +47,14 @@ def split_list(text: str) -> list[str]:
 
 
 def signs(part: str) -> tuple[str, ...]:
-    r"""`1 \pm a` is `1 + a` and `1 - a`."""
+    r"""Expand `1 \pm a` to `1 + a` and `1 - a`."""
     if part.count(r"\pm") != 1 or part.startswith("⦃"):
         return (part,)
     return part.replace(r"\pm", "+"), part.replace(r"\pm", "-")
 
 
 def open_brackets(text: str) -> Enclosed | None:
-    """The brackets around a whole text, those of sets too; None where there are none."""
+    """Remove the brackets around a whole text, set braces included; None if there are none."""
     if not text or text[0] not in "([⦃" or text[-1] not in ")]⦄":
         return None
     depth = 0
@@ -66,7 +66,7 @@ def open_brackets(text: str) -> Enclosed | None:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    r"""`x=5`, `f(x)=2x` and `x \in [0, 1]` as name and value; the name is empty without one."""
+    r"""Split `x=5`, `f(x)=2x` or `x \in [0, 1]` into name and value; the name may be empty."""
     found = ASSIGNED.match(text)
     if not found or "=" in text[found.end() :]:
         return "", text
@@ -97,13 +97,13 @@ SYMBOLS = {
     "\\{": "⦃",
     "\\}": "⦄",
 }
-"""By what each is replaced. Currencies and degrees go: no reference needs them. Braces of sets
-become one character each, so that they differ from those of LaTeX."""
+"""Replacements. Currencies and degrees are removed: no reference needs them. Set braces become
+one character each, which tells them from LaTeX's grouping braces."""
 
 RULES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        # Where a formula is explained: `ax+b, where a is positive`.
+        # An explanation after a formula: `ax+b, where a is positive`.
         (r",?\s*(?:\\text\{)?\s*\bwhere\b.*", ""),
         (r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle|textstyle)(?![A-Za-z])\s*", ""),
         (r"(?<!\\)\\[!,;: ]\s*|\\q?quad(?![A-Za-z])|~", " "),
@@ -115,7 +115,7 @@ RULES = [
         (r"\\(ge|le)(?:q|qslant)?(?![A-Za-z])", r"\\\1q"),
         (r"\\operatorname\s*\{([A-Za-z]+)\}", r"\\\1 "),
         (r"\\a(sin|cos|tan)(?![A-Za-z])", r"\\arc\1"),
-        # `9i` is a variable to math-verify, and `9 i` is not.
+        # math-verify reads `9i` as a variable, and `9 i` as a product.
         (r"(?<=\d)i(?![A-Za-z])", " i"),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
@@ -127,7 +127,7 @@ RULES = [
     )
 ]
 THIN = re.compile(r",\s*\\!\s*")
-r"""A comma that a thin space follows parts thousands: `10,\!080`."""
+r"""A comma before a thin space separates thousands: `10,\!080`."""
 UNIT = re.compile(
     r"\s*(?:\\text\{[^{}]*\}|\\(?:AA|mu|Omega)(?![A-Za-z])|[/*]|\\cdot(?![A-Za-z])|\s)"
     r"(?:\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d))?\s*$"
@@ -141,7 +141,7 @@ LETTERS = re.compile(r"(?<=[\d}])\s*[A-Za-z](?:\s*/\s*[A-Za-z]{1,3})?(?:\^\{?-?\
 
 
 def clean(text: str) -> str:
-    """One way of writing for many: spaces, fractions, text commands, degrees, currencies."""
+    """Normalise spaces, fractions, text commands, degrees and currencies."""
     inner = boxed_answer(text)
     text = THIN.sub(",", text if inner is None else inner)
     for symbol, replacement in SYMBOLS.items():
@@ -152,17 +152,17 @@ def clean(text: str) -> str:
 
 
 def compact(text: str) -> str:
-    """Without spaces and braces that change nothing, for comparison as text."""
+    """Remove spaces and empty text commands, for comparison as text."""
     return re.sub(r"\s+|\\text\{\s*\}", "", text)
 
 
 def without_unit(text: str, letters: bool = False) -> str:
-    r"""Without what follows a number: `5.4 \text{ cents}`, `15 \text{cm}^2`, `9 meters`.
+    r"""Remove the unit after a number: `5.4 \text{ cents}`, `15 \text{cm}^2`, `9 meters`.
 
     Only for text that is compared with a bare number.
 
     Args:
-        letters: take single letters for units too, as in `5 m/s`; elsewhere they are variables.
+        letters: also read single letters as units, as in `5 m/s`, instead of as variables.
     """
     while True:
         shorter = WORDS.sub("", UNIT.sub("", text))
@@ -172,10 +172,10 @@ def without_unit(text: str, letters: bool = False) -> str:
 
 
 LETTER = re.compile(r"(?:\\text\{)?\s*[\[(]?\s*([A-Za-z])(?:[\s)\].:}]|$)")
-r"""A letter that stands by itself at the start: `C`, `(C)`, `C. because`, `\text{C}`."""
+r"""A single letter at the start: `C`, `(C)`, `C. because`, `\text{C}`."""
 
 
 def read_letter(text: str) -> str | None:
-    """The capital letter of the choice that a text begins with; None where it has none."""
+    """The choice letter that a text begins with, in upper case; None if there is none."""
     found = LETTER.match(clean(text))
     return found.group(1).upper() if found else None

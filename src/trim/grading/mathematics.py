@@ -25,14 +25,14 @@ MISREAD = (
     (re.compile(r"\\gamma(?![A-Za-z])"), r"\\kappa_9 "),
     (re.compile(r"(?<![A-Za-z])E(?=_)"), r"\\Xi "),
 )
-"""Variables that math-verify takes for constants or cannot read, and other letters for them."""
+"""Variables that math-verify reads as constants or cannot read, and their substitutes."""
 
 
 def same_formula(answer: str, reference: str) -> bool:
     """Whether two formulas in LaTeX are equal, as math-verify parses and compares them.
 
-    Without a limit of time: some formulas keep it busy for ever, and its own limit works by
-    signals, which reach only the main thread. `trim.grading.workers` ends it.
+    Has no time limit and may never return: math-verify's own limit needs signals, which only the
+    main thread receives. `trim.grading.workers` enforces a limit from outside.
     """
     from math_verify import verify
 
@@ -44,48 +44,47 @@ def parse(formula: str) -> list[Any]:
     import math_verify
     from latex2sympy2_extended.math_normalization import NormalizationConfig
 
-    # It warns that it has no limit of its own.
+    # It warns on every call that its time limit is off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    # Its units are dropped without regard to what they stand with: `6m` would be 6.
+    # Its unit removal ignores context: `6m` would become 6.
     normal = NormalizationConfig(units=False, malformed_operators=True, nits=True)
     extraction = math_verify.LatexExtractionConfig(normalization_config=normal)
     latex = formula.replace("⦃", r"\{").replace("⦄", r"\}")
     for pattern, letter in MISREAD:
         latex = pattern.sub(letter, latex)
     found = math_verify.parse(f"${latex}$", [extraction], parsing_timeout=None)
-    # Its last entry is the text, which counts where the formula could not be read; texts have
-    # been compared before.
+    # The last entry is the text itself, its fallback for unreadable formulas; texts have been
+    # compared before.
     return [entry for entry in found if not isinstance(entry, str)]
 
 
 CHOICE = re.compile(r"\\text\{\s*\(?[A-Z]\)?\s*\}|\([A-Z]\)")
 WORD = re.compile(r"\\text\{[^{}]*[A-Za-z][^{}]*\}|[A-Za-z]{4,}(?: [A-Za-z]+)*")
 BASED = re.compile(r"([0-9A-Z]+)_\{?(?:\\text\{)?\s*([0-9a-z]+)\s*\}*")
-"""Digits with their base as an index."""
+"""Digits with their base as a subscript."""
 
 LONGEST = 2000
-"""Characters of an answer; what is longer is right only as the same text."""
+"""Characters; a longer answer is right only if its text equals the reference."""
 
 MOST_PARTS = 60
-"""Of a list; longer ones are right only as the same text."""
+"""Parts of a list; a longer list is right only if its text equals the reference."""
 
 PRECISION = Fraction(1, 10**6)
-"""That of math-verify."""
+"""Relative tolerance for rounded numbers, math-verify's."""
 
 
 @dataclass(frozen=True)
 class Mathematics:
-    """Compares part by part; what is neither number nor word is left to math-verify.
+    """Compares answers part by part; math-verify compares parts that are no number and no word.
 
-    Several answers may come in any order, those of a tuple only in its own. Units, degrees and
-    the names of values (`x = `) are dropped where the other side has none.
+    Several answers may come in any order, the entries of a tuple only in its own. Units, degrees
+    and the names of values (`x = `) are ignored if the other side has none.
 
     Attributes:
-        relative: part of the reference by which a number may differ from it where one of the
-            two is rounded.
-        absolute: by how much any number may differ.
-        letters: whether single letters after a number are units, in answers.
-        formulas: whether an answer is the reference, for what is left.
+        relative: tolerance relative to the reference, if one of the two numbers is rounded.
+        absolute: tolerance for all numbers.
+        letters: read single letters after a number as units, in answers.
+        formulas: compares an answer with a reference, both formulas.
     """
 
     relative: Fraction = PRECISION
@@ -97,7 +96,7 @@ class Mathematics:
         return bool(answer and answer.strip()) and self.same(clean(answer or ""), clean(reference))
 
     def same(self, answer: str, reference: str) -> bool:
-        """Whether two answers are the same, both after `clean`."""
+        """Whether two answers are the same; both are normalised (`clean`)."""
         if compact(answer) == compact(reference):
             return True
         if max(len(answer), len(reference)) > LONGEST:
@@ -114,7 +113,7 @@ class Mathematics:
         return self.same_parts(split_list(answer), split_list(reference))
 
     def same_parts(self, answers: Sequence[str], references: Sequence[str]) -> bool:
-        """Compare lists, of which one may be a single answer in brackets."""
+        """Compare two lists; either may be a single part in brackets."""
         if not answers or not references or max(len(answers), len(references)) > MOST_PARTS:
             return False
         if len(answers) == len(references) == 1:
@@ -151,12 +150,12 @@ class Mathematics:
         return len(answers) == len(references) and all(map(self.same, answers, references))
 
     def any_order(self, answers: Sequence[str], references: Sequence[str]) -> bool:
-        """Whether each reference has an answer of its own, and none is left over."""
+        """Whether answers and references match one to one."""
         if len(answers) != len(references):
             return False
         left = list(answers)
         missing = []
-        # What is written alike comes first: formulas take long to compare.
+        # Equal texts first: comparing formulas is slow.
         for reference in references:
             alike = [answer for answer in left if compact(answer) == compact(reference)]
             if alike:
@@ -172,11 +171,11 @@ class Mathematics:
 
 
 def number_of(text: str, letters: bool = False) -> Number | None:
-    """The number that a text is, without its name and its unit (`without_unit`)."""
+    """The number that a text stands for, without name and unit (`without_unit`)."""
     value = split_name(text)[1]
     return read_number(text) or read_number(value) or read_number(without_unit(value, letters))
 
 
 def word(text: str) -> str:
-    """The letters and digits of a text, without its commands."""
+    """The letters and digits of a text, without LaTeX commands, in lower case."""
     return re.sub(r"[\W_]+", " ", re.sub(r"\\text\b", "", text)).strip().casefold()

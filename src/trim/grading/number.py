@@ -1,4 +1,4 @@
-"""Numbers in the many ways in which answers write them."""
+"""Numbers in the notations that answers use, and graders for them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FRACTION = re.compile(rf"([+-]?)(?:\\frac\{{({SIGNED})\}}\{{({SIGNED})\}}|({PLAI
 MIXED = re.compile(r"([+-]?)(\d+) ?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<= )(\d+)/(\d+))")
 THOUSANDS = re.compile(r"([+-]?)([1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?)")
 SPACES = re.compile(r"\s+(?!\d)|(?<![\d,])\s+")
-"""Those that part no two numbers: `5, 100` is a list."""
+"""Spaces that do not separate two numbers: `5, 100` is a list."""
 
 LONGEST = 300
-"""Characters; what is longer is no number that an answer needs."""
+"""Characters; a longer text is not read as a number."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,9 @@ class Number:
     """A number as it was written.
 
     Attributes:
-        value: exactly what is written.
-        rounded: whether it is written with decimals or a power of ten, so that it may stand for
-            a number near it.
-        percent: whether a percent sign follows; `value` is then what stands before it.
+        value: its exact value.
+        rounded: whether it has decimals or a power of ten, and may be an approximation.
+        percent: whether a percent sign follows; `value` is the number before it.
     """
 
     value: Fraction
@@ -42,9 +41,9 @@ class Number:
     def equals(self, reference: Number, relative: Fraction, absolute: Fraction) -> bool:
         """Whether both are the same number.
 
-        Numbers that are written exactly must be equal; where one is rounded, they may differ by
-        `relative` of the reference. They may always differ by `absolute`. A percentage is equal
-        to its value and to the number without its sign: `8 %`, `0.08` and `8`.
+        Exact numbers must be equal; if one is rounded, they may differ by `relative` times the
+        reference. A difference up to `absolute` is always allowed. A percentage equals its value
+        and the number without the sign: `8 %`, `0.08` and `8`.
         """
         if self.percent != reference.percent:
             with_sign, other = (self, reference) if self.percent else (reference, self)
@@ -61,10 +60,10 @@ class Number:
 
 
 def read_number(text: str) -> Number | None:
-    """The number that a text is as a whole, after `trim.grading.latex.clean`.
+    """Read a whole text, normalised by `trim.grading.latex.clean`, as a number.
 
-    Integers with or without thousands' commas, decimals, `4.5e33`, `4.5 \\times 10^{33}`,
-    fractions, mixed numbers, percentages. None for anything else.
+    Integers with or without thousands separators, decimals, `4.5e33`, `4.5 \\times 10^{33}`,
+    fractions, mixed numbers and percentages. None for anything else.
     """
     if len(text) > LONGEST:
         return None
@@ -110,9 +109,9 @@ def read_compact(text: str) -> Number | None:
 
 @dataclass(frozen=True)
 class Integer:
-    """The same whole number: `073`, `73` and `n = 73` are.
+    """Equality of whole numbers: `073`, `73` and `n = 73` are the same.
 
-    A reference may offer several, as AIME's `080 or 081 (both were accepted)`.
+    A reference may accept several, as AIME's `080 or 081 (both were accepted)`.
     """
 
     def grade(self, answer: str | None, reference: str) -> bool:
@@ -122,7 +121,7 @@ class Integer:
 
 
 def read_integer(text: str) -> int | None:
-    """The whole number that a text is; what is in brackets behind it does not count."""
+    """Read a text as a whole number, ignoring a remark in brackets after it."""
     value = split_name(re.sub(r"(?<=\d)\s*\([a-z ]+\)\s*$", "", clean(text)))[1]
     number = read_number(value) or read_number(without_unit(value))
     return int(number.value) if number and number.value.denominator == 1 else None
@@ -133,10 +132,10 @@ WRITTEN = re.compile(r"-?\s*\d[\d,]*(?:\.\d+)?")
 
 @dataclass(frozen=True)
 class Amount:
-    """The same number, whatever words, units and currency are around it.
+    """Equality of numbers, ignoring the words, units and currency around them.
 
     `$1,450.00`, `1450 dollars` and `she pays \\text{1450}` are the same; a text with several
-    numbers is none of them. A reference may be a whole solution that ends in `#### 1,450`.
+    numbers is wrong. A reference may be a whole solution that ends in `#### 1,450`.
     """
 
     def grade(self, answer: str | None, reference: str) -> bool:
@@ -146,7 +145,7 @@ class Amount:
 
 
 def read_amount(text: str) -> Number | None:
-    """The number that a text is, or the only one that it holds."""
+    """The number that a text stands for, or the only number in it."""
     cleaned = clean(text)
     number = read_number(split_name(cleaned)[1])
     found = WRITTEN.findall(cleaned)

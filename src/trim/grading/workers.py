@@ -1,4 +1,13 @@
-"""Grading in processes of its own, so that an answer can cost no more than itself."""
+"""Grading in worker processes with limits of time and memory.
+
+A hang or a crash loses only the answer that caused it. Worker and parent exchange JSON lines over
+pipes: the worker reads `[grader, answer, reference]` and writes `true`, `false`, or the name of
+the error that the grader raised, after a first line `"ready"`.
+
+Process pools of other libraries were measured and do less: in `pebble` a worker that is killed
+while idle breaks the whole pool, and both it and `concurrent.futures` exchange pickles, start
+workers by importing the caller's `__main__`, and cannot set `PYTHONHASHSEED` for workers alone.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -17,16 +27,19 @@ from trim.errors import TrimError
 from trim.grading.grader import find_grader
 
 SECONDS = 10.0
-"""For one answer, on the wall clock."""
+"""Wall-clock limit for one answer."""
 
 START_SECONDS = 120.0
-"""For a process to import what it needs, also on a busy machine."""
+"""Limit for a worker to import its libraries, generous for busy machines."""
 
-COMMAND = (sys.executable, "-m", "trim.grading.worker")
+MEMORY = 4 << 30
+"""Limit on a worker's address space, in bytes: a power tower would take all memory."""
+
+COMMAND = (sys.executable, "-m", "trim.grading.workers")
 
 
 class GraderUnavailable(TrimError):
-    """No process that grades can be started."""
+    """No grading worker can be started."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,8 @@ class Ungraded:
     """An answer that could not be graded, and counts as wrong.
 
     Attributes:
-        reason: `time` where the limit was reached, `crash` where the process died, else the
-            name of the error.
+        reason: `time` if the time limit was reached, `crash` if the worker died, else the name
+            of the error.
     """
 
     grader: str
@@ -45,15 +58,15 @@ class Ungraded:
 
 
 class GraderProcess:
-    """One process (`trim.grading.worker`), started anew when it has died."""
+    """One worker, started at the first answer and restarted after it died."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, grader: str, answer: str, reference: str) -> bool | str:
-        """The grader's word, or the reason why there is none (`Ungraded.reason`)."""
-        process = self._started()
+        """Whether the answer is right, or why that is unknown (`Ungraded.reason`)."""
+        process = self._running_process()
         try:
             assert process.stdin
             print(json.dumps([grader, answer, reference]), file=process.stdin, flush=True)
@@ -75,15 +88,13 @@ class GraderProcess:
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe:
-                # What was not written in time is lost with the process.
-                try:
+                # Closing flushes, which fails on a pipe whose reader is gone.
+                with suppress(OSError):
                     pipe.close()
-                except OSError:
-                    continue
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _running_process(self) -> subprocess.Popen[str]:
         if self._process is None:
-            # The order of sets must not change what is right from run to run.
+            # With another order of sets, SymPy may simplify, and so grade, differently.
             environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
             self._process = subprocess.Popen(
                 COMMAND,
@@ -96,23 +107,23 @@ class GraderProcess:
             line, late = read_line(self._process, START_SECONDS)
             if not line:
                 self.close()
-                reason = f"not ready in {START_SECONDS:g} s" if late else "it ended at once"
+                reason = f"not ready after {START_SECONDS:g} s" if late else "it exited at once"
                 raise GraderUnavailable(
-                    f"grading: its process does not start ({reason}); see whether"
-                    f" `{' '.join(COMMAND)}` does"
+                    f"grading: the worker process does not start ({reason}); run"
+                    f" `{' '.join(COMMAND)}` to see why"
                 )
         return self._process
 
 
 def read_line(process: subprocess.Popen[str], seconds: float) -> tuple[str, bool]:
-    """A line that a process writes, empty if it ends first; and whether it was late and killed."""
+    """The next line of a process, empty if it exits first, and whether it was killed as late."""
     late = threading.Event()
 
-    def end() -> None:
+    def kill() -> None:
         late.set()
         process.kill()
 
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(seconds, kill)
     timer.daemon = True
     timer.start()
     try:
@@ -124,15 +135,15 @@ def read_line(process: subprocess.Popen[str], seconds: float) -> tuple[str, bool
 
 
 class GraderPool:
-    """Grades by name in `count` processes that start when they are needed.
+    """Grades answers in `count` worker processes, which start on demand.
 
-    An answer that takes longer than `seconds`, or on which the process dies, counts as wrong
-    and is reported; the next answer finds a fresh process. A question that was asked before is
-    not asked again.
+    An answer that takes longer than `seconds`, or on which the worker dies, counts as wrong and is
+    reported; the next answer gets a new worker. Results are cached by grader, answer and
+    reference.
 
     Args:
-        seconds: for each answer.
-        report: called with each answer that could not be graded, once.
+        seconds: limit for each answer.
+        report: called once with each answer that could not be graded.
     """
 
     def __init__(
@@ -147,25 +158,25 @@ class GraderPool:
             self._idle.put(worker)
         self._report = report
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="trim-grading")
-        self._known: dict[tuple[str, str, str], bool] = {}
+        self._grades: dict[tuple[str, str, str], bool] = {}
 
     def grade(self, grader: str, answer: str | None, reference: str) -> bool:
         """Whether an answer is right; safe to call from several threads.
 
         Raises:
-            InvalidInput: there is no grader of that name.
-            GraderUnavailable: no process can be started.
+            InvalidInput: an unknown grader.
+            GraderUnavailable: no worker can be started.
         """
         if answer is None or grader == "exact":
             return find_grader(grader).grade(answer, reference)
         question = (grader, answer, reference)
-        if question not in self._known:
+        if question not in self._grades:
             find_grader(grader)
-            self._known[question] = self._ask(question)
-        return self._known[question]
+            self._grades[question] = self._ask(question)
+        return self._grades[question]
 
     async def agrade(self, grader: str, answer: str | None, reference: str) -> bool:
-        """As `grade`, without holding up the event loop."""
+        """As `grade`, without blocking the event loop."""
         if answer is None or grader == "exact":
             return self.grade(grader, answer, reference)
         loop = asyncio.get_running_loop()
@@ -183,7 +194,7 @@ class GraderPool:
         return result
 
     def close(self) -> None:
-        """End the threads and processes."""
+        """Stop the threads and the workers."""
         for worker in self._workers:
             worker.close()
         self._threads.shutdown()
@@ -193,3 +204,32 @@ class GraderPool:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def main() -> None:
+    """Grade in this process until the standard input ends."""
+    limit_memory()
+    # Libraries that print must not write between the results.
+    out, sys.stdout = sys.stdout, sys.stderr
+    find_grader("math").grade("x + 1", "1 + x")
+    print(json.dumps("ready"), file=out, flush=True)
+    for line in sys.stdin:
+        name, answer, reference = json.loads(line)
+        result: bool | str
+        try:
+            result = find_grader(name).grade(answer, reference)
+        except (Exception, MemoryError, RecursionError) as error:
+            result = type(error).__name__
+        print(json.dumps(result), file=out, flush=True)
+
+
+def limit_memory() -> None:
+    """Limit the address space of this process where the system can."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+if __name__ == "__main__":
+    main()

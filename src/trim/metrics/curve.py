@@ -1,4 +1,4 @@
-"""The cost–accuracy curve of one policy family, and the metrics read off it."""
+"""The cost-accuracy curve of a policy family, and its metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUDGETS = (10, 15, 20, 25, 30)
 
 
 def best_by_cost(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """(cost, accuracy) points sorted by cost, of those at the same cost only the best."""
+    """(cost, accuracy) points sorted by cost, only the best point at each cost."""
     best: dict[float, float] = {}
     for cost, accuracy in points:
         best[cost] = max(accuracy, best.get(cost, accuracy))
@@ -30,27 +30,27 @@ def best_by_cost(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 def interpolate(
     costs: Array, accuracies: Array, weak_accuracy: Array, strong_accuracy: Array
 ) -> tuple[Array, Array]:
-    """The lines through measured points that `Curve` describes, as the metrics take them.
+    """Lines through measured points by the rules of `Curve`, as `trim.metrics.metrics` takes them.
 
     Args:
         costs, accuracies: (..., points), costs not negative.
         weak_accuracy, strong_accuracy: (...), the first below the second.
 
     Returns:
-        Costs and gains, each (..., points + 2). A point that does not count stands on one
-        that does.
+        Costs and gains, each (..., points + 2). Points that do not count coincide with points
+        that do.
     """
     nothing, whole = np.zeros_like(weak_accuracy), np.ones_like(strong_accuracy)
     costs = np.concatenate([nothing[..., None], costs, whole[..., None]], axis=-1)
     unspent = np.where(costs[..., 1:-1] > 0, accuracies, weak_accuracy[..., None])
     ends = weak_accuracy[..., None], strong_accuracy[..., None]
     accuracies = np.concatenate([ends[0], unspent, ends[1]], axis=-1)
-    # By cost, of those at the same cost the best first.
+    # Sorted by cost; at equal cost the best first.
     order = np.lexsort((-accuracies, costs))
     costs = np.take_along_axis(costs, order, axis=-1)
     accuracies = np.take_along_axis(accuracies, order, axis=-1)
-    anew = np.diff(costs, axis=-1, prepend=-1.0) > 0
-    best = np.maximum.accumulate(np.where(anew, np.arange(costs.shape[-1]), 0), axis=-1)
+    first = np.diff(costs, axis=-1, prepend=-1.0) > 0
+    best = np.maximum.accumulate(np.where(first, np.arange(costs.shape[-1]), 0), axis=-1)
     accuracies = np.take_along_axis(accuracies, best, axis=-1)
     gap = strong_accuracy - weak_accuracy
     return costs, (accuracies - weak_accuracy[..., None]) / gap[..., None]
@@ -58,27 +58,25 @@ def interpolate(
 
 @dataclass(frozen=True)
 class Curve:
-    """What the settings of one policy family reach, between the two models alone.
+    """The settings of one policy family, between the weak and the strong model alone.
 
-    The published definitions leave open how to read between two settings. Here: the points
-    are sorted by cost, with the weak model alone (cost 0) and the strong model alone (cost 1)
-    as further points; of several at the same cost the best counts, except that at cost 0
-    only the weak model itself does, since a policy that never calls the strong model is the
-    weak model and differs from it by chance alone; between neighbours the curve is linear;
-    beyond the last point there is none. A cost above 1 (many rewrites) is kept as a point,
-    but averages over cost end at 1.
+    The published definitions do not say how to interpolate between settings. Here, points are
+    sorted by cost, with the weak model alone (cost 0) and the strong model alone (cost 1) added.
+    At equal cost the best point counts, except at cost 0: a policy that never calls the strong
+    model is the weak model and differs from it by chance alone, so only the weak model counts
+    there. The curve is linear between neighbours and ends at the last point. A cost above 1
+    (many rewrites) is kept as a point, but averages over cost end at 1.
 
-    Where the strong model is not better than the weak one no metric is defined, and every
-    one of them is None.
+    All metrics are None if the strong model is not better than the weak one.
 
     Attributes:
-        weak_accuracy: share of the problems solved by the weak model alone, 0..1.
-        strong_accuracy: the same for the strong model alone.
-        strong_tokens_mean: tokens a problem that the strong model alone decodes.
-        points: (share c of the strong model's tokens, accuracy) of each setting.
+        weak_accuracy: accuracy of the weak model alone, in [0, 1].
+        strong_accuracy: accuracy of the strong model alone, in [0, 1].
+        strong_tokens_mean: tokens per problem that the strong model alone decodes.
+        points: (strong share c, accuracy) of each setting.
 
     Raises:
-        ValueError: for a cost that is negative or not finite.
+        ValueError: a cost is negative or not finite.
     """
 
     weak_accuracy: float
@@ -89,21 +87,21 @@ class Curve:
     def __post_init__(self) -> None:
         for cost, _ in self.points:
             if not (math.isfinite(cost) and cost >= 0):
-                raise ValueError(f"cost {cost} is not a share of the strong model's tokens")
+                raise ValueError(f"cost {cost}: a strong share must be finite and not negative")
 
     def cpt(self, gain: float) -> float | None:
-        """Least share c that reaches PGR `gain` (a fraction); None also where nothing does."""
+        """Least strong share c that reaches PGR `gain` (a fraction); None if none does."""
         line = self._line()
         cost = math.inf if line is None else float(metrics.cpt(*line, gain))
         return cost if math.isfinite(cost) else None
 
     def cpt_tokens(self, gain: float) -> float | None:
-        """`cpt` in strong tokens a problem instead of a share."""
+        """`cpt` in strong tokens per problem instead of a share."""
         cost = self.cpt(gain)
         return None if cost is None else cost * self.strong_tokens_mean
 
     def delta_ibc(self) -> float | None:
-        """See `trim.metrics.metrics.delta_ibc`: a plain ratio, not a percentage."""
+        """`trim.metrics.metrics.delta_ibc`, a plain ratio, not a percentage."""
         line = self._line()
         return None if line is None else float(metrics.delta_ibc(*line))
 
@@ -113,7 +111,7 @@ class Curve:
         return None if line is None else float(metrics.apgr(*line))
 
     def at_budget(self, budget: float) -> dict[str, float | None]:
-        """`accuracy` and `pgr` at a cost of `budget` (a share, within the curve)."""
+        """`accuracy` and `pgr` at the strong share `budget`, within the curve."""
         line = self._line()
         if line is None:
             return {"accuracy": None, "pgr": None}

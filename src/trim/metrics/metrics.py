@@ -1,10 +1,9 @@
-"""Metrics of routed inference, as pure functions on numbers and arrays.
+"""Metrics of routed inference, as pure functions of numbers and arrays.
 
-The metrics of a whole policy family take a *line*: two arrays of shape (points,), `costs`
-(share c of the strong model's tokens, rising from 0) and `gains` (PGR at that cost, 0 at the
-first; the same at the same cost), linear in between. `trim.metrics.curve` makes one from
-measured points. Arrays of shape (lines, points) are as many lines, and every metric then is
-an array with one more axis in front.
+The metrics of a policy family take a *line*: two arrays of shape (points,), `costs` (strong
+share c, ascending from 0) and `gains` (PGR at that cost, 0 at the first point, equal at equal
+costs), linear in between. `trim.metrics.curve` makes one from measured points. Arrays of shape
+(lines, points) are several lines; every metric then has one more axis in front.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 PERFORMANCE_REGIONS = 100
-"""Equal parts of the way from the weak to the strong accuracy (TRIM, arXiv 2601.10245)."""
+"""Equal regions between the weak and the strong accuracy (TRIM, arXiv 2601.10245)."""
 
 ROUNDING = 1e-9
-"""A gain this close counts as reached: half of the gap may come out as 0.49999999999999994."""
+"""Tolerance for gains: half of the gap may be computed as 0.49999999999999994."""
 
 
 def pgr(accuracy: float, weak_accuracy: float, strong_accuracy: float) -> float | None:
     """Performance gap recovered: 0 is the weak model alone, 1 the strong one (RouteLLM).
 
-    May lie outside 0..1. None where the strong model is not better than the weak one.
+    May lie outside [0, 1]. None if the strong model is not better than the weak one.
     """
     gap = strong_accuracy - weak_accuracy
     return (accuracy - weak_accuracy) / gap if gap > 0 else None
@@ -33,7 +32,7 @@ def pgr(accuracy: float, weak_accuracy: float, strong_accuracy: float) -> float 
 def ibc(accuracy: float, weak_accuracy: float, strong_tokens_mean: float) -> float | None:
     """Incremental benefit per cost (AutoMix): accuracy gained per strong token of a problem.
 
-    None where no strong token was spent.
+    None if no strong token was spent.
     """
     if strong_tokens_mean <= 0:
         return None
@@ -44,7 +43,7 @@ def cpt(costs: Array, gains: Array, gain: ArrayLike) -> Array:
     """Call-performance threshold: the least cost at which the line first reaches `gain`.
 
     `gain` is a PGR as a fraction (0.8 for CPT(80 %)), or several in an array of shape (k,).
-    Infinite where it is never reached.
+    Infinite if the line never reaches it.
     """
     wanted = np.asarray(gain, dtype=np.float64)
     highest = np.maximum.accumulate(gains, axis=-1)[..., None, :]
@@ -60,13 +59,13 @@ def cpt(costs: Array, gains: Array, gain: ArrayLike) -> Array:
 
 
 def delta_ibc(costs: Array, gains: Array) -> Array:
-    """How much more a strong token gains than in the strong model alone: 0 is no more, 1 twice.
+    """Gain per strong token relative to the strong model alone, less 1: 0 is equal, 1 is twice.
 
     With C = c C_s, IBC / IBC_base = ((acc - acc_w) / C) / ((acc_s - acc_w) / C_s) = PGR / c.
-    The mean of this ratio less 1, taken at the middle of each of 100 equal regions between
-    the two accuracies, with c the least cost that reaches it; a region that is never reached
-    counts as no gain at all, -1 (TRIM, arXiv 2601.10245; AutoMix has 100 times this, over
-    regions of cost).
+    This is the mean of PGR / c - 1 over the midpoints of 100 equal regions between the two
+    accuracies, with c the least cost that reaches the midpoint; a region that is never reached
+    counts as no gain, -1 (TRIM, arXiv 2601.10245; AutoMix has 100 times this, over regions of
+    cost).
     """
     middles = (np.arange(PERFORMANCE_REGIONS) + 0.5) / PERFORMANCE_REGIONS
     return np.asarray(np.mean(middles / cpt(costs, gains, middles) - 1, axis=-1))
@@ -75,14 +74,14 @@ def delta_ibc(costs: Array, gains: Array) -> Array:
 def apgr(costs: Array, gains: Array) -> Array:
     """Average PGR over costs from 0 to 1 (RouteLLM), the exact integral of the line.
 
-    What lies beyond cost 1 is left out; the line has to have a point at exactly 1.
+    The line must have a point at exactly cost 1; the part beyond is ignored.
     """
     areas = np.diff(costs) * (gains[..., :-1] + gains[..., 1:]) / 2
     return np.asarray(np.sum(np.where(costs[..., 1:] <= 1, areas, 0.0), axis=-1))
 
 
 def gain_at(costs: Array, gains: Array, budget: ArrayLike) -> Array:
-    """PGR of the line at cost `budget`, or at several, (k,); not a number outside the line."""
+    """PGR of the line at cost `budget`, or at several, (k,); NaN outside the line."""
     wanted = np.asarray(budget, dtype=np.float64)
     passed = np.sum(costs[..., None, :] <= wanted.reshape(-1, 1), axis=-1)
     before = np.maximum(passed - 1, 0)
@@ -96,5 +95,26 @@ def gain_at(costs: Array, gains: Array, budget: ArrayLike) -> Array:
 
 
 def at(values: Array, index: NDArray[np.intp]) -> Array:
-    """Of each line the values at its own indices."""
+    """The values of each line at that line's indices."""
     return np.take_along_axis(values, index, axis=-1)
+
+
+def area_under_curve(right: ArrayLike, scores: ArrayLike) -> float:
+    """AUC-ROC: the probability that a right one scores higher than a wrong one.
+
+    By ranks, ties averaged: (sum of the right ones' ranks - m (m + 1) / 2) / (m k) for m right
+    and k wrong ones, which is the Mann-Whitney U over the number of pairs; nan where one of
+    the groups is empty.
+    """
+    chosen = np.asarray(right, dtype=np.bool_)
+    m = int(chosen.sum())
+    k = len(chosen) - m
+    if not m or not k:
+        return float("nan")
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return float((ranks[chosen].sum() - m * (m + 1) / 2) / (m * k))
+
+
+FIT = 0.7
+"""AUC-ROC below which a scorer is not fit for thresholding (arXiv 2601.10245)."""

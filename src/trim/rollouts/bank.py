@@ -8,8 +8,8 @@ from pathlib import Path
 
 from trim.errors import InvalidInput
 from trim.fingerprints import Seen, fingerprint
-from trim.policies.ppo.trees import COPIES, TreeBatch, plant
-from trim.policies.rivals.fit import SolvedAlone, WeakSolution
+from trim.policies.ppo.trees import COPIES, TreeBatch, batch_trees
+from trim.policies.rivals.fit import TrainingProblem, WeakSolution
 from trim.rollouts.identity import Identity, identify_models, read_identity
 from trim.rollouts.record import RecordedProblem, Tree
 from trim.rollouts.store import read_parts
@@ -68,7 +68,7 @@ class Bank:
         Raises:
             InvalidInput: the bank holds no recorded decision.
         """
-        return plant(self.trees, copies)
+        return batch_trees(self.trees, copies)
 
     def trajectories(self) -> list[Trajectory]:
         """The weak model's own solutions, in the order of `problems`."""
@@ -83,10 +83,10 @@ class Bank:
             for problem in self.problems
         ]
 
-    def solved_alone(self) -> list[SolvedAlone]:
+    def solved_alone(self) -> list[TrainingProblem]:
         """Each problem as each model solves it alone, for query-level baselines."""
         return [
-            SolvedAlone(
+            TrainingProblem(
                 problem.question,
                 WeakSolution(
                     trajectory.scores,

@@ -12,9 +12,9 @@ from typing import Protocol
 from trim.configuration.source import Models, ModelSource
 from trim.costs import Prices
 from trim.errors import InvalidInput
-from trim.evaluation.bill import Bill, billed, require_prices, spent
+from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.problem_set import Gradable, ProblemSet
-from trim.evaluation.progress import RunProgress, told_regularly
+from trim.evaluation.progress import RunProgress, call_periodically
 from trim.files import FolderLock, remove_leftovers
 from trim.fingerprints import read_seen
 from trim.grading.workers import GraderPool
@@ -98,7 +98,7 @@ def collect(
     kind = scorer or source.default_kind
     if kind is None:
         raise InvalidInput("a bank needs scores of steps; name a scorer in the configuration")
-    source = source.for_problems(problem_set.prompt)
+    source = source.with_task(problem_set.prompt)
     identity = Identity(
         problem_set.name,
         seed,
@@ -107,7 +107,7 @@ def collect(
         source.config.sampling,
         rollouts,
         exact,
-        {**problem_set.described, "protocol": source.protocol.name, **source.record()},
+        {**problem_set.metadata, "protocol": source.protocol.name, **source.record()},
         read_seen(source.joint) if kind == "joint" and source.joint else frozenset(),
     )
     bill = Bill(prices, out)
@@ -145,7 +145,7 @@ def collect(
         missing = [each for each in problem_set.problems if each.id not in store.finished]
 
         async def record_missing() -> None:
-            async with told_regularly(report_progress), session.context as explorer:
+            async with call_periodically(report_progress), session.context as explorer:
                 await record_problems(
                     store, explorer, iter(missing), save_bill, session.concurrency(), may_start
                 )
@@ -155,7 +155,7 @@ def collect(
     wanted = {problem.id for problem in problem_set.problems}
     done = len(wanted & store.finished)
     if bill.reaches(max_money) and done < len(wanted):
-        raise spent(bill.money, done, len(wanted))
+        raise cost_limit_error(bill.money, done, len(wanted))
     return read_bank(out)
 
 
@@ -213,7 +213,7 @@ def make_explorer(
     Raises:
         InvalidInput: more than two models, no such scorer, or too few rollouts.
     """
-    require_two_models(models)
+    refuse_intermediate(models)
     return Explorer(
         models,
         models.scorer_of(scorer),
@@ -226,12 +226,12 @@ def make_explorer(
     )
 
 
-def require_two_models(models: Models) -> None:
+def refuse_intermediate(models: Models) -> None:
     """Raises InvalidInput if there are models between weak and strong."""
     if models.intermediate:
         raise InvalidInput(
-            "between: a bank is of a weak and a strong model; remove the models between them, as"
-            " with --set between=[]"
+            "intermediate: a bank is of a weak and a strong model; leave others out, as with"
+            " --set intermediate=[]"
         )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from trim.errors import InvalidInput
 from trim.files import sha256_of
 from trim.fingerprints import FIELD, Seen, seen_field, seen_of
+from trim.legacy import current_record, current_roles
 from trim.models.model import Sampling
 from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 
 FORMAT = 3
-"""Version of the layout that docs/bank.md describes."""
+"""Version of the layout that docs/reference/bank.md describes."""
 
 NAME = "bank.json"
 """File in the bank's folder that holds its identity."""
@@ -105,9 +106,11 @@ def read_identity(folder: Path) -> Identity:
     try:
         sampling = record["sampling"]
         record["sampling"] = None if sampling is None else Sampling(**sampling)
+        record["models"] = current_roles(record["models"])
+        record["described"] = current_record(record.get("described", {}))
         record[FIELD] = seen_of(record, path)
         return Identity(**record)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(path) from error
 
 

@@ -77,7 +77,8 @@ def read_traces(file: Path) -> Iterator[tuple[str, RecordedProblem]]:
         except (KeyError, TypeError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise InvalidInput(
-                f"{file}, line {number}: not a trace ({reason}); docs/bank.md describes the fields"
+                f"{file}, line {number}: not a trace ({reason});"
+                " docs/reference/bank.md describes the fields"
             ) from error
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from trim.evaluation.plot import COLOURS, GREY
+from trim.evaluation.plot import COLOURS, GREY, new_figure
+from trim.evaluation.report import Page, Table, number, percent, picture_of
 from trim.studies.audit import Audit, Drift
 from trim.studies.detection import Detection
-from trim.studies.page import Page, Table, new_figure, number, percent, picture_of
 from trim.studies.reliability import SHIFTED, SIGNIFICANT, Shift
 from trim.studies.sample import Floats, Integers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Z = 1.96
 """Standard deviations of a normal 95 % interval."""

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from trim.evaluation.plot import COLOURS, GREY, MARKERS
+from trim.evaluation.plot import COLOURS, GREY, MARKERS, new_figure
+from trim.evaluation.report import Table, difference, number, percent
 from trim.metrics.curve import GAINS, best_by_cost
-from trim.studies.page import (
-    Picture,
-    Table,
-    difference,
-    folder_for,
-    new_figure,
-    number,
-    percent,
-    picture_of,
-    write_figure,
-)
 from trim.studies.trial import ALONE, RIVAL, Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = (*(f"CPT {gain} %" for gain in GAINS), "Δ-IBC", "APGR")
 COMPARED = {"Δ-IBC": "delta_ibc", "APGR": "apgr"}
@@ -128,14 +119,3 @@ def show_up_to(axes: Any, limit: float, accuracies: Sequence[float]) -> None:
     room = 0.06 * max(max(accuracies) - min(accuracies), 1)
     axes.set_xlim(0, 100 * limit)
     axes.set_ylim(min(accuracies) - room, max(accuracies) + room)
-
-
-def save_picture(figure: Figure, title: str, folder: Path, name: str) -> Picture:
-    """Write NAME.svg and NAME.png into `folder`; returns what a page shows.
-
-    Raises:
-        InvalidInput: they cannot be written.
-    """
-    with folder_for(folder):
-        write_figure(figure, [folder / f"{name}.{kind}" for kind in ("svg", "png")])
-    return picture_of(title, figure)

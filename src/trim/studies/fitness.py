@@ -7,34 +7,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import rankdata
 
+from trim.evaluation.report import percent
 from trim.metrics.intervals import CONFIDENCE
+from trim.metrics.metrics import FIT, area_under_curve
 from trim.studies.detection import FirstRewrites
-from trim.studies.page import percent
 from trim.studies.reliability import BINS, Reliability
-from trim.studies.sample import Booleans, Floats, Sample
+from trim.studies.sample import Floats, Sample
 
 RESAMPLES = 2_000
 """Fewer than for means, as an area takes longer; chance moves the ends by 2 % of the width."""
 BATCH = 100
 """Resamples held in memory at once."""
-
-
-def area_under_curve(right: Booleans, scores: Floats) -> float:
-    """AUC-ROC: the probability that a right one scores higher than a wrong one.
-
-    By ranks, ties averaged: (sum of the right ones' ranks - m (m + 1) / 2) / (m k) for m right
-    and k wrong ones, which is the Mann-Whitney U over the number of pairs; nan where one of
-    the groups is empty.
-    """
-    chosen = np.asarray(right, dtype=np.bool_)
-    m = int(chosen.sum())
-    k = len(chosen) - m
-    if not m or not k:
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[chosen].sum() - m * (m + 1) / 2) / (m * k))
 
 
 @dataclass(frozen=True)
@@ -93,8 +77,6 @@ def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
 
 CHANCE = 0.5
 """AUC-ROC of scores that tell nothing."""
-FIT = 0.7
-"""AUC-ROC below which a scorer is not fit for thresholding (arXiv 2601.10245)."""
 MISCALIBRATED = 1 / BINS
 """Calibration error, over chance, of a whole bin of the diagram: a score then means on average
 what the next bin's scores say."""

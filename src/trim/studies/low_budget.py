@@ -11,11 +11,12 @@ import numpy as np
 
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import budgets as grid
+from trim.evaluation.comparison import direction
+from trim.evaluation.report import NOTHING, Page, Table, difference, number, percent, save_picture
 from trim.evaluation.summary import split_name
 from trim.metrics.metrics import Array, pgr
-from trim.policies.registry import PRICED, parse_policies
-from trim.studies.curves import draw_curves, save_picture
-from trim.studies.page import NOTHING, Page, Table, difference, number, percent, standing
+from trim.policies.registry import PRICED_FAMILIES, parse_policies
+from trim.studies.curves import draw_curves
 from trim.studies.trial import Progress, Results, Trial, is_rival, with_rival
 
 SETTINGS = 16
@@ -99,7 +100,7 @@ def study_low_budget(
 
 def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
     """`pomdp ahead of thr at c = 2 %, 4 %`, from differences (1 + resamples, budgets)."""
-    stands = [standing(less[:, place]) for place in range(len(budgets))]
+    stands = [direction(less[:, place]) for place in range(len(budgets))]
     if "not defined" in stands:
         return f"{a} and {b} not to be compared"
     said = []
@@ -111,7 +112,7 @@ def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
 
 def densely(spec: str) -> str:
     """A router with prices is given `SETTINGS` of them, the dearer half of its usual sweep."""
-    if spec.partition(":")[0] not in PRICED or "@" in spec:
+    if spec.partition(":")[0] not in PRICED_FAMILIES or "@" in spec:
         return spec
     prices = [price for _, price in (split_name(policy.name) for policy in parse_policies(spec))]
     usual = sorted(price for price in prices if price is not None)

@@ -7,28 +7,30 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from trim.errors import InvalidInput
-from trim.evaluation.comparison import interval_of
+from trim.errors import DISTRIBUTION, InvalidInput
+from trim.evaluation.comparison import direction, interval_of
 from trim.evaluation.evaluate import find_suite
-from trim.evaluation.plot import COLOURS, MARKERS
+from trim.evaluation.plot import COLOURS, MARKERS, new_figure
+from trim.evaluation.report import Page, Table, number, results_folder, save_picture
 from trim.files import write_atomically
-from trim.metrics.metrics import Array
+from trim.metrics.metrics import Array, area_under_curve
 from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import write_model
 from trim.policies.ppo.weights import LearnedRouter, write_router
 from trim.rollouts.bank import Bank
-from trim.rollouts.fit import evidence_of_bank
+from trim.rollouts.fit import evidence_from_bank
 from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import check_sigma
-from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves, save_picture
-from trim.studies.fitness import area_under_curve
-from trim.studies.page import Page, Table, folder_for, new_figure, number, standing
+from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves
 from trim.studies.sample import judged_steps, lowest_scores
 from trim.studies.trial import RIVAL, Progress, Results, Trial, with_settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEVELS = (0.0, 1.0, 2.0, 4.0)
 QUANTILES = (
@@ -105,7 +107,7 @@ def claim(out: Path, bank: Bank, learned: bool) -> None:
     problems = "\n".join(map(repr, bank.problems))
     study = {"bank": hashlib.sha256(problems.encode()).hexdigest(), "agg": learned}
     path = out / "study.json"
-    with folder_for(out):
+    with results_folder(out):
         if not path.exists():
             write_atomically(path, json.dumps(study) + "\n")
         elif path.read_text(encoding="utf-8") != json.dumps(study) + "\n":
@@ -123,11 +125,11 @@ def thresholds_for(bank: Bank) -> str:
 
 def fitted(bank: Bank, folder: Path, trainer: Trainer | None) -> Iterator[str]:
     """Routers of a bank, made in `folder` unless they are there already."""
-    with folder_for(folder):
+    with results_folder(folder):
         pomdp = folder / "pomdp.json"
         if not pomdp.exists():
             of = {**bank.identity.models, "kind": bank.identity.scorer}
-            write_model(pomdp, fit_evidence(evidence_of_bank(bank), of), bank.seen)
+            write_model(pomdp, fit_evidence(evidence_from_bank(bank), of), bank.seen)
     yield f"pomdp:{pomdp}"
     if trainer:
         agg = folder / "agg"
@@ -158,7 +160,7 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             "Noise of standard deviation sigma is added to the log-odds of every score; pomdp"
             f"{' and agg are' if learned else ' is'} fitted anew to"
             f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
-            *(() if learned else ("agg is left out: pip install 'trim[training]' brings it.",)),
+            *(() if learned else (f"agg is left out: it needs {DISTRIBUTION}[train].",)),
             "AUC-ROC is the bank's: how well scores tell right drafts from wrong ones up to the"
             " first error, and right solutions from wrong ones by their lowest score.",
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",
@@ -202,7 +204,7 @@ def verdict_of(level: Level, families: Sequence[str]) -> str:
     """`Noise 2 (AUC 0.81): pomdp ahead of thr, agg level with thr.`"""
     said = []
     for family in families:
-        stand = standing(level.results.less("delta_ibc", family, RIVAL))
+        stand = direction(level.results.less("delta_ibc", family, RIVAL))
         words = {"ahead": f"ahead of {RIVAL}", "level": f"level with {RIVAL}"}
         words |= {"behind": f"behind {RIVAL}", "not defined": "not to be compared"}
         said.append(f"{family} {words[stand]}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import ks_2samp
 
+from trim.errors import require_extra
 from trim.studies.sample import Booleans, Floats, Integers, Sample
 
 BINS = 10
@@ -153,6 +153,8 @@ class Shift:
 
 def shift_of_firsts(now: Sample, earlier: Sample) -> Shift:
     """Of one score a problem, by the usual test with its limit distribution."""
+    with require_extra("a test for drift"):
+        from scipy.stats import ks_2samp
     test = ks_2samp(now.scores, earlier.scores, method="asymp")
     return Shift(
         len(now),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trim.evaluation.comparison import Weights
+from trim.evaluation.comparison import Weights, direction
+from trim.evaluation.report import Page, Table, difference, number, percent, save_picture
 from trim.metrics.curve import BUDGETS, GAINS
 from trim.metrics.metrics import Array
-from trim.policies.policy import named
-from trim.studies.curves import COLUMNS, curves_table, draw_curves, save_picture
-from trim.studies.page import Page, Table, difference, number, percent, standing
+from trim.policies.policy import policy_name
+from trim.studies.curves import COLUMNS, curves_table, draw_curves
 from trim.studies.trial import THRESHOLDS, Progress, Results, Trial, with_settings
 
 STEP, REST = "thr", "takeover"
@@ -33,8 +33,8 @@ def study_takeover(
     return Page(
         title=f"Takeover: {results.title}",
         verdict=(
-            f"Rewriting the step alone is {standing(gain)} of takeover: Δ-IBC {difference(gain)}."
-            if standing(gain) in ("ahead", "behind")
+            f"Rewriting the step alone is {direction(gain)} of takeover: Δ-IBC {difference(gain)}."
+            if direction(gain) in ("ahead", "behind")
             else f"Rewriting the step alone is not told apart from takeover:"
             f" Δ-IBC {difference(gain)}."
         ),
@@ -100,7 +100,7 @@ def settings_table(
     weights = Weights.draw(len(figures["weak"]))
     rows = []
     for threshold in dict.fromkeys(thresholds):
-        step, rest = (figures[named(family, threshold)] for family in (STEP, REST))
+        step, rest = (figures[policy_name(family, threshold)] for family in (STEP, REST))
         means = (number(scale * float(values.mean()), 1, unit) for values in (step, rest))
         less = weights.means((step - rest)[None])[:, 0]
         rows.append((f"{threshold:g}", *means, difference(less, 1, scale)))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.evaluation.comparison import direction
 from trim.evaluation.evaluate import find_suite
-from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves, save_picture
-from trim.studies.page import Page, standing
+from trim.evaluation.report import Page, save_picture
+from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves
 from trim.studies.trial import RIVAL, Progress, Results, Trial, is_rival, with_rival
 
 SUITES = ("words", "program", "chain-hard")
@@ -76,7 +77,7 @@ def stands(results: Results, family: str) -> dict[str, str]:
     found = {}
     for name, figure in COMPARED.items():
         less = results.less(figure, family, RIVAL)
-        where = standing(less)
+        where = direction(less)
         found[name] = where if where != "level" else "below" if less[0] < 0 else "equal"
     return found
 

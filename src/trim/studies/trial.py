@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from trim.configuration.source import models_in
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import Figures, Weights
 from trim.evaluation.evaluate import draw, policies_on
-from trim.evaluation.folder import solve_in
+from trim.evaluation.execution import solve_in_folder
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.provenance import overlaps_of, refuse_seen, require_same_models
+from trim.evaluation.report import percent, results_folder
 from trim.evaluation.run import evaluation_of
 from trim.evaluation.summary import outcomes, resample_families, summarise
 from trim.files import write_atomically
@@ -25,7 +26,6 @@ from trim.metrics.metrics import Array
 from trim.policies.policy import needs_entropy
 from trim.scorers.noisy import NoisyScorer
 from trim.shipped import FOLDER
-from trim.studies.page import folder_for, percent
 
 THRESHOLDS = (
     *(1e-6, 1e-5, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4),
@@ -123,7 +123,7 @@ class Trial:
             "n": self.count,
             "seed": self.seed,
             "scorer": scorers[kind].name,
-            "version": version("trim"),
+            "version": version(DISTRIBUTION),
         }
         evaluation = evaluation_of(
             embedded,
@@ -135,13 +135,13 @@ class Trial:
             scorers=scorers,
             concurrency=lineup.concurrency,
         )
-        solved = solve_in(folder, run, evaluation, progress)
+        solved = solve_in_folder(folder, run, evaluation, progress)
         summary = summarise(problem_set.name, self.seed, solved, None)
         if not summary["curves"]:
             raise InvalidInput(
                 f"{folder}: the strong model wrote nothing, and there is no curve; try other models"
             )
-        with folder_for(folder):
+        with results_folder(folder):
             write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         each = {name: outcomes([traces]) for name, traces in solved.items()}
         return Results(

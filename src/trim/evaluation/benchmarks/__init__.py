@@ -1,1 +1,5 @@
-"""Published data sets, and any file of problems with answers."""
+"""Published data sets, and files of problems with answers."""
+
+from trim.evaluation.benchmarks.benchmark import Benchmark, BenchmarkProblem, HubFile, Record
+
+__all__ = ["Benchmark", "BenchmarkProblem", "HubFile", "Record"]

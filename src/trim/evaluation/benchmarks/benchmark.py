@@ -1,4 +1,4 @@
-"""What a published data set is: where its files are, and how a record is read."""
+"""The description of a published data set: its files, and how to read a record."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trim.steps import boxed_answer
 
 @dataclass(frozen=True)
 class BenchmarkProblem:
-    """One question with its answer.
+    """A question with its answer.
 
     Attributes:
-        id: unique within its data set.
+        id: unique within the data set.
         question: the bare question.
         answer: the right answer, as the data set writes it.
         grader: name of the grader (`trim.grading.grader`).
@@ -29,11 +29,12 @@ class BenchmarkProblem:
 
 @dataclass(frozen=True)
 class Record:
-    """Fields and values.
+    """A record of a data file.
 
     Attributes:
-        place: file and line (or row, from 1), for errors.
-        number: of the record, from 0.
+        values: by field.
+        place: file and line (or row, from 1), for error messages.
+        number: position in the file, from 0.
     """
 
     values: Mapping[str, Any]
@@ -41,10 +42,10 @@ class Record:
     number: int
 
     def boxed(self, name: str) -> str:
-        r"""What stands in the last `\boxed{}` of a field.
+        r"""Content of the last `\boxed{}` in a field.
 
         Raises:
-            InvalidInput: as `text`, or there is no box, or nothing in it.
+            InvalidInput: as `text`, or there is no box, or it is empty.
         """
         answer = boxed_answer(self.text(name))
         if not answer:
@@ -52,29 +53,30 @@ class Record:
         return answer
 
     def text(self, *names: str) -> str:
-        """The field of the first of `names` that the record has, as text without outer spaces.
+        """The first field among `names` that the record has, as stripped text.
 
-        A list of one entry counts as that entry.
+        A list with one entry is read as that entry.
 
         Raises:
-            InvalidInput: it has none of them, or that one holds no text.
+            InvalidInput: the record has none of the fields, or its value is no text.
         """
         name = next((name for name in names if name in self.values), None)
         if name is None:
             wanted = " or ".join(repr(name) for name in names)
             raise InvalidInput(
-                f"{self.place}: has no field {wanted}; it has {', '.join(self.values) or 'none'}"
+                f"{self.place}: no field {wanted}; its fields are"
+                f" {', '.join(self.values) or 'none'}"
             )
         value = self.values[name]
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InvalidInput(
-                f"{self.place}: field {name!r} holds no text or number, but"
-                f" {type(value).__name__}; name another field"
+                f"{self.place}: field {name!r} holds a {type(value).__name__}, not text or a"
+                " number; name another field"
             )
         if not str(value).strip():
-            raise InvalidInput(f"{self.place}: field {name!r} is empty; every problem needs one")
+            raise InvalidInput(f"{self.place}: field {name!r} is empty; each problem needs one")
         return str(value).strip()
 
 
@@ -96,13 +98,13 @@ class Benchmark:
 
     Attributes:
         name: on the command line.
-        files: by split, the usual one first: the file's name in a folder, without its ending.
-        read: makes the problem of a record, without instruction.
-        samples: by split, the name of a file with a part of it, which does where the whole one
-            is not there.
-        readers: by split, instead of `read` where its records or ids are different.
-        instruction: what models are asked for after each question.
-        hub: by split, where the hub has the file.
+        files: file name without suffix in a data folder, by split; the default split first.
+        read: converts a record to a problem, without instruction.
+        instruction: text after each question.
+        hub: file on the Hugging Face hub, by split.
+        samples: name of a file with part of the problems, by split; used if the whole file is
+            missing.
+        readers: replaces `read` for splits with another format.
     """
 
     name: str
@@ -114,10 +116,10 @@ class Benchmark:
     readers: Mapping[str, Callable[[Record], BenchmarkProblem]] = field(default_factory=dict)
 
     def reader(self, split: str) -> Callable[[Record], BenchmarkProblem]:
-        """What makes the problem of a record of `split`."""
+        """The function that converts a record of `split` to a problem."""
         return self.readers.get(split, self.read)
 
     def names(self, split: str) -> list[str]:
-        """The names that the file of `split` may have in a folder, the usual one first."""
+        """Possible file names of `split` in a data folder, without suffix, in order."""
         sample = self.samples.get(split)
         return [self.files[split], *([sample] if sample else [])]

@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from trim.errors import InvalidInput
+from trim.errors import InvalidInput, require_extra
 from trim.evaluation.benchmarks.benchmark import Benchmark, Record
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of records, read once.
+    """The records of a file.
 
     Attributes:
-        sha256: of its bytes.
+        sha256: hash of the file's bytes.
     """
 
     path: Path
@@ -36,17 +33,20 @@ class DataFile:
         """Read a `.jsonl`, `.parquet` or `.csv` file.
 
         Raises:
-            InvalidInput: it is of another kind, cannot be read, is damaged or is empty.
+            InvalidInput: another suffix, or the file is unreadable, damaged or empty.
+            MissingExtra: a Parquet file, and PyArrow is not installed.
         """
         if path.suffix not in READERS:
-            raise InvalidInput(f"{path}: is no data file; it must end in {', '.join(READERS)}")
+            raise InvalidInput(
+                f"{path}: not a data file; the name must end in {', '.join(READERS)}"
+            )
         try:
             content = path.read_bytes()
         except OSError as error:
             raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
         records = tuple(READERS[path.suffix](path, content))
         if not records:
-            raise InvalidInput(f"{path}: is empty; it needs at least one problem")
+            raise InvalidInput(f"{path}: empty; at least one problem is needed")
         return DataFile(path, records, hashlib.sha256(content).hexdigest())
 
 
@@ -58,17 +58,20 @@ def read_lines(path: Path, content: bytes) -> Iterator[Record]:
             values = json.loads(line)
         except ValueError as error:
             reason = getattr(error, "msg", "too large a number")
-            raise InvalidInput(f"{path}, line {index}: is no JSON ({reason})") from error
+            raise InvalidInput(f"{path}, line {index}: invalid JSON ({reason})") from error
         if not isinstance(values, dict):
-            raise InvalidInput(f"{path}, line {index}: is no JSON object with fields")
+            raise InvalidInput(f"{path}, line {index}: not a JSON object with fields")
         yield Record(values, f"{path}, line {index}", index - 1)
 
 
 def read_parquet(path: Path, content: bytes) -> Iterator[Record]:
+    with require_extra("a Parquet file"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     try:
         rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(content)).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidInput(f"{path}: is no Parquet file, or a damaged one") from error
+        raise InvalidInput(f"{path}: not a Parquet file, or a damaged one") from error
     for index, row in enumerate(rows):
         yield Record(row, f"{path}, row {index + 1}", index)
 
@@ -80,14 +83,14 @@ def read_csv(path: Path, content: bytes) -> Iterator[Record]:
             named = {name: value for name, value in row.items() if name is not None}
             yield Record(named, f"{path}, row {index + 1}", index)
     except csv.Error as error:
-        raise InvalidInput(f"{path}: is no CSV file ({error})") from error
+        raise InvalidInput(f"{path}: invalid CSV ({error})") from error
 
 
 def decode(path: Path, content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: is no text in UTF-8") from error
+        raise InvalidInput(f"{path}: not UTF-8 text") from error
 
 
 READERS: dict[str, Callable[[Path, bytes], Iterator[Record]]] = {
@@ -95,14 +98,14 @@ READERS: dict[str, Callable[[Path, bytes], Iterator[Record]]] = {
     ".parquet": read_parquet,
     ".csv": read_csv,
 }
-"""By the end of a file's name."""
+"""By suffix."""
 
 
 def locate(benchmark: Benchmark, split: str, data: Path | None) -> Path:
-    """The file of a split: in the folder `data`, or fetched from the hub without one.
+    """The file of a split: in the folder `data`, or from the Hugging Face hub if that is None.
 
     Raises:
-        InvalidInput: the folder does not have it, or the hub cannot be reached.
+        InvalidInput: the folder does not contain it, or the hub cannot be reached.
     """
     if data is not None:
         names = benchmark.names(split)
@@ -112,29 +115,30 @@ def locate(benchmark: Benchmark, split: str, data: Path | None) -> Path:
                 return path
         whole = "" if split == next(iter(benchmark.files)) else f", split {split}"
         raise InvalidInput(
-            f"{data}: has no file of {benchmark.name}{whole}; it needs"
+            f"{data}: contains no file of {benchmark.name}{whole}; it needs"
             f" {' or '.join(path.name for path in found)}"
         )
     return fetch(benchmark, split)
 
 
 def fetch(benchmark: Benchmark, split: str) -> Path:
-    """Fetch a file from the hub into its cache, or take it from there."""
+    """Path of a file in the hub's cache, downloaded if it is not there yet."""
     wanted = f"give --data FOLDER with {benchmark.files[split]}.jsonl"
     file = benchmark.hub.get(split)
     if file is None:
-        raise InvalidInput(f"{benchmark.name}: is not fetched from the hub; {wanted}")
+        raise InvalidInput(f"{benchmark.name}: not available from the hub; {wanted}")
     try:
         import huggingface_hub
     except ImportError as error:
         raise InvalidInput(
-            f"{benchmark.name}: {wanted}, or install trim[hub] to fetch it from the hub"
+            f"{benchmark.name}: {wanted}, or pip install 'trim-router[hub]' to fetch it from"
+            " the hub"
         ) from error
-    # It tells of every attempt; one line says it all in the end.
+    # It logs every attempt; the error below is enough.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
         path = huggingface_hub.hf_hub_download(file.repository, file.path, repo_type="dataset")
-    # The hub's client raises errors of its own, of its HTTP client and of the system.
+    # The client raises its own errors, those of its HTTP client and OSError.
     except Exception as error:
         raise InvalidInput(
             f"{benchmark.name}: cannot be fetched from the hub ({file.repository},"

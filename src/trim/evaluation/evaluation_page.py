@@ -1,0 +1,344 @@
+"""The report of an evaluation, from its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+from trim.evaluation.report import (
+    NOTHING,
+    Page,
+    Picture,
+    Table,
+    interval,
+    number,
+    percent,
+    spaced_label,
+    write_page,
+)
+from trim.evaluation.verdict import hidden_notes
+
+SHOWN_TRACES = 40
+
+Record = Mapping[str, Any]
+
+
+def write_report(summary: Record, traces: Sequence[Record], svg: str, folder: Path) -> Path:
+    """Write the report of an evaluation as `report.html` into `folder`; returns its path.
+
+    Args:
+        summary: as in `docs/summary.schema.json`.
+        traces: solved problems; up to 40 by routed policies are shown.
+        svg: the plot (`trim.evaluation.plot.plot_curves`), embedded without escaping.
+
+    Raises:
+        InvalidInput: the folder or the file cannot be written.
+    """
+    return write_page(evaluation_page(summary, traces, svg), folder)
+
+
+def evaluation_page(summary: Record, traces: Sequence[Record], svg: str) -> Page:
+    """The page; arguments as of `write_report`."""
+    return Page(
+        title="{suite}: {n} problems, seed {seed}".format_map(summary),
+        verdict=summary["verdict"] and summary["verdict"]["text"],
+        notes=tuple(_notes(summary)),
+        tables=tuple(_tables(summary)),
+        pictures=(Picture("Accuracy over strong tokens; the table below has the values.", svg),),
+        traces=tuple(spread(traces, SHOWN_TRACES)),
+    )
+
+
+def spread(traces: Sequence[Record], count: int) -> list[Record]:
+    """Up to `count` traces of routed policies, taking turns between policies and settings."""
+    groups: dict[tuple[str, float | None], list[Record]] = {}
+    for trace in traces:
+        if trace["policy"] not in ("weak", "strong"):
+            groups.setdefault((trace["policy"], trace["setting"]), []).append(trace)
+    in_turn = chain.from_iterable(zip_longest(*groups.values()))
+    return [trace for trace in in_turn if trace is not None][:count]
+
+
+def _notes(summary: Record) -> Iterator[str]:
+    if partial := summary.get("partial"):
+        yield (
+            f"Partial: {summary['n']} of {partial['of']} problems were finished when the run"
+            " reached its cost limit."
+        )
+    if summary.get("seen"):
+        yield (
+            "Seen before: some policies, or their scorers, were fitted to problems of this"
+            " evaluation, and may look better here than on other problems."
+        )
+    for policy, seen in summary.get("seen", {}).items():
+        files = ", ".join(seen["files"])
+        yield f"Seen by {policy}: {seen['problems']} of {seen['of']} problems ({files})."
+
+
+def _tables(summary: Record) -> Iterator[Table]:
+    yield points_table(summary)
+    if summary.get("warnings"):
+        yield warnings_section(summary)
+    if summary["curves"]:
+        yield curves_table(summary)
+    if summary["comparisons"]:
+        yield comparisons_table(summary)
+    for prediction in summary["predicted"]:
+        yield predicted_points_table(prediction, summary)
+        if summary["curves"]:
+            yield predicted_curves_table(prediction, summary)
+    if any(point["rescued"] for point in summary["points"]):
+        yield rescued_table(summary)
+    if summary["differences"]:
+        yield differences_table(summary)
+
+
+def points_table(summary: Record) -> Table:
+    points, seen = summary["points"], summary.get("seen")
+    columns = (
+        *("policy", "accuracy", "interval", "strong share", "strong tokens", "weak tokens kept"),
+        *("discarded", "scorer tokens", "rewrites", "truncated steps", "unfinished", "failed"),
+        *("hidden strong tokens", "seconds", "÷ strong", "money", "÷ strong"),
+        *(["seen before"] if seen else []),
+    )
+    unbilled = any(point["money_mean"] is None for point in points)
+    return Table(
+        "Points",
+        columns,
+        tuple(
+            (
+                spaced_label(point),
+                percent(point["accuracy"]),
+                " to ".join(map(percent, point["accuracy_ci"])),
+                percent(point["strong_share"]),
+                number(point["strong_tokens_mean"], 1),
+                number(point["weak_tokens_mean"], 1),
+                number(point["discarded_tokens_mean"], 1),
+                number(point["scorer_tokens_mean"], 1),
+                number(point["interventions_mean"]),
+                number(point["truncated_steps_mean"]),
+                str(point["unfinished"]),
+                str(point["failed"]),
+                number(sum(point["hidden_strong_tokens_mean"].values()), 0),
+                number(point["seconds_mean"], 3),
+                against_strong(point, "seconds"),
+                number(point["money_mean"], 6),
+                against_strong(point, "money"),
+                *([shown_seen(seen.get(point["policy"]))] if seen else []),
+            )
+            for point in points
+        ),
+        about=(
+            "Means per problem; accuracy with its 95 % bootstrap interval. Money and seconds are"
+            " totals: they include discarded drafts, scores, grades and prefill. ÷ strong: divided"
+            " by those of the strong model alone, with paired 95 % intervals. Hidden strong tokens:"
+            " read or written by the strong model besides steps; the strong share leaves them out."
+        ),
+        notes=(
+            *(f"{note}." for note in hidden_notes(points)),
+            *(["Money is not billed: no price list was given."] if unbilled else []),
+        ),
+    )
+
+
+def shown_seen(seen: Record | None) -> str:
+    return f"{seen['problems']} of {seen['of']}" if seen else ""
+
+
+def against_strong(point: Record, cost: str) -> str:
+    """A cost divided by that of the strong model alone: `1.46 (1.20 to 1.74)`."""
+    ratio = (point["against_strong"] or {}).get(cost)
+    return NOTHING if ratio is None else figure(ratio)
+
+
+def figure(record: Record, decimals: int = 2, scale: float = 1) -> str:
+    """A figure with its interval: `0.84 (0.45 to 1.37)`."""
+    value = record["value"]
+    text = number(None if value is None else scale * value, decimals)
+    return text + interval(record["interval"], decimals, scale)
+
+
+def warnings_section(summary: Record) -> Table:
+    return Table(
+        "Warnings",
+        about="Routers that do not meet the conditions of their calibration.",
+        notes=tuple(
+            f"{policy}, {warning['kind']}: {warning['text']}"
+            for policy, warnings in summary["warnings"].items()
+            for warning in warnings
+        ),
+    )
+
+
+def curves_table(summary: Record) -> Table:
+    curves = summary["curves"]
+    first = next(iter(curves.values()))
+    undefined = max(curve["intervals"]["resamples_without"] for curve in curves.values())
+    about = (
+        "CPT: least strong share that recovers this part of the performance gap. ΔIBC: gain per"
+        " strong token over that of the strong model alone, less 1. APGR: mean gap recovered over"
+        " all strong shares. Last columns: accuracy (gap recovered) at a budget. In brackets: 95 %"
+        " intervals."
+    )
+    if undefined:
+        about += (
+            f" In {undefined} resamples the strong model is not better, and no metric is defined."
+        )
+    return Table(
+        "Curves",
+        (
+            "policy",
+            *(f"CPT {gain} %" for gain in first["cpt"]),
+            *("ΔIBC", "APGR"),
+            *(f"at {budget} %" for budget in first["budgeted_accuracy"]),
+        ),
+        tuple(
+            (
+                family,
+                *(measured_cpt(curve, gain) for gain in curve["cpt"]),
+                measured(curve, "delta_ibc", 2),
+                measured(curve, "apgr", 3),
+                *(
+                    f"{percent(reached['accuracy'])} ({percent(reached['pgr'], 0)})"
+                    for reached in curve["budgeted_accuracy"].values()
+                ),
+            )
+            for family, curve in curves.items()
+        ),
+        about,
+    )
+
+
+def measured_cpt(curve: Record, gain: str) -> str:
+    return percent(curve["cpt"][gain]) + interval(curve["intervals"]["cpt"][gain], 1, 100)
+
+
+def measured(curve: Record, metric: str, decimals: int) -> str:
+    return number(curve[metric], decimals) + interval(curve["intervals"][metric], decimals)
+
+
+def comparisons_table(summary: Record) -> Table:
+    pairs = summary["comparisons"]
+    about = (
+        "Metrics of the first family less those of the second, with 95 % intervals from resamples"
+        " of the problems that both share. The ratio is that of their ΔIBC. The shortfall is the"
+        " largest distance of the first curve below the second at any budget, in percentage points"
+        " of accuracy; if its interval starts at 0, no shortfall is shown."
+    )
+    if undefined := max(pair["delta_ibc_ratio"]["resamples_without"] for pair in pairs):
+        about += (
+            f" In up to {undefined} resamples a ratio is not defined: its interval is that of the"
+            " others, and is omitted if they are too few."
+        )
+    gains = pairs[0]["cpt"]
+    return Table(
+        "Families against each other",
+        (
+            *("first", "second", "ΔIBC", "ratio", "APGR", *(f"CPT {gain} %" for gain in gains)),
+            *("worst shortfall", "at a strong share of"),
+        ),
+        tuple(
+            (
+                pair["a"],
+                pair["b"],
+                figure(pair["delta_ibc"]),
+                figure(pair["delta_ibc_ratio"]),
+                figure(pair["apgr"], 3),
+                *(figure(record, 1, 100) for record in pair["cpt"].values()),
+                figure(pair["shortfall"], 1, 100),
+                percent(pair["shortfall"]["budget"]),
+            )
+            for pair in pairs
+        ),
+        about,
+    )
+
+
+def predicted_points_table(prediction: Record, summary: Record) -> Table:
+    points = {point["policy"]: point for point in reversed(summary["points"])}
+    oracle = next(point for point in prediction["points"] if point["policy"] == "oracle")
+    expected = {
+        "weak": (prediction["weak_accuracy"], 0),
+        "strong": (prediction["strong_accuracy"], 1),
+        "oracle": (oracle["accuracy"], oracle["strong_share"]),
+    }
+    return Table(
+        f"Predicted and measured, {prediction['model']}",
+        ("policy", "accuracy", "measured", "strong share", "measured"),
+        tuple(
+            (
+                name,
+                percent(accuracy),
+                percent(points[name]["accuracy"]) + interval(points[name]["accuracy_ci"], 1, 100),
+                percent(share),
+                percent(points[name]["strong_share"]),
+            )
+            for name, (accuracy, share) in expected.items()
+            if name in points
+        ),
+        about=(
+            f"Predictions of the fitted model from {prediction['n']:,} simulated problems, beside"
+            " the measured values."
+        ),
+    )
+
+
+def predicted_curves_table(prediction: Record, summary: Record) -> Table:
+    expected = prediction["curves"]
+    gains = next(iter(expected.values()))["cpt"]
+    headings = (*(f"CPT {gain} %" for gain in gains), "ΔIBC", "APGR")
+    return Table(
+        "",
+        ("policy", *chain.from_iterable((heading, "measured") for heading in headings)),
+        tuple(
+            (
+                family,
+                *chain.from_iterable(
+                    (percent(expected[family]["cpt"][gain]), measured_cpt(curve, gain))
+                    for gain in curve["cpt"]
+                ),
+                number(expected[family]["delta_ibc"]),
+                measured(curve, "delta_ibc", 2),
+                number(expected[family]["apgr"], 3),
+                measured(curve, "apgr", 3),
+            )
+            for family, curve in summary["curves"].items()
+            if family in expected
+        ),
+    )
+
+
+def rescued_table(summary: Record) -> Table:
+    counts = ("1", "2", "3", "more")
+    return Table(
+        "Rescued problems",
+        ("policy", *counts),
+        tuple(
+            (spaced_label(point), *(str(point["rescued"][count]) for count in counts))
+            for point in summary["points"]
+            if point["rescued"]
+        ),
+        about="Problems solved here and not by the weak model alone, by number of rewrites.",
+    )
+
+
+def differences_table(summary: Record) -> Table:
+    return Table(
+        "Paired differences",
+        ("first", "second", "difference", "interval"),
+        tuple(
+            (
+                spaced_label(pair["a"]),
+                spaced_label(pair["b"]),
+                number(100 * pair["accuracy_difference"], 1),
+                " to ".join(number(100 * bound, 1) for bound in pair["interval"]),
+            )
+            for pair in summary["differences"]
+        ),
+        about=(
+            "Accuracy of the first less that of the second on the same problems, in percentage"
+            " points, with the 95 % bootstrap interval."
+        ),
+    )
