@@ -33,7 +33,7 @@ test-ray: .venv/test .venv/ray
 test-training: .venv/test .venv/train
 	$(BIN)/pytest tests/test_learning.py tests/test_training.py
 
-# The tests of a real vLLM, on the CPU: outside `make test` (gigabytes, minutes).
+# The tests of a real vLLM, on the CPU: outside `make test`, as it takes gigabytes and minutes.
 test-vllm: .venv/test .venv-vllm/installed
 	TRIM_VLLM=.venv-vllm/bin/python $(BIN)/pytest tests/test_vllm_http.py
 

@@ -1,4 +1,4 @@
-r"""What the authors' script reads in the comparison of docs/guides/authors.md, in one folder.
+r"""Write the input of the comparison in docs/guides/authors.md to a folder.
 
     python benchmarks/authors_folder.py FOLDER --suite chain -n 200 --seed 7
     python benchmarks/authors_folder.py FOLDER --weak a.gguf --strong b.gguf --problems gsm8k.jsonl

@@ -1,4 +1,4 @@
-r"""The served models of the comparison with the authors' script (docs/guides/authors.md).
+r"""Model servers for the comparison with the authors' script (docs/guides/authors.md).
 
 Three servers on loopback imitate vLLM: a weak and a strong model (`/v1/completions`) and a process
 reward model (`/pooling`). By default they run the shipped models. These read bare text, so the chat
@@ -43,7 +43,7 @@ from trim.steps import SEPARATOR, is_degenerate, join_steps
 HOST = "127.0.0.1"
 CHAT = re.compile(
     r"<\|im_start\|>user\n(?P<request>.*?)<\|im_end\|>\n"
-    r"<\|im_start\|>assistant\n(?P<said>.*?)(?:<\|im_end\|>\n?)?",
+    r"<\|im_start\|>assistant\n(?P<solution>.*?)(?:<\|im_end\|>\n?)?",
     re.DOTALL,
 )
 """The last two turns of a chat in ChatML."""
@@ -72,12 +72,12 @@ def turns(text: str) -> tuple[str, str]:
     if chat is None:
         raise BadRequest("the prompt must be a ChatML chat that ends with an assistant turn")
     before, marked, after = chat["request"].partition(QUESTION)
-    said = chat["said"]
+    solution = chat["solution"]
     for opening in SOLUTION:
-        if said.startswith(opening):
-            said = said.removeprefix(opening)
+        if solution.startswith(opening):
+            solution = solution.removeprefix(opening)
             break
-    return (after if marked else before), said
+    return (after if marked else before), solution
 
 
 def bare_prompt(prompt: str) -> str:
@@ -85,16 +85,16 @@ def bare_prompt(prompt: str) -> str:
 
     Degenerate steps are left out; the shipped models never saw any.
     """
-    question, said = turns(prompt)
-    steps = said.split(SEPARATOR)
+    question, solution = turns(prompt)
+    steps = solution.split(SEPARATOR)
     last = steps.pop()  # empty where the last step is complete
     return join_steps(question, (step for step in steps if not is_degenerate(step))) + last
 
 
 def scored_steps(text: str) -> tuple[str, list[str]]:
     """Question and steps of a reward model's input, one step per tag."""
-    question, said = turns(text)
-    return question, said.split(TAG)[:-1]
+    question, solution = turns(text)
+    return question, solution.split(TAG)[:-1]
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class ServedModel:
             min_p=0.0,
             seed=random.getrandbits(31) if seed is None else int(seed),
             stop=[stop] if isinstance(stop, str) else stop,
-            verbose=True,  # only the verbose record tells a stop string from an end token
+            verbose=True,  # Only the verbose record distinguishes stop strings from end tokens.
             logprobs=max(1, int(body.get("logprobs") or 0)),
         )
         record = answer.raw["__verbose"]

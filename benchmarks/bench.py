@@ -142,8 +142,11 @@ def main() -> None:
     timed = replace(
         evaluation,
         problems=problems[:SWEEP_PROBLEMS],
-        weak=TimedModel(models.weak, clock),
-        strong=TimedModel(models.strong, clock),
+        models=replace(
+            models,
+            weak=TimedModel(models.weak, clock),
+            strong=TimedModel(models.strong, clock),
+        ),
         scorer=TimedScorer(models.scorer, clock),
         concurrency=1,
     )
@@ -152,7 +155,7 @@ def main() -> None:
     sweep = replace(evaluation, problems=problems[:SWEEP_PROBLEMS])
     ratio, differing, traces = compare_sweeps(sweep)
     exact = shipped_models(exact=True)
-    exact_sweep = replace(sweep, weak=exact.weak, strong=exact.strong, scorer=exact.scorer)
+    exact_sweep = replace(sweep, models=exact, scorer=exact.scorer)
     exact_ratio, exact_differing, _ = compare_sweeps(exact_sweep)
 
     figures = {

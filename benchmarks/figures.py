@@ -1,6 +1,6 @@
-"""Figures of README and server from the summaries of `trim eval`: `make figures`.
+"""Figures from the summaries of `trim eval`: `make figures`.
 
-python benchmarks/figures.py table                       # the README's table, as Markdown
+python benchmarks/figures.py table                           # docs/results/suites.md
 python benchmarks/figures.py curve SUMMARY.json CURVE.json   # the curve that `trim serve` reads
 """
 

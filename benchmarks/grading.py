@@ -1,7 +1,7 @@
 r"""Accuracy of the graders on published solutions, rewritten, wrong and real answers.
 
 `python benchmarks/grading.py FOLDER [TRACES]` reads the benchmarks' files in FOLDER and prints
-a table of accuracies, and each answer with a wrong grade:
+the table of docs/results/graders.md, and each answer with a wrong grade:
 
 - *solutions*: each published reference solution against its own answer, where the file has
   solutions with marked answers (MATH-500, Minerva: `\boxed{}`; GSM8K: `####`). AIME's file has

@@ -60,10 +60,10 @@ class Answering(asyncio.Protocol):
             self.transport.write(REPLY)
 
 
-def serve(told: Connection) -> None:
+def serve(connection: Connection) -> None:
     async def forever() -> None:
         server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
-        told.send(server.sockets[0].getsockname()[1])
+        connection.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     asyncio.run(forever())

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The tables of docs/results/routers.md, from collecting banks to figures:
-#   sh benchmarks/routers.sh banks           what the others need (about 30 minutes on 2 cores)
+#   sh benchmarks/routers.sh banks           banks and routers for the others (30 minutes on 2 cores)
 #   sh benchmarks/routers.sh chain           1,000 problems of chain (10 minutes)
 #   sh benchmarks/routers.sh hard            1,000 of chain-hard, the shipped scores (half an hour)
 #   sh benchmarks/routers.sh refit           600 of it, scores refitted to it (20 minutes)

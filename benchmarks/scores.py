@@ -1,7 +1,8 @@
 """AUC of each kind of score on the shipped weak model's steps: `python -m benchmarks.scores [N]`.
 
-Prints, for each suite and kind of score, the area under the ROC curve of step scores against the
-exact check, over N problems. Run it from the repository's root.
+Prints the table of docs/results/scorers.md: for each suite and kind of score, the area under the
+ROC curve of step scores against the exact check, over N problems. Run it from the repository's
+root.
 """
 
 from __future__ import annotations

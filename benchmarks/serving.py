@@ -6,7 +6,7 @@ simulated time, where the router and its client take no time (all thresholds), a
 the engines in a further process, at a given fraction of real speed. The difference is the cost of
 the router, the client and the loopback.
 
-Prints the tables and writes build/serving.json; docs/results/serving.md explains each figure.
+Prints the tables and writes build/serving.json; docs/results/serving.md explains the figures.
 """
 
 from __future__ import annotations

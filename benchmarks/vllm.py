@@ -1,7 +1,7 @@
 """Agreement of vLLM and llama.cpp on the shipped models, and time per call on this machine.
 
 `make bench-vllm` starts the servers of `make test-vllm`; docs/results/vllm.md has the tables.
-Arguments: the Python of vLLM's environment, and how many problems of each suite.
+Arguments: the Python of vLLM's environment, and the number of problems per suite.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def main() -> None:
         started = time.monotonic()
         with serving(python, Path(folder)) as servers:
             print(f"{len(servers)} servers up after {time.monotonic() - started:.0f} s\n")
-            print("| suite | who | answers | texts, authors | steps | median | largest |")
+            print("| suite | model | answers | texts, authors | steps | median | largest |")
             print("|---|---|---|---|---|---|---|")
             for suite in (CHAIN, CHAIN_HARD):
                 for name in ("weak", "strong"):

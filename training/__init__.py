@@ -5,7 +5,7 @@
     python -m training.train_scorer
     python -m training.measure --models build/models
 
-Training needs the packages of `.venv/training` in the Makefile (torch, tokenizers, gguf);
+Training needs the packages of `.venv/train` in the Makefile (torch, tokenizers, gguf);
 `training.measure` needs trim alone. The model card (src/trim/shipped/MODEL_CARD.md) describes
 data, settings and results.
 """

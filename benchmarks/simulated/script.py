@@ -65,13 +65,13 @@ def steps_of(prompt: str) -> int:
 
 def write_step(model: str, prompt: str, seed: int, spread: float = SPREAD) -> Written:
     """The next step: a function of its arguments. The last one has a boxed answer."""
-    said = steps_of(prompt)
+    count = steps_of(prompt)
     chance = uniform(model, prompt, seed, "tokens")
     length = math.log(TOKENS) - spread**2 / 2 + spread * NormalDist().inv_cdf(max(chance, 1e-12))
     tokens = min(max(round(math.exp(length)), 3), LONGEST)
     drawn = derive_seed(model, prompt, seed, "words")
     words = [f"s{drawn:x}", *(WORDS[(drawn + index) % len(WORDS)] for index in range(tokens - 2))]
-    last = uniform(model, prompt, seed, "end") < ENDS[min(said, len(ENDS) - 1)]
+    last = uniform(model, prompt, seed, "end") < ENDS[min(count, len(ENDS) - 1)]
     if last:
         words[-1] = ANSWER % (drawn % 1000)
     return Written(" ".join(words), tuple(words), not last, tokens)

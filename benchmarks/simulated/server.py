@@ -99,8 +99,8 @@ Answer = Callable[[Engine, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 def handler(engine: Engine, answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         body = json.loads(await request.read())
-        said = json.dumps(await answer(engine, body)).encode()
-        return web.Response(body=said, content_type="application/json")
+        content = json.dumps(await answer(engine, body)).encode()
+        return web.Response(body=content, content_type="application/json")
 
     return handle
 

@@ -18,7 +18,7 @@ class Author(StrEnum):
 
     WEAK = "weak"
     INTERMEDIATE = "intermediate"
-    """One of the models between weak and strong."""
+    """A model between weak and strong."""
     STRONG = "strong"
 
     @classmethod

@@ -173,8 +173,8 @@ class Solution:
         the text so far, stripped."""
         if not self.config.rules.rejoins:
             return prefix.then(lead)
-        said = (prefix.text + lead).strip()
-        return replace(prefix, steps=(closed(said),) if said else ())
+        text = (prefix.text + lead).strip()
+        return replace(prefix, steps=(closed(text),) if text else ())
 
     async def _ask(self, writer: Writer, prefix: Prefix, room: int) -> Completion:
         limit = min(self.config.sampling.max_tokens, room)
@@ -195,9 +195,9 @@ class Solution:
     def _reached_by(self, writer: Writer, prefix: Prefix) -> int:
         """Tokens that a model had read and written at the longest prefix of this one it knows."""
         came = [
-            (len(said), tokens)
-            for (role, said), tokens in self._reached.items()
-            if role == writer.role and prefix.text.startswith(said)
+            (len(text), tokens)
+            for (role, text), tokens in self._reached.items()
+            if role == writer.role and prefix.text.startswith(text)
         ]
         return max(came, default=(0, 0))[1]
 
