@@ -28,6 +28,7 @@ from trim.cli.output import (
 )
 from trim.cli.plan import prediction_table
 from trim.evaluation.suites import CHAIN, generate
+from trim.policies.registry import describe_families
 
 TRIM = [sys.executable, "-c", "from trim.cli.main import main; main()"]
 SCHEMA = Path(__file__).parents[1] / "docs" / "summary.schema.json"
@@ -243,3 +244,10 @@ def test_no_line_is_wrapped_into_a_pipe(monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
     new_console().print("word " * 100)
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_the_help_of_eval_lists_every_family_of_policies():
+    shown = CliRunner().invoke(main, ["eval", "--help"]).output
+    policies = shown.partition("Policies:")[2]
+    for syntax, _ in describe_families():
+        assert syntax in policies

@@ -47,12 +47,21 @@ from trim.evaluation.evaluate import UNGRADED, RunOptions, draw, evaluate, find_
 from trim.evaluation.execution import RemoteExecutor
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.suites import generate as generate_problems
+from trim.policies.registry import describe_families
 from trim.router import Router
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
 
 
-@click.command("eval")
+class EvaluateCommand(click.Command):
+    """Lists the policies at the end of its help."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Policies"):
+            formatter.write_dl(list(describe_families()))
+
+
+@click.command("eval", cls=EvaluateCommand)
 @click.argument("suite")
 @configuration_argument
 @click.option(
