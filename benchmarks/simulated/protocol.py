@@ -81,7 +81,7 @@ class Direct:
         self.engine = engine
         self.spread = spread
 
-    async def ask(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
+    async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
         if path == "//pooling":
             return read(await pool(self.engine, body))
         return read(await complete(self.engine, body, self.spread))
