@@ -237,8 +237,6 @@ def test_evaluating_imports_plots_and_graders_on_demand() -> None:
     code = "import sys, trim.evaluation.evaluate; print(*sys.modules)"
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, capture_output=True, check=True, text=True)
-        [sys.executable, "-c", code], capture_output=True, check=True, text=True
-    )
     assert not {"matplotlib", "pyarrow", "math_verify", "sympy"} & set(loaded.stdout.split())
 
 

@@ -128,7 +128,7 @@ def points_table(summary: Mapping[str, Any]) -> Table:
     title = f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("policy", no_wrap=True)
-    for heading in ("right", "95 %", "share", "strong", "weak", "discarded", "rewrites"):
+    for heading in ("right", "95 % CI", "share", "strong", "weak", "discarded", "rewrites"):
         table.add_column(heading, justify="right", no_wrap=True)
     seen = summary.get("seen", {})
     if seen:
@@ -140,7 +140,7 @@ def points_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(
             f"{point['policy']}{setting}",
             f"{point['accuracy']:.1%}",
-            f"{100 * low:.0f}–{100 * high:.0f} %",
+            f"{100 * low:.0f}–{100 * high:.0f}",
             "" if share is None else f"{share:.1%}",
             f"{point['strong_tokens_mean']:.1f}",
             f"{point['weak_tokens_mean']:.1f}",
