@@ -67,7 +67,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
                     f" {trace.interventions} rewrites"
                 )
                 if denied := sum(step.denied for step in trace.steps):
-                    console.print(f"Rewrites denied by the limit on strong tokens: {denied}")
+                    console.print(f"Rewrites denied at the token limit: {denied}")
                 if trace.failure:
                     console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
                 console.print(f"Total: {format_total(trace, prices)}", soft_wrap=True)
@@ -126,7 +126,9 @@ def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
 def points_table(summary: Mapping[str, Any]) -> Table:
     """The points of a summary, one policy per row."""
     title = f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(
+        title=title, box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False
+    )
     table.add_column("policy", no_wrap=True)
     for heading in ("right", "95 % CI", "share", "strong", "weak", "discarded", "rewrites"):
         table.add_column(heading, justify="right", no_wrap=True)
