@@ -1,59 +1,67 @@
-# Every target does its own set-up: a .venv and one install from the package index.
+# Every target sets itself up: a .venv, and one install from the package index of what it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
-.PHONY: demo serve test test-training test-vllm test-ray bench bench-serving bench-server \
+.PHONY: demo serve test docs test-training test-vllm test-ray bench bench-serving bench-server \
 	bench-controller bench-vllm figures picture train clean
 
-demo: .venv/installed
+demo: .venv/demo
 	$(BIN)/trim demo
 
-serve: .venv/installed
+serve: .venv/serve
 	$(BIN)/trim serve
 
+# Format, lint, layers, types, documentation and tests; tests/test_package.py installs the wheel elsewhere.
 test: .venv/test
 	$(BIN)/ruff format --check src tests benchmarks training
 	$(BIN)/ruff check src tests benchmarks training
+	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(SITE)
 	$(BIN)/pytest
+
+# The documentation as a site, in build/docs; a warning is an error.
+docs: .venv/docs
+	$(SITE)
 
 # Two Ray nodes on this machine, of which one is killed, and two replicas of the server.
 test-ray: .venv/test .venv/ray
 	$(BIN)/pytest tests/test_cluster.py tests/test_ray_serve.py
 
 # The tests of training, which need torch: outside `make test`, which needs none.
-test-training: .venv/test .venv/training
+test-training: .venv/test .venv/train
 	$(BIN)/pytest tests/test_learning.py tests/test_training.py
 
-# The tests of a real vLLM, on the CPU: outside `make test`, for it takes gigabytes and minutes.
+# The tests of a real vLLM, on the CPU: outside `make test`, as it takes gigabytes and minutes.
 test-vllm: .venv/test .venv-vllm/installed
 	TRIM_VLLM=.venv-vllm/bin/python $(BIN)/pytest tests/test_vllm_http.py
 
-bench: .venv/installed
+bench: .venv/all
 	$(BIN)/python benchmarks/bench.py
 
 # What the server adds to a request, 500 streams for a minute, LiteLLM beside it, and what it
-# promises under faults, kills and malformed requests (docs/server.md).
+# promises under faults, kills and malformed requests (docs/results/server.md).
 bench-server: .venv/test .venv-litellm/installed
 	$(BIN)/python benchmarks/server.py 500 60
 	$(BIN)/python benchmarks/proxies.py .venv-litellm/bin/python 64 10
 	$(BIN)/python benchmarks/server_promises.py
 
-# The step response of the controller of the strong share (docs/server.md).
-bench-controller: .venv/installed
+# The step response of the controller of the strong share (docs/results/server.md).
+bench-controller: .venv/all
 	$(BIN)/python benchmarks/controller.py 200 docs/controller.svg
 
-# vLLM beside llama.cpp on the shipped models (docs/vllm.md).
+# vLLM beside llama.cpp on the shipped models (docs/results/vllm.md).
 bench-vllm: .venv/test .venv-vllm/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/vllm.py .venv-vllm/bin/python 100
 
-# Latency and throughput, on simulated engines and on llama.cpp's server (docs/serving.md).
-bench-serving: .venv/installed
+# Latency and throughput, on simulated engines and on llama.cpp's server (docs/results/serving.md).
+bench-serving: .venv/all
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/serving_llama.py
 
-# The table and the pictures of the README, and what the server's page knows of the shipped models.
-figures: .venv/installed
+# The table and the pictures of the README, and the figures of the shipped models on the server page.
+figures: .venv/all
 	for suite in chain chain-hard words program; do \
 		$(BIN)/trim eval $$suite -n 500 --policy weak --policy strong --policy random:0.1,0.3 \
 			--policy thr:0.001,0.01,0.05,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.85,0.9,0.95,0.98,0.99 \
@@ -71,24 +79,21 @@ figures: .venv/installed
 picture: .venv/test
 	PYTHONPATH=tests $(BIN)/python benchmarks/picture.py
 
-train: .venv/training
+train: .venv/train
 	$(BIN)/python -m training
 
-.venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable .
-	touch $@
+.venv/demo: EXTRAS := eval,local
+.venv/serve: EXTRAS := local,server
+.venv/all: EXTRAS := all
+.venv/test: EXTRAS := docs,test
+.venv/docs: EXTRAS := all,docs
+.venv/train: EXTRAS := eval,local,train
+.venv/train: CONSTRAINT := --constraint training-constraints.txt
+.venv/ray: EXTRAS := ray,ray-serve
 
-.venv/test: .venv/installed
-	$(BIN)/pip install --quiet --editable ".[test]"
-	touch $@
-
-.venv/training: .venv/installed
-	$(BIN)/pip install --quiet --editable ".[training]" --constraint training-constraints.txt
-	touch $@
-
-.venv/ray: .venv/installed
-	$(BIN)/pip install --quiet --editable ".[ray,ray-serve]"
+.venv/demo .venv/serve .venv/all .venv/test .venv/docs .venv/train .venv/ray: pyproject.toml
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]" $(CONSTRAINT)
 	touch $@
 
 .venv-vllm/installed: vllm-requirements.txt

@@ -1,4 +1,4 @@
-r"""The authors' script and `trim eval --protocol authors` beside each other (docs/authors.md).
+r"""The authors' script beside `trim eval --protocol authors` (docs/guides/authors.md).
 
     python benchmarks/authors_compare.py --theirs DIR... --ours RUN... \
         [--served THEIRS.jsonl OURS.jsonl]

@@ -1,4 +1,4 @@
-r"""What the authors' script reads in the comparison of docs/authors.md, in one folder.
+r"""What the authors' script reads in the comparison of docs/guides/authors.md, in one folder.
 
     python benchmarks/authors_folder.py FOLDER --suite chain -n 200 --seed 7
     python benchmarks/authors_folder.py FOLDER --weak a.gguf --strong b.gguf --problems gsm8k.jsonl

@@ -1,4 +1,4 @@
-r"""The served models of the comparison with the authors' script (docs/authors.md).
+r"""The served models of the comparison with the authors' script (docs/guides/authors.md).
 
 Three servers on loopback answer as vLLM does: a weak and a strong model (`/v1/completions`) and a
 process reward model (`/pooling`). By default they run the shipped models. These read bare text, so

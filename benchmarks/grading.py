@@ -1,7 +1,7 @@
 r"""How well answers are graded: published solutions, rewritten answers, wrong ones, real ones.
 
 `python benchmarks/grading.py FOLDER [TRACES]` reads the benchmarks' files in FOLDER and prints
-the table of docs/benchmarks.md, and each answer that is not graded as it should be:
+the table of docs/results/graders.md, and each answer that is not graded as it should be:
 
 - *solutions*: each published reference solution against its own answer, where the file has
   solutions and they mark their answer (MATH-500, Minerva: `\boxed{}`; GSM8K: `####`). AIME's

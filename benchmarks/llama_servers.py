@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from trim.engines import llama_cpp  # sets what llama.cpp's threads need before it is loaded
+from trim.engines.llama_cpp import load_library
 from trim.shipped import FOLDER
 
 CONTEXT = 1024
@@ -35,7 +35,8 @@ def llama_servers(slots: int) -> Iterator[dict[str, str]]:
 
 
 def serve(wire: Connection, model: str, slots: int) -> None:
-    parameters = llama_cpp.xllamacpp.CommonParams()
+    xllamacpp = load_library()
+    parameters = xllamacpp.CommonParams()
     parameters.model.path = str(FOLDER / f"{model}.gguf")
     parameters.n_parallel = slots
     parameters.n_ctx = CONTEXT * slots
@@ -48,7 +49,7 @@ def serve(wire: Connection, model: str, slots: int) -> None:
     parameters.verbosity = -1
     parameters.port = 0
     parameters.cache_ram_mib = 64
-    server = llama_cpp.xllamacpp.Server(parameters)
+    server = xllamacpp.Server(parameters)
     # A server that is freed before its first answer would wait for itself forever.
     server.handle_completions({"prompt": "1", "n_predict": 1})
     wire.send(server.listening_address)

@@ -17,24 +17,24 @@ import numpy as np
 
 from trim.costs import Prices
 from trim.rollouts.bank import read_bank
-from trim.rollouts.calibration.calibrate import choose, sweep_of
+from trim.rollouts.calibration.calibrate import choose, parse_sweep
 from trim.rollouts.calibration.guarantee import StrongShare
-from trim.rollouts.calibration.outcomes import ReplayedSolution, ReplayEvaluator, ReplayOutcomes
+from trim.rollouts.calibration.outcomes import Baselines, ReplayEvaluator, ReplayOutcomes
 
 SHARES = (0.1, 0.2, 0.3)
 SEED = 7
 
 
 def realised(
-    tried: list[ReplayOutcomes], chosen: int, alone: ReplayedSolution, others: np.ndarray
+    tried: list[ReplayOutcomes], chosen: int, baselines: Baselines, others: np.ndarray
 ) -> float:
     strong_tokens = tried[chosen].strong_tokens[others]
-    return float(strong_tokens.sum() / alone.strong_tokens[others].sum())
+    return float(strong_tokens.sum() / baselines.strong_tokens[others].sum())
 
 
 def shares(
     tried: list[ReplayOutcomes],
-    alone: ReplayedSolution,
+    baselines: Baselines,
     share: float,
     splits: int,
     problems: int,
@@ -44,14 +44,14 @@ def shares(
     random = np.random.default_rng(SEED)
     found = []
     for _ in range(splits):
-        order = random.permutation(len(alone.strong_tokens))
+        order = random.permutation(len(baselines.strong_tokens))
         half = len(order) // 2
         # The bank's order is the order of its problems, and so is that of a bank half as large.
         known, others = np.sort(order[:half][:problems]), order[half:]
         promise = StrongShare(share, horizon=len(others) if horizon else None)
-        settings = ((index, outcomes.of(known)) for index, outcomes in enumerate(tried))
-        chosen = choose(promise, settings, alone.of(known))
-        found.append(0.0 if chosen is None else realised(tried, chosen, alone, others))
+        settings = ((index, outcomes.select(known)) for index, outcomes in enumerate(tried))
+        chosen = choose(promise, settings, baselines.select(known))
+        found.append(0.0 if chosen is None else realised(tried, chosen, baselines, others))
     return found
 
 
@@ -64,8 +64,8 @@ def main() -> None:
     parser.add_argument("--horizon", action="store_true")
     given = parser.parse_args()
     bank = read_bank(given.bank)
-    arena = ReplayEvaluator(bank, Prices())
-    alone = arena.alone
+    evaluator = ReplayEvaluator(bank, Prices())
+    baselines = evaluator.baselines
     half = len(bank.problems) // 2
     print(
         f"{min(half, given.problems)} problems to calibrate, {len(bank.problems) - half} to realise"
@@ -74,13 +74,13 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for spec in given.families:
         tried = []
-        for _, policy in sweep_of(spec, bank).policies():
-            tried.append(arena.outcomes(policy))
-            if tried[-1].strong_tokens.sum() > 1.5 * max(SHARES) * alone.strong_tokens.sum():
+        for _, policy in parse_sweep(spec, bank).policies():
+            tried.append(evaluator.outcomes(policy))
+            if tried[-1].strong_tokens.sum() > 1.5 * max(SHARES) * baselines.strong_tokens.sum():
                 break
         for share in SHARES:
             found = np.array(
-                shares(tried, alone, share, given.splits, given.problems, given.horizon)
+                shares(tried, baselines, share, given.splits, given.problems, given.horizon)
             )
             print(
                 f"| `{spec.partition(':')[0]}` | {share:.0%} | {np.sum(found > share)} of"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The router tables of README.md and of docs/laboratory.md, from collecting banks to figures:
+# The tables of docs/results/routers.md, from collecting banks to figures:
 #   sh benchmarks/routers.sh banks           what the others need (about 30 minutes on 2 cores)
 #   sh benchmarks/routers.sh chain           1,000 problems of chain (10 minutes)
 #   sh benchmarks/routers.sh hard            1,000 of chain-hard, the shipped scores (half an hour)

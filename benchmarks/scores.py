@@ -1,6 +1,6 @@
 """How well each kind of score tells right steps of the shipped weak model from wrong ones.
 
-`python benchmarks/scores.py [PROBLEMS]` prints the table of docs/rivals.md: the area under
+`python benchmarks/scores.py [PROBLEMS]` prints the table of docs/results/scorers.md: the area under
 the ROC curve of step scores against the exact check, for each suite and kind of score.
 """
 
@@ -14,10 +14,10 @@ from trim.config import RouterConfig
 from trim.configuration.source import Models, shipped_models
 from trim.evaluation.run import Evaluation
 from trim.evaluation.suites import SUITES, Suite, generate
+from trim.metrics.metrics import area_under_curve
 from trim.policies.threshold import Threshold
 from trim.scorers.scorer import KINDS
 from trim.shipped import SAMPLING
-from trim.studies.fitness import area_under_curve
 from trim.types import Trace
 
 SEED = 41

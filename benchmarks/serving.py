@@ -6,7 +6,7 @@ loop whose time is simulated, where the router and its client take no time (all 
 over HTTP with the engines in a process of their own, at a stated part of real speed. The
 difference is what the router, the client and the loopback cost.
 
-Prints the tables and writes build/serving.json; docs/serving.md says what each figure means.
+Prints the tables and writes build/serving.json; docs/results/serving.md explains each figure.
 """
 
 from __future__ import annotations
@@ -221,8 +221,8 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
         OpenAIModel(
             server_of(name),
             name,
-            Continuation.COMPLETIONS,
-            VLLM,
+            continuation=Continuation.COMPLETIONS,
+            dialect=VLLM,
             template=template,
             prompt=Prompt(SYSTEM),
             log_probabilities=log_probabilities,
@@ -230,7 +230,7 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
         )
         for name in ("weak", "strong")
     )
-    scorer = PoolingScorer(server_of("scorer"), "scorer", template)
+    scorer = PoolingScorer(server_of("scorer"), "scorer", template=template)
     return Router(
         weak=weak,
         strong=strong,
@@ -243,7 +243,7 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
 async def solve_one(arm: Arm, router: Router, question: str) -> tuple[int, Trace | None]:
     """Tokens of the strong model, and the trace."""
     if arm.whole:
-        answer = await router.strong.go_on(question, "", 30_000)
+        answer = await router.strong.continue_text(question, "", 30_000)
         return answer.usage.tokens, None
     trace = await router.asolve(question, SEED)
     return trace.strong_tokens, trace

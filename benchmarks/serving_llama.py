@@ -55,7 +55,7 @@ OUT = Path("build/serving-llama.json")
 def routing(urls: dict[str, str]) -> Router:
     def model(name: str) -> OpenAIModel:
         server = HttpServer(urls[name], concurrency=SLOTS)
-        return OpenAIModel(server, name, Continuation.COMPLETIONS, LLAMA_CPP)
+        return OpenAIModel(server, name, continuation=Continuation.COMPLETIONS, dialect=LLAMA_CPP)
 
     scorer = HttpLabelScorer(model("scorer"))
     return Router(

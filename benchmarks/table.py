@@ -1,4 +1,4 @@
-"""The README's table from the summaries that `make figures` wrote: prints Markdown."""
+"""Print the Markdown table of docs/results/suites.md from the summaries of `make figures`."""
 
 from __future__ import annotations
 

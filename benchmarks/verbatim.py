@@ -21,13 +21,13 @@ from typing import Any
 
 from trim.config import End, RouterConfig, Rules
 from trim.engines import llama_cpp
-from trim.engines.gguf import read_chat
 from trim.engines.http import HttpServer
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.models.continuation import LLAMA_CPP, Continuation
 from trim.models.llama_cpp import LlamaCppModel
 from trim.models.model import Model, Prefix, Sampling
 from trim.models.openai import OpenAIModel
+from trim.models.prompt import Prompt
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.router import Router
@@ -100,7 +100,7 @@ async def own_chat(server: HttpServer, question: str, tokens: int) -> str:
         "messages": [{"role": "user", "content": question}],
         **{"temperature": 0.0, "max_tokens": tokens, "cache_prompt": False, "min_p": 0.0},
     }
-    return await server.ask(
+    return await server.post(
         "/chat/completions", body, lambda raw: str(raw["choices"][0]["message"]["content"])
     )
 
@@ -124,10 +124,15 @@ async def compare(
     engine: LlamaCppEngine, question: str, tokens: int, policy: Policy
 ) -> dict[str, Any]:
     """What the model writes alone and behind the router, in this process and over HTTP."""
-    here = LlamaCppModel(engine, "model", template=read_chat(engine.path).template)
+    here = LlamaCppModel(engine, "model", prompt=Prompt(), adds_begin=False)
     server = HttpServer(engine.address)
     there = OpenAIModel(
-        server, "model", Continuation.COMPLETIONS, LLAMA_CPP, template=here.template
+        server,
+        "model",
+        continuation=Continuation.COMPLETIONS,
+        dialect=LLAMA_CPP,
+        template=here.template,
+        prompt=Prompt(),
     )
     texts = {}
     for name, answer in {

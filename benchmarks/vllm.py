@@ -1,6 +1,6 @@
 """How vLLM and llama.cpp agree about the shipped models, and what a call takes on this machine.
 
-`make bench-vllm` starts the servers of `make test-vllm` and prints the tables of docs/vllm.md.
+`make bench-vllm` starts the servers of `make test-vllm`; docs/results/vllm.md has the tables.
 Arguments: the Python of vLLM's environment, and how many problems of each suite.
 """
 
@@ -36,7 +36,9 @@ QUESTION = next(generate(CHAIN, 1, SEED)).question
 
 
 def served(server: VllmServer) -> OpenAIModel:
-    return OpenAIModel(HttpServer(server.url), server.name, Continuation.COMPLETIONS, VLLM)
+    return OpenAIModel(
+        HttpServer(server.url), server.name, continuation=Continuation.COMPLETIONS, dialect=VLLM
+    )
 
 
 class Heard:
@@ -137,7 +139,7 @@ async def calls(embedded: Models, servers: dict) -> dict[str, str]:
         ),
         "a label score, vLLM": lambda: label.score(trace, [WRITTEN]),
         "a label score, in-process": lambda: embedded.scorers["prm"].score(trace, [WRITTEN]),
-        "a reward model's scores, vLLM": lambda: pooling.ask("//pooling", text, lambda raw: raw),
+        "a reward model's scores, vLLM": lambda: pooling.post("//pooling", text, lambda raw: raw),
     }
     return {name: await milliseconds(call) for name, call in kinds.items()}
 

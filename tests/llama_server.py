@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from trim.engines import llama_cpp  # sets what llama.cpp's threads need before it is loaded
+from trim.engines.llama_cpp import load_library
 from trim.shipped import FOLDER
 
 PLAIN_CHAT = "{% for message in messages %}{{ message.content }}{% if message.role == 'user' %}{{ '\\n\\n' }}{% endif %}{% endfor %}"  # noqa: E501
@@ -17,7 +17,7 @@ class LlamaServer:
 
 
 def start(model: str, slots: int = 4, template: str | None = None) -> LlamaServer:
-    xllamacpp = llama_cpp.xllamacpp
+    xllamacpp = load_library()
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(Path(FOLDER) / f"{model}.gguf")
     parameters.n_parallel = slots

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trim.cli.main import main
-from trim.cli.studies import find_trainer
+from trim.cli.studies import make_agg_trainer
 from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation import report as cells
@@ -26,7 +26,7 @@ from trim.policies.pomdp.model import write_model
 from trim.policies.registry import parse_policies
 from trim.rollouts.bank import Bank
 from trim.rollouts.collect import collect
-from trim.rollouts.degraded import degraded
+from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import NoisyScorer, noisy
 from trim.shipped import FOLDER
 from trim.studies import low_budget
@@ -95,7 +95,7 @@ def test_a_negative_or_endless_noise_is_refused(sigma):
     with pytest.raises(InvalidInput, match="standard deviation"):
         NoisyScorer(ChanceScorer(), sigma)
     with pytest.raises(InvalidInput, match="standard deviation"):
-        degraded(bank_of(ChanceScorer(), PROBLEMS[:1]), sigma)
+        add_noise(bank_of(ChanceScorer(), PROBLEMS[:1]), sigma)
 
 
 def bank_of(scorer, problems):
@@ -107,7 +107,7 @@ def bank_of(scorer, problems):
 @given(st.sampled_from(PROBLEMS), st.sampled_from([0.0, 1.0, 4.0]))
 def test_a_degraded_bank_is_what_a_noisy_scorer_would_have_recorded(problem, sigma):
     recorded = bank_of(ChanceScorer(), [problem])
-    assert degraded(recorded, sigma) == bank_of(NoisyScorer(ChanceScorer(), sigma), [problem])
+    assert add_noise(recorded, sigma) == bank_of(NoisyScorer(ChanceScorer(), sigma), [problem])
 
 
 @given(st.lists(st.floats(-1, 1), min_size=50, max_size=50), st.floats(-0.5, 0.5))
@@ -252,8 +252,8 @@ def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     assert float(quality["3"][0]) < float(quality["0"][0]) == round(areas(bank)[0], 3)
     models = [(tmp_path / f"sigma-{sigma}" / "pomdp.json").read_bytes() for sigma in (0, 3)]
     assert models[0] != models[1]
-    thresholds = [policy.threshold for policy in parse_policies(thresholds_for(degraded(bank, 3)))]
-    drafts = [node.draft_score for problem in degraded(bank, 3).problems for node in problem.nodes]
+    thresholds = [policy.threshold for policy in parse_policies(thresholds_for(add_noise(bank, 3)))]
+    drafts = [node.draft_score for problem in add_noise(bank, 3).problems for node in problem.nodes]
     assert min(drafts) <= thresholds[0] < np.quantile(drafts, 0.01)
     assert len(thresholds) >= 16
     runs = [json.loads((tmp_path / f"sigma-{s}" / "run.json").read_text()) for s in (0, 3)]
@@ -267,7 +267,7 @@ def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
 def test_agg_is_trained_where_torch_is_there(tmp_path, bank):
     pytest.importorskip("torch")
     trial = Trial("chain", 3, 2)
-    page = study_noise(bank, trial, tmp_path, (2.0,), find_trainer(iterations=1))
+    page = study_noise(bank, trial, tmp_path, (2.0,), make_agg_trainer(iterations=1))
     assert "2, agg" in cells_of(page, "Less thr")
     assert (tmp_path / "sigma-2" / "agg" / "agg.safetensors").exists()
 

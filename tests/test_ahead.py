@@ -222,7 +222,7 @@ def test_what_fails_in_the_background_harms_nobody():
     strong = Broken(lambda prefix: STRONG[len(prefix.steps)])
     gone = says("one", "bad two", ModelUnavailable("gone"), r"so \boxed{4}")
     weak = ScriptedModel(
-        lambda prefix: gone.script(prefix) if "TWO" not in prefix.said else "three"
+        lambda prefix: gone.script(prefix) if "TWO" not in prefix.text else "three"
     )
     trace = Router(
         weak=weak,

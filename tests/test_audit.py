@@ -21,24 +21,17 @@ from trim.cli.output import print_page
 from trim.config import RouterConfig
 from trim.configuration.source import Models
 from trim.evaluation.report import Page, Picture, Table, write_page
+from trim.metrics.metrics import area_under_curve
 from trim.numerics import uniform
 from trim.rollouts.bank import Trajectory, read_bank
-from trim.rollouts.collect import fill
+from trim.rollouts.collect import record_problems
 from trim.rollouts.explorer import Explorer
+from trim.rollouts.import_traces import import_traces
 from trim.rollouts.store import BankStore
-from trim.rollouts.traces import import_traces
 from trim.scorers.scorer import Scores
 from trim.studies.audit import DRAFTS, LOST, REPAIRABLE, STRONG, audit
 from trim.studies.detection import below, detection, detection_curve, first_rewrites
-from trim.studies.fitness import (
-    LOWEST,
-    Area,
-    Fitness,
-    area_of,
-    area_under_curve,
-    judge,
-    resampled_areas,
-)
+from trim.studies.fitness import LOWEST, Area, Fitness, area_of, judge, resampled_areas
 from trim.studies.reliability import reliability_of, shift_of_all, shift_of_firsts, stability_index
 from trim.studies.sample import Sample, judged_steps, lowest_scores, sample_of
 
@@ -367,8 +360,8 @@ def record_bank(folder, problems, identity=IDENTITY):
         check=is_right,
         seed=1,
     )
-    store = BankStore(folder, identity, part=500)
-    asyncio.run(fill(store, explorer, iter(problems)))
+    store = BankStore(folder, identity, part_size=500)
+    asyncio.run(record_problems(store, explorer, iter(problems)))
     return folder
 
 
@@ -507,7 +500,7 @@ def test_what_cannot_be_audited_is_refused_in_one_line(bank, tmp_path):
     other = record_bank(tmp_path / "other", PROBLEMS[:3], replace(IDENTITY, scorer="grade"))
     few = record_bank(tmp_path / "few", PROBLEMS[:3])
     for words, message in (
-        ([tmp_path / "nowhere"], "no bank of traces"),
+        ([tmp_path / "nowhere"], "not a bank"),
         ([empty], "the bank is empty"),
         ([right], "0 wrong solutions, but an audit needs at least 10"),
         ([few], "wrong drafts up to the first error, but an audit needs at least 10"),

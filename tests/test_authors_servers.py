@@ -26,6 +26,7 @@ from trim.evaluation.suites import CHAIN, generate
 from trim.models.continuation import VLLM, Continuation
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
+from trim.models.prompt import Prompt
 from trim.scorers.pooling import PoolingScorer
 from trim.shipped import FOLDER
 from trim.steps import bare, closed
@@ -175,7 +176,14 @@ def test_trim_reads_endings_and_lengths(served, folder):
     """The routers' own client, in its own protocol."""
     server = HttpServer(served["weak"])
     template = read_chat_template(folder / "weak")
-    model = OpenAIModel(server, "weak", Continuation.COMPLETIONS, VLLM, template=template)
+    model = OpenAIModel(
+        server,
+        "weak",
+        continuation=Continuation.COMPLETIONS,
+        dialect=VLLM,
+        template=template,
+        prompt=Prompt(),
+    )
     problem = problems()[0]
     for count, ending in (0, Ending.STEP), (len(problem.steps) - 1, Ending.SOLUTION):
         step = asyncio.run(model.write_step(begun(problem, count), GREEDY, 0))
@@ -187,7 +195,7 @@ def test_trim_reads_endings_and_lengths(served, folder):
 
 def test_pooling_answers_are_the_shipped_scorers(served, folder, embedded):
     template = read_chat_template(folder / "prm")
-    scorer = PoolingScorer(HttpServer(served["prm"]), "prm", template, system=INSTRUCTION)
+    scorer = PoolingScorer(HttpServer(served["prm"]), "prm", template=template, system=INSTRUCTION)
     written = [Completion("", Ending.STEP, 1, 1)] * 3
     for problem in problems():
         for steps in problem.steps[:3], (*problem.steps[:2], "3) add 1: 1 + 1 = 77."):

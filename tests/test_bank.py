@@ -16,9 +16,9 @@ from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.models.model import Completion, Ending, Prefix
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
-from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, plant
-from trim.rollouts.explorer import Explorer, StepScorer
-from trim.rollouts.record import NodeOrigin
+from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN, batch_trees
+from trim.rollouts.explorer import CachedStepScorer, Explorer
+from trim.rollouts.record import RolloutOrigin
 from trim.router import Router
 from trim.scorers.scorer import Scores
 from trim.testing import ScriptedModel
@@ -127,7 +127,7 @@ def test_every_path_is_what_the_router_does_with_the_same_decisions(name, decisi
 def test_a_forest_shows_at_each_node_what_the_router_would(name, decisions):
     recorded = explore(name)
     assume(len(recorded.nodes) > 2)
-    forest = plant([recorded.tree])
+    forest = batch_trees([recorded.tree])
     passed, _ = walk(recorded, decisions)
     place = 0
     for depth in range(1, len(passed) + 1):
@@ -188,7 +188,7 @@ def test_by_the_authors_rules_a_recorded_solution_goes_on_until_a_box_as_the_rou
 
 def test_a_tree_of_one_node_is_a_forest():
     at_once = ScriptedModel(lambda prefix: "\\boxed{2}")
-    assert len(plant([explore("x", weak=at_once, strong=at_once).tree])) == 1
+    assert len(batch_trees([explore("x", weak=at_once, strong=at_once).tree])) == 1
 
 
 @given(names)
@@ -218,7 +218,7 @@ def test_rollouts_are_paths_with_the_probabilities_of_their_decisions(name, roll
         )
         drawn = [chance is not None for chance in rollout.probability]
         assert all(before <= after for before, after in pairwise(drawn))
-        assert drawn[0] or rollout.origin is NodeOrigin.BRANCH
+        assert drawn[0] or rollout.origin is RolloutOrigin.BRANCH
         for decision, chance in zip(rollout.regenerate, rollout.probability, strict=True):
             assert chance in (None, rollout.share if decision else 1 - rollout.share)
             assert chance != 0
@@ -229,7 +229,7 @@ def test_branches_take_an_action_that_was_not_taken_before(name):
     taken = set()
     for rollout in explore(name).rollouts:
         path = list(zip(rollout.nodes, rollout.regenerate, strict=True))
-        if rollout.origin is NodeOrigin.BRANCH:
+        if rollout.origin is RolloutOrigin.BRANCH:
             forced = [edge for edge, p in zip(path, rollout.probability, strict=True) if p is None]
             assert forced[-1] not in taken
         taken.update(path)
@@ -267,7 +267,7 @@ def test_a_random_rollout_rewrites_about_its_share():
         other = writer(f"two {name}", trouble=0)
         recorded = explore(str(name), rollouts=9, weak=agreeing, strong=other)
         for rollout in recorded.rollouts:
-            if rollout.origin is NodeOrigin.RANDOM:
+            if rollout.origin is RolloutOrigin.RANDOM:
                 shares += [rollout.share] * len(rollout.regenerate)
                 decisions += rollout.regenerate
     assert len(decisions) > 400
@@ -291,7 +291,7 @@ def test_the_same_step_is_scored_once():
             return await super().score(trace, written)
 
     written = [Completion(text, Ending.STEP, 1, 1) for text in "ab"]
-    scorer = StepScorer(Counting())
+    scorer = CachedStepScorer(Counting())
 
     async def score():
         alone = await scorer.score(Prefix("q", ("a",)), written[:1])
@@ -320,7 +320,7 @@ def test_a_step_that_scores_otherwise_by_its_author_is_merged_and_taken_apart():
     assert [node.step for node in recorded.nodes] == [1, 2, 3]
     assert recorded.nodes[0].draft_log_probability == 0.25
     assert recorded.nodes[0].strong_log_probability == 0.75
-    forest = plant([recorded.tree])
+    forest = batch_trees([recorded.tree])
     assert sorted(forest.step) == [1, 2, 2, 3, 3, 3, 3]
     assert sorted(map(tuple, forest.scores[forest.step == 3][:, :2])) == [
         (0.25, 0.25),
@@ -328,7 +328,7 @@ def test_a_step_that_scores_otherwise_by_its_author_is_merged_and_taken_apart():
         (0.75, 0.25),
         (0.75, 0.75),
     ]
-    assert plant([recorded.tree], copies=1).step.tolist() == [1, 2, 3]
+    assert batch_trees([recorded.tree], copies=1).step.tolist() == [1, 2, 3]
 
 
 def test_a_question_that_does_not_fit_is_said():

@@ -19,11 +19,11 @@ from trim.errors import InvalidInput
 from trim.files import FolderLock
 from trim.policies.ppo.trees import UNKNOWN
 from trim.rollouts.bank import read_bank
-from trim.rollouts.collect import fill
+from trim.rollouts.collect import record_problems
 from trim.rollouts.explorer import Explorer
 from trim.rollouts.identity import identify_models
+from trim.rollouts.import_traces import import_traces
 from trim.rollouts.store import BankStore, decode
-from trim.rollouts.traces import import_traces
 from trim.shipped import FOLDER
 
 TRACES = Path(__file__).parents[2] / "shared/data/reference/qwen3_1.7b_14b_math500_traces.jsonl"
@@ -33,7 +33,7 @@ def filled(folder, problems=PROBLEMS[:10], identity=IDENTITY, part=4):
     """A bank of the problems that it did not hold."""
     store = BankStore(folder, identity, part)
     missing = iter([p for p in problems if p.id not in store.finished])
-    asyncio.run(fill(store, EXPLORER, missing))
+    asyncio.run(record_problems(store, EXPLORER, missing))
     return read_bank(folder)
 
 
@@ -74,13 +74,13 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from bank_models import EXPLORER, IDENTITY, PROBLEMS
-from trim.rollouts.collect import fill
+from trim.rollouts.collect import record_problems
 from trim.rollouts.store import BankStore
 
 store = BankStore(Path({folder!r}), IDENTITY, 2)
 print("started", flush=True)
 missing = iter([p for p in PROBLEMS if p.id not in store.finished])
-asyncio.run(fill(store, EXPLORER, missing, lambda: print(*store.finished, flush=True)))
+asyncio.run(record_problems(store, EXPLORER, missing, lambda: print(*store.finished, flush=True)))
 """
 
 
@@ -126,7 +126,7 @@ def test_a_failure_keeps_what_was_finished(tmp_path):
 
     failing = Failing(**vars(EXPLORER))
     with pytest.raises(InvalidInput, match="it fails"):
-        asyncio.run(fill(BankStore(tmp_path, IDENTITY, 4), failing, iter(PROBLEMS[:7])))
+        asyncio.run(record_problems(BankStore(tmp_path, IDENTITY, 4), failing, iter(PROBLEMS[:7])))
     assert {p.problem_id for p in read_bank(tmp_path).problems} == {p.id for p in PROBLEMS[:6]}
 
 
@@ -155,7 +155,7 @@ def test_another_bank_is_not_added_to(tmp_path, changed, named):
 
 
 def test_no_bank_and_an_empty_one_are_said(tmp_path):
-    with pytest.raises(InvalidInput, match="no bank of traces"):
+    with pytest.raises(InvalidInput, match="not a bank"):
         read_bank(tmp_path)
     BankStore(tmp_path / "new", IDENTITY)
     with pytest.raises(InvalidInput, match="the bank is empty"):
@@ -178,7 +178,7 @@ def test_another_version_is_said(tmp_path, version):
     assert record["format"] == 3
     (tmp_path / "bank.json").write_text(json.dumps({**record, "format": version}))
     before = content(tmp_path)
-    message = "a bank of another version; this one reads format 3: collect it anew"
+    message = rf"bank format {version!r} is not supported, only 3; collect the bank again"
     for use in (read_bank, lambda folder: BankStore(folder, IDENTITY)):
         with pytest.raises(InvalidInput, match=message):
             use(tmp_path)
@@ -208,7 +208,7 @@ def test_a_bank_of_other_models_is_said(tmp_path):
     filled(tmp_path / "other")
     filled(tmp_path / "same", identity=replace(IDENTITY, models=identify_models(FOLDER)))
     assert read_bank(tmp_path / "same", FOLDER)
-    with pytest.raises(InvalidInput, match="recorded from other models"):
+    with pytest.raises(InvalidInput, match="recorded with other models"):
         read_bank(tmp_path / "other", FOLDER)
 
 
@@ -244,7 +244,7 @@ def test_the_command_records_adds_and_refuses(tmp_path):
     bank = read_bank(tmp_path / "bank", FOLDER)
     assert f" {sum(len(problem.nodes) for problem in bank.problems)} drafts" in said.stdout
     assert [p.problem_id for p in bank.problems] == [f"chain-5-{index}" for index in range(3)]
-    assert len(bank.forest().roots) == 3
+    assert len(bank.tree_batch().roots) == 3
     assert all(
         node.draft_right is not None and 0 < node.draft_score < 1
         for p in bank.problems
@@ -321,12 +321,12 @@ def test_a_solution_of_more_than_30_steps_is_unfinished(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (trace(weak=solution(prm_scores=[0.5, 0.5])), "line 2: no trace .*2 scores"),
-        (trace(weak=solution(prm_scores=[0.5, 0.5, 1.5])), "line 2: no trace .*outside"),
-        (trace(weak=solution(step_tokens=[1, 1, 0.5])), "line 2: no trace .*token count"),
-        (trace(weak=solution(correct="yes")), "line 2: no trace .*correct"),
-        (trace(weak={"steps": []}), "line 2: no trace .*prm_scores"),
-        ([], "line 2: no trace"),
+        (trace(weak=solution(prm_scores=[0.5, 0.5])), "line 2: not a trace .*2 scores"),
+        (trace(weak=solution(prm_scores=[0.5, 0.5, 1.5])), "line 2: not a trace .*outside"),
+        (trace(weak=solution(step_tokens=[1, 1, 0.5])), "line 2: not a trace .*token count"),
+        (trace(weak=solution(correct="yes")), "line 2: not a trace .*correct"),
+        (trace(weak={"steps": []}), "line 2: not a trace .*prm_scores"),
+        ([], "line 2: not a trace"),
         (trace("zero"), "an id occurs twice"),
         (trace(dataset="other"), "a bank is of one data set"),
     ],
@@ -348,4 +348,4 @@ def test_real_traces_can_be_imported(tmp_path):
     assert sum(sum(t.tokens) for t in bank.trajectories()) == sum(
         sum(r["weak"]["step_tokens"]) for r in records
     )
-    assert len(bank.forest().roots) == len(records)
+    assert len(bank.tree_batch().roots) == len(records)

@@ -16,7 +16,9 @@ from trim.types import Finish, Trace, Usage
 
 counts = st.integers(0, 10**6)
 usages = st.builds(Usage, counts, counts, counts)
-requests = st.lists(st.tuples(st.sampled_from(("weak", "strong", "scorer", "middle-1")), usages))
+requests = st.lists(
+    st.tuples(st.sampled_from(("weak", "strong", "scorer", "intermediate-1")), usages)
+)
 PRICES = Prices(weak=Price(1, 0.5, 2), strong=Price(10, 5, 20))
 
 

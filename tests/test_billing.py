@@ -18,7 +18,7 @@ HOSTED = {"api": "openai", "continuation": "user_turn", "model": "m",
 LOCAL = {**HOSTED, "url": "http://127.0.0.1:8000"}
 
 
-def lineup(folder, **document):
+def source(folder, **document):
     path = folder / "trim.yaml"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return open_models(path)
@@ -45,15 +45,15 @@ def test_an_api_is_hosted_outside_private_networks(url, hosted):
 
 
 def test_models_of_this_process_and_of_private_servers_are_not_billed(tmp_path):
-    for found in (models_in(), lineup(tmp_path, weak=LOCAL, strong=LOCAL)):
+    for found in (models_in(), source(tmp_path, weak=LOCAL, strong=LOCAL)):
         assert found.price_list is None and found.unpriced == ()
         # A server's budgets in money need some price.
         assert found.prices == Prices()
 
 
 def test_a_part_that_the_prices_do_not_name_is_free(tmp_path):
-    found = lineup(tmp_path, weak=LOCAL, between=[LOCAL, LOCAL], strong=HOSTED,
-                   prices={"strong": {"output": 2}, "between": [{"prompt": 1}]})  # fmt: skip
+    found = source(tmp_path, weak=LOCAL, intermediate=[LOCAL, LOCAL], strong=HOSTED,
+                   prices={"strong": {"output": 2}, "intermediate": [{"prompt": 1}]})  # fmt: skip
     free = Price()
     assert found.price_list == Prices(free, Price(output=2), free, (Price(prompt=1), free))
     assert found.unpriced == ()
@@ -61,20 +61,20 @@ def test_a_part_that_the_prices_do_not_name_is_free(tmp_path):
 
 def test_hosted_parts_without_prices_are_known(tmp_path):
     pooling = {"kind": "pooling", "url": HOSTED["url"], "model": "r", "template": "t"}
-    found = lineup(tmp_path, weak=HOSTED, between=[HOSTED], strong=HOSTED, scorer=pooling)
-    assert found.unpriced == ("weak", "between.0", "strong", "scorer")
-    found = lineup(tmp_path, weak=LOCAL, strong=HOSTED, prices={"strong": {"output": 0}})
+    found = source(tmp_path, weak=HOSTED, intermediate=[HOSTED], strong=HOSTED, scorer=pooling)
+    assert found.unpriced == ("weak", "intermediate.0", "strong", "scorer")
+    found = source(tmp_path, weak=LOCAL, strong=HOSTED, prices={"strong": {"output": 0}})
     assert found.unpriced == ()
-    found = lineup(tmp_path, weak=HOSTED, strong=HOSTED, prices={"strong": {"output": 3}})
+    found = source(tmp_path, weak=HOSTED, strong=HOSTED, prices={"strong": {"output": 3}})
     assert found.unpriced == ("weak",)
 
 
 def test_a_command_warns_of_a_hosted_model_without_prices(tmp_path):
-    lineup(tmp_path, weak=LOCAL, strong=HOSTED)
+    source(tmp_path, weak=LOCAL, strong=HOSTED)
     words = ["solve", "x", str(tmp_path / "trim.yaml"), "--policy", "weak"]
     result = CliRunner().invoke(main, [*words, "--set", "weak.attempts=1"])
     warning = result.stderr.splitlines()[0]
-    assert warning.startswith("trim: warning: no prices are given for strong on a hosted API")
+    assert warning.startswith("trim: warning: no price for strong on a hosted API")
     assert HOSTED["url"] not in warning
 
 

@@ -1,4 +1,4 @@
-"""Budgets and promises: limits of tokens, replays of recorded trees, bounds, router files."""
+"""Budgets and guarantees: limits of tokens, replays of recorded trees, bounds, router files."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from trim.events import Decided, Finished, Scored
 from trim.models.model import Completion, Ending
 from trim.monitoring.profile import Profile
 from trim.policies.agg.policy import PAPER
-from trim.policies.calibrated import RouterFile
+from trim.policies.calibrated import CalibratedRouter
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.policies.ppo.weights import LearnedRouter, PriceRange, write_router
@@ -36,9 +36,9 @@ from trim.rollouts.calibration.bounds import (
     student_upper,
     thatcher_upper,
 )
-from trim.rollouts.calibration.calibrate import calibrate, choose, sweep_of
+from trim.rollouts.calibration.calibrate import calibrate, choose, parse_sweep
 from trim.rollouts.calibration.guarantee import Accuracy, Money, StrongShare
-from trim.rollouts.calibration.outcomes import ReplayedSolution, ReplayEvaluator, ReplayOutcomes
+from trim.rollouts.calibration.outcomes import Baselines, ReplayEvaluator, ReplayOutcomes
 from trim.rollouts.explorer import Explorer
 from trim.rollouts.identity import identify_models
 from trim.rollouts.replay import replay
@@ -186,7 +186,7 @@ def test_a_negative_limit_is_refused():
             config=RouterConfig(max_strong_tokens=-1),
         )
     for words in (["solve", "x"], ["eval", "chain", "--out", "nowhere"]):
-        refused([*words, "--max-strong-tokens", "-1"], "tokens -1: must be a number of tokens")
+        refused([*words, "--max-strong-tokens", "-1"], "tokens -1: must be 0 or more")
 
 
 @cache
@@ -226,12 +226,12 @@ def test_a_complete_replay_is_what_the_router_does(name, policy, limit):
 
 
 @given(names, st.floats(0, 1), st.sampled_from([Threshold, RandomMix, Cascade]))
-def test_a_tree_that_is_known_to_its_leaves_is_replayed_completely(name, setting, family):
+def test_a_complete_tree_is_replayed_completely(name, setting, family):
     assert replay(explore(name), family(setting), 3).complete
 
 
 @given(st.lists(st.booleans(), min_size=4, max_size=4), st.integers(2, 5), names)
-def test_what_is_not_recorded_counts_as_wrong_and_as_rewritten(regenerate, rollouts, name):
+def test_unrecorded_steps_count_as_wrong_and_rewritten(regenerate, rollouts, name):
     weak, strong = numbered(3, "w"), numbered(10, "s")
     explorer = Explorer(
         Models(weak, strong, {}),
@@ -262,7 +262,7 @@ def test_what_is_not_recorded_counts_as_wrong_and_as_rewritten(regenerate, rollo
         assert found.strong_tokens == spent + 10 * unknown
 
 
-def test_prompts_are_reckoned_from_the_steps():
+def test_prompt_tokens_are_estimated_from_the_steps():
     recorded = asyncio.run(
         Explorer(
             Models(numbered(3, "w"), numbered(10, "s"), {}),
@@ -364,7 +364,7 @@ def test_the_prediction_bound_holds_for_the_next_problems():
 
 def invented(random, count, costs):
     """Outcomes of settings with these expected shares of 10 strong tokens a problem."""
-    alone = ReplayedSolution(np.full(count, 10.0), np.zeros(count), np.ones(count), 10.0, 1.0)
+    alone = Baselines(np.full(count, 10.0), np.zeros(count), np.ones(count), 10.0, 1.0)
     ranks = random.random(count)
     tried = []
     for cost in costs:
@@ -378,21 +378,23 @@ def invented(random, count, costs):
     return tried, alone
 
 
-@pytest.mark.parametrize("promise", [StrongShare(0.3), Money(0.3), Accuracy(0.6)])
-def test_a_broken_promise_is_chosen_in_one_of_ten_at_most(promise):
+@pytest.mark.parametrize("guarantee", [StrongShare(0.3), Money(0.3), Accuracy(0.6)])
+def test_a_violated_guarantee_is_chosen_in_at_most_one_of_ten_runs(guarantee):
     random = np.random.default_rng(11)
     costs = [round(0.05 + 0.03 * index, 2) for index in range(20)]
     broken, chosen = 0, []
     for _ in range(150):
         tried, alone = invented(random, 100, costs)
-        order = reversed(tried) if promise.from_dearest else tried
-        setting = choose(promise, order, alone)
+        order = reversed(tried) if guarantee.most_expensive_first else tried
+        setting = choose(guarantee, order, alone)
         if setting is None:
             continue
         chosen.append(setting)
         # Right are those that the strong model solves and a tenth beside them.
-        figure = min(1, setting + 0.1) if promise.from_dearest else setting
-        broken += figure < promise.value if promise.from_dearest else figure > promise.value
+        figure = min(1, setting + 0.1) if guarantee.most_expensive_first else setting
+        broken += (
+            figure < guarantee.value if guarantee.most_expensive_first else figure > guarantee.value
+        )
     assert broken / 150 <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 150)
     assert len(chosen) > 120
 
@@ -409,12 +411,12 @@ def test_the_choice_stops_at_the_first_that_fails():
 
 @pytest.mark.parametrize("horizon", [None, 100])
 @pytest.mark.parametrize("kind", [StrongShare, Money, Accuracy])
-def test_what_could_be_promised_is_kept_and_no_more(kind, horizon):
+def test_a_guarantee_holds_exactly_up_to_its_bound(kind, horizon):
     (_, (_, outcomes), _), alone = invented(np.random.default_rng(8), 300, [0.1, 0.3, 0.5])
     bound = kind(0.5, horizon=horizon).bound(outcomes, alone)
     sign = -1 if kind is Accuracy else 1
-    assert kind(bound + sign * 0.002, horizon=horizon).is_kept(outcomes, alone)
-    assert not kind(bound - sign * 0.002, horizon=horizon).is_kept(outcomes, alone)
+    assert kind(bound + sign * 0.002, horizon=horizon).holds(outcomes, alone)
+    assert not kind(bound - sign * 0.002, horizon=horizon).holds(outcomes, alone)
 
 
 @pytest.fixture(scope="module")
@@ -422,7 +424,7 @@ def bank(tmp_path_factory):
     """A folder with a bank of 60 problems, its models said to be those that ship."""
     folder = tmp_path_factory.mktemp("bank")
     identity = replace(IDENTITY, models=identify_models(FOLDER))
-    store = BankStore(folder, identity, part=100)
+    store = BankStore(folder, identity, part_size=100)
 
     async def explore_all():
         for each in PROBLEMS[:60]:
@@ -434,7 +436,7 @@ def bank(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def arena(bank):
+def evaluator(bank):
     prices = Prices(Price(output=1), Price(output=20), Price(prompt=1))
     return ReplayEvaluator(read_bank(bank), prices)
 
@@ -476,30 +478,32 @@ def calibrated(bank, out, *words):
 
 @pytest.mark.parametrize("spec", ["thr", "random", "cascade", "agg"])
 @pytest.mark.parametrize(
-    "promise", [StrongShare(0.45), Money(6e-4), Accuracy(0.2), StrongShare(0.5, horizon=50)]
+    "guarantee", [StrongShare(0.45), Money(6e-4), Accuracy(0.2), StrongShare(0.5, horizon=50)]
 )
-def test_the_dearest_setting_within_a_budget_is_found(spec, promise, arena, tmp_path):
-    models = arena.bank.identity.models
+def test_calibration_finds_the_most_expensive_setting_within_the_budget(
+    spec, guarantee, evaluator, tmp_path
+):
+    models = evaluator.bank.identity.models
     word = f"agg:{agg_folder(tmp_path, models)}" if spec == "agg" else spec
-    sweep = sweep_of(word, arena.bank)
+    sweep = parse_sweep(word, evaluator.bank)
     try:
-        found = calibrate(arena, sweep, promise)
+        found = calibrate(evaluator, sweep, guarantee)
     except InvalidInput:
-        order = sweep.policies(promise.from_dearest)
-        assert not promise.is_kept(arena.outcomes(next(order)[1]), arena.alone)
+        order = sweep.policies(guarantee.most_expensive_first)
+        assert not guarantee.holds(evaluator.outcomes(next(order)[1]), evaluator.baselines)
         return
-    outcomes = arena.outcomes(sweep.policy(found.setting))
-    assert promise.is_kept(outcomes, arena.alone)
+    outcomes = evaluator.outcomes(sweep.policy(found.setting))
+    assert guarantee.holds(outcomes, evaluator.baselines)
     assert np.array_equal(outcomes.strong_tokens, found.outcomes.strong_tokens)
-    place = sweep.settings.index(found.setting) + (-1 if promise.from_dearest else 1)
+    place = sweep.settings.index(found.setting) + (-1 if guarantee.most_expensive_first else 1)
     if 0 <= place < len(sweep.settings):
         policy = sweep.policy(sweep.settings[place])
-        assert not promise.is_kept(arena.outcomes(policy), arena.alone)
+        assert not guarantee.holds(evaluator.outcomes(policy), evaluator.baselines)
 
 
-def test_a_router_of_a_single_price_has_that_setting(arena, tmp_path):
-    folder = agg_folder(tmp_path, arena.bank.identity.models, prices=(0.00123456,))
-    sweep = sweep_of(f"agg:{folder}", arena.bank)
+def test_a_router_of_a_single_price_has_that_setting(evaluator, tmp_path):
+    folder = agg_folder(tmp_path, evaluator.bank.identity.models, prices=(0.00123456,))
+    sweep = parse_sweep(f"agg:{folder}", evaluator.bank)
     assert [(price, policy.price) for price, policy in sweep.policies()] == [(0.00123456,) * 2]
 
 
@@ -509,7 +513,7 @@ def observation(score):
 
 @given(st.floats(0, 1))
 def test_a_router_file_is_its_policy(setting):
-    file = RouterFile("thr", setting, None, "prm", {})
+    file = CalibratedRouter("thr", setting, None, "prm", {})
     (policy,) = parse_policies(file.spec)
     assert policy == Threshold(setting)
 
@@ -542,7 +546,7 @@ def test_a_router_file_decides_as_the_setting_that_was_chosen(bank, tmp_path):
     assert parse_policies(f"router:{moved / 'router.json'}")
 
 
-def test_a_budget_too_small_to_help_is_said(bank, tmp_path):
+def test_a_budget_too_small_to_help_is_reported(bank, tmp_path):
     record, result = calibrated(
         bank, tmp_path / "r.json", "--policy", "random", "--accuracy", "0.01"
     )
@@ -571,8 +575,8 @@ def test_a_router_file_that_is_not_right_is_refused(change, message, tmp_path):
     models = {"weak": "a", "strong": "b"}
     fitted = agg_folder(tmp_path / "agg", models)
     path = tmp_path / "router.json"
-    promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": ""}
-    record = RouterFile("agg", 0.01, fitted, "prm", models, 5, promise).to_json(path)
+    guarantee = {"target": {}, "confidence": 0.9, "horizon": None, "bound": ""}
+    record = CalibratedRouter("agg", 0.01, fitted, "prm", models, 5, guarantee).to_json(path)
     path.write_text(json.dumps(record))
     assert parse_policies(f"router:{path}")
     path.write_text(json.dumps({**record, **change}))
@@ -603,7 +607,7 @@ def test_a_damaged_router_file_is_refused(content, tmp_path):
         (["--policy", "thr", "--strong-share", "0.2", "--horizon", "0"], "--horizon 0"),
         (["--policy", "thr", "--strong-share", "0.2", "--max-strong-tokens", "-2"], "tokens -2"),
         (["--policy", "thr", "--strong-share", "0.00001"], "no setting of thr keeps"),
-        (["--policy", "thr", "--accuracy", "0.999"], "promise less, or collect a larger bank"),
+        (["--policy", "thr", "--accuracy", "0.999"], "relax the target, or collect a larger bank"),
         (["--policy", "strong", "--strong-share", "0.2"], "no family with a setting"),
         (["--policy", "thr:0.5", "--strong-share", "0.2"], "no family with a setting"),
         (["--policy", "agg", "--strong-share", "0.2"], "no family with a setting"),
@@ -632,10 +636,10 @@ def test_a_place_that_cannot_be_written_is_refused(bank, tmp_path):
     words = ["--policy", "thr", "--strong-share", "0.3", "--out"]
     refused(["calibrate", bank, *words, tmp_path / "no" / "r.json"], "no such folder")
     refused(["calibrate", bank, *words, tmp_path], "cannot be written")
-    refused(["calibrate", tmp_path, *words, tmp_path / "r.json"], "no bank of traces")
+    refused(["calibrate", tmp_path, *words, tmp_path / "r.json"], "not a bank")
 
 
-def test_money_is_told_with_prices_alone(bank, tmp_path):
+def test_money_is_reported_only_with_prices(bank, tmp_path):
     words = ("--policy", "thr", "--strong-share", "0.45")
     record, result = calibrated(bank, tmp_path / "free.json", *words)
     assert record["figures"]["money"] is None and ", money" not in result.output
@@ -645,14 +649,14 @@ def test_money_is_told_with_prices_alone(bank, tmp_path):
     assert calibrated(bank, tmp_path / "money.json", *words)[0]["target"] == {"money": 1}
 
 
-def test_few_problems_are_refused(arena):
-    bank = Bank(arena.bank.identity, arena.bank.problems[:20])
+def test_few_problems_are_refused(evaluator):
+    bank = Bank(evaluator.bank.identity, evaluator.bank.problems[:20])
     with pytest.raises(InvalidInput, match="20 problems are too few"):
-        calibrate(ReplayEvaluator(bank, Prices()), sweep_of("thr", bank), StrongShare(0.2))
+        calibrate(ReplayEvaluator(bank, Prices()), parse_sweep("thr", bank), StrongShare(0.2))
 
 
 def test_solve_and_eval_keep_the_limit_of_a_router_file(tmp_path):
-    limited = RouterFile(
+    limited = CalibratedRouter(
         "thr", 1.0, None, "prm", identify_models(FOLDER), 0,
         {"target": {}, "confidence": 0.9, "horizon": None, "bound": ""},
     )  # fmt: skip

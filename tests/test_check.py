@@ -14,8 +14,8 @@ from staged_server import Reply, completion, pooling, staged, usage
 from trim.checks.check import check
 from trim.checks.exercises import GENERAL, KINDS, PUZZLES, drafts_of
 from trim.checks.findings import Finding
+from trim.checks.models import TOKENS, miscounted
 from trim.checks.separation import ScorerFitness, Separation
-from trim.checks.writers import TOKENS, miscounted
 from trim.cli.configure import COLUMNS, WIDTH, findings_table
 from trim.cli.main import main
 from trim.configuration.configuration import read_configuration
@@ -73,14 +73,14 @@ def checked(folder, content):
 
 
 def test_what_works_is_found_to_work(tmp_path, servers):
-    between = [{"gguf": str(FOLDER / "weak.gguf"), "context": 1024}]
+    intermediate = [{"gguf": str(FOLDER / "weak.gguf"), "context": 1024}]
     scorer = [label(servers), {"kind": "logprob"}]
-    found = checked(tmp_path, document(servers, between=between, scorer=scorer))
-    assert list(found) == ["weak", "between.0", "strong", "scorer label", "scorer logprob"]
+    found = checked(tmp_path, document(servers, intermediate=intermediate, scorer=scorer))
+    assert list(found) == ["weak", "intermediate.0", "strong", "scorer label", "scorer logprob"]
     assert not [each.failure for each in found.values() if each.failure]
     assert all(each.reachable for each in found.values())
     for part, mode in (
-        ("weak", "completions"), ("between.0", "completions"), ("strong", "prefill")
+        ("weak", "completions"), ("intermediate.0", "completions"), ("strong", "prefill")
     ):  # fmt: skip
         each = found[part]
         assert (each.continuation, each.verdict) == (mode, ProbeResult.UNCLEAR)
@@ -149,7 +149,7 @@ def test_one_part_that_fails_hides_no_other(tmp_path, servers):
     assert found["strong"].failure is None
     assert "neither 'yes' nor 'no' is among the next" in found["scorer label"].failure
     assert found["scorer label"].reachable
-    assert "what weak writes, and that does not work" in found["scorer logprob"].failure
+    assert "steps of the weak model, which does not work" in found["scorer logprob"].failure
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_one_part_that_fails_hides_no_other(tmp_path, servers):
          "scorer label: missing.gguf: no readable model file"),
         ({"scorer": {"kind": "joint", "weights": "missing.json", "of":
           {"kind": "label", "gguf": str(FOLDER / "scorer.gguf"), "context": 1024}}},
-         "scorer joint: missing.json: no readable weights"),
+         "scorer joint: missing.json: cannot read the weights"),
         ({"weak": {"api": "openai", "url": "http://127.0.0.1:9", "model": "m", "server": "vllm",
                    "continuation": "user_turn", "key_variable": "TRIM_TEST_UNSET"}},
          "weak: the environment variable TRIM_TEST_UNSET holds no key"),
@@ -192,7 +192,7 @@ def test_a_policy_that_needs_no_score_needs_no_scorer(tmp_path, servers):
 
 def test_a_scorer_that_prefers_wrong_steps_fails(tmp_path, servers):
     found = checked(tmp_path, document(servers, scorer=label(servers, right="-", wrong="+")))
-    assert "see whether the model can grade" in found["scorer label"].failure
+    assert "check whether the model can grade" in found["scorer label"].failure
     assert found["scorer label"].separation.auc < 0.3
 
 
@@ -222,7 +222,7 @@ async def test_a_mode_that_does_not_work_and_scores_that_are_missing_are_told(tm
         configuration = read_configuration(write(tmp_path, content), (), {})
         weak, _, scorer = (await check(configuration, SAMPLING)).findings
     assert weak.reachable
-    assert "the mode 'completions' does not work: the model begins anew" in weak.failure
+    assert "the mode 'completions' does not work: the model starts over" in weak.failure
     assert "0 scores for 2 steps" in scorer.failure and "step_tag_id" in scorer.failure
     assert weak.failure.count("\n") == 0
 
@@ -253,7 +253,7 @@ async def test_a_refused_key_is_told_without_the_key(tmp_path, monkeypatch):
         ("", 20, 1, None),
         ("5 + 4 = 9.", 0, 8, "0 prompt tokens are counted for"),
         ("one two three four five six", 20, 0, "0 tokens are counted for 6 words"),
-        ("5 + 4 = 9.", 20, 500, "thinks unseen"),
+        ("5 + 4 = 9.", 20, 500, "thinks and hides it"),
     ],
 )
 def test_counts_that_cannot_be_right_are_told(text, read, written, failure):
@@ -324,12 +324,16 @@ async def test_more_is_asked_until_there_are_enough_right_and_wrong_steps():
         assert wrong == (-(-asked // wrong_every) if wrong_every else 0)
 
 
-def test_no_table_is_wider_than_90_characters():
+def test_no_table_is_wider_than_80_characters():
     separation = Separation((0.99,) * 5, (0.98,) * 4 + (1.0,))
     rows = [
-        Finding("between.10", True, Continuation.CONTINUE_FINAL, (), (1234, 64), 1024, None, 99999),
+        Finding(
+            "intermediate.10", True, Continuation.CONTINUE_FINAL, (), (1234, 64), 1024, None, 99999
+        ),
         Finding("scorer entropy", True, separation=separation, milliseconds=99999),
     ]
-    console = Console(width=200, record=True, file=io.StringIO())
+    console = Console(width=WIDTH, record=True, file=io.StringIO())
     console.print(findings_table(rows))
-    assert max(len(line.rstrip()) for line in console.export_text().splitlines()) <= WIDTH
+    shown = console.export_text()
+    assert max(map(len, shown.splitlines())) <= WIDTH == 80
+    assert "…" not in shown and "continue_final" in shown and "0.99 / 0.98" in shown

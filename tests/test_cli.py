@@ -1,18 +1,32 @@
 """The commands, as a person types them, in processes of their own."""
 
+import inspect
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
+import click
 import jsonschema
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from preloaded import completed
+from rich.console import Console
 
-from trim.cli.main import main
+from trim.cli.main import COMMANDS, main
+from trim.cli.output import (
+    comparisons_table,
+    costs_table,
+    curves_table,
+    new_console,
+    points_table,
+)
+from trim.cli.plan import prediction_table
 from trim.evaluation.suites import CHAIN, generate
 
 TRIM = [sys.executable, "-c", "from trim.cli.main import main; main()"]
@@ -106,7 +120,7 @@ def test_interrupted_evaluation_continues(tmp_path):
         (["generate", "nonsense"], "unknown suite"),
         (["generate", "chain", "-n", "0"], "0"),
         (["eval", "nonsense", "--out", "x"], "unknown suite"),
-        (["eval", "chain", "-n", "0", "--out", "x"], "at least one"),
+        (["eval", "chain", "-n", "0", "--out", "x"], "at least 1"),
     ],
 )
 def test_bad_input_is_one_clear_line(words, message, tmp_path):
@@ -136,3 +150,96 @@ def test_a_broken_price_list_is_refused(tmp_path):
         (tmp_path / "prices.json").write_text(content)
         result = CliRunner().invoke(main, ["solve", "x", "--prices", str(tmp_path / "prices.json")])
         assert result.exit_code == 2
+
+
+def run_here(*words):
+    return CliRunner().invoke(main, list(words), prog_name="trim")
+
+
+def test_help_lists_every_command_on_one_line():
+    shown = run_here("--help").output.splitlines()
+    assert max(map(len, shown)) <= 80
+    for name, (_, line) in COMMANDS.items():
+        assert f"  {name:<{max(map(len, COMMANDS))}}  {line}" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_listed_line_is_the_first_one_of_the_commands_own_help(name):
+    command = main.get_command(click.Context(main), name)
+    first, _, _ = inspect.cleandoc(command.help).partition("\n\n")
+    assert COMMANDS[name][1] == first
+
+
+def test_help_imports_no_command():
+    code = "from trim.cli.main import main; main(['--help'], standalone_mode=False)\nimport sys\n"
+    code += "print(sorted(m for m in sys.modules if m.startswith('trim') or m == 'numpy'))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    imported = ended.stdout.splitlines()[-1]
+    assert imported == str(["trim", "trim.cli", "trim.cli.main", "trim.cli.signals", "trim.errors"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("evla", "'eval'"), ("calibrat", "'calibrate'"), ("fit-rivals", "'fit-rival'")],
+)
+def test_the_nearest_command_is_suggested(typed, meant):
+    result = run_here(typed)
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1] == (
+        f"Error: No such command {typed!r}. Did you mean {meant}?"
+    )
+    assert "Did you mean" not in run_here("xyzzy").output
+
+
+def test_commands_are_completed_without_their_import():
+    complete = ShellComplete(main, {}, "trim", "_TRIM_COMPLETE")
+    assert [item.value for item in complete.get_completions([], "fit")] == [
+        "fit", "fit-scorer", "fit-rival",
+    ]  # fmt: skip
+    assert "--policy" in {item.value for item in complete.get_completions(["solve"], "--")}
+
+
+def test_version_is_that_of_the_distribution():
+    assert run_here("--version").output == f"trim, version {version('trim-router')}\n"
+
+
+POINT = {
+    "policy": "classifier-embedding(chain-hard)", "setting": 0.95, "accuracy": 1.0,
+    "accuracy_ci": [0.94, 1.0], "strong_share": 1.0, "strong_tokens_mean": 1234.5,
+    "weak_tokens_mean": 1234.5, "discarded_tokens_mean": 1234.5, "interventions_mean": 12.34,
+    "against_strong": {"money": {"value": 12.34}, "seconds": {"value": 12.34}},
+    "money_mean": 0.000123, "seconds_mean": 1234.0, "hidden_strong_tokens_mean": {"grade": 123456},
+}  # fmt: skip
+FIGURE = {"value": -0.5, "interval": [-0.75, -0.25]}
+SUMMARY = {
+    "suite": "chain-hard", "n": 500, "seed": 0, "points": [POINT],
+    "seen": {POINT["policy"]: {"problems": 500, "of": 500}},
+    "curves": {POINT["policy"]: {
+        "cpt": dict.fromkeys(("50", "80", "95"), 1.0), "delta_ibc": -12.34, "apgr": 0.98,
+        "budgeted_accuracy": {budget: {"accuracy": 1.0} for budget in ("10", "20")},
+    }},
+    "limit": {"50": 1.0, "80": 1.0, "95": 1.0, "delta_ibc": 12.34},
+    "comparisons": [{
+        "a": POINT["policy"], "b": "thr", "delta_ibc": FIGURE, "apgr": FIGURE,
+        "cpt": {"95": FIGURE}, "shortfall": FIGURE,
+    }],
+}  # fmt: skip
+TABLES = [points_table, costs_table, curves_table, prediction_table,
+          lambda summary: comparisons_table(summary, "thr")]  # fmt: skip
+
+
+@pytest.mark.parametrize("make_table", TABLES)
+def test_tables_fit_80_columns_without_cut_cells(make_table):
+    console, table = Console(width=80, file=io.StringIO()), make_table(SUMMARY)
+    console.print(table)
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    for column in table.columns[1:]:
+        assert all(line in shown for cell in column.cells for line in cell.splitlines())
+
+
+def test_no_line_is_wrapped_into_a_pipe(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    new_console().print("word " * 100)
+    assert len(capsys.readouterr().out.splitlines()) == 1

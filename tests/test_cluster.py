@@ -12,7 +12,7 @@ from preloaded import finished, started
 from staged_server import staged
 from test_kills import EVALUATE, PROBLEMS, answer, label, traces_of, until, work
 
-from trim.cluster.worker import Problems, problem_to_json
+from trim.cluster.worker import ProblemReader, problem_to_json
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.suites import SUITES, generate
 from trim.rollouts.bank import read_bank
@@ -145,7 +145,7 @@ async def test_no_cluster_is_told_in_a_line(tmp_path, quiet, address):
 
 
 def test_problems_are_the_same_after_they_were_text():
-    problems = Problems()
+    problems = ProblemReader()
     for suite in SUITES.values():
         drawn = list(generate(suite, 5, seed=3))
         for problem in reversed(drawn):

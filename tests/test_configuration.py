@@ -15,12 +15,13 @@ from llama_server import PLAIN_CHAT, start
 from trim.cli.main import main
 from trim.config import End, Fallback, Fallbacks, PrefillMode, RouterConfig, Rules
 from trim.configuration.configuration import read_configuration
-from trim.configuration.document import NAMES, overridden, parse_override
+from trim.configuration.document import SECRET_NAMES, override_in, parse_override
 from trim.configuration.models import AnthropicServed, OpenAIServed
 from trim.configuration.protocol import AUTHORS
 from trim.configuration.routing import RoutingSection, SamplingSection
 from trim.configuration.source import ModelSource, models_in, open_models
 from trim.costs import Price, Prices
+from trim.engines import gguf as engines_gguf
 from trim.engines.chat_template import ChatTemplate
 from trim.engines.gguf import read_chat
 from trim.engines.llama_cpp import LlamaCppEngine
@@ -93,7 +94,7 @@ def is_served(document):
     """Whether its scorers need no log-probabilities that a model does not tell."""
     listed = document.get("scorer", [])
     kinds = {each["kind"] for each in ([listed] if isinstance(listed, dict) else listed)}
-    writers = [document["weak"], document["strong"], *document.get("between", [])]
+    writers = [document["weak"], document["strong"], *document.get("intermediate", [])]
     told = all(
         "gguf" in each or each.get("log_probabilities", each.get("server") == "vllm")
         for each in writers
@@ -103,18 +104,18 @@ def is_served(document):
 
 documents = with_fields(
     {"weak": models, "strong": models},
-    between=st.lists(models, max_size=2),
+    intermediate=st.lists(models, max_size=2),
     scorer=scorers | st.lists(scorers, max_size=3),
     routing=some(policy=st.just("thr:0.5"), max_steps=counts, max_seconds=st.floats(0.1, 1e4),
                  max_strong_tokens=st.integers(0, 999), overlap=st.booleans(), concurrency=counts,
-                 warming=st.sampled_from(["never", "always", "likely"]),
+                 prefill=st.sampled_from(["never", "always", "likely"]),
                  ends=st.sampled_from(["box", "model"]),
-                 fallbacks=some(strong=st.just("keep"), between=st.just("keep"))),
+                 fallbacks=some(strong=st.just("keep"), intermediate=st.just("keep"))),
     protocol=st.sampled_from(["default", "authors"]),
     sampling=some(temperature=amounts, top_p=st.floats(0.01, 1), top_k=st.integers(0, 99),
                   max_tokens=counts),
     prices=some(strong=some(prompt=amounts, output=amounts),
-                between=st.lists(some(cached=amounts), max_size=2)),
+                intermediate=st.lists(some(cached=amounts), max_size=2)),
 ).filter(is_served)  # fmt: skip
 
 
@@ -177,8 +178,8 @@ def test_toml_says_the_same(tmp_path):
         ({"weak": {}}, "weak: name a file, as in `gguf: weak.gguf`, or a server"),
         ({"weak": "weak.gguf"}, "weak: name a file, as in `gguf: weak.gguf`, or a server"),
         ({"weak": {**SERVED, "server": "vlm"}}, "weak.server: 'vlm' is none of vllm, sglang"),
-        ({"weak": {**SERVED, "url": "nowhere"}}, "weak.url: 'nowhere': no address of a server"),
-        ({"weak": {**SERVED, "url": "http://h/v1?key=a"}}, "weak.url: h: an address holds no key"),
+        ({"weak": {**SERVED, "url": "nowhere"}}, "weak.url: 'nowhere': not a server's URL"),
+        ({"weak": {**SERVED, "url": "http://h/v1?key=a"}}, "weak.url: h: a URL must not hold a"),
         ({"weak": {**SERVED, "attempts": 0}},
          "weak.attempts: 0: must be greater than or equal to 1"),
         ({"weak": {**SERVED, "server": "vllm", "continuation": "prefix"}},
@@ -193,19 +194,20 @@ def test_toml_says_the_same(tmp_path):
          "strong: Anthropic's API does not take the continuation 'prefix'"),
         ({"strong": {"api": "openai", "url": "http://h", "continuation": "prefix"}},
          "strong.model: is missing"),
-        ({"between": [{"gguf": "a"}, {"gguf": "b", "context": 1}]}, "between.1.context: 1: must"),
+        ({"intermediate": [{"gguf": "a"}, {"gguf": "b", "context": 1}]},
+         "intermediate.1.context: 1: must"),
         ({"scorer": {"kind": "prm"}},
-         "scorer: a scorer has a kind: pooling, label, grade, logprob, entropy or joint"),
+         "scorer: a scorer has a kind: pooling, label, grade, logprob, entropy, joint or plugin"),
         ({"scorer": {"kind": "pooling", "url": "http://h", "model": "m"}},
          "scorer.template: is missing"),
         ({"scorer": [{"kind": "grade"}, {"kind": "grade", "likeliest": -1}]},
          "scorer.1.likeliest: -1: must be greater than or equal to 0"),
         ({"scorer": {"kind": "joint", "weights": "j", "of": {"kind": "grade"}}},
-         "scorer.of: a reward model has the kind pooling or label"),
+         "scorer.of: a reward model has the kind pooling, label or plugin"),
         ({"routing": {"policy": "thr:0.5", "router": "r.json"}},
          "routing: name policy or router, not both"),
-        ({"routing": {"warming": "often"}},
-         "routing.warming: 'often' is none of never, always, likely"),
+        ({"routing": {"prefill": "often"}},
+         "routing.prefill: 'often' is none of never, always, likely"),
         ({"routing": {"max_seconds": float("nan")}}, "routing.max_seconds: nan: must be a finite"),
         ({"routing": {"fallbacks": {"weak": "keep"}}},
          "routing.fallbacks.weak: 'keep' is none of fail, escalate"),
@@ -215,7 +217,7 @@ def test_toml_says_the_same(tmp_path):
          "weak.user: the user template 'Solve this.' lacks {question}"),
         ({"strong": {"gguf": "s.gguf", "user": "{problem}"}},
          "strong.user: the user template '{problem}' lacks {question}"),
-        ({"routing": 3}, "routing: 3: must be a group of names with values"),
+        ({"routing": 3}, "routing: 3: must be a mapping of names to values"),
         ({"sampling": {"top_p": 0}}, "sampling.top_p: 0: must be greater than 0"),
         ({"prices": {"strong": {"prompt": -1}}}, "prices.strong.prompt: -1: must be greater"),
     ],
@@ -244,14 +246,14 @@ def test_a_misspelt_name_is_refused_with_the_right_one(tmp_path_factory, data):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.yaml", "weak: [", "a.yaml: no YAML: line 1"),
-        ("a.yaml", "weak: {gguf: a}\nweak: {gguf: b}\n", "line 2: 'weak' stands twice"),
-        ("a.yaml", "1: 2", "a name is no text"),
-        ("a.yaml", "- weak", "begins with names"),
-        ("a.yaml", "", "begins with names"),
-        ("a.yaml", "weak: !!python/object:os.system {}", "no YAML"),
-        ("a.toml", "weak = ", "no TOML"),
-        ("a.json", "{}", "is a .yaml or a .toml file"),
+        ("a.yaml", "weak: [", "a.yaml: invalid YAML: line 1"),
+        ("a.yaml", "weak: {gguf: a}\nweak: {gguf: b}\n", "line 2: 'weak' is set twice"),
+        ("a.yaml", "1: 2", "a name must be text"),
+        ("a.yaml", "- weak", "must be a mapping of sections"),
+        ("a.yaml", "", "must be a mapping of sections"),
+        ("a.yaml", "weak: !!python/object:os.system {}", "invalid YAML"),
+        ("a.toml", "weak = ", "invalid TOML"),
+        ("a.json", "{}", "must be a .yaml or .toml file"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, name, content, message):
@@ -262,7 +264,7 @@ def test_a_file_that_is_none_is_refused(tmp_path, name, content, message):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InvalidInput, match="no readable configuration"):
+    with pytest.raises(InvalidInput, match="cannot read the configuration"):
         read_configuration(tmp_path / "nowhere.yaml", (), {})
 
 
@@ -285,7 +287,7 @@ def test_of_several_assignments_the_last_counts(tmp_path):
 @given(st.lists(words, min_size=1, max_size=4), st.none() | counts | words | st.lists(counts))
 def test_an_assignment_changes_its_own_value_and_nothing_else(names, value):
     document = {"other": {"a": 1}, "list": [1, 2]}
-    changed = overridden(document, parse_override(f"{'.'.join(names)}={yaml.safe_dump(value)}"))
+    changed = override_in(document, parse_override(f"{'.'.join(names)}={yaml.safe_dump(value)}"))
     found = changed
     for name in names:
         found = found[name]
@@ -295,16 +297,16 @@ def test_an_assignment_changes_its_own_value_and_nothing_else(names, value):
 
 
 def test_values_reach_into_lists_and_only_known_variables_count(tmp_path):
-    document = {**LEAST, "between": [SERVED, SERVED]}
+    document = {**LEAST, "intermediate": [SERVED, SERVED]}
     environment = {
-        "TRIM_BETWEEN__1__MODEL": "other", "TRIM_DATA": "elsewhere", "TRIM_STRONG_KEY": SECRET,
+        "TRIM_INTERMEDIATE__1__MODEL": "other", "TRIM_DATA": "elsewhere", "TRIM_STRONG_KEY": SECRET,
         "TRIM_WEAK__EXTRA_BODY": "{min_p: 0.1}",
     }  # fmt: skip
-    found = read(tmp_path, document, "between.0.name=first", environment=environment)
-    assert [model.model for model in found.between] == ["m", "other"]
-    assert found.between[0].name == "first"
+    found = read(tmp_path, document, "intermediate.0.name=first", environment=environment)
+    assert [model.model for model in found.intermediate] == ["m", "other"]
+    assert found.intermediate[0].name == "first"
     assert found.weak.extra_body == {"min_p": 0.1}
-    assert "no place in a list of 2" in refusal(tmp_path, document, "between.2.name=x")
+    assert "not a place in a list of 2" in refusal(tmp_path, document, "intermediate.2.name=x")
     assert "below a plain value" in refusal(tmp_path, document, "weak.url.host=x")
     assert "a name and a value" in refusal(tmp_path, document, "weak.url")
 
@@ -327,7 +329,7 @@ def test_paths_are_relative_to_the_file_and_assigned_ones_to_the_working_directo
 
 
 @given(
-    st.sampled_from(sorted(NAMES)),
+    st.sampled_from(sorted(SECRET_NAMES)),
     st.sampled_from([str.lower, str.upper, str.title, lambda name: name.replace("_", "-")]),
     st.sampled_from([("weak",), ("strong", "extra_body"), ("scorer", "extra_body", "headers")]),
     st.sampled_from(["file", "line", "variable"]),
@@ -379,7 +381,7 @@ def test_each_ready_made_configuration_is_right(path):
     found = read_configuration(path, (), {})
     assert found.routing.spec
     assert "trim check" in path.read_text(encoding="utf-8")
-    assert {"ladder": 1}.get(path.stem, 0) == len(found.between)
+    assert {"ladder": 1}.get(path.stem, 0) == len(found.intermediate)
 
 
 def test_there_are_ready_made_configurations():
@@ -490,20 +492,20 @@ def test_a_mode_that_does_not_work_is_refused_before_anything_is_written(tmp_pat
         ({**LEAST, "weak": {**SERVED, "key_variable": "TRIM_TEST_UNSET"}}, [],
          "the environment variable TRIM_TEST_UNSET holds no key"),
         ({**LEAST, "scorer": {"kind": "logprob"}}, ["--scorer", "logprob"],
-         "scorer 'logprob': weak tells no log-probabilities; set weak.log_probabilities: true"),
+         "scorer 'logprob': weak reports no log-probabilities; set weak.log_probabilities: true"),
         ({**LEAST, "weak": {**SERVED, "server": "vllm", "log_probabilities": False},
           "scorer": {"kind": "entropy"}}, [],
-         "scorer 'entropy': weak tells no log-probabilities"),
+         "scorer 'entropy': weak reports no log-probabilities"),
         ({"weak": {"gguf": "w.gguf"}, "strong": {"api": "anthropic", "model": "m"},
           "scorer": [{"kind": "grade"}, {"kind": "logprob"}]}, [],
-         "scorer 'logprob': strong tells no log-probabilities; name another scorer"),
+         "scorer 'logprob': strong reports no log-probabilities; name another scorer"),
         ({**LEAST, "scorer": {"kind": "joint", "weights": "j.json", "of":
           {"kind": "label", "gguf": "s.gguf"}}}, [],
-         "scorer 'joint': weak tells no log-probabilities"),
+         "scorer 'joint': weak reports no log-probabilities"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_one_line(tmp_path, document, words, message, monkeypatch):
-    monkeypatch.setattr(ModelSource, "load", ModelSource.assemble)
+    monkeypatch.setattr(ModelSource, "load", ModelSource.build)
     out = tmp_path / "run"
     result = run("eval", "chain", write(tmp_path, document), "-n", 2, "--out", out, *words)
     assert result.exit_code == 2
@@ -525,25 +527,25 @@ class Fitted(Threshold):
         object.__setattr__(self, "models", models)
 
 
-def lineup(folder, **changes):
-    return lineup_of(folder, {"weak": {**SERVED, **changes}, "strong": SERVED})
+def source(folder, **changes):
+    return source_of(folder, {"weak": {**SERVED, **changes}, "strong": SERVED})
 
 
-def lineup_of(folder, document):
+def source_of(folder, document):
     return ModelSource(read(folder, document), folder)
 
 
 def test_a_policy_fitted_to_other_models_is_refused(tmp_path):
-    policy = Fitted(lineup(tmp_path).identify("prm"))
+    policy = Fitted(source(tmp_path).identify("prm"))
     for place in ({"url": "http://other:1"}, {"key_variable": "KEY"}, {"concurrency": 3}):
-        require_same_models([policy], lineup(tmp_path, **place))
+        require_same_models([policy], source(tmp_path, **place))
     for other in ({"model": "other"}, {"system": "s"}, {"server": "openai"},
                   {"thinking_off": "no_think"}, {"user": "{question}!"},
                   {"assistant": "So:"}):  # fmt: skip
         with pytest.raises(InvalidInput, match=r"other models \(weak differs\)"):
-            require_same_models([policy], lineup(tmp_path, **other))
-    more = read(tmp_path, {**LEAST, "between": [SERVED]})
-    with pytest.raises(InvalidInput, match="between-1"):
+            require_same_models([policy], source(tmp_path, **other))
+    more = read(tmp_path, {**LEAST, "intermediate": [SERVED]})
+    with pytest.raises(InvalidInput, match="intermediate-1"):
         require_same_models([policy], ModelSource(more, tmp_path))
 
 
@@ -563,7 +565,7 @@ def test_a_file_of_problems_is_recorded_without_step_labels(tmp_path):
     assert {step.right for each in bank.problems for step in each.weak.steps} == {None}
     assert bank.identity.described["sha256"]
     assert {each.strong.correct for each in bank.problems} == {True}
-    ladder = ("--set", f"between=[{{gguf: '{FOLDER / 'weak.gguf'}'}}]")
+    ladder = ("--set", f"intermediate=[{{gguf: '{FOLDER / 'weak.gguf'}'}}]")
     more = run("collect", "chain", SHIPPED, "-n", 1, "--out", tmp_path / "more", *ladder)
     assert more.exit_code == 2 and "a bank is of a weak and a strong model" in more.stderr
 
@@ -619,19 +621,30 @@ def test_a_damaged_header_is_one_line(tmp_path):
         read_chat(whole)
 
 
+def test_the_header_of_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(engines_gguf, "value", lambda *a, real=engines_gguf.value: (
+        read.append(a) or real(*a)))  # fmt: skip
+    path = gguf(tmp_path / "a.gguf", entry("tokenizer.chat_template", 8, string("x")))
+    assert read_chat(path).template.source == read_chat(path).template.source == "x"
+    assert len(read) == 1
+    gguf(path, entry("tokenizer.chat_template", 8, string("longer")))
+    assert read_chat(path).template.source == "longer"
+
+
 async def test_a_label_file_with_a_template_reads_what_the_template_makes(tmp_path):
     """A template that spells plain text gives the scores of plain text."""
     spelt = r"{{ messages[0].content.replace('| ', '\n\n') }}{{ '\n\n' }}"
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": spelt}))
     section = {"kind": "label", "gguf": str(FOLDER / "scorer.gguf"), "context": 1024}
     plain, turns = (
-        lineup_of(tmp_path, {**LEAST, "scorer": {**section, **more}})
+        source_of(tmp_path, {**LEAST, "scorer": {**section, **more}})
         for more in ({}, {"template": "."})
     )
     for step in (*next(generate(CHAIN, 1, seed=9)).steps[:1], "1) add 4: 1 + 1 = 77."):
         written = [Completion(step, Ending.STEP, 1, 1)]
         one, other = [
-            await each.assemble().scorer_of("prm").score(Prefix(asked, (step,)), written)
+            await each.build().scorer_of("prm").score(Prefix(asked, (step,)), written)
             for each, asked in ((plain, QUESTION), (turns, QUESTION + "|"))
         ]
         assert other.values[0] == pytest.approx(one.values[0], abs=1e-4)
@@ -656,11 +669,18 @@ async def test_a_chat_template_stands_before_the_steps():
     brief = Prompt("Be short.")
     chatting = LlamaCppModel(engine, "a", template=template, prompt=brief, adds_begin=True)
     assert chatting.rendered("Why?") == "system:Be short.\nuser:Why?\n"
-    assert LlamaCppModel(engine, "a", template=template).rendered("x") == "<s>user:x\n"
+    assert (
+        LlamaCppModel(engine, "a", template=template, prompt=Prompt(), adds_begin=False).rendered(
+            "x"
+        )
+        == "<s>user:x\n"
+    )
     same = ChatTemplate(PLAIN_CHAT, {}, "test")
     prefix, greedy = Prefix(QUESTION), SAMPLING
     plain = await LlamaCppModel(engine, "a").write_step(prefix, greedy, 4)
-    rendered = await LlamaCppModel(engine, "a", template=same).write_step(prefix, greedy, 4)
+    rendered = await LlamaCppModel(
+        engine, "a", template=same, prompt=Prompt(), adds_begin=False
+    ).write_step(prefix, greedy, 4)
     assert rendered.text == plain.text
     assert rendered.prompt_tokens == plain.prompt_tokens
 
@@ -668,21 +688,21 @@ async def test_a_chat_template_stands_before_the_steps():
 def test_every_value_of_routing_reaches_the_router(tmp_path):
     document = {
         **LEAST,
-        "between": [{**SERVED, "name": "middle"}],
+        "intermediate": [{**SERVED, "name": "middle"}],
         "scorer": {"kind": "grade"},
         "routing": {
             "max_steps": 7, "max_seconds": 8.5, "max_strong_tokens": 9, "overlap": True,
-            "warming": "likely", "concurrency": 10,
-            "fallbacks": {"weak": "escalate", "between": "keep", "strong": "keep",
+            "prefill": "likely", "concurrency": 10,
+            "fallbacks": {"weak": "escalate", "intermediate": "keep", "strong": "keep",
                           "scorer": "escalate"},
         },
         "sampling": {"temperature": 0.1, "top_p": 0.2, "top_k": 3, "max_tokens": 4},
-        "prices": {"between": [{"prompt": 1}], "strong": {"output": 2}},
+        "prices": {"intermediate": [{"prompt": 1}], "strong": {"output": 2}},
     }  # fmt: skip
-    found = lineup_of(tmp_path, document)
-    team = found.assemble()
-    scorer = team.scorer_of("grade")
-    router = Router.of(team, policy=Threshold(0.5), scorer=scorer, config=found.config)
+    found = source_of(tmp_path, document)
+    models = found.build()
+    scorer = models.scorer_of("grade")
+    router = Router.of(models, policy=Threshold(0.5), scorer=scorer, config=found.config)
     config = router.config
     assert (config.max_steps, config.max_seconds, config.max_strong_tokens) == (7, 8.5, 9)
     assert (config.overlap, config.prefill) == (True, PrefillMode.LIKELY)
@@ -692,10 +712,10 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
     assert config.sampling == Sampling(0.1, 0.2, 3, 4)
     assert [model.name for model in router.intermediate] == ["middle"]
     assert found.concurrency == 10
-    priced = Prices(Price(), Price(output=2), Price(), middle=(Price(prompt=1),))
+    priced = Prices(Price(), Price(output=2), Price(), intermediate=(Price(prompt=1),))
     assert found.price_list == found.prices == priced
     evaluation = evaluation_of(
-        team, found.config, [], [Threshold(0.5)], router.scorer, 0, concurrency=found.concurrency
+        models, found.config, [], [Threshold(0.5)], router.scorer, 0, concurrency=found.concurrency
     )
     assert evaluation.config == config
     assert evaluation.models.intermediate == router.intermediate
@@ -703,7 +723,7 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
 
 
 def test_without_a_word_everything_is_as_usual(tmp_path):
-    found = lineup_of(tmp_path, LEAST)
+    found = source_of(tmp_path, LEAST)
     assert found.config == RouterConfig()
     assert found.concurrency == 16
     assert found.price_list is None
@@ -722,7 +742,7 @@ def test_without_a_word_everything_is_as_usual(tmp_path):
 def test_a_problem_ends_with_its_box_and_a_chat_with_its_models_end(
     tmp_path, given, problems, chat
 ):
-    found = lineup_of(tmp_path, {**LEAST, "routing": given})
+    found = source_of(tmp_path, {**LEAST, "routing": given})
     assert (found.config.max_steps, found.config.rules) == problems
     assert (found.chat_config.max_steps, found.chat_config.rules) == chat
     same = {"max_steps": None, "rules": Rules()}
@@ -731,7 +751,7 @@ def test_a_problem_ends_with_its_box_and_a_chat_with_its_models_end(
 
 def test_a_protocol_is_of_evaluations_and_not_of_chats(tmp_path):
     """By the authors' a model that has ended is asked on until a box, which no chat has."""
-    found = lineup_of(tmp_path, {**LEAST, "protocol": "authors"})
+    found = source_of(tmp_path, {**LEAST, "protocol": "authors"})
     assert found.config.rules == AUTHORS.rules
     assert found.chat_config.rules == Rules(End.MODEL)
     shipped = models_in(protocol=AUTHORS.name)
@@ -740,17 +760,17 @@ def test_a_protocol_is_of_evaluations_and_not_of_chats(tmp_path):
     assert shipped.chat_config.max_steps is None
 
 
-@given(st.sampled_from(["weak", "strong", "between"]), some(**turns))
+@given(st.sampled_from(["weak", "strong", "intermediate"]), some(**turns))
 def test_a_section_with_any_turn_has_just_those_and_another_the_usual_ones(
     tmp_path_factory, role, own
 ):
     usual = Prompt("Box it.", "Q: {question}", "A:", "B:")
     section = {**SERVED, **own}
-    document = {**LEAST, role: [section] if role == "between" else section}
-    team = lineup_of(tmp_path_factory.mktemp("turns"), document).for_problems(usual).assemble()
-    others = {name: team.writers[name].prompt for name in ("weak", "strong") if name != role}
+    document = {**LEAST, role: [section] if role == "intermediate" else section}
+    models = source_of(tmp_path_factory.mktemp("turns"), document).with_task(usual).build()
+    others = {name: models.writers[name].prompt for name in ("weak", "strong") if name != role}
     assert set(others.values()) == {usual}
-    (found,) = team.intermediate if role == "between" else (team.writers[role],)
+    (found,) = models.intermediate if role == "intermediate" else (models.writers[role],)
     if not own:
         assert found.prompt == usual
     else:
@@ -758,9 +778,9 @@ def test_a_section_with_any_turn_has_just_those_and_another_the_usual_ones(
         assert found.prompt == Prompt(own.get("system"), user, own.get("assistant", ""))
 
 
-def test_warming_needs_a_model_that_can_read_in_advance(tmp_path):
+def test_prefill_needs_a_model_that_can_read_in_advance(tmp_path):
     document = {"weak": SERVED, "strong": {"api": "anthropic", "model": "m"},
-                "routing": {"warming": "always"}}  # fmt: skip
-    found = lineup_of(tmp_path, document)
+                "routing": {"prefill": "always"}}  # fmt: skip
+    found = source_of(tmp_path, document)
     with pytest.raises(InvalidInput, match="cannot read in advance"):
-        evaluation_of(found.assemble(), found.config, [], [StrongAlone()], None, 0)
+        evaluation_of(found.build(), found.config, [], [StrongAlone()], None, 0)

@@ -11,11 +11,11 @@ from test_server_api import serving
 
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
-from trim.policies.sweep import sweep
+from trim.policies.sweep import policies_by_cost
 from trim.server.controller import GAIN, Controller
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
-POLICIES, PLACE = sweep("thr:0.5")
+POLICIES, PLACE = policies_by_cost("thr:0.5")
 LAST = len(POLICIES) - 1
 
 
@@ -39,7 +39,7 @@ def held(controller, requests):
         # The ends spend nothing and all; between them the harder spends the more.
         share = place if place in (0, 1) else place ** (3 * (1 - hardness))
         spent = round(tokens * share)
-        controller.see([answered(tokens, spent)])
+        controller.update([answered(tokens, spent)])
         strong, whole = strong + spent, whole + tokens
     return strong / whole - controller.target
 
@@ -69,24 +69,24 @@ def test_traffic_that_turns_hard_is_held(target):
 def test_what_was_silent_for_long_is_not_owed():
     controller = Controller(POLICIES, PLACE, 0.3)
     for _ in range(5000):
-        controller.see([answered(50, 0)])
+        controller.update([answered(50, 0)])
     assert controller.at_end
-    controller.see([answered(50, 50)] * 2)
+    controller.update([answered(50, 50)] * 2)
     for _ in range(3):
-        controller.see([answered(50, 50)])
+        controller.update([answered(50, 50)])
     assert not controller.at_end
 
 
 def test_moves_are_smaller_with_much_under_way():
     calm, busy = (Controller(POLICIES, PLACE, 0.2) for _ in range(2))
-    calm.see([answered(50, 50)])
-    busy.see([answered(50, 50)], under_way=500)
+    calm.update([answered(50, 50)])
+    busy.update([answered(50, 50)], concurrent=500)
     assert calm.place < busy.place < PLACE
 
 
 def test_a_request_without_tokens_moves_nothing():
     controller = Controller(POLICIES, PLACE, 0.2)
-    controller.see([])
+    controller.update([])
     assert controller.place == PLACE and controller.share is None
 
 
@@ -96,8 +96,8 @@ def test_a_sweep_goes_from_the_weak_model_alone_to_the_strong_one():
     assert thresholds == sorted(set(thresholds))
     assert POLICIES[PLACE].name == "thr:0.5"
     for spec in ("weak", "cascade:0.5", "specreason:7", "pomdp"):
-        with pytest.raises(InvalidInput, match="no setting that could be moved"):
-            sweep(spec)
+        with pytest.raises(InvalidInput, match="no setting to adjust"):
+            policies_by_cost(spec)
 
 
 def share_of(url, questions, first):
@@ -137,4 +137,4 @@ def test_a_router_that_cannot_be_moved_is_named(tmp_path):
 
     words = ["serve", "--policy", "weak", "--target-share", "0.2", "--port", "0"]
     result = CliRunner().invoke(main, [*words, "--database", str(tmp_path / "trim.sqlite")])
-    assert result.exit_code == 2 and "no setting that could be moved" in result.output
+    assert result.exit_code == 2 and "no setting to adjust" in result.output

@@ -105,20 +105,20 @@ def test_a_draft_without_a_score_is_rewritten():
     assert (trace.steps[0].draft, trace.steps[0].action) == ("one", "regenerate")
 
 
-def test_a_silent_middle_is_passed_over():
+def test_a_silent_intermediate_model_is_passed_over():
     silent = ScriptedModel(lambda prefix: GONE)
     for fallback, second in ((ESCALATE, "TWO\n\n"), (KEEP, "bad two\n\n")):
-        trace = solve(Fallbacks(middle=fallback), between=(silent,))
-        assert (texts(trace)[1], marks(trace)[1]) == (second, "middle")
+        trace = solve(Fallbacks(intermediate=fallback), between=(silent,))
+        assert (texts(trace)[1], marks(trace)[1]) == (second, "intermediate")
 
 
-@pytest.mark.parametrize("part", ["weak", "strong", "scorer", "middle"])
+@pytest.mark.parametrize("part", ["weak", "strong", "scorer", "intermediate"])
 def test_by_default_the_problem_fails_with_the_reason(part):
     script = {"weak": (GONE,), "strong": ("ONE", GONE)}.get(part)
     options = {part: script} if script else {}
     if part == "scorer":
         options["scorer"] = Unreliable(False)
-    if part == "middle":
+    if part == "intermediate":
         options["between"] = (ScriptedModel(lambda prefix: GONE),)
     trace = solve(Fallbacks(), **options)
     assert (trace.finish, trace.failure, trace.answer) == (Finish.FAILED, "server: gone", None)
@@ -185,7 +185,7 @@ def test_every_problem_ends_once_and_its_tokens_add_up(
     assert (trace.finish is Finish.FAILED) == (trace.failure is not None)
     assert trace.usage["weak"] == total(drafted)
     assert trace.usage["strong"] == total(rewritten)
-    assert trace.usage.get("middle-1", Usage()) == total(between)
+    assert trace.usage.get("intermediate-1", Usage()) == total(between)
     kept = [event.step for event in events if isinstance(event, Kept)]
     assert kept[len(kept) - len(trace.steps) :] == list(trace.steps)
     if fallbacks == Fallbacks():

@@ -16,10 +16,11 @@ from trim.config import Fallback, Fallbacks, RouterConfig
 from trim.engines.chat_template import ChatTemplate
 from trim.engines.http import HttpServer
 from trim.engines.key import Key, read_key
-from trim.engines.retry import Breaker, RetryPolicy, retry_after, seconds_left, until
+from trim.engines.retry import CircuitBreaker, RetryPolicy, retry_after, seconds_left, until
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, Refused
 from trim.models.continuation import SGLANG, Continuation
 from trim.models.openai import OpenAIModel
+from trim.models.prompt import Prompt
 from trim.numerics import derive_seed, uniform
 from trim.policies.registry import parse_policies
 from trim.router import Router
@@ -63,15 +64,25 @@ def honest(request):
     return chat(text, counts=counts, matched_stop=151645 if last else "\n\n")
 
 
-def parts(url, patience):
+def parts(url, retry):
     def writer(name):
-        return OpenAIModel(server(), name, Continuation.CONTINUE_FINAL, SGLANG)
+        return OpenAIModel(
+            server(),
+            name,
+            continuation=Continuation.CONTINUE_FINAL,
+            dialect=SGLANG,
+            prompt=Prompt(),
+        )
 
     def server():
-        breaker = Breaker(pause=0.01, longest=0.05)
-        return HttpServer(url, patience=patience, breaker=breaker, concurrency=128)
+        breaker = CircuitBreaker(pause=0.01, max_pause=0.05)
+        return HttpServer(url, retry=retry, breaker=breaker, concurrency=128)
 
-    return writer("weak"), writer("strong"), PoolingScorer(server(), "prm", PLAIN, system=None)
+    return (
+        writer("weak"),
+        writer("strong"),
+        PoolingScorer(server(), "prm", template=PLAIN, system=None),
+    )
 
 
 def check(trace):
@@ -107,8 +118,8 @@ async def test_every_problem_ends_once_and_its_tokens_add_up(kind):
         # Every third failure in a row is the last, so that some problems fail.
         # Long enough for a busy machine to answer all of the others at once.
         seconds = 1.0 if kind == "time-out" else 60
-        patience = RetryPolicy(seconds, attempts=3, pause=0.001)
-        weak, strong, scorer = parts(server.url, patience)
+        retry = RetryPolicy(seconds, attempts=3, pause=0.001)
+        weak, strong, scorer = parts(server.url, retry)
         router = Router(weak=weak, strong=strong, scorer=scorer, policy=policy)
         ended = await asyncio.gather(*(router.asolve(f"problem {n}") for n in range(PROBLEMS)))
     traces = [trace for trace in ended if trace.finish is Finish.ANSWER]
@@ -184,7 +195,7 @@ def test_a_server_serves_one_event_loop_after_the_other():
 
     async def one(server, url):
         server.url = url
-        return await server.ask("/x", {}, lambda raw: raw["n"])
+        return await server.post("/x", {}, lambda raw: raw["n"])
 
     async def staged_once(server):
         async with staged(script({"n": 5})) as other:
@@ -215,7 +226,7 @@ async def test_no_more_requests_are_under_way_than_allowed():
         server = HttpServer(served.url, concurrency=3)
 
         async def ask():
-            await server.ask("/x", {}, lambda raw: raw)
+            await server.post("/x", {}, lambda raw: raw)
 
         await asyncio.gather(*(ask() for _ in range(40)))
         await asyncio.gather(*tasks)
@@ -228,12 +239,12 @@ async def test_no_more_requests_are_under_way_than_allowed():
 async def test_a_wish_to_be_left_alone_holds_for_all_requests():
     replies = script(Reply({}, 429, {"Retry-After": "0.3"}), {"n": 1})
     async with staged(replies) as served:
-        server = HttpServer(served.url, patience=RetryPolicy(pause=0))
+        server = HttpServer(served.url, retry=RetryPolicy(pause=0))
         started = time.monotonic()
-        first = asyncio.ensure_future(server.ask("/x", {}, lambda raw: raw["n"]))
+        first = asyncio.ensure_future(server.post("/x", {}, lambda raw: raw["n"]))
         while not server.faults:
             await asyncio.sleep(0.001)
-        await server.ask("/x", {}, lambda raw: raw["n"])
+        await server.post("/x", {}, lambda raw: raw["n"])
         assert time.monotonic() - started >= 0.3
         assert await first == 1
 
@@ -241,8 +252,8 @@ async def test_a_wish_to_be_left_alone_holds_for_all_requests():
 async def test_a_wish_beyond_all_patience_ends_the_request():
     async with staged(script(Reply({}, 429, {"Retry-After": "3600"}))) as served:
         server = HttpServer(served.url)
-        with pytest.raises(ModelUnavailable, match=r"left alone for 3\d\d\d s; the last.*429"):
-            await server.ask("/x", {}, lambda raw: raw)
+        with pytest.raises(ModelUnavailable, match=r"retry after 3\d\d\d s; the last.*429"):
+            await server.post("/x", {}, lambda raw: raw)
         assert server.requests == 1
 
 
@@ -280,26 +291,26 @@ def test_a_deadline_must_lie_ahead(seconds):
 
 async def test_a_dead_server_is_asked_no_more():
     async with staged(script(Reply({}, 500))) as served:
-        breaker = Breaker(failures=4, pause=10, outage=0)
-        patience = RetryPolicy(attempts=100, pause=0)
-        server = HttpServer(served.url, patience=patience, breaker=breaker)
-        with pytest.raises(ModelUnavailable, match="left alone; the last failure: 500"):
-            await server.ask("/x", {}, lambda raw: raw)
+        breaker = CircuitBreaker(failures=4, pause=10, outage=0)
+        retry = RetryPolicy(attempts=100, pause=0)
+        server = HttpServer(served.url, retry=retry, breaker=breaker)
+        with pytest.raises(ModelUnavailable, match="requests are paused; the last failure: 500"):
+            await server.post("/x", {}, lambda raw: raw)
         for _ in range(50):
-            with pytest.raises(ModelUnavailable, match="has not answered for a while"):
-                await server.ask("/x", {}, lambda raw: raw)
+            with pytest.raises(ModelUnavailable, match="not responding"):
+                await server.post("/x", {}, lambda raw: raw)
         assert server.requests == 4
 
 
 async def test_a_server_that_comes_back_is_asked_again():
     dead = [Reply({}, 500)] * 6
     async with staged(script(*dead, {"n": 1})) as served:
-        breaker = Breaker(failures=4, pause=0.01)
+        breaker = CircuitBreaker(failures=4, pause=0.01)
         server = HttpServer(
-            served.url, patience=RetryPolicy(attempts=100, pause=0), breaker=breaker, concurrency=1
+            served.url, retry=RetryPolicy(attempts=100, pause=0), breaker=breaker, concurrency=1
         )
         answers = await asyncio.gather(
-            *(server.ask("/x", {}, lambda raw: raw["n"]) for _ in range(20))
+            *(server.post("/x", {}, lambda raw: raw["n"]) for _ in range(20))
         )
         assert answers == [1] * 20
         assert server.requests == 26
@@ -308,7 +319,7 @@ async def test_a_server_that_comes_back_is_asked_again():
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 6))
 def test_a_breaker_is_open_after_failures_in_a_row(outcomes, failures):
-    breaker, row = Breaker(failures), 0
+    breaker, row = CircuitBreaker(failures), 0
     for now, good in enumerate(outcomes):
         breaker.succeeded() if good else breaker.failed(now)
         row = 0 if good else row + 1
@@ -317,7 +328,7 @@ def test_a_breaker_is_open_after_failures_in_a_row(outcomes, failures):
 
 @given(st.integers(0, 12), st.floats(0, 1000), st.integers(0, 100))
 def test_an_open_breaker_lets_one_trial_through_at_a_time(trials, now, under_way):
-    breaker = Breaker(2, pause=1, longest=8)
+    breaker = CircuitBreaker(2, pause=1, max_pause=8)
     for _ in range(2 + under_way):  # failures of requests that were sent before count once
         breaker.failed(now)
     for trial in range(trials + 1):
@@ -333,8 +344,8 @@ def test_an_open_breaker_lets_one_trial_through_at_a_time(trials, now, under_way
 
 @given(st.integers(0, 2000))
 def test_pauses_grow_and_stay_within_bounds(attempt):
-    patience = RetryPolicy(pause=0.25, longest=20)
-    pause = patience.before(attempt)
+    retry = RetryPolicy(pause=0.25, max_pause=20)
+    pause = retry.before(attempt)
     assert pause <= 20
     assert pause >= (0 if attempt == 0 else min(0.125 * 2 ** min(attempt - 1, 60), 10))
 
@@ -349,6 +360,7 @@ def test_pauses_grow_and_stay_within_bounds(attempt):
         (formatdate(time.time() + 5000, usegmt=True), 4000, 5001),
         (formatdate(time.time() - 100, usegmt=True), 0, 0),
     ],
+    ids=["seconds", "half a second", "empty", "a word", "a date to come", "a date gone by"],
 )
 def test_wishes_are_numbers_or_dates(value, low, high):
     assert low <= retry_after({"Retry-After": value}) <= high
@@ -362,7 +374,7 @@ REFUSALS = [
     (401, {"error": {"message": "no entry"}}, Refused, "key was not accepted .*TRIM_TEST_KEY"),
     (404, {"detail": "Not Found"}, Refused, "404 Not Found"),
     (422, b"no", Refused, "422 no"),
-    (301, b"", Refused, "sends elsewhere"),
+    (301, b"", Refused, "redirects"),
     (
         400,
         {"error": {"type": "exceed_context_size_error", "message": "exceeds the context size"}},
@@ -384,7 +396,7 @@ async def test_what_would_be_refused_again_is_not_asked_again(status, body, erro
     async with staged(script(Reply(body, status))) as served:
         server = HttpServer(served.url, key)
         with pytest.raises(error, match=message):
-            await server.ask("/x", {}, lambda raw: raw)
+            await server.post("/x", {}, lambda raw: raw)
         assert server.requests == 1
 
 
@@ -399,10 +411,10 @@ async def test_a_key_is_sent_and_never_shown(caplog):
         Reply({"n": secret}),
     )
     async with staged(replies) as served:
-        server = HttpServer(served.url, key, patience=RetryPolicy(attempts=1))
+        server = HttpServer(served.url, key, retry=RetryPolicy(attempts=1))
         for _ in range(4):
             with pytest.raises(ModelUnavailable) as caught:
-                await server.ask("/x", {}, lambda raw: int(raw["n"]))
+                await server.post("/x", {}, lambda raw: int(raw["n"]))
             shown.append(str(caught.value))
         assert served.requests[0].headers["Authorization"] == f"Bearer {secret}"
     assert secret not in "".join([*shown, repr(server), repr(key), repr(vars(key)["source"])])

@@ -15,9 +15,9 @@ from test_server_api import MAIN, asked, serving
 from trim.cli.main import main
 from trim.evaluation.suites import CHAIN, generate
 from trim.rollouts.bank import read_bank
+from trim.server.problems import kept_questions
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
-from trim.server.storage.questions import kept_questions
 from trim.server.storage.recorder import Recorder
 
 COUNT = 30
@@ -111,10 +111,11 @@ def test_given_answers_are_the_reference(traffic, tmp_path):
 
 
 WRONG = [
-    (("--since", "2100-01-01"), "no question was asked by itself"),
-    (("--key", "nobody"), "key 'nobody': there is none"),
+    (("--since", "2100-01-01"), "no recorded question stands alone"),
+    (("--key", "nobody"), "key 'nobody': no such key"),
     (("--question", "x"), "--question: goes with a file of problems"),
     (("chain", "my.yaml"), "chain: with --from-server no SUITE is named"),
+    (("my.yaml", "--config", "other.yaml"), "--config: the configuration is my.yaml already"),
     (("--grader", "none"), "unknown grader 'none'"),
 ]
 
@@ -126,10 +127,16 @@ def test_what_is_wrong_is_one_line(traffic, tmp_path, words, message):
     assert not (tmp_path / "bank").exists()
 
 
+def test_a_single_argument_is_still_read_as_the_configuration(traffic, tmp_path):
+    out, file = ("--out", tmp_path / "bank"), tmp_path / "none.yaml"
+    said = refused(*collected(traffic[0], "--config", file, *out))
+    assert str(file) in said and refused(*collected(traffic[0], file, *out)) == said
+
+
 def test_a_database_that_is_not_there_is_not_made(tmp_path):
     out = ("--out", tmp_path / "bank")
     said = refused("collect", "--from-server", tmp_path / "none.sqlite", *out)
-    assert "there is no such database" in said
+    assert "no such database" in said
     assert "goes with --from-server" in refused("collect", "chain", "--since", "2026-01-01", *out)
     assert list(tmp_path.iterdir()) == []
 

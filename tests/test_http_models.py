@@ -57,8 +57,9 @@ WRITTEN = Completion("a", Ending.STEP, 1, 1)
 
 
 def openai(server, mode, dialect, **settings):
-    http = HttpServer(server.url, patience=RetryPolicy(attempts=2, pause=0.0))
-    return OpenAIModel(http, "m", mode, dialect, **settings)
+    http = HttpServer(server.url, retry=RetryPolicy(attempts=2, pause=0.0))
+    settings = {"prompt": Prompt(), **settings}
+    return OpenAIModel(http, "m", continuation=mode, dialect=dialect, **settings)
 
 
 # Completions
@@ -410,8 +411,8 @@ def message(text, reason="stop_sequence", **counts):
 
 
 def claude(server, mode, prompt=Prompt()):  # noqa: B008 - it cannot change
-    http = anthropic_server(None, server.url, patience=RetryPolicy(attempts=2, pause=0.0))
-    return AnthropicModel(http, "claude", mode, prompt=prompt)
+    http = anthropic_server(None, server.url, retry=RetryPolicy(attempts=2, pause=0.0))
+    return AnthropicModel("claude", http, continuation=mode, prompt=prompt)
 
 
 async def test_claude_is_prefilled_up_to_the_mark_of_the_next_step():
@@ -492,7 +493,7 @@ async def test_a_server_that_begins_anew_is_found_out(works, template, advice):
     """As SGLang does, or an older vLLM, with a last message that it is not told to continue."""
     async with staged(counting(works)) as server:
         model = openai(server, Continuation.CONTINUE_FINAL, SGLANG, template=template)
-        with pytest.raises(InvalidInput, match="begins anew where it should go on") as caught:
+        with pytest.raises(InvalidInput, match="starts over instead of continuing") as caught:
             await probe(model)
     assert advice in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -516,7 +517,7 @@ async def test_a_server_that_refuses_a_prefill_is_found_out():
 async def test_a_model_that_thinks_is_found_out():
     thinking = chat("five", message={"reasoning_content": "Let me see."})
     async with staged(script(thinking)) as server:
-        with pytest.raises(InvalidInput, match="a thought is no step; no other mode works"):
+        with pytest.raises(InvalidInput, match="a thought is not a step; no other mode works"):
             await probe(openai(server, Continuation.PREFIX, DEEPSEEK))
 
 
@@ -536,9 +537,15 @@ async def test_a_server_that_is_down_is_no_matter_of_modes():
 def test_modes_that_cannot_work_are_refused_before_any_request():
     http = HttpServer("http://127.0.0.1:1")
     with pytest.raises(InvalidInput, match="they take user_turn"):
-        OpenAIModel(http, "m", Continuation.PREFILL, OPENAI)
+        OpenAIModel(http, "m", continuation=Continuation.PREFILL, dialect=OPENAI)
     with pytest.raises(InvalidInput, match="needs a chat template"):
-        OpenAIModel(http, "m", Continuation.COMPLETIONS, VLLM, prompt=Prompt("Think."))
+        OpenAIModel(
+            http,
+            "m",
+            continuation=Continuation.COMPLETIONS,
+            dialect=VLLM,
+            prompt=Prompt("Think."),
+        )
     with pytest.raises(InvalidInput, match="known: vllm, sglang"):
         find_dialect("vlm")
 
@@ -547,8 +554,8 @@ def test_modes_that_cannot_work_are_refused_before_any_request():
 
 
 def scorer_on(server, **settings):
-    http = HttpServer(server.url, patience=RetryPolicy(attempts=2, pause=0.0))
-    return PoolingScorer(http, "prm", TEMPLATE, **settings)
+    http = HttpServer(server.url, retry=RetryPolicy(attempts=2, pause=0.0))
+    return PoolingScorer(http, "prm", template=TEMPLATE, **settings)
 
 
 @pytest.mark.parametrize(
@@ -597,7 +604,7 @@ async def test_scores_outside_the_unit_interval_are_asked_anew_and_then_an_error
 
 @given(st.lists(st.text("ab <extra_0>", max_size=30), min_size=1, max_size=6))
 def test_there_is_one_tag_a_step_whatever_is_written(steps):
-    scorer = PoolingScorer(HttpServer("http://127.0.0.1:1"), "prm", TEMPLATE)
+    scorer = PoolingScorer(HttpServer("http://127.0.0.1:1"), "prm", template=TEMPLATE)
     assert scorer.rendered("<extra_0>?", steps).count("<extra_0>") == len(steps)
 
 
@@ -754,7 +761,7 @@ def test_templates_are_read_from_the_hubs_cache(tmp_path, monkeypatch):
 def test_templates_that_are_none(tmp_path, configuration, message):
     with pytest.raises(InvalidInput, match=message):
         read_chat_template(write_template(tmp_path, configuration))
-    with pytest.raises(InvalidInput, match="no folder of tokenizer files"):
+    with pytest.raises(InvalidInput, match="neither a folder of tokenizer files"):
         read_chat_template("nowhere/at/all")
 
 

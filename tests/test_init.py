@@ -17,7 +17,8 @@ from trim.cli.main import main
 from trim.configuration.configuration import read_configuration
 from trim.engines.http import HttpServer
 from trim.errors import InvalidInput
-from trim.setup.notation import FileSource, ServerSource, ServiceSource, discover, parse_source
+from trim.models.discovery import discover
+from trim.setup.notation import FileSource, ServerSource, ServiceSource, parse_source
 from trim.setup.scorers import choose_kind, threshold_for
 from trim.setup.sections import SYSTEM, describe
 from trim.shipped import FOLDER
@@ -97,18 +98,18 @@ def test_where_no_scorer_is_fit_the_file_is_written_and_that_is_said(folder):
         ([], "name a weak and a strong model, each a GGUF file"),
         (["weak.gguf"], "name a weak and a strong model, each a GGUF file"),
         (["missing.gguf", "strong.gguf"], "missing.gguf: no readable model file"),
-        (["weak", "strong.gguf"], "weak: 'weak' names no model; name a GGUF file"),
+        (["weak", "strong.gguf"], "weak: 'weak' is not a model; name a GGUF file"),
         (["weak.gguf", "anthropic:"], "strong: name a model of the service, as anthropic:MODEL"),
         (["weak.gguf", "anthropic:claude"], "the environment variable ANTHROPIC_API_KEY holds no"),
-        (["weak.gguf", f"http://user:{SECRET}@host/v1#m"], "strong: host: an address holds no key"),
+        (["weak.gguf", f"http://user:{SECRET}@host/v1#m"], "strong: host: a URL must not hold"),
         (["weak.gguf", "http://127.0.0.1:9/v1#m"], "127.0.0.1:9: no answer"),
         (["weak.gguf", "strong.gguf", "--strong-key-variable", f"sk-{SECRET}"],
          "--strong-key-variable: must be the name of an environment variable"),
-        (["weak.gguf", "strong.gguf", "--scorer", "nonsense"], "--scorer: 'nonsense' names no"),
+        (["weak.gguf", "strong.gguf", "--scorer", "nonsense"], "--scorer: 'nonsense' is not"),
         (["weak.gguf", "strong.gguf", "--scorer", "weak.gguf", "--out", "nowhere/a.yaml"],
-         "--out nowhere/a.yaml: its folder must be there"),
-        (["weak.gguf", "strong.gguf", "--out", "a.json"], "--out a.json: a configuration is a"),
-        (["weak.gguf", "strong.gguf", "--out", "there.yaml"], "there.yaml is there already"),
+         "--out nowhere/a.yaml: nowhere does not exist"),
+        (["weak.gguf", "strong.gguf", "--out", "a.json"], "--out a.json: must end in .yaml"),
+        (["weak.gguf", "strong.gguf", "--out", "there.yaml"], "there.yaml exists; "),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_nothing_is_written(folder, monkeypatch, words, message):

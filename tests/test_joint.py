@@ -17,18 +17,18 @@ from trim.configuration.source import Models, models_in, shipped_models
 from trim.errors import InvalidInput
 from trim.evaluation.shared import SharedScorer
 from trim.evaluation.suites import CHAIN, generate, is_step_right
+from trim.metrics.metrics import area_under_curve
 from trim.models.model import Completion, Ending, Prefix
 from trim.numerics import uniform
 from trim.policies.ppo.trees import unroll
 from trim.policies.threshold import Threshold
 from trim.rollouts.bank import Bank, read_bank
 from trim.rollouts.explorer import Explorer
-from trim.rollouts.rescore import groups_of, rescore
+from trim.rollouts.rescore import labelled_signals, rescore
 from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.joint import JointScorer, JointWeights, fit_joint, read_weights, write_weights
 from trim.shipped import FOLDER
-from trim.studies.fitness import area_under_curve
 from trim.testing import ScriptedModel
 
 MODELS = IDENTITY.models
@@ -92,10 +92,10 @@ def test_weights_survive_their_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"prm": "much"}, "no weights of a joint score"),
-        ({"prm": float("nan")}, "no weights of a joint score"),
-        ({"models": None}, "no weights of a joint score"),
-        ({"scorer": "prm"}, "no weights of a joint score"),
+        ({"prm": "much"}, "not weights of a joint score"),
+        ({"prm": float("nan")}, "not weights of a joint score"),
+        ({"models": None}, "not weights of a joint score"),
+        ({"scorer": "prm"}, "not weights of a joint score"),
         ({"version": 9}, "version 9"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_joint_score_costs_what_the_reward_models_does():
     read = asyncio.run(ChanceScorer().score(trace, [completion(-0.1)]))
     joint = asyncio.run(JointScorer(ChanceScorer(), WEIGHTS).score(trace, [completion(-0.1)]))
     assert joint == replace(read, values=(WEIGHTS.of(read.values[0], -0.1),))
-    with pytest.raises(InvalidInput, match="does not tell how sure"):
+    with pytest.raises(InvalidInput, match="does not report its confidence"):
         asyncio.run(JointScorer(ChanceScorer(), WEIGHTS).score(trace, [completion(None)]))
 
 
@@ -200,7 +200,7 @@ def test_what_cannot_be_scored_anew_is_refused():
         seed=1,
     )
     untold = Bank(IDENTITY, (asyncio.run(silent.explore(problem("1"))),))
-    for use in (lambda: rescore(untold, WEIGHTS, "digest"), lambda: groups_of([untold])):
+    for use in (lambda: rescore(untold, WEIGHTS, "digest"), lambda: labelled_signals([untold])):
         with pytest.raises(InvalidInput, match="log-probability"):
             use()
 

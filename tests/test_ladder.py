@@ -47,16 +47,16 @@ def test_a_step_escalates_one_level_at_a_time():
     *events, finished = router(Threshold(0.5)).events("a question")
     trace = finished.trace
     assert texts(trace) == ended("w1", "m2", "s3", r"w4 \boxed{1}")
-    assert [step.author for step in trace.steps] == ["weak", "middle", "strong", "weak"]
+    assert [step.author for step in trace.steps] == ["weak", "intermediate", "strong", "weak"]
     assert trace.steps[1] == Step(
         "m2\n\n",
-        Author.MIDDLE,
+        Author.INTERMEDIATE,
         REGENERATE,
         0.9,
         "w2 bad",
         draft_tokens=2,
         level=1,
-        middle_tokens=1,
+        intermediate_tokens=1,
     )
     assert trace.steps[2] == Step(
         "s3\n\n",
@@ -66,7 +66,7 @@ def test_a_step_escalates_one_level_at_a_time():
         "w3 bad",
         draft_tokens=2,
         strong_tokens=1,
-        middle_tokens=2,
+        intermediate_tokens=2,
         rejected=(Rejected("m3 bad", 2, 1, 0.1),),
     )
     assert events[8:] == [
@@ -76,7 +76,7 @@ def test_a_step_escalates_one_level_at_a_time():
         Drafted(3, "w3 bad", 2),
         Scored(3, 0.1),
         Decided(3, REGENERATE),
-        Regenerated(3, "m3 bad", 2, Author.MIDDLE),
+        Regenerated(3, "m3 bad", 2, Author.INTERMEDIATE),
         Scored(3, 0.1),
         Decided(3, REGENERATE),
         Regenerated(3, "s3", 1),
@@ -87,14 +87,14 @@ def test_a_step_escalates_one_level_at_a_time():
         Kept(4, trace.steps[3]),
     ]
     assert trace.interventions == 2
-    assert trace.usage["middle-1"].tokens == trace.middle_tokens == 3
+    assert trace.usage["intermediate-1"].tokens == trace.intermediate_tokens == 3
     assert Trace.from_json(trace.to_json()) == trace
 
 
 def test_taking_over_is_left_to_the_strong_model():
     trace = router(Takeover(0.5)).solve("a question")
     assert texts(trace) == ended("w1", "s2", "s3", r"s4 \boxed{3}")
-    assert "middle-1" not in trace.usage
+    assert "intermediate-1" not in trace.usage
 
 
 def test_without_strong_tokens_the_middle_goes_on():
@@ -128,8 +128,10 @@ def test_only_the_version_that_is_kept_ends_the_solution():
 
 def test_each_level_has_its_price():
     usage = {"weak": Usage(), "strong": Usage(), "scorer": Usage()}
-    trace = Trace("q", "p", 0, usage={**usage, "middle-1": Usage(tokens=7), "warming": Usage(9)})
-    prices = Prices(strong=Price(prompt=10), middle=(Price(output=100),))
+    trace = Trace(
+        "q", "p", 0, usage={**usage, "intermediate-1": Usage(tokens=7), "warming": Usage(9)}
+    )
+    prices = Prices(strong=Price(prompt=10), intermediate=(Price(output=100),))
     assert prices.of(trace) == (7 * 100 + 9 * 10) / 1e6
     assert Prices(strong=Price(output=10)).of(trace) == 7 * 10 / 1e6
 
@@ -158,15 +160,15 @@ def test_the_books_of_four_models_add_up(weak, lower, upper, strong, actions, sc
         intermediate=models[1:3],
         config=RouterConfig(max_steps=8),
     ).solve("a question")
-    roles = ("weak", "middle-1", "middle-2", "strong")
+    roles = ("weak", "intermediate-1", "intermediate-2", "strong")
     for role, of_model in zip(roles, written, strict=True):
         assert trace.usage.get(role, Usage()) == total(of_model)
     steps = (*trace.abandoned, *trace.steps)
     assert trace.usage["weak"].tokens == sum(step.draft_tokens for step in steps)
-    assert trace.middle_tokens == sum(step.middle_tokens for step in steps)
+    assert trace.intermediate_tokens == sum(step.intermediate_tokens for step in steps)
     assert trace.strong_tokens == sum(step.strong_tokens for step in steps)
     for step in steps:
-        assert (step.level > 0) == (step.author is Author.MIDDLE)
+        assert (step.level > 0) == (step.author is Author.INTERMEDIATE)
         assert [version.level for version in step.rejected] == sorted(
             {version.level for version in step.rejected}
         )

@@ -8,15 +8,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from drawn_trees import draw_trees, drawn_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learning_forests import draw_forest, drawn_policy
 from safetensors.numpy import load_file, save_file
 
 from trim.cli.main import main
 from trim.errors import InvalidInput
 from trim.policies.agg.policy import PAPER, SCRIPTS, features
-from trim.policies.ppo import exact
+from trim.policies.ppo import counterfactuals
 from trim.policies.ppo.trees import UNKNOWN, TreeBatch
 from trim.policies.ppo.weights import LearnedRouter, PriceRange, write_router
 from trim.policies.registry import parse_policies
@@ -29,8 +29,8 @@ torch.set_num_threads(1)
 
 from gymnasium.vector import VectorEnv  # noqa: E402
 
-from trim.policies.ppo.environment import Replay  # noqa: E402
-from trim.policies.ppo.networks import AggNetwork, SeqNetwork  # noqa: E402
+from trim.policies.agg.network import AggNetwork  # noqa: E402
+from trim.policies.ppo.environment import ReplayEnvironment  # noqa: E402
 from trim.policies.ppo.trainer import (  # noqa: E402
     Advantage,
     TrainingArguments,
@@ -39,6 +39,7 @@ from trim.policies.ppo.trainer import (  # noqa: E402
     price_range,
     train,
 )
+from trim.policies.seq.network import SeqNetwork  # noqa: E402
 
 MODELS = {"weak": "a", "strong": "b", "scorer": "c"}
 seeds = st.integers(0, 10**6)
@@ -47,21 +48,23 @@ few = settings(max_examples=25, deadline=None)
 
 @few
 @given(seeds, st.floats(1e-4, 0.1))
-def test_no_policy_is_better_than_the_clairvoyant(seed, price):
-    forest = draw_forest(5, seed, unknown=0.1)
-    limit = objective(forest, exact.clairvoyant(forest, price)[:, None], np.array([price]))
-    policies = drawn_policy(forest, seed, 8)
+def test_no_policy_beats_the_optimal_decisions(seed, price):
+    trees = draw_trees(5, seed, unknown=0.1)
+    limit = objective(
+        trees, counterfactuals.optimal_decisions(trees, price)[:, None], np.array([price])
+    )
+    policies = drawn_policy(trees, seed, 8)
     for policy in (*policies.T, *(policies > 0.5).astype(float).T):
-        assert objective(forest, policy[:, None], np.array([price])) <= limit + 1e-9
+        assert objective(trees, policy[:, None], np.array([price])) <= limit + 1e-9
 
 
-def environment(forest, count=64, prices=None):
-    table = AggNetwork().table(forest)
-    return Replay(forest, table, prices or PriceRange(0.001, 0.05), count)
+def environment(trees, count=64, prices=None):
+    table = AggNetwork().table(trees)
+    return ReplayEnvironment(trees, table, prices or PriceRange(0.001, 0.05), count)
 
 
 def test_the_environment_keeps_gymnasiums_contract():
-    replay = environment(draw_forest(20, 1, unknown=0.1))
+    replay = environment(draw_trees(20, 1, unknown=0.1))
     assert isinstance(replay, VectorEnv)
     observations, _ = replay.reset(seed=4)
     assert replay.observation_space.contains(observations)
@@ -73,7 +76,7 @@ def test_the_environment_keeps_gymnasiums_contract():
         assert rewards.shape == terminated.shape == truncated.shape == (64,)
         assert not truncated.any()
     again, _ = replay.reset(seed=4)
-    first, _ = environment(draw_forest(20, 1, unknown=0.1)).reset(seed=4)
+    first, _ = environment(draw_trees(20, 1, unknown=0.1)).reset(seed=4)
     np.testing.assert_array_equal(again, first)
 
 
@@ -81,20 +84,20 @@ def test_the_environment_keeps_gymnasiums_contract():
 @given(seeds, st.sampled_from([0.0, 0.2]))
 def test_an_episodes_rewards_add_up_to_the_objective(seed, unknown):
     """Deterministic decisions: each episode ends with what the exact figures say of it."""
-    forest = draw_forest(8, seed, unknown=unknown)
-    replay = environment(forest)
-    decided = np.random.default_rng(seed).integers(0, 2, len(forest))
-    right, tokens = exact.outcomes(forest, decided)
+    trees = draw_trees(8, seed, unknown=unknown)
+    replay = environment(trees)
+    decided = np.random.default_rng(seed).integers(0, 2, len(trees))
+    right, tokens = counterfactuals.expected_outcomes(trees, decided)
     replay.reset(seed=seed)
     sums = np.zeros(64)
     for _ in range(12):
-        before, prices = replay.node.copy(), replay.prices.at(replay.position)
+        before, prices = replay.node.copy(), replay.prices.prices_at(replay.position)
         _, rewards, ended, _, _ = replay.step(decided[before])
         sums += rewards
-        problem = forest.problem[before]
+        problem = trees.problem[before]
         expected = right[problem] - prices * tokens[problem]
         np.testing.assert_allclose(sums[ended], expected[ended], atol=1e-9)
-        assert set(replay.node[ended]) <= set(forest.roots)
+        assert set(replay.node[ended]) <= set(trees.roots)
         sums[ended] = 0
 
 
@@ -106,12 +109,12 @@ EVENLY = np.linspace(-1, 1, 7)
 
 
 @pytest.fixture(scope="module")
-def forests():
-    return draw_forest(150, 1), draw_forest(300, 2)
+def tree_batches():
+    return draw_trees(150, 1), draw_trees(300, 2)
 
 
-def mean_outcomes(forest, policies):
-    right, tokens = exact.outcomes(forest, policies)
+def mean_outcomes(trees, policies):
+    right, tokens = counterfactuals.expected_outcomes(trees, policies)
     return right.mean(axis=0), tokens.mean(axis=0)
 
 
@@ -120,7 +123,9 @@ def chosen_thresholds(learning, fresh, prices):
     found = []
     values = np.linspace(0, 1, 21)
     on_learning, on_fresh = (
-        mean_outcomes(f, np.stack([exact.threshold(f, value) for value in values], axis=1))
+        mean_outcomes(
+            f, np.stack([counterfactuals.threshold_decisions(f, value) for value in values], axis=1)
+        )
         for f in (learning, fresh)
     )
     for price in prices:
@@ -129,16 +134,16 @@ def chosen_thresholds(learning, fresh, prices):
     return np.array(found)
 
 
-def without_router(forest, prices):
+def without_router(trees, prices):
     """The objective of the better of the two ways to do without: never, or always, rewrite."""
-    both = np.stack([np.zeros(len(forest)), np.ones(len(forest))], axis=1)
-    right, tokens = mean_outcomes(forest, both)
+    both = np.stack([np.zeros(len(trees)), np.ones(len(trees))], axis=1)
+    right, tokens = mean_outcomes(trees, both)
     return np.max(right - np.outer(prices, tokens), axis=1)
 
 
-def reached(trained, forest, prices, family="agg"):
-    """The objective on a forest at each of the prices, by the policies themselves."""
-    right, tokens = mean_outcomes(forest, by_policy(trained, forest, prices, family))
+def reached(trained, trees, prices, family="agg"):
+    """The objective on a trees at each of the prices, by the policies themselves."""
+    right, tokens = mean_outcomes(trees, by_policy(trained, trees, prices, family))
     return right - prices * tokens
 
 
@@ -146,7 +151,7 @@ def saved(folder, trained, family="agg"):
     router = LearnedRouter(
         family,
         trained.features,
-        trained.odds,
+        trained.log_odds,
         trained.range,
         trained.prices,
         trained.tensors,
@@ -157,48 +162,50 @@ def saved(folder, trained, family="agg"):
     return router
 
 
-def by_policy(trained, forest, prices, family):
+def by_policy(trained, trees, prices, family):
     with TemporaryDirectory() as folder:
         saved(Path(folder), trained, family)
         words = ",".join(repr(float(price)) for price in prices)
         policies = parse_policies(f"{family}:{folder}@{words}")
     return np.array(
         [
-            [policy.decide(seen(forest, node)) is Action.REGENERATE for policy in policies]
-            for node in range(len(forest))
+            [policy.decide(seen(trees, node)) is Action.REGENERATE for policy in policies]
+            for node in range(len(trees))
         ],
         dtype=float,
     )
 
 
-def seen(forest, node):
-    step = forest.step[node]
-    tokens = tuple(int(count) for count in forest.tokens[node, :step])
-    scores = tuple(float(score) for score in forest.scores[node, :step])
+def seen(trees, node):
+    step = trees.step[node]
+    tokens = tuple(int(count) for count in trees.tokens[node, :step])
+    scores = tuple(float(score) for score in trees.scores[node, :step])
     return Observation("q", ("",) * step, scores, tokens, (), 0)
 
 
 @pytest.fixture(scope="module", params=BOTH)
-def trained_agg(request, forests):
-    return train(forests[0], replace(SMALL, advantage=request.param, patience=60))
+def trained_agg(request, tree_batches):
+    return train(tree_batches[0], replace(SMALL, advantage=request.param, patience=60))
 
 
-def test_one_training_serves_every_price(forests, trained_agg):
-    check_every_price(*forests, trained_agg, "agg")
+def test_one_training_serves_every_price(tree_batches, trained_agg):
+    check_every_price(*tree_batches, trained_agg, "agg")
 
 
-def test_seq_serves_every_price_as_well(forests):
-    check_every_price(*forests, train(forests[0], replace(SMALL, family="seq", patience=25)), "seq")
+def test_seq_serves_every_price_as_well(tree_batches):
+    check_every_price(
+        *tree_batches, train(tree_batches[0], replace(SMALL, family="seq", patience=25)), "seq"
+    )
 
 
 def check_every_price(learning, fresh, trained, family):
     """On problems never seen: better than no router, and in reach of tuned thresholds.
 
     In this world one score says nearly all, so a tuned threshold is hard to beat. Over 19
-    forests the mean distance to it was 0.007 and at most 0.014, at a single price 0.055; a
+    tree_batches the mean distance to it was 0.007 and at most 0.014, at a single price 0.055; a
     training that ends before prices are told apart loses 0.15 to 0.3 at the highest.
     """
-    prices = trained.range.at(EVENLY)
+    prices = trained.range.prices_at(EVENLY)
     here = reached(trained, fresh, prices, family)
     assert np.all(here > without_router(fresh, prices) - 0.03)
     assert here.mean() > without_router(fresh, prices).mean() + 0.05
@@ -209,16 +216,16 @@ def check_every_price(learning, fresh, trained, family):
     assert tokens[-1] < tokens[0] / 10
 
 
-def test_the_sweep_spans_the_curve(forests, trained_agg):
-    fresh, trained = forests[1], trained_agg
+def test_the_sweep_spans_the_curve(tree_batches, trained_agg):
+    fresh, trained = tree_batches[1], trained_agg
     assert len(trained.prices) >= 5
     assert list(trained.prices) == sorted(trained.prices, reverse=True)
     _, tokens = mean_outcomes(fresh, by_policy(trained, fresh, trained.prices, "agg"))
     assert tokens[0] < tokens[-1] / 3
 
 
-def test_a_single_price_is_trained_alone(forests, tmp_path):
-    learning, fresh = forests
+def test_a_single_price_is_trained_alone(tree_batches, tmp_path):
+    learning, fresh = tree_batches
     price = np.array([0.008])
     trained = train(learning, replace(SMALL, price=0.008))
     assert trained.prices == (0.008,)
@@ -230,36 +237,39 @@ def test_a_single_price_is_trained_alone(forests, tmp_path):
         parse_policies(f"agg:{tmp_path}@0.009")
 
 
-def test_training_repeats_itself(forests):
-    one, other = train(forests[0], SHORT), train(forests[0], SHORT)
+def test_training_repeats_itself(tree_batches):
+    one, other = train(tree_batches[0], SHORT), train(tree_batches[0], SHORT)
     assert all(np.array_equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
     assert one.prices == other.prices
 
 
-def test_the_price_range_reaches_from_always_to_never(forests):
-    forest = forests[0]
-    prices = price_range(forest, None)
-    ends = exact.clairvoyant(forest, prices.highest), exact.clairvoyant(forest, prices.lowest)
-    _, tokens = exact.outcomes(forest, np.stack(ends, axis=1))
+def test_the_price_range_reaches_from_always_to_never(tree_batches):
+    trees = tree_batches[0]
+    prices = price_range(trees, None)
+    ends = (
+        counterfactuals.optimal_decisions(trees, prices.highest),
+        counterfactuals.optimal_decisions(trees, prices.lowest),
+    )
+    _, tokens = counterfactuals.expected_outcomes(trees, np.stack(ends, axis=1))
     assert tokens[:, 0].mean() < tokens[:, 1].mean() / 2
 
 
 @pytest.mark.parametrize("problems", [1, 19])
 def test_too_few_problems_are_refused(problems):
     with pytest.raises(InvalidInput, match=f"{problems} problems are too few"):
-        train(draw_forest(problems), SMALL)
+        train(draw_trees(problems), SMALL)
 
 
 def test_a_bank_without_any_choice_is_refused():
-    forest = draw_forest(30)
-    forced = replace(forest, regenerate_to=np.full(len(forest), UNKNOWN))
+    trees = draw_trees(30)
+    forced = replace(trees, regenerate_to=np.full(len(trees), UNKNOWN))
     with pytest.raises(InvalidInput, match="both actions at no step"):
         train(forced, SMALL)
 
 
-def random_network(family, seed, odds=True):
+def random_network(family, seed, log_odds=True):
     torch.manual_seed(seed)
-    network = SeqNetwork(odds) if family == "seq" else AggNetwork(odds=odds)
+    network = SeqNetwork(log_odds) if family == "seq" else AggNetwork(log_odds=log_odds)
     # Far from the start, so that every part of the network matters.
     for parameter in network.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
@@ -268,16 +278,16 @@ def random_network(family, seed, odds=True):
 
 @settings(max_examples=10, deadline=None)
 @given(seeds, st.sampled_from(["agg", "seq"]), st.booleans(), st.floats(-1, 1))
-def test_the_policy_computes_what_was_trained(tmp_path_factory, seed, family, odds, position):
-    forest = draw_forest(4, seed, longest=5)
-    network = random_network(family, seed, odds)
-    table = network.table(forest)
+def test_the_policy_computes_what_was_trained(tmp_path_factory, seed, family, log_odds, position):
+    trees = draw_trees(4, seed, longest=5)
+    network = random_network(family, seed, log_odds)
+    table = network.table(trees)
     network.adapt(table)
     prices = PriceRange(0.001, 0.05)
-    price = float(prices.at(np.array(position)))
+    price = float(prices.prices_at(np.array(position)))
     folder = tmp_path_factory.mktemp("router")
     router = LearnedRouter(
-        family, network.features, odds, prices, (price,), network.tensors(), "prm", MODELS
+        family, network.features, log_odds, prices, (price,), network.tensors(), "prm", MODELS
     )
     write_router(folder, router)
     (policy,) = parse_policies(f"{family}:{folder}")
@@ -285,15 +295,15 @@ def test_the_policy_computes_what_was_trained(tmp_path_factory, seed, family, od
         place = np.full((len(table), 1), position, dtype=np.float32)
         trained = network(torch.from_numpy(np.concatenate([table, place], axis=1))).numpy()
     for node, expected in enumerate(trained):
-        observation = seen(forest, node)
+        observation = seen(trees, node)
         if family == "agg":
-            found = policy.output(features(PAPER, odds, observation.scores, observation.tokens))
+            found = policy.output(features(PAPER, log_odds, observation.scores, observation.tokens))
         else:
             found = policy.output(observation.scores, observation.tokens)
         assert found == pytest.approx(float(expected), rel=1e-3, abs=1e-3)
-    expected = decisions(forest, network, prices, np.array([price]))[:, 0]
+    expected = decisions(trees, network, prices, np.array([price]))[:, 0]
     clear = np.abs(trained) > 1e-2
-    found = [policy.decide(seen(forest, n)) is Action.REGENERATE for n in range(len(forest))]
+    found = [policy.decide(seen(trees, n)) is Action.REGENERATE for n in range(len(trees))]
     np.testing.assert_array_equal(np.array(found)[clear], expected[clear] > 0)
 
 
@@ -442,13 +452,13 @@ class Recorded:
     trees: TreeBatch
     seen: frozenset[str] = frozenset({"0123456789abcdef"})
 
-    def forest(self):
+    def tree_batch(self):
         return self.trees
 
 
 def trim_train(monkeypatch, *words, problems=30):
     identity = Identity("chain", 1, MODELS, "prm", None, rollouts=8)
-    recorded = Recorded(identity, draw_forest(problems))
+    recorded = Recorded(identity, draw_trees(problems))
     monkeypatch.setattr("trim.cli.fit.read_bank", lambda path: recorded)
     return CliRunner().invoke(main, ["train", *map(str, words)])
 
@@ -469,7 +479,7 @@ def test_the_method_as_published_can_be_trained(monkeypatch, tmp_path):
     ran = trim_train(monkeypatch, "agg", "bank", "--out", tmp_path, *words, "--iterations", 2)
     assert ran.exit_code == 0, ran.output
     (policy,) = parse_policies(f"agg:{tmp_path}")
-    assert (policy.name, policy.names, policy.odds) == ("agg:0.004", SCRIPTS, False)
+    assert (policy.name, policy.names, policy.log_odds) == ("agg:0.004", SCRIPTS, False)
 
 
 @pytest.mark.parametrize(

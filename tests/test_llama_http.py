@@ -14,6 +14,7 @@ from trim.models.continuation import LLAMA_CPP, Continuation
 from trim.models.model import Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
+from trim.models.prompt import Prompt
 from trim.policies.registry import parse_policies
 from trim.router import Router
 from trim.scorers.confidence import LogProbabilityScorer
@@ -44,7 +45,9 @@ def embedded():
 
 def model(servers, name="weak", mode=Continuation.COMPLETIONS, **settings):
     server = HttpServer(servers[name].url, concurrency=CONCURRENT)
-    return OpenAIModel(server, name, mode, LLAMA_CPP, **settings)
+    return OpenAIModel(
+        server, name, continuation=mode, dialect=LLAMA_CPP, **{"prompt": Prompt(), **settings}
+    )
 
 
 def problems(count=3):
@@ -53,7 +56,7 @@ def problems(count=3):
 
 async def at_one_go(model, question):
     """The whole solution by one request, without a stop."""
-    answer = await model.go_on(question, "", 900)
+    answer = await model.continue_text(question, "", 900)
     return answer.text
 
 
@@ -75,13 +78,13 @@ def test_a_solution_in_steps_is_the_solution_at_one_go(servers, mode, token_ids)
 def test_tokens_are_sent_where_the_model_goes_on_by_itself(servers):
     writer = model(servers)
     sent = []
-    ask = writer.server.ask
+    ask = writer.server.post
 
     async def listening(path, body, read):
         sent.append((path, body))
         return await ask(path, body, read)
 
-    writer.server.ask = listening
+    writer.server.post = listening
     prefix = Prefix(problems()[0].question)
     first = asyncio.run(writer.write_step(prefix, GREEDY, 0))
     asyncio.run(writer.write_step(prefix.then(first.text), GREEDY, 0))
@@ -136,7 +139,13 @@ def test_a_problem_that_does_not_fit_says_so(servers):
 
 
 def test_a_path_that_is_not_there_is_refused_at_once(servers):
-    writer = OpenAIModel(HttpServer(servers["weak"].url + "/nowhere"), "weak", MODES[1], LLAMA_CPP)
+    writer = OpenAIModel(
+        HttpServer(servers["weak"].url + "/nowhere"),
+        "weak",
+        continuation=MODES[1],
+        dialect=LLAMA_CPP,
+        prompt=Prompt(),
+    )
     with pytest.raises(ModelUnavailable, match="404"):
         asyncio.run(writer.write_step(Prefix("1 + 1?"), GREEDY, 0))
     assert writer.server.requests == 1
@@ -222,6 +231,8 @@ def test_a_text_is_continued_in_the_middle_of_a_step(servers):
     for mode in MODES:
         writer = model(servers, "strong", mode)
         question = problems()[0].question
-        whole = asyncio.run(writer.go_on(question, "", 60)).text.partition(SEPARATOR)[0]
+        whole = asyncio.run(writer.continue_text(question, "", 60)).text.partition(SEPARATOR)[0]
         half = whole[: len(whole) // 2].rpartition(" ")[0]
-        assert asyncio.run(writer.go_on(question, half, 60)).text.startswith(whole[len(half) :])
+        assert asyncio.run(writer.continue_text(question, half, 60)).text.startswith(
+            whole[len(half) :]
+        )

@@ -47,13 +47,15 @@ NEXT = "So it is 2."
 def test_the_question_comes_where_the_template_has_it(before, question, after):
     prompt = Prompt(user=before + "{question}" + after)
     if "{question}" not in before + after:
-        assert prompt.asked(question) == before + question + after
+        assert prompt.user_message(question) == before + question + after
 
 
 def test_a_question_is_asked_as_it_stands():
-    assert Prompt().asked(BRACED) == BRACED
-    assert PROMPT.asked(BRACED) == ASKED
-    assert Prompt(user="{question} {question}").asked("{question}") == "{question} {question}"
+    assert Prompt().user_message(BRACED) == BRACED
+    assert PROMPT.user_message(BRACED) == ASKED
+    assert (
+        Prompt(user="{question} {question}").user_message("{question}") == "{question} {question}"
+    )
 
 
 def test_the_turn_of_the_assistant_begins_otherwise_once_there_are_steps():
@@ -68,13 +70,13 @@ def test_the_turn_of_the_assistant_begins_otherwise_once_there_are_steps():
 
 @pytest.mark.parametrize("template", ["", "Solve it.", "{Question}", "{ question }", "{}"])
 def test_a_template_that_does_not_hold_the_question_is_refused(template):
-    with pytest.raises(InvalidInput, match=r"lacks \{question\}; the question has to stand") as no:
+    with pytest.raises(InvalidInput, match=r"lacks \{question\}, the question.s place") as no:
         Prompt(user=template)
     assert repr(template) in str(no.value)
 
 
 def test_the_authors_ask_with_double_braces_and_go_on_in_the_same_line():
-    asked = AUTHORS.prompt.asked("1 + 1?")
+    asked = AUTHORS.prompt.user_message("1 + 1?")
     assert "present the final answer as \\boxed{{X}}, where" in asked
     assert asked.endswith("\nQuestion: 1 + 1?")
     assert AUTHORS.prompt.opening(steps=False) == "Solution:\n\n"
@@ -104,7 +106,7 @@ class Listening:
 
 async def test_a_model_in_this_process_reads_all_of_it():
     engine = Listening()
-    model = LlamaCppModel(engine, "m", template=TEMPLATE, prompt=PROMPT)
+    model = LlamaCppModel(engine, "m", template=TEMPLATE, prompt=PROMPT, adds_begin=False)
     turns = f"<s><system>Be brief.</><user>{ASKED}</><assistant>"
     first = await model.write_step(BEGUN, SAMPLING, 0)
     assert first.text == "a step\n\n"
@@ -122,7 +124,9 @@ async def test_a_model_in_this_process_reads_all_of_it():
 
 async def test_without_a_chat_template_question_and_steps_are_one_text():
     engine = Listening()
-    model = LlamaCppModel(engine, "m", prompt=Prompt(user=PROMPT.user, assistant="Solution: "))
+    model = LlamaCppModel(
+        engine, "m", template=None, prompt=Prompt(user=PROMPT.user, assistant="Solution: ")
+    )
     await model.write_step(BEGUN, SAMPLING, 0)
     await model.write_step(HALF, SAMPLING, 0)
     assert engine.prompts == [f"{ASKED}\n\nSolution: ", f"{ASKED}\n\nSolution: {SAID}"]
@@ -131,12 +135,12 @@ async def test_without_a_chat_template_question_and_steps_are_one_text():
 async def test_what_was_said_before_is_not_asked_again():
     """The template is for the question alone."""
     engine = Listening()
-    model = LlamaCppModel(engine, "m", template=TEMPLATE, prompt=PROMPT)
+    model = LlamaCppModel(engine, "m", template=TEMPLATE, prompt=PROMPT, adds_begin=False)
     history = (Turn(Role.USER, "2 + 2?"), Turn(Role.ASSISTANT, "4"))
     await model.write_step(Prefix("3 + 3?", (), history), SAMPLING, 0)
     (sent,) = engine.prompts
     assert "<user>2 + 2?</><assistant>4</>" in sent
-    assert f"<user>{PROMPT.asked('3 + 3?')}</>" in sent
+    assert f"<user>{PROMPT.user_message('3 + 3?')}</>" in sent
 
 
 # Over HTTP
@@ -270,15 +274,20 @@ async def test_the_probe_goes_on_from_the_text_that_it_says():
     """No opening comes between: the model is to go on in the middle of a sentence."""
     async with staged(script(chat(" five"))) as server:
         model = openai(server, Continuation.PREFIX, OTHER, prompt=PROMPT)
-        await model.go_on("Count.", "one, two,", 8)
+        await model.continue_text("Count.", "one, two,", 8)
     (body,) = server.bodies
     assert body["messages"][-1]["content"] == "one, two,"
-    assert body["messages"][-2]["content"] == PROMPT.asked("Count.")
+    assert body["messages"][-2]["content"] == PROMPT.user_message("Count.")
 
 
 async def test_a_system_message_needs_a_template_where_the_rest_does_not():
     server = HttpServer("http://127.0.0.1:1")
     with pytest.raises(InvalidInput, match="a system message needs a chat template"):
-        OpenAIModel(server, "m", Continuation.COMPLETIONS, OTHER, prompt=PROMPT)
+        OpenAIModel(
+            server, "m", continuation=Continuation.COMPLETIONS, dialect=OTHER, prompt=PROMPT
+        )
     plain = Prompt(user=PROMPT.user)
-    assert OpenAIModel(server, "m", Continuation.COMPLETIONS, OTHER, prompt=plain).prompt is plain
+    model = OpenAIModel(
+        server, "m", continuation=Continuation.COMPLETIONS, dialect=OTHER, prompt=plain
+    )
+    assert model.prompt is plain

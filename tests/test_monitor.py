@@ -29,10 +29,10 @@ from trim.evaluation.summary import summarise
 from trim.evaluation.warnings import describe_warnings, little_gain, profiles_of
 from trim.metrics.intervals import paired_interval
 from trim.models.model import Completion, Ending
-from trim.monitoring.checks import Kind, Warning, denied_wishes, few_rewrites
+from trim.monitoring.checks import RouterWarning, WarningKind, denied_rewrites, few_rewrites
+from trim.monitoring.monitor import FALSE_ALARM_RATE, WINDOW, Monitor
 from trim.monitoring.profile import Average, Distribution, Profile, RouteRecord, route_record
-from trim.monitoring.watch import FALSE_ALARMS, WINDOW, Watch
-from trim.policies.calibrated import Calibrated, RouterFile
+from trim.policies.calibrated import CalibratedPolicy, CalibratedRouter
 from trim.policies.rivals.cascade import Cascade
 from trim.policies.threshold import Takeover, Threshold
 from trim.rollouts.store import BankStore
@@ -42,7 +42,7 @@ from trim.testing import ScriptedModel
 from trim.types import Action, Author, Step, Trace
 
 DOCUMENTS = Path(__file__).parents[1] / "docs"
-DOCUMENT = DOCUMENTS / "monitoring.md"
+DOCUMENT = DOCUMENTS / "guides" / "monitoring.md"
 SCHEMA = json.loads((DOCUMENTS / "summary.schema.json").read_text("utf-8"))
 shares = st.floats(0, 1)
 samples = st.lists(shares, min_size=1, max_size=60)
@@ -50,7 +50,7 @@ graded = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=6
 
 
 @st.composite
-def walks(draw, least=0):
+def records(draw, least=0):
     scores = draw(st.lists(shares, min_size=least, max_size=8))
     flags = st.lists(st.booleans(), min_size=len(scores), max_size=len(scores))
     return RouteRecord(tuple(scores), tuple(draw(flags)), tuple(draw(flags)))
@@ -81,10 +81,10 @@ def solved(
         score = quality**0.125 if good else 1 - quality**0.25
         loss = shift + (after_rewrite if rewritten and rewritten[-1] else 0)
         scores.append(max(0.0, score - loss))
-        wish = scores[-1] < threshold
+        desired = scores[-1] < threshold
         allowed = limit is None or sum(rewritten) < limit
-        rewritten.append(wish and allowed)
-        denied.append(wish and not allowed)
+        rewritten.append(desired and allowed)
+        denied.append(desired and not allowed)
     return RouteRecord(tuple(scores), tuple(rewritten), tuple(denied))
 
 
@@ -93,13 +93,13 @@ def calibrated(generator, problems=400, **conditions):
 
 
 def watched(profile, generator, problems, **conditions):
-    watch = Watch(profile)
+    monitor = Monitor(profile)
     for _ in range(problems):
-        watch.add(solved(generator, **conditions))
-    return {warning.kind for warning in watch.warnings()}
+        monitor.add(solved(generator, **conditions))
+    return {warning.kind for warning in monitor.warnings()}
 
 
-def test_nothing_is_said_where_nothing_is_wrong():
+def test_no_warning_without_a_failure():
     generator = np.random.default_rng(7)
     alarms = 0
     for run in range(200):
@@ -113,12 +113,12 @@ def test_nothing_is_said_where_nothing_is_wrong():
 @pytest.mark.parametrize(
     ("conditions", "kind"),
     [
-        ({"shift": 0.15}, Kind.SCORE_DRIFT),
-        ({"right": 0.5}, Kind.SCORE_DRIFT),
-        ({"after_rewrite": 0.4}, Kind.AFTER_INTERVENTION),
+        ({"shift": 0.15}, WarningKind.SCORE_DRIFT),
+        ({"right": 0.5}, WarningKind.SCORE_DRIFT),
+        ({"after_rewrite": 0.4}, WarningKind.AFTER_INTERVENTION),
     ],
 )
-def test_what_is_wrong_is_found_within_a_hundred_problems(conditions, kind):
+def test_failures_are_found_within_a_hundred_problems(conditions, kind):
     generator = np.random.default_rng(8)
     found = [watched(calibrated(generator), generator, 100, **conditions) for _ in range(20)]
     assert sum(kinds == {kind} for kinds in found) >= 18
@@ -127,99 +127,99 @@ def test_what_is_wrong_is_found_within_a_hundred_problems(conditions, kind):
 def test_drops_after_rewrites_are_found_without_a_calibration():
     generator = np.random.default_rng(9)
     found = [watched(None, generator, 200, after_rewrite=0.6) for _ in range(10)]
-    assert sum(kinds == {Kind.AFTER_INTERVENTION} for kinds in found) >= 9
+    assert sum(kinds == {WarningKind.AFTER_INTERVENTION} for kinds in found) >= 9
 
 
-def test_scores_that_are_all_lower_are_no_matter_of_interventions():
+def test_lower_scores_everywhere_are_drift():
     generator = np.random.default_rng(10)
     for threshold in (0.2, 0.5, 1.0):
         profile = calibrated(generator, threshold=threshold)
         found = watched(profile, generator, 400, threshold=threshold, shift=0.2)
-        assert found == {Kind.SCORE_DRIFT}
+        assert found == {WarningKind.SCORE_DRIFT}
 
 
-def test_a_budget_that_denies_is_found_and_is_no_drift():
+def test_a_denying_budget_is_found_and_is_no_drift():
     generator = np.random.default_rng(11)
     profile = calibrated(generator, right=0.6)
-    assert watched(profile, generator, 200, right=0.6, limit=1) == {Kind.BUDGET_TOO_SMALL}
+    assert watched(profile, generator, 200, right=0.6, limit=1) == {WarningKind.BUDGET_TOO_SMALL}
 
 
-def test_rewriting_next_to_nothing_is_found():
+def test_rewriting_almost_nothing_is_found():
     generator = np.random.default_rng(12)
     conditions = {"right": 0.6, "threshold": 0.001}
     profile = calibrated(generator, **conditions)
-    assert watched(profile, generator, 200, **conditions) == {Kind.BUDGET_TOO_SMALL}
+    assert watched(profile, generator, 200, **conditions) == {WarningKind.BUDGET_TOO_SMALL}
 
 
 def test_drift_is_found_late_in_a_long_run_and_stays_found():
     generator = np.random.default_rng(13)
-    watch = Watch(calibrated(generator))
+    monitor = Monitor(calibrated(generator))
     for _ in range(2600):
-        watch.add(solved(generator))
-    assert not watch.warnings()
+        monitor.add(solved(generator))
+    assert not monitor.warnings()
     for _ in range(1000):
-        watch.add(solved(generator, shift=0.15))
-    assert Kind.SCORE_DRIFT in {warning.kind for warning in watch.warnings()}
-    before = watch.warnings()
-    watch.look()
-    assert watch.warnings() == before
+        monitor.add(solved(generator, shift=0.15))
+    assert WarningKind.SCORE_DRIFT in {warning.kind for warning in monitor.warnings()}
+    before = monitor.warnings()
+    monitor.check()
+    assert monitor.warnings() == before
 
 
-def test_a_warning_says_its_figures_in_one_line():
+def test_a_warning_is_one_line_with_figures():
     generator = np.random.default_rng(14)
-    watch = Watch(calibrated(generator))
+    monitor = Monitor(calibrated(generator))
     for _ in range(100):
-        watch.add(solved(generator, shift=0.3, limit=0))
-    assert len(watch.warnings()) >= 2
-    for warning in watch.warnings():
+        monitor.add(solved(generator, shift=0.3, limit=0))
+    assert len(monitor.warnings()) >= 2
+    for warning in monitor.warnings():
         assert "\n" not in warning.text and "%" in warning.text
-        assert 0 <= warning.p_value < FALSE_ALARMS and 0 < warning.statistic <= 1
-        assert json.loads(json.dumps(warning.to_json()))["kind"] in list(Kind)
+        assert 0 <= warning.p_value < FALSE_ALARM_RATE and 0 < warning.statistic <= 1
+        assert json.loads(json.dumps(warning.to_json()))["kind"] in list(WarningKind)
 
 
-def test_a_look_out_of_turn_sees_a_short_run():
+def test_an_extra_check_covers_a_short_run():
     generator = np.random.default_rng(15)
-    watch = Watch(calibrated(generator))
+    monitor = Monitor(calibrated(generator))
     for _ in range(24):
-        watch.add(solved(generator, shift=0.6))
-    assert not watch.warnings()
-    watch.look()
-    assert watch.warnings()
+        monitor.add(solved(generator, shift=0.6))
+    assert not monitor.warnings()
+    monitor.check()
+    assert monitor.warnings()
 
 
 def test_memory_is_bounded():
-    watch = Watch()
+    monitor = Monitor()
     for _ in range(3 * WINDOW):
-        watch.add(RouteRecord((0.9,), (False,)))
-    assert len(watch._walks) == WINDOW
+        monitor.add(RouteRecord((0.9,), (False,)))
+    assert len(monitor._records) == WINDOW
 
 
-def test_what_has_no_scores_says_nothing():
-    watch = Watch()
+def test_records_without_scores_are_ignored():
+    monitor = Monitor()
     for _ in range(100):
-        watch.add(RouteRecord((), ()))
-    watch.look()
-    assert not watch.warnings()
+        monitor.add(RouteRecord((), ()))
+    monitor.check()
+    assert not monitor.warnings()
 
 
 # Budgets
 
 
-@given(st.lists(walks(least=1), max_size=40))
-def test_budget_warnings_have_their_reasons(seen):
-    denial, few = denied_wishes(seen), few_rewrites(seen)
-    wanted = [walk for walk in seen if walk.wanted]
+@given(st.lists(records(least=1), max_size=40))
+def test_budget_warnings_follow_their_rules(seen):
+    denial, few = denied_rewrites(seen), few_rewrites(seen)
+    wanted = [record for record in seen if record.desired_rewrite]
     if denial:
-        assert sum(any(walk.denied) for walk in wanted) > len(wanted) / 2
+        assert sum(any(record.denied) for record in wanted) > len(wanted) / 2
         assert 0 <= denial.p_value <= 1
     if few:
-        assert sum(any(walk.rewritten) for walk in seen) < len(seen) / 10
-        assert np.mean([1 - min(walk.scores) for walk in seen]) >= few.statistic - 1e-12
+        assert sum(any(record.rewritten) for record in seen) < len(seen) / 10
+        assert np.mean([1 - min(record.scores) for record in seen]) >= few.statistic - 1e-12
         assert 0 <= few.p_value <= 1
 
 
 @given(st.lists(st.lists(shares, min_size=1, max_size=6), min_size=1, max_size=20))
-def test_no_more_wrong_solutions_are_claimed_than_calibrated_scores_promise(problems):
+def test_the_share_of_wrong_solutions_is_a_lower_bound(problems):
     # With independent steps a solution is wrong with probability 1 - product.
     warning = few_rewrites([RouteRecord(tuple(s), (False,) * len(s)) for s in problems])
     if warning:
@@ -229,20 +229,20 @@ def test_no_more_wrong_solutions_are_claimed_than_calibrated_scores_promise(prob
 # Profiles
 
 
-@given(st.lists(walks(), min_size=1, max_size=20))
+@given(st.lists(records(), min_size=1, max_size=20))
 def test_a_profile_survives_its_file(seen):
-    if not any(walk.scores for walk in seen):
+    if not any(record.scores for record in seen):
         with pytest.raises(InvalidInput, match="no draft has a score"):
             Profile.of(seen)
         return
     profile = Profile.of(seen)
     assert Profile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
-    assert profile.problems == sum(bool(walk.scores) for walk in seen)
+    assert profile.problems == sum(bool(record.scores) for record in seen)
 
 
 @settings(max_examples=30)
 @given(st.data())
-def test_anything_else_is_no_profile(data):
+def test_a_malformed_profile_is_refused(data):
     record = calibrated(np.random.default_rng(0), problems=20).to_json()
     wrong = [None, "x", [], {}, True, -1, 1e9, float("nan")]
     key = data.draw(st.sampled_from(sorted(record)))
@@ -265,15 +265,15 @@ def test_anything_else_is_no_profile(data):
         lambda record: record["after_kept"].update(mean=1.2),
     ],
 )
-def test_a_profile_that_cannot_be_is_refused(change):
+def test_an_inconsistent_profile_is_refused(change):
     record = calibrated(np.random.default_rng(0), problems=20).to_json()
     change(record)
-    with pytest.raises(InvalidInput, match="calibrate the router anew"):
+    with pytest.raises(InvalidInput, match="run `trim calibrate` again"):
         Profile.from_json(record)
 
 
 @pytest.mark.parametrize("record", [None, [], 3, "profile"])
-def test_what_is_no_object_is_no_profile(record):
+def test_a_profile_must_be_an_object(record):
     with pytest.raises(InvalidInput, match="not a calibration's profile"):
         Profile.from_json(record)
 
@@ -283,21 +283,21 @@ def test_what_is_no_object_is_no_profile(record):
 
 @given(samples | graded, samples | graded)
 def test_the_distance_is_hardly_too_small_and_never_too_large(old, new):
-    found = Distribution.of(old).against(new)
+    found = Distribution.of(old).compare(new)
     exact = max(
         abs(np.mean(np.array(old) <= place) - np.mean(np.array(new) <= place))
         for place in (*old, *new)
     )
     assert exact - 0.01 - 1e-9 <= found.statistic <= exact + 1e-9
-    assert found.here == pytest.approx(np.mean(np.array(new) <= found.place))
-    assert found.there == pytest.approx(np.mean(np.array(old) <= found.place), abs=0.01 + 1e-9)
+    assert found.current == pytest.approx(np.mean(np.array(new) <= found.value))
+    assert found.reference == pytest.approx(np.mean(np.array(old) <= found.value), abs=0.01 + 1e-9)
 
 
 def test_the_p_value_errs_towards_one():
     generator = np.random.default_rng(1)
     for _ in range(20):
         old, new = generator.random(500), generator.beta(1.2, 1, size=300)
-        found = Distribution.of(old).against(new)
+        found = Distribution.of(old).compare(new)
         assert found.p_value >= ks_2samp(old, new, method="asymp").pvalue * (1 - 1e-9)
 
 
@@ -306,7 +306,7 @@ def test_a_distribution_knows_its_own_sample(values):
     distribution = Distribution.of(values)
     assert distribution.size == len(values)
     assert set(distribution.places) <= set(values)
-    assert distribution.against(values).statistic == 0
+    assert distribution.compare(values).statistic == 0
     for place, count in zip(distribution.places, distribution.counts, strict=True):
         assert count == sum(value <= place for value in values)
 
@@ -358,7 +358,7 @@ def routed(policy, limit=None):
     return router(policy, limit).solve("a question")
 
 
-def test_a_walk_is_what_the_router_saw_and_did():
+def test_a_record_has_scores_and_actions_of_the_trace():
     assert route_record(routed(Threshold(0.5))) == RouteRecord(
         (0.9, 0.3, 0.8), (False, True, False), (False,) * 3
     )
@@ -370,43 +370,48 @@ def test_a_walk_is_what_the_router_saw_and_did():
     )
 
 
-def test_a_walk_knows_what_was_denied():
-    walk = route_record(routed(Threshold(0.5), limit=0))
-    assert walk == RouteRecord((0.9, 0.3, 0.8), (False,) * 3, (False, True, False))
-    assert walk.wanted
+def test_a_record_has_denied_rewrites():
+    record = route_record(routed(Threshold(0.5), limit=0))
+    assert record == RouteRecord((0.9, 0.3, 0.8), (False,) * 3, (False, True, False))
+    assert record.desired_rewrite
 
 
-def test_a_replay_gives_the_walk_of_its_trace():
+def test_a_replay_gives_the_record_of_its_trace():
     trace = routed(Threshold(0.5))
-    walk = RouteRecord.of([0.9, 0.3, 0.8], [step.action for step in trace.steps])
-    assert Profile.of([walk]) == Profile.of([route_record(trace)])
+    record = RouteRecord.of([0.9, 0.3, 0.8], [step.action for step in trace.steps])
+    assert Profile.of([record]) == Profile.of([route_record(trace)])
     assert trace.steps[1].action is Action.REGENERATE
 
 
-def test_drafts_are_told_apart_by_the_step_before():
-    walk = RouteRecord((0.9, 0.3, 0.8, 0.4, 0.6), (False, True, False, True, False))
-    assert walk.after(rewritten=True) == pytest.approx(0.7)
-    assert walk.after(rewritten=False) == pytest.approx(0.35)
+def test_scores_after_rewritten_and_after_kept_steps():
+    record = RouteRecord((0.9, 0.3, 0.8, 0.4, 0.6), (False, True, False, True, False))
+    assert record.after(rewritten=True) == pytest.approx(0.7)
+    assert record.after(rewritten=False) == pytest.approx(0.35)
     assert RouteRecord((0.9,), (True,)).after(rewritten=True) is None
 
 
 # Evaluations and the terminal
 
 
-def labelled(name, correct, walks):
-    """Traces of `walks` by the policy `name`."""
+def labelled(name, correct, records):
+    """Traces of `records` by the policy `name`."""
     return [
         Trace(
             "a question",
             name,
             0,
             tuple(
-                Step("a step", Author.WEAK, Action.REGENERATE if anew else Action.CONTINUE, score)
-                for score, anew in zip(walk.scores, walk.rewritten, strict=True)
+                Step(
+                    "a step",
+                    Author.WEAK,
+                    Action.REGENERATE if rewritten else Action.CONTINUE,
+                    score,
+                )
+                for score, rewritten in zip(record.scores, record.rewritten, strict=True)
             ),
             correct=right,
         )
-        for right, walk in zip(correct, walks, strict=True)
+        for right, record in zip(correct, records, strict=True)
     ]
 
 
@@ -427,8 +432,8 @@ def test_an_evaluation_warns_of_routers_with_a_profile_alone():
     found = describe_warnings(runs, profiles)
     kinds = {name: {warning["kind"] for warning in of} for name, of in found.items()}
     assert kinds == {
-        "router:b.json": {Kind.SCORE_DRIFT},
-        "router:c.json": {Kind.BUDGET_TOO_SMALL},
+        "router:b.json": {WarningKind.SCORE_DRIFT},
+        "router:c.json": {WarningKind.BUDGET_TOO_SMALL},
     }
     (gain,) = found["router:c.json"]
     assert gain["p_value"] is None and "0.0 points" in gain["text"]
@@ -437,9 +442,9 @@ def test_an_evaluation_warns_of_routers_with_a_profile_alone():
 @settings(max_examples=20)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=25, max_size=60))
 def test_a_gain_that_is_shown_is_no_reason_to_warn(pairs):
-    walk = RouteRecord((0.9,), (False,))
+    record = RouteRecord((0.9,), (False,))
     routed, weak = (
-        labelled(name, correct, [walk] * len(pairs))
+        labelled(name, correct, [record] * len(pairs))
         for name, correct in zip(("router:a", "weak"), zip(*pairs, strict=True), strict=True)
     )
     low, _ = paired_interval(*([t.correct for t in traces] for traces in (routed, weak)))
@@ -448,11 +453,11 @@ def test_a_gain_that_is_shown_is_no_reason_to_warn(pairs):
 
 def test_profiles_come_from_router_files():
     profile = calibrated(np.random.default_rng(17), problems=30)
-    file = RouterFile("thr", 0.5, None, "prm", {}, profile=profile.to_json())
-    known = Calibrated(Path("a.json"), file, Threshold(0.5))
-    unknown = Calibrated(Path("b.json"), replace(file, profile=None), Threshold(0.5))
+    file = CalibratedRouter("thr", 0.5, None, "prm", {}, profile=profile.to_json())
+    known = CalibratedPolicy(Path("a.json"), file, Threshold(0.5))
+    unknown = CalibratedPolicy(Path("b.json"), replace(file, profile=None), Threshold(0.5))
     assert profiles_of([known, unknown, Threshold(0.5)]) == {"router:a.json": profile}
-    damaged = Calibrated(Path("c.json"), replace(file, profile={"first": 1}), Threshold(0.5))
+    damaged = CalibratedPolicy(Path("c.json"), replace(file, profile={"first": 1}), Threshold(0.5))
     with pytest.raises(InvalidInput, match=r"^c\.json: not a calibration's profile"):
         profiles_of([damaged])
 
@@ -479,7 +484,7 @@ def test_eval_watches_a_router_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Evaluation, "solve", solve)
     low = Profile.of([RouteRecord((score,), (True,)) for score in np.linspace(0, 0.1, 400)])
     promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": "none"}
-    file = RouterFile("thr", 0.0, None, "prm", {}, promise=promise, profile=low.to_json())
+    file = CalibratedRouter("thr", 0.0, None, "prm", {}, guarantee=promise, profile=low.to_json())
     path = tmp_path / "router.json"
     path.write_text(json.dumps(file.to_json(path)))
     command = ["eval", "chain", "-n", "30", "--policy", f"router:{path}"]
@@ -487,7 +492,7 @@ def test_eval_watches_a_router_file(tmp_path, monkeypatch):
     assert ran.exit_code == 0, ran.output
     summary = json.loads((tmp_path / "run" / "summary.json").read_text("utf-8"))
     (warnings,) = summary["warnings"].values()
-    assert {warning["kind"] for warning in warnings} == {Kind.SCORE_DRIFT}
+    assert {warning["kind"] for warning in warnings} == {WarningKind.SCORE_DRIFT}
     assert all(warning["text"] in ran.output for warning in warnings)
     path.write_text(json.dumps({**file.to_json(path), "profile": {"problems": 3}}))
     refused = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "none")])
@@ -495,7 +500,7 @@ def test_eval_watches_a_router_file(tmp_path, monkeypatch):
     assert not (tmp_path / "none").exists()
 
 
-def test_the_terminal_says_what_was_denied():
+def test_the_terminal_shows_denied_rewrites():
     denying = router(Threshold(0.5), limit=0).events("a question")
     granting = router(Threshold(0.5)).events("a question")
     shown = shown_by(lambda console: show_events(console, denying, Prices()))
@@ -505,7 +510,7 @@ def test_the_terminal_says_what_was_denied():
 
 
 def test_the_terminal_shows_a_warning_a_line():
-    warning = Warning(Kind.SCORE_DRIFT, "scores have drifted [far]", 0.4, 0.0)
+    warning = RouterWarning(WarningKind.SCORE_DRIFT, "scores have drifted [far]", 0.4, 0.0)
     summary = {"warnings": {"router:a.json": [warning.to_json()] * 2}}
     shown = shown_by(lambda console: show_warnings(console, summary))
     assert shown == "warning router:a.json: scores have drifted [far]\n" * 2
@@ -522,14 +527,14 @@ def shown_by(show):
 
 
 def test_the_python_of_the_documentation_runs(tmp_path, capsys):
-    store = BankStore(tmp_path, IDENTITY, part=10)
+    store = BankStore(tmp_path, IDENTITY, part_size=10)
     for problem in PROBLEMS[:10]:
         store.add(asyncio.run(EXPLORER.explore(problem)))
     store.flush()
-    bank, watch = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+    bank, monitor = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
     names = {}
     exec(compile(bank.replace("build/bank-chain", str(tmp_path)), DOCUMENT.name, "exec"), names)
     assert isinstance(names["profile"], Profile)
-    exec(compile(watch, DOCUMENT.name, "exec"), names)
-    names["watch"].look()
-    assert capsys.readouterr().out == "" and not names["watch"].warnings()
+    exec(compile(monitor, DOCUMENT.name, "exec"), names)
+    names["monitor"].check()
+    assert capsys.readouterr().out == "" and not names["monitor"].warnings()

@@ -15,8 +15,14 @@ from trim.errors import InvalidInput
 from trim.policies.pomdp.line_plan import plan_lines
 from trim.policies.pomdp.observations import fit_observations, read_bins
 from trim.policies.pomdp.plan import make_plan
-from trim.policies.pomdp.problem import RoutingProblem
-from trim.policies.pomdp.process import STEPS, Process, hazard_of, method_process, read_hazard
+from trim.policies.pomdp.process import (
+    STEPS,
+    Process,
+    RoutingProblem,
+    fit_hazard,
+    process_from_accuracies,
+    read_hazard,
+)
 from trim.policies.pomdp.triangle_plan import plan_triangle
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data" / "reference"
@@ -41,10 +47,12 @@ def ends_at(last):
 
 @st.composite
 def problems(draw):
-    symbols = np.array([[draw(st.floats(0.01, 1)) for _ in range(3)] for _ in range(4)])
+    observation_model = np.array([[draw(st.floats(0.01, 1)) for _ in range(3)] for _ in range(4)])
     lengths = draw(st.lists(st.integers(2, 30), min_size=1, max_size=20))
-    process = method_process(draw(chances), draw(chances), hazard_of(lengths), 50)
-    return RoutingProblem(process, symbols / symbols.sum(axis=0), draw(st.floats(0, 0.01)))
+    process = process_from_accuracies(draw(chances), draw(chances), fit_hazard(lengths), 50)
+    return RoutingProblem(
+        process, observation_model / observation_model.sum(axis=0), draw(st.floats(0, 0.01))
+    )
 
 
 @given(problems())
@@ -60,7 +68,7 @@ def test_two_independent_planners_agree(problem):
 @given(chances, chances)
 def test_one_step_is_worth_what_can_be_counted_by_hand(weak, strong):
     """Scores that say all: a right draft is kept, a wrong one rewritten where that pays."""
-    process = method_process(weak, strong, ends_at(1), 10)
+    process = process_from_accuracies(weak, strong, ends_at(1), 10)
     price = 0.01
     plan = plan_lines(RoutingProblem(process, np.eye(3), price), 1e-6)
     expected = weak + (1 - weak) * max(0.0, strong - 10 * price)
@@ -82,12 +90,14 @@ def test_the_lower_bound_is_earned_by_following_the_plan(problem):
 def simulate(problem, plan, random, count):
     """What each of `count` solutions earns where the plan decides on the filtered belief."""
     process, price = problem.process, problem.price * problem.process.tokens
-    keep_right, rewrite_right = process.finishing
-    state = random.choice(3, size=count, p=process.start)
-    belief = np.tile(process.start, (count, 1))
+    keep_right, rewrite_right = process.final_accuracy
+    state = random.choice(3, size=count, p=process.initial_belief)
+    belief = np.tile(process.initial_belief, (count, 1))
     earned, alive = np.zeros(count), np.arange(count)
     for t in range(1, STEPS + 1):
-        belief = belief * problem.symbols[drawn(problem.symbols.T[state], random)]
+        belief = (
+            belief * problem.observation_model[drawn(problem.observation_model.T[state], random)]
+        )
         belief /= belief.sum(axis=1, keepdims=True)
         ends = random.random(len(state)) < process.hazard[t]
         paid = belief @ (rewrite_right - keep_right) * problem.reward > price
@@ -112,12 +122,12 @@ def drawn(rows, random):
 
 
 def test_an_error_that_heals_is_planned_by_the_general_method():
-    method = method_process(0.8, 0.95, ends_at(6), 50)
+    method = process_from_accuracies(0.8, 0.95, ends_at(6), 50)
     healing = np.array([[0.8, 0.0, 0.2], [0.1, 0.9, 0.0], [0.3, 0.7, 0.0]])
     process = Process(healing, method.rewriting, healing, method.hazard, 50)
-    symbols = np.array([[0.8, 0.2, 0.1], [0.1, 0.5, 0.2], [0.1, 0.3, 0.7]])
-    problem = RoutingProblem(process, symbols, 0.002)
-    assert not process.paired
+    observation_model = np.array([[0.8, 0.2, 0.1], [0.1, 0.5, 0.2], [0.1, 0.3, 0.7]])
+    problem = RoutingProblem(process, observation_model, 0.002)
+    assert not process.has_paired_rows
     with pytest.raises(InvalidInput, match="not paired"):
         plan_lines(problem, 0.1)
     plan = make_plan(problem, 0.05)
@@ -127,11 +137,11 @@ def test_an_error_that_heals_is_planned_by_the_general_method():
 
 
 def test_a_decision_is_the_same_one_by_one_and_in_arrays():
-    process = method_process(0.85, 0.97, ends_at(8), 50)
-    symbols = np.array([[0.8, 0.2, 0.1], [0.1, 0.5, 0.2], [0.1, 0.3, 0.7]])
+    process = process_from_accuracies(0.85, 0.97, ends_at(8), 50)
+    observation_model = np.array([[0.8, 0.2, 0.1], [0.1, 0.5, 0.2], [0.1, 0.3, 0.7]])
     for plan in (
-        plan_lines(RoutingProblem(process, symbols, 0.002), 1e-3),
-        plan_triangle(RoutingProblem(process, symbols, 0.002), 0.05),
+        plan_lines(RoutingProblem(process, observation_model, 0.002), 1e-3),
+        plan_triangle(RoutingProblem(process, observation_model, 0.002), 0.05),
     ):
         beliefs = np.random.default_rng(0).dirichlet(np.ones(3), 50)
         gains = plan.gains(3, beliefs[:, 0], beliefs[:, 1])
@@ -143,9 +153,9 @@ def test_a_decision_is_the_same_one_by_one_and_in_arrays():
 def test_the_published_case_lies_within_the_bounds_of_sarsop():
     """SARSOP: 67.796 to 68.377 after 200 seconds."""
     hazard = json.loads(PARAMETERS.read_text())["terminal_probability_by_step"]["weak"]
-    process = method_process(0.866, 0.9704, np.array(hazard), 60)
-    symbols = read_bins(BINS).pairs.reshape(-1, 3)
-    problem = RoutingProblem(process, symbols, 0.25, 100)
+    process = process_from_accuracies(0.866, 0.9704, np.array(hazard), 60)
+    observation_model = read_bins(BINS).pairs.reshape(-1, 3)
+    problem = RoutingProblem(process, observation_model, 0.25, 100)
     plan = plan_lines(problem, 0.0002)
     assert plan.upper - plan.lower <= 0.0002
     assert 67.796 <= plan.lower <= plan.upper <= 68.377
@@ -182,11 +192,11 @@ def run_plan(folder, **changed):
     [
         ({"observations": "nowhere.csv"}, "cannot be read"),
         ({"hazard": "nowhere.json"}, "cannot be read"),
-        ({"weak_accuracy": 1.5}, "next-step accuracy"),
+        ({"weak_accuracy": 1.5}, "weak accuracy 1.5"),
         ({"cost": -1}, "from 0 up"),
         ({"gap": 0}, "above 0"),
-        ({"reward": 0}, "more than 0"),
-        ({"tokens": 0}, "more than 0 tokens"),
+        ({"reward": 0}, "must be above 0"),
+        ({"tokens": 0}, "tokens 0.0: must be above 0"),
     ],
 )
 def test_bad_input_of_the_command_is_one_line(tmp_path, changed, message):
@@ -213,15 +223,15 @@ def test_damaged_hazards_are_refused(tmp_path):
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=100))
 def test_hazards_give_back_the_lengths(lengths):
-    hazard = hazard_of(lengths)
+    hazard = fit_hazard(lengths)
     assert hazard[STEPS] == 1 and np.all((hazard >= 0) & (hazard <= 1))
-    process = method_process(0.9, 0.9, hazard, 1)
-    assert process.lengths.sum() == pytest.approx(1)
+    process = process_from_accuracies(0.9, 0.9, hazard, 1)
+    assert process.length_distribution.sum() == pytest.approx(1)
 
 
 @given(st.integers(2, 30), st.integers(1, 20))
 def test_solutions_that_are_all_alike_end_there(length, count):
-    hazard = hazard_of([length] * count)
+    hazard = fit_hazard([length] * count)
     assert hazard[length] == pytest.approx(1)
     assert np.all(hazard[:length] < 1e-6)
 

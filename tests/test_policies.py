@@ -1,6 +1,9 @@
 """Policies: when each of them rewrites, and how the command line names them."""
 
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,10 +13,11 @@ from trim.errors import InvalidInput
 from trim.policies import registry
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
 from trim.policies.oracle import Oracle, OracleQuery
-from trim.policies.registry import parse_policies
+from trim.policies.registry import FAMILIES, describe_families, parse_policies
 from trim.policies.threshold import Takeover, Threshold
 from trim.types import Action, Observation
 
+ROOT = Path(registry.__file__).parents[1]
 shares = st.floats(0, 1)
 observations = st.builds(
     lambda question, scores, seed: Observation(
@@ -55,7 +59,7 @@ def test_only_the_newest_score_counts(observation, threshold):
     assert rewrites(Takeover(threshold), observation) is expected
 
 
-def test_what_a_low_score_leads_to():
+def test_the_action_after_a_low_score():
     low = Observation("q", ("a",), (0.2,), (1,), (), 0)
     assert Threshold(0.5).decide(low) is Action.REGENERATE
     assert Takeover(0.5).decide(low) is Action.TAKE_OVER
@@ -122,7 +126,7 @@ def test_only_thresholds_need_scores(policy, needs_scores):
     assert policy.needs_scores is needs_scores
 
 
-def test_words_of_the_command_line():
+def test_specs_of_the_command_line():
     assert [type(p) for word in ("weak", "strong") for p in parse_policies(word)] == [
         WeakAlone,
         StrongAlone,
@@ -134,7 +138,7 @@ def test_words_of_the_command_line():
 
 @pytest.mark.parametrize("family", [Threshold, Takeover, RandomMix])
 @given(setting=shares)
-def test_a_name_is_the_word_of_the_command_line(family, setting):
+def test_a_name_parses_to_its_policy(family, setting):
     policy = family(setting)
     assert parse_policies(policy.name) == [policy]
 
@@ -169,14 +173,44 @@ def test_short_settings_have_short_names():
         ("oracle-query", "needs reference solutions"),
     ],
 )
-def test_other_words_are_refused(spec, message):
+def test_invalid_specs_are_refused(spec, message):
     with pytest.raises(InvalidInput) as refusal:
         parse_policies(spec)
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("spec", "near"),
+    [("thrs:0.5", "thr"), ("THR:0.5", "thr"), ("speccreason", "specreason"), ("pompd:f", "pomdp")],
+)
+def test_the_nearest_name_is_suggested(spec, near):
+    with pytest.raises(InvalidInput, match=f"; did you mean '{near}'\\?"):
+        parse_policies(spec)
+
+
+def test_every_family_has_one_line_of_help():
+    described = dict(describe_families())
+    for name, family in FAMILIES.items():
+        assert family.syntax.partition(":")[0] == name
+        assert described[family.syntax] == family.help
+    assert {"oracle", "oracle-query"} <= set(described)
+    assert all(text and "\n" not in text and len(text) < 80 for text in described.values())
+
+
+def test_a_threshold_is_parsed_without_numeric_libraries():
+    """In a fresh process, with the package's own root replaced: other parts may import them."""
+    code = (
+        "import sys, types; root = types.ModuleType('trim');"
+        f"root.__path__ = [{str(ROOT)!r}]; sys.modules['trim'] = root;"
+        "from trim.policies.registry import parse_policies; parse_policies('thr:0.5');"
+        "heavy = {'numpy', 'scipy', 'sklearn', 'torch', 'matplotlib'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @given(st.text())
-def test_any_word_is_understood_or_refused(spec):
+def test_any_spec_is_parsed_or_refused(spec):
     try:
         policies = parse_policies(spec)
     except InvalidInput:
@@ -186,6 +220,8 @@ def test_any_word_is_understood_or_refused(spec):
 
 class PluggedIn:
     """An entry point that offers `Threshold` under another name."""
+
+    name, value = "beam", "another.package:make"
 
     def __init__(self):
         self.settings = []
@@ -201,13 +237,14 @@ class PluggedIn:
 def test_another_package_offers_a_policy(monkeypatch):
     plugged_in = PluggedIn()
 
-    def entry_points(group, name):
+    def entry_points(group):
         assert group == "trim.policies"
-        return [plugged_in] if name == "beam" else []
+        return [plugged_in]
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
     assert parse_policies("beam:0.5,0.75") == [Threshold(0.5), Threshold(0.75)]
     assert parse_policies("beam") == [Threshold(0.25)]
     assert plugged_in.settings == ["0.5", "0.75", ""]
-    with pytest.raises(InvalidInput, match="unknown policy"):
+    with pytest.raises(InvalidInput, match="unknown policy 'beams'; did you mean 'beam'"):
         parse_policies("beams")
+    assert ("beam", "from another.package:make") in describe_families()

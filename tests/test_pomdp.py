@@ -11,25 +11,32 @@ from hypothesis import strategies as st
 
 from trim.cli.main import main
 from trim.errors import InvalidInput
-from trim.policies.pomdp.belief import Belief, Filter
+from trim.policies.pomdp.belief import BeliefFilter, BeliefKind
 from trim.policies.pomdp.fit import (
     Evidence,
     LabelledTrajectory,
-    evidence_of,
+    evidence_from_solutions,
     fit_evidence,
     fit_pomdp,
 )
 from trim.policies.pomdp.model import PomdpModel, read_model, write_model
 from trim.policies.pomdp.observations import Observations, fit_observations, reflected_density
 from trim.policies.pomdp.plan import make_plan
-from trim.policies.pomdp.policy import Pomdp, read_pomdp
-from trim.policies.pomdp.process import STEPS, method_process
+from trim.policies.pomdp.policy import PomdpPolicy, read_pomdp
+from trim.policies.pomdp.process import STEPS, process_from_accuracies
 from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG
 from trim.policies.registry import parse_policies
 from trim.rollouts.bank import read_bank
-from trim.rollouts.fit import areas_by_belief, best_belief, evidence_of_bank
+from trim.rollouts.fit import apgr_by_belief, best_belief_kind, evidence_from_bank
 from trim.rollouts.identity import Identity
-from trim.rollouts.record import Node, NodeOrigin, RecordedProblem, Rollout, Solved, SolvedStep
+from trim.rollouts.record import (
+    Node,
+    RecordedProblem,
+    Rollout,
+    RolloutOrigin,
+    SoloSolution,
+    SoloStep,
+)
 from trim.rollouts.store import BankStore
 from trim.types import Action, Observation
 
@@ -49,8 +56,8 @@ def observations(seed=0, bins=4):
     return Observations(pairs / pairs.sum(axis=(0, 1)), newest / newest.sum(axis=0))
 
 
-def model(weak=0.8, strong=0.95, belief=Belief.NEWEST, seed=0):
-    process = method_process(weak, strong, hazard(), 40)
+def model(weak=0.8, strong=0.95, belief=BeliefKind.NEWEST, seed=0):
+    process = process_from_accuracies(weak, strong, hazard(), 40)
     return PomdpModel(process, observations(seed), belief, {"kind": "prm"})
 
 
@@ -74,7 +81,7 @@ def test_a_filter_gives_the_posterior_over_all_paths_of_states(steps, weak, stro
     values = [score for score, _ in steps]
     rewritten = [strong for _, strong in steps[:-1]]
     likely = [table[min(int(value * 4), 3)] for value in values]
-    joint = {s: process.start[s] for s in range(3)}
+    joint = {s: process.initial_belief[s] for s in range(3)}
     for i, was_rewritten in enumerate([*rewritten, False]):
         if was_rewritten:
             joint = {s: sum(joint[r] * process.rewriting[r, s] for r in range(3)) for s in range(3)}
@@ -85,14 +92,14 @@ def test_a_filter_gives_the_posterior_over_all_paths_of_states(steps, weak, stro
     assert fitted.filter().belief(values, rewritten) == pytest.approx(expected, abs=1e-9)
 
 
-@given(st.lists(scores, min_size=1, max_size=30), st.sampled_from(list(Belief)))
+@given(st.lists(scores, min_size=1, max_size=30), st.sampled_from(list(BeliefKind)))
 def test_beliefs_are_distributions(values, kind):
     belief = model().filter(kind).belief(values, [False] * (len(values) - 1))
     assert sum(belief) == pytest.approx(1) and min(belief) >= 0
 
 
-def test_the_methods_belief_forgets_all_but_the_lowest_and_the_newest_score():
-    beliefs = model().filter(Belief.UNIFORM)
+def test_the_papers_belief_depends_on_the_lowest_and_the_newest_score_only():
+    beliefs = model().filter(BeliefKind.UNIFORM)
     short = beliefs.belief([0.3, 0.6], [False])
     assert beliefs.belief([0.9, 0.3, 0.8, 0.6], [False, True, False]) == short
     table = beliefs.observations.pairs[1, 2]
@@ -100,8 +107,8 @@ def test_the_methods_belief_forgets_all_but_the_lowest_and_the_newest_score():
 
 
 def test_a_rewritten_step_is_trusted_as_its_author_is():
-    process = method_process(0.6, 0.99, hazard(), 40)
-    beliefs = Filter(process, observations(), Belief.NEWEST)
+    process = process_from_accuracies(0.6, 0.99, hazard(), 40)
+    beliefs = BeliefFilter(process, observations(), BeliefKind.NEWEST)
     kept, rewritten = (beliefs.belief([0.5, 0.5], [strong]) for strong in (False, True))
     assert rewritten[1] < kept[1]
 
@@ -111,10 +118,10 @@ def test_a_rewritten_step_is_trusted_as_its_author_is():
 def test_the_last_step_is_rewritten_where_that_earns_more(weak, strong, price, tokens, values):
     values = values[:10]
     fitted = model(weak, strong)
-    policy = Pomdp(make_plan(fitted.problem(price)), fitted.filter())
+    policy = PomdpPolicy(make_plan(fitted.problem(price)), fitted.filter())
     actions = (Action.CONTINUE,) * (len(values) - 1)
-    right, _, mendable = fitted.filter().belief(values, [False] * len(actions))
-    gain = strong * (right + mendable) - price * tokens - right
+    right, _, repairable = fitted.filter().belief(values, [False] * len(actions))
+    gain = strong * (right + repairable) - price * tokens - right
     decided = policy.decide(observe(values, actions, tokens, last=True))
     if abs(gain) > 1e-9:
         assert (decided is Action.REGENERATE) == (gain > 0)
@@ -124,7 +131,7 @@ def test_the_last_step_is_rewritten_where_that_earns_more(weak, strong, price, t
 @settings(max_examples=15)
 def test_a_longer_draft_is_never_rewritten_where_a_shorter_one_is_kept(price, values):
     fitted = model()
-    policy = Pomdp(make_plan(fitted.problem(price)), fitted.filter())
+    policy = PomdpPolicy(make_plan(fitted.problem(price)), fitted.filter())
     actions = (Action.CONTINUE,) * (len(values) - 1)
     decided = [
         policy.decide(observe(values, actions, tokens)) is Action.REGENERATE
@@ -134,39 +141,39 @@ def test_a_longer_draft_is_never_rewritten_where_a_shorter_one_is_kept(price, va
 
 
 def test_a_wrong_step_is_rewritten_once_and_lost_traces_are_left_alone():
-    fitted = PomdpModel(method_process(0.8, 0.97, hazard(), 40), telling())
-    policy = Pomdp(make_plan(fitted.problem(0.002)), fitted.filter())
+    fitted = PomdpModel(process_from_accuracies(0.8, 0.97, hazard(), 40), telling())
+    policy = PomdpPolicy(make_plan(fitted.problem(0.002)), fitted.filter())
     assert policy.decide(observe([0.9])) is Action.CONTINUE
     assert policy.decide(observe([0.9, 0.1], [Action.CONTINUE])) is Action.REGENERATE
     ignored = [Action.CONTINUE] * 4
     assert policy.decide(observe([0.9, 0.1, 0.1, 0.1, 0.1], ignored)) is Action.CONTINUE
 
 
-def test_the_methods_rule_keeps_what_is_not_likely_enough_to_be_mendable():
+def test_the_papers_rule_keeps_drafts_that_are_unlikely_to_be_repairable():
     """At price 0 rewriting pays in both bins; P(S2) is within 0.4 of P(S0) in one of them."""
     pairs = np.zeros((2, 2, 3))
     pairs[0, 0], pairs[1, 1] = (0.9, 0.1, 0.25), (0.1, 0.9, 0.75)
     seen = Observations(pairs, pairs.sum(axis=0))
-    fitted = PomdpModel(method_process(0.8, 0.95, hazard(), 40), seen, Belief.UNIFORM)
-    policy = Pomdp(make_plan(fitted.problem(0.0)), fitted.filter())
-    for values, mendable, decision in (
+    fitted = PomdpModel(process_from_accuracies(0.8, 0.95, hazard(), 40), seen, BeliefKind.UNIFORM)
+    policy = PomdpPolicy(make_plan(fitted.problem(0.0)), fitted.filter())
+    for values, repairable, decision in (
         ([0.1, 0.1], 0.25 / 1.25, Action.CONTINUE),
         ([0.9, 0.9], 0.75 / 1.75, Action.REGENERATE),
     ):
         belief = policy.filter.belief(values, [False])
-        assert belief[2] == pytest.approx(mendable)
+        assert belief[2] == pytest.approx(repairable)
         assert policy.plan.gain(2, *belief[:2]) > 0
         assert policy.decide(observe(values, [Action.CONTINUE])) is decision
 
 
-@given(st.integers(0, 100), st.sampled_from(list(Belief)))
+@given(st.integers(0, 100), st.sampled_from(list(BeliefKind)))
 @settings(max_examples=10)
 def test_a_model_survives_its_file(tmp_path_factory, seed, kind):
     path = tmp_path_factory.mktemp("model") / "pomdp.json"
     fitted = model(belief=kind, seed=seed)
     write_model(path, fitted)
     again = read_model(path)
-    assert again.belief is kind and again.of == fitted.of
+    assert again.belief is kind and again.fitted_to == fitted.fitted_to
     assert np.array_equal(again.process.transitions[1], fitted.process.transitions[1])
     assert np.allclose(again.observations.pairs, fitted.observations.pairs, rtol=1e-6)
 
@@ -248,14 +255,14 @@ def solution(scores, correct, strong=False, right=None):
         (solution([0.9, 0.1], False, right=(True, True)), None),
     ],
 )
-def test_the_first_error_is_the_labelled_one_or_told_by_scores(trajectory, error):
+def test_the_first_error_comes_from_labels_or_scores(trajectory, error):
     assert trajectory.first_error == error
 
 
 def test_every_step_is_an_example_of_its_state():
     found = list(solution([0.9, 0.2, 0.7], False).examples())
     assert found == [(0, 1.0, 0.9), (2, 0.9, 0.2), (1, 0.2, 0.7)]
-    assert list(solution([0.9, 0.2, 0.7], False).judged()) == [(False, True), (False, False)]
+    assert list(solution([0.9, 0.2, 0.7], False).step_outcomes()) == [(False, True), (False, False)]
 
 
 def test_fitted_figures_are_those_of_the_process_that_made_the_traces():
@@ -275,7 +282,7 @@ def test_fitted_figures_are_those_of_the_process_that_made_the_traces():
     middles = fitted.observations.newest_scores
     assert middles @ fitted.observations.newest[:, 0] == pytest.approx(0.9, abs=0.02)
     assert middles @ fitted.observations.newest[:, 2] == pytest.approx(0.2, abs=0.04)
-    assert fitted.process.lengths[2:9] == pytest.approx(np.full(7, 1 / 7), abs=0.03)
+    assert fitted.process.length_distribution[2:9] == pytest.approx(np.full(7, 1 / 7), abs=0.03)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), scores), max_size=60), st.floats(0.01, 0.99))
@@ -296,7 +303,7 @@ def test_bins_of_the_newest_score_depend_on_its_rank_alone(drawn, power):
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])
-def test_scores_that_are_all_alike_say_nothing(score):
+def test_equal_scores_are_uninformative(score):
     rows = np.array([[state, score, score] for state in range(3) for _ in range(20)])
     table = fit_observations(rows).newest
     assert np.allclose(table[0], table[0][0]) and np.allclose(table.sum(axis=0), 1)
@@ -339,11 +346,11 @@ def labelled_problem(index=0, label=True):
         node(2, 0.3, True, 0.4, True, LEAF_WRONG, LEAF_WRONG),
         node(2, 0.8, True, 0.95, True, LEAF_RIGHT, LEAF_RIGHT),
     )
-    weak = Solved((SolvedStep("a", 10, 0.2), SolvedStep("b", 10, 0.3)), "1", False, 20)
-    strong = Solved((SolvedStep("a", 30), SolvedStep("b", 30)), "2", True, 60)
+    weak = SoloSolution((SoloStep("a", 10, 0.2), SoloStep("b", 10, 0.3)), "1", False, 20)
+    strong = SoloSolution((SoloStep("a", 30), SoloStep("b", 30)), "2", True, 60)
     rollouts = (
-        Rollout(NodeOrigin.KEEP, 0.0, (0, 1), (False, False), (1.0, 1.0), False, 0),
-        Rollout(NodeOrigin.RANDOM, 0.5, (0, 2), (True, False), (0.5, 0.5), True, 30),
+        Rollout(RolloutOrigin.KEEP, 0.0, (0, 1), (False, False), (1.0, 1.0), False, 0),
+        Rollout(RolloutOrigin.RANDOM, 0.5, (0, 2), (True, False), (0.5, 0.5), True, 30),
     )
     return RecordedProblem(f"p{index:03}", "what?", "2", weak, strong, nodes, rollouts)
 
@@ -357,27 +364,32 @@ def make_bank(folder, problems):
     return read_bank(folder)
 
 
-def test_labelled_banks_tell_of_every_draft_and_rewrite_once(tmp_path):
-    evidence = evidence_of_bank(make_bank(tmp_path / "bank", [labelled_problem()]))
+def test_labelled_banks_give_every_draft_and_rewrite_once(tmp_path):
+    evidence = evidence_from_bank(make_bank(tmp_path / "bank", [labelled_problem()]))
     assert sorted(evidence.examples) == sorted(
         [(2, 1.0, 0.2), (0, 1.0, 0.9), (1, 0.2, 0.3), (1, 0.2, 0.4), (0, 0.9, 0.8), (0, 0.9, 0.95)]
     )
-    assert sorted(evidence.judged) == [(False, False), (False, True), (True, True), (True, True)]
+    assert sorted(evidence.step_outcomes) == [
+        (False, False),
+        (False, True),
+        (True, True),
+        (True, True),
+    ]
     assert evidence.lengths == [2, 2] and evidence.strong_tokens == [30, 30, 30]
 
 
-def test_banks_without_labels_tell_of_scored_solutions(tmp_path):
-    evidence = evidence_of_bank(make_bank(tmp_path / "bank", [labelled_problem(label=False)]))
+def test_banks_without_labels_give_scored_solutions(tmp_path):
+    evidence = evidence_from_bank(make_bank(tmp_path / "bank", [labelled_problem(label=False)]))
     own = solution([0.2, 0.3], False)
     mixed = LabelledTrajectory((0.9, 0.8), (30, 10), (True, False), True)
-    expected = evidence_of([own, mixed])
+    expected = evidence_from_solutions([own, mixed])
     assert evidence == expected
 
 
-def test_models_without_a_mistake_are_not_believed_to_be_perfect():
+def test_models_without_a_mistake_keep_accuracies_below_1():
     examples = [(state, 0.5, 0.5) for state in range(3) for _ in range(20)]
-    judged = [(strong, True) for strong in (False, True) for _ in range(20)]
-    fitted = fit_evidence(Evidence(examples, judged, [3] * 20, [10] * 20))
+    step_outcomes = [(strong, True) for strong in (False, True) for _ in range(20)]
+    fitted = fit_evidence(Evidence(examples, step_outcomes, [3] * 20, [10] * 20))
     assert 0.95 < fitted.process.rewriting[0, 0] < 1
 
 
@@ -390,7 +402,7 @@ def test_commands_fit_plan_and_refuse(tmp_path):
     out = tmp_path / "pomdp.json"
     result = run("fit", tmp_path / "bank", "--out", out, "--belief", "pairs")
     assert result.exit_code == 0, result.output
-    assert read_model(out).of == {"weak": "a", "strong": "b", "scorer": "c", "kind": "prm"}
+    assert read_model(out).fitted_to == {"weak": "a", "strong": "b", "scorer": "c", "kind": "prm"}
     planned = json.loads(run("plan", out, "--lambda", 0.001, "--json").output)
     assert 0 <= planned["lower"] <= planned["upper"] <= 1
 
@@ -399,8 +411,8 @@ def test_commands_fit_plan_and_refuse(tmp_path):
     assert len(too_few.problems) == 1
     for words, message in (
         (("fit", tmp_path / "few", "--out", out), "at least 10 are needed"),
-        (("fit", tmp_path / "nothing", "--out", out), "no bank"),
-        (("fit", tmp_path / "bank", "--out", out, "--tokens", 60), "by itself"),
+        (("fit", tmp_path / "nothing", "--out", out), "not a bank"),
+        (("fit", tmp_path / "bank", "--out", out, "--tokens", 60), "leave the options out"),
         (("fit", tmp_path / "rows.csv", "--out", out), "needs --weak-accuracy"),
         (("plan", out), "--lambda"),
         (("plan", out, "--lambda", -1), "from 0 up"),
@@ -434,14 +446,14 @@ def test_labelled_scores_are_fitted_with_the_figures_beside_them(tmp_path):
 
 def test_the_belief_that_serves_best_is_found_by_replay(tmp_path):
     bank = make_bank(tmp_path / "bank", [labelled_problem(index) for index in range(60)])
-    areas = areas_by_belief(bank)
-    assert set(areas) == set(Belief) and all(0 <= area <= 1 for area in areas.values())
-    assert areas[best_belief(bank)] == max(areas.values())
+    areas = apgr_by_belief(bank)
+    assert set(areas) == set(BeliefKind) and all(0 <= area <= 1 for area in areas.values())
+    assert areas[best_belief_kind(bank)] == max(areas.values())
 
 
-def test_a_bank_that_cannot_tell_has_the_filter_on_the_newest_score(tmp_path):
+def test_small_banks_use_the_filter_on_the_newest_score(tmp_path):
     few = make_bank(tmp_path / "few", [labelled_problem(index) for index in range(4)])
-    assert best_belief(few) is Belief.NEWEST
+    assert best_belief_kind(few) is BeliefKind.NEWEST
 
 
 def test_errors_that_did_no_harm_are_counted(tmp_path):
@@ -451,5 +463,5 @@ def test_errors_that_did_no_harm_are_counted(tmp_path):
         plain = labelled_problem(index)
         kept = replace(plain.rollouts[0], correct=index % 3 == 0)
         problems.append(replace(plain, rollouts=(kept, plain.rollouts[1])))
-    model = fit_evidence(evidence_of_bank(make_bank(tmp_path / "bank", problems)))
+    model = fit_evidence(evidence_from_bank(make_bank(tmp_path / "bank", problems)))
     assert model.process.recovery == pytest.approx(20 / 61)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from trim.cli.main import main
-from trim.policies.pomdp.belief import Belief
+from trim.policies.pomdp.belief import BeliefKind
 from trim.policies.pomdp.model import PomdpModel, write_model
 from trim.policies.pomdp.observations import (
     Observations,
@@ -18,16 +18,16 @@ from trim.policies.pomdp.observations import (
     read_examples,
 )
 from trim.policies.pomdp.plan import make_plan
-from trim.policies.pomdp.policy import Pomdp
-from trim.policies.pomdp.process import STEPS, method_process
+from trim.policies.pomdp.policy import PomdpPolicy
+from trim.policies.pomdp.process import STEPS, process_from_accuracies
 from trim.policies.pomdp.simulate import (
     Draw,
-    Draws,
     OracleRule,
     PlanRule,
+    RandomNumbers,
     RandomRule,
     Sampler,
-    process_ends,
+    endpoint_metrics,
     run,
     simulate,
 )
@@ -45,10 +45,10 @@ needs_reference = pytest.mark.skipif(
 def process():
     hazard = np.full(STEPS + 1, 0.3)
     hazard[:2], hazard[STEPS] = 0, 1
-    return method_process(0.85, 0.96, hazard, 50)
+    return process_from_accuracies(0.85, 0.96, hazard, 50)
 
 
-def model(belief=Belief.NEWEST):
+def model(belief=BeliefKind.NEWEST):
     newest = np.array([[0.05, 0.4, 0.7], [0.15, 0.3, 0.2], [0.8, 0.3, 0.1]])
     pairs = np.einsum(
         "is,js->ijs", np.array([[0.1, 0.7, 0.1], [0.1, 0.2, 0.2], [0.8, 0.1, 0.7]]), newest
@@ -59,9 +59,9 @@ def model(belief=Belief.NEWEST):
 @pytest.mark.parametrize("draw", list(Draw))
 def test_models_alone_and_oracle_reach_what_can_be_counted(draw):
     fitted = model()
-    draws = Draws.of(fitted, 20_000, 0)
+    draws = RandomNumbers.of(fitted, 20_000, 0)
     lengths = np.arange(STEPS + 1)
-    shares = fitted.process.lengths
+    shares = fitted.process.length_distribution
     for rule, accuracy in (
         (RandomRule(0.0), 0.85),
         (RandomRule(1.0), 0.96),
@@ -74,23 +74,25 @@ def test_models_alone_and_oracle_reach_what_can_be_counted(draw):
 
 
 @pytest.mark.parametrize(
-    ("kind", "draw"), [(Belief.NEWEST, Draw.SCORES), (Belief.PAIRS, Draw.PAIRS)]
+    ("kind", "draw"), [(BeliefKind.NEWEST, Draw.SCORES), (BeliefKind.PAIRS, Draw.PAIRS)]
 )
 def test_a_simulated_plan_earns_at_least_its_certified_value(kind, draw):
     """Where scores are as the plan believes; what is seen of rewritten steps only helps."""
     fitted, price = model(), 0.001
     plan = make_plan(fitted.problem(price, kind))
-    outcome = run(fitted, PlanRule(plan, fitted.filter(kind)), Draws.of(fitted, 20_000, 0), draw)
+    outcome = run(
+        fitted, PlanRule(plan, fitted.filter(kind)), RandomNumbers.of(fitted, 20_000, 0), draw
+    )
     earned = outcome.right - price * fitted.process.tokens * outcome.rewrites
     assert earned.mean() >= plan.lower - 4 * earned.std() / len(earned) ** 0.5
 
 
-@pytest.mark.parametrize("kind", list(Belief))
+@pytest.mark.parametrize("kind", list(BeliefKind))
 def test_the_simulated_router_decides_as_the_policy(kind, monkeypatch):
     """Each decision in arrays is repeated by the policy from the trace it was taken on."""
     fitted = model(kind)
     plan = make_plan(fitted.problem(0.001))
-    policy, rule = Pomdp(plan, fitted.filter()), PlanRule(plan, fitted.filter())
+    policy, rule = PomdpPolicy(plan, fitted.filter()), PlanRule(plan, fitted.filter())
     scores, views = [], []
     draw_scores = Sampler.scores
 
@@ -107,7 +109,7 @@ def test_the_simulated_router_decides_as_the_policy(kind, monkeypatch):
             return views[-1][1]
 
     monkeypatch.setattr(Sampler, "scores", spied)
-    draws = Draws.of(fitted, 300, 1)
+    draws = RandomNumbers.of(fitted, 300, 1)
     run(fitted, Recorded(), draws, Draw.SCORES)
     traces = {index: ([], []) for index in range(300)}
     rewrites = 0
@@ -137,7 +139,9 @@ def test_the_same_seed_draws_the_same_problems():
     assert first == again and first["points"] != other["points"]
 
 
-@pytest.mark.parametrize(("kind", "draw"), [(Belief.NEWEST, "scores"), (Belief.PAIRS, "pairs")])
+@pytest.mark.parametrize(
+    ("kind", "draw"), [(BeliefKind.NEWEST, "scores"), (BeliefKind.PAIRS, "pairs")]
+)
 def test_no_router_goes_below_the_limit_and_the_planned_one_comes_close(kind, draw):
     """The limit is a bound by duality: it is met at the corners of the best curve alone."""
     found = simulate(model(), 10_000, draw=Draw(draw))
@@ -159,7 +163,7 @@ def test_the_command_shows_a_table_or_json(tmp_path):
     shown, printed = (CliRunner().invoke(main, [*words, *more]) for more in ([], ["--json"]))
     assert shown.exit_code == printed.exit_code == 0, shown.output
     found = json.loads(printed.output)
-    families = {"thr", "random", "oracle", *(f"pomdp-{kind}" for kind in Belief)}
+    families = {"thr", "random", "oracle", *(f"pomdp-{kind}" for kind in BeliefKind)}
     assert set(found["curves"]) == families
     assert all(family in shown.output for family in {*families, "limit"})
 
@@ -168,7 +172,9 @@ def test_the_command_shows_a_table_or_json(tmp_path):
 def test_the_published_scores_rank_the_routers_as_published():
     """TRIM-POMDP before TRIM-Thr on MATH, and filters before the uniform prior."""
     weak = json.loads(PARAMETERS.read_text())["terminal_probability_by_step"]["weak"]
-    published = PomdpModel(method_process(0.866, 0.9704, np.array(weak), 60), read_bins(BINS))
+    published = PomdpModel(
+        process_from_accuracies(0.866, 0.9704, np.array(weak), 60), read_bins(BINS)
+    )
     prices = (0.0083, 0.0042, 0.002, 0.0008)
     curves = simulate(published, 4000, draw=Draw.PAIRS, prices=prices)["curves"]
     gains = {family: curve["delta_ibc"] for family, curve in curves.items()}
@@ -190,11 +196,14 @@ def test_the_ends_of_the_limit_are_those_that_simulation_finds():
     plain_model = model()
     lucky = replace(plain_model, process=replace(plain_model.process, recovery=0.3))
     for one in (plain_model, lucky):
-        found, exact = simulate(one, 20_000), process_ends(one)
+        found, exact = simulate(one, 20_000), endpoint_metrics(one)
         for name in ("weak_accuracy", "strong_accuracy"):
             assert found[name] == pytest.approx(exact[name], abs=0.012)
         assert found["strong_tokens_mean"] == pytest.approx(exact["strong_tokens_mean"], rel=0.02)
-    plain, risen = process_ends(plain_model)["weak_accuracy"], process_ends(lucky)["weak_accuracy"]
+    plain, risen = (
+        endpoint_metrics(plain_model)["weak_accuracy"],
+        endpoint_metrics(lucky)["weak_accuracy"],
+    )
     assert risen == pytest.approx(0.3 + 0.7 * plain)
 
 

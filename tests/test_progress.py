@@ -10,7 +10,7 @@ from staged_server import SILENCE, staged
 from test_kills import is_trial, label, until, work
 
 from trim.cli import progress
-from trim.cli.progress import Shown, progress_bar, short
+from trim.cli.progress import ProgressText, format_count, progress_bar
 from trim.cluster.worker import Task, Worker, problem_to_json
 from trim.costs import Prices
 from trim.evaluation import progress as run_progress
@@ -112,11 +112,11 @@ def test_a_bar_is_told_again_while_nothing_is_finished(monkeypatch, capsys, term
     ("count", "text"), [(0, "0"), (999, "999"), (5_150, "5.2k"), (2_000_000, "2.0M")]
 )
 def test_counts_are_short(count, text):
-    assert short(count) == text
+    assert format_count(count) == text
 
 
 def test_a_line_without_figures_ends_after_the_count():
-    assert Shown("solving x", 24).line(RunProgress(0)) == "solving x: 0/24"
+    assert ProgressText("solving x", 24).line(RunProgress(0)) == "solving x: 0/24"
 
 
 async def test_a_worker_elsewhere_hands_over_what_it_has_written():

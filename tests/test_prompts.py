@@ -36,7 +36,7 @@ def run(*words):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """With a file of one problem and a chat template; models are not tried before a run."""
-    monkeypatch.setattr(ModelSource, "load", ModelSource.assemble)
+    monkeypatch.setattr(ModelSource, "load", ModelSource.build)
     (tmp_path / "set.jsonl").write_text(json.dumps({"q": QUESTION, "a": "2"}) + "\n")
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHAT}))
     return tmp_path
@@ -304,11 +304,15 @@ def test_an_unknown_protocol_is_one_line_and_nothing_is_written(folder, command)
         assert sorted(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("role", ["weak", "strong", "between"])
+@pytest.mark.parametrize("role", ["weak", "strong", "intermediate"])
 def test_a_user_template_without_the_question_is_one_line_and_nothing_is_written(folder, role):
     section = model("http://127.0.0.1:9")
     wrong = {**section, "user": "Solve it: {problem}"}
-    document = {"weak": section, "strong": section, role: [wrong] if role == "between" else wrong}
+    document = {
+        "weak": section,
+        "strong": section,
+        role: [wrong] if role == "intermediate" else wrong,
+    }
     path = write(folder, document)
     before = sorted(folder.rglob("*"))
     for command in ("eval", "collect"):
@@ -328,9 +332,9 @@ def test_prompts_of_the_authors_go_before_a_models_own_and_those_before_a_benchm
         ("authors", (AUTHORS.prompt, AUTHORS.prompt)),
     ):
         path = write(folder, {"weak": own, "strong": section, "protocol": protocol})
-        lineup = ModelSource(read_configuration(path, (), {}), folder)
-        team = lineup.for_problems(benchmarks).assemble()
-        assert (team.weak.prompt, team.strong.prompt) == prompts
+        source = ModelSource(read_configuration(path, (), {}), folder)
+        models = source.with_task(benchmarks).build()
+        assert (models.weak.prompt, models.strong.prompt) == prompts
     path = write(folder, {"weak": own, "strong": section})
-    chatting = ModelSource(read_configuration(path, (), {}), folder).assemble()
+    chatting = ModelSource(read_configuration(path, (), {}), folder).build()
     assert (chatting.weak.prompt, chatting.strong.prompt) == (Prompt("Be brief."), Prompt())

@@ -20,7 +20,7 @@ from trim.policies.policy import choose_scorer, needs_entropy
 from trim.policies.registry import parse_policies
 from trim.policies.rivals import embedding as sentence
 from trim.policies.rivals.automix import AutoMix, AutoMixPRM, VerifierTable, automix_record
-from trim.policies.rivals.cascade import Cascade, ScoreSummary, solution_verdict, verdict
+from trim.policies.rivals.cascade import Cascade, ScoreSummary, summarise, summarise_solution
 from trim.policies.rivals.classifier import Classifier, TermModel, classifier_record
 from trim.policies.rivals.embedding import (
     EmbeddingModel,
@@ -28,20 +28,20 @@ from trim.policies.rivals.embedding import (
     read_embedding_classifier,
 )
 from trim.policies.rivals.fit import (
-    FAMILIES,
-    SolvedAlone,
+    FITTED_RIVALS,
     Target,
+    TrainingProblem,
     WeakSolution,
     fit_automix,
     fit_classifier,
     fit_embedding_classifier,
     fit_rival,
     spread_thresholds,
-    wanted_questions,
+    target_labels,
 )
 from trim.policies.rivals.stepwise import RewardGuided, SpecReason
 from trim.rollouts.bank import read_bank
-from trim.rollouts.traces import import_traces
+from trim.rollouts.import_traces import import_traces
 from trim.router import Router
 from trim.scorers.scorer import Scores
 from trim.testing import ScriptedModel
@@ -63,37 +63,37 @@ def observed(scores, answered=True, last=True):
 
 
 @given(st.sampled_from(ScoreSummary), written)
-def test_a_verdict_is_a_share_and_needs_an_answer(kind, steps):
+def test_a_summary_is_in_the_unit_interval_and_needs_an_answer(kind, steps):
     scores, tokens = zip(*steps, strict=True)
-    assert 0 <= verdict(kind, scores, tokens, answered=True) <= 1
-    assert verdict(kind, scores, tokens, answered=False) == 0
+    assert 0 <= summarise(kind, scores, tokens, answered=True) <= 1
+    assert summarise(kind, scores, tokens, answered=False) == 0
 
 
 @given(written)
-def test_verdicts_have_their_order(steps):
+def test_summaries_are_ordered(steps):
     scores, tokens = zip(*steps, strict=True)
-    lowest, multiplied, mean = (verdict(kind, scores, tokens, True) for kind in ScoreSummary)
+    lowest, multiplied, mean = (summarise(kind, scores, tokens, True) for kind in ScoreSummary)
     assert lowest == min(scores)
     assert multiplied <= lowest
     assert lowest - ROUNDING <= mean <= max(scores) + ROUNDING
 
 
 @given(st.lists(st.lists(st.floats(-20, 0), min_size=1, max_size=9), min_size=1, max_size=6))
-def test_the_mean_of_confidences_is_that_of_all_tokens(log_probabilities):
+def test_the_mean_summary_is_the_mean_over_all_tokens(log_probabilities):
     scores = [math.exp(np.mean(step)) for step in log_probabilities]
     lengths = [len(step) for step in log_probabilities]
     every = np.concatenate(log_probabilities)
-    assert verdict(ScoreSummary.MEAN, scores, lengths, True) == pytest.approx(
+    assert summarise(ScoreSummary.MEAN, scores, lengths, True) == pytest.approx(
         math.exp(every.mean())
     )
 
 
-def test_only_a_solution_with_an_answer_has_a_verdict():
+def test_only_a_solution_with_an_answer_has_a_summary():
     """Wherever it stands: what the steps of an observation hold is not looked at."""
-    assert solution_verdict(observed([0.9, 0.8]), ScoreSummary.LOWEST) == 0.8
-    assert solution_verdict(observed([0.9, 0.8], answered=False), ScoreSummary.LOWEST) == 0
+    assert summarise_solution(observed([0.9, 0.8]), ScoreSummary.LOWEST) == 0.8
+    assert summarise_solution(observed([0.9, 0.8], answered=False), ScoreSummary.LOWEST) == 0
     earlier = Observation("q", (r"\boxed{1}\n\n", "Done."), (0.9, 0.8), (5, 5), (), 0, True, True)
-    assert solution_verdict(earlier, ScoreSummary.LOWEST) == 0.8
+    assert summarise_solution(earlier, ScoreSummary.LOWEST) == 0.8
 
 
 @pytest.mark.parametrize(
@@ -234,9 +234,9 @@ def test_a_fitted_table_is_the_mean_of_its_bins(problems, bins):
 
 
 def test_a_table_needs_its_figures():
-    with pytest.raises(InvalidInput, match="missing, or differ in number"):
+    with pytest.raises(InvalidInput, match="missing or differ in number"):
         fit_automix(ScoreSummary.MEAN, [], [], [], [])
-    with pytest.raises(InvalidInput, match="missing, or differ in number"):
+    with pytest.raises(InvalidInput, match="missing or differ in number"):
         fit_automix(ScoreSummary.MEAN, [0.5], [True], [True, False], [3])
 
 
@@ -348,19 +348,19 @@ def test_threshold_0_always_takes_the_strong_model(question, probability):
     assert taken is (probability >= 0.5)
 
 
-def test_what_is_wanted_of_a_question():
+def test_target_labels():
     right = [True, True, False, False], [True, False, True, False]
-    assert wanted_questions("abcd", *right, Target.GAIN) == [False, False, True, False]
-    assert wanted_questions("abcd", *right, Target.WEAK_WRONG) == [False, False, True, True]
+    assert target_labels("abcd", *right, Target.GAIN) == [False, False, True, False]
+    assert target_labels("abcd", *right, Target.WEAK_WRONG) == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
     ("questions", "weak", "message"),
     [
-        (["a b", "a b"], [True, True], "without two kinds to tell apart"),
+        (["a b", "a b"], [True, True], "all of one class"),
         (["a b", "c d"], [True, False], "the questions share no words"),
         (["a b"], [True, False], "differ in number"),
-        ([], [], "0 training problems without two kinds"),
+        ([], [], "0 training problems, all of one class"),
     ],
 )
 def test_a_classifier_needs_examples(questions, weak, message):
@@ -528,7 +528,7 @@ def solved_alone(count=60):
     """Problems of which the weak model solves the easy ones, and is sure of what it solves."""
     hard = [number % 3 == 0 for number in range(count)]
     return [
-        SolvedAlone(
+        TrainingProblem(
             question=f"{HARD if is_hard else EASY} {number % 7}",
             weak=WeakSolution((0.9, 0.3 if is_hard else 0.8 + number / 1000), (5, 7), True),
             weak_correct=not is_hard,
@@ -564,8 +564,8 @@ def test_a_fitted_rival_escalates_what_only_the_strong_model_solves(family, tmp_
 
 
 def test_too_few_problems_are_refused():
-    assert set(FAMILIES) == set(registry.FROM_FILE) & set(FAMILIES)
-    for family in FAMILIES:
+    assert set(FITTED_RIVALS) == set(registry.FILE_FAMILIES) & set(FITTED_RIVALS)
+    for family in FITTED_RIVALS:
         with pytest.raises(InvalidInput, match=f"{family}: 19 problems .* collect at least 20"):
             fit_rival(family, solved_alone(19))
 
@@ -640,8 +640,8 @@ def test_a_bank_that_cannot_serve_is_refused_in_one_line(bank, tmp_path):
     for family, path, message in (
         ("automix", bank, "automix needs 'logprob': collect a bank with --scorer logprob"),
         ("classifier", tmp_path / "few", "9 problems that both models solved alone are too few"),
-        ("classifier", tmp_path / "nothing", "no bank of traces"),
-        ("automix-prm", few, "no bank of traces"),
+        ("classifier", tmp_path / "nothing", "not a bank"),
+        ("automix-prm", few, "not a bank"),
     ):
         ran = run("fit-rival", family, path, "--out", out)
         assert ran.exit_code == 2

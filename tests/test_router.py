@@ -542,7 +542,7 @@ def test_an_end_token_behind_nothing_is_asked_on_at_once(rejoins):
     before = "" if rejoins else "\n\n"
     assert texts(trace) == [f"{before}one\n\n", BOX[rejoins]]
     assert [step.draft_tokens for step in trace.steps] == [2 + 1, 1]
-    assert [prefix.said for prefix in weak.calls] == ["", before, f"{before}one\n\n"]
+    assert [prefix.text for prefix in weak.calls] == ["", before, f"{before}one\n\n"]
 
 
 def test_an_end_token_with_a_box_is_not_asked_on():
@@ -640,7 +640,7 @@ def test_a_router_without_a_scorer_scores_by_the_writers_confidence():
         return Completion(text, Ending.STEP, 3, 5, log_probability=log_probability)
 
     weak = says(sure("good", -0.1), sure("bad", -2.0), sure(r"so \boxed{4}", 0.0))
-    strong = says("-", "GOOD", "-")
+    strong = says("-", sure("GOOD", -0.5), "-")
     trace = Router(weak=weak, strong=strong, policy="thr:0.5").solve("a question")
     assert trace.scorer == "logprob"
     assert texts(trace) == ["good\n\n", "GOOD\n\n", r"so \boxed{4}"]
@@ -824,7 +824,7 @@ def test_the_steps_of_a_solution_are_its_text(text, whole_lines):
         assert trace.solution == "".join(texts(trace)) == text
         assert trace.finish is Finish.STOP
         for prefix in model.calls:
-            assert prefix.said == "".join(prefix.steps)
+            assert prefix.text == "".join(prefix.steps)
 
 
 @given(any_text)
@@ -842,7 +842,7 @@ def test_steps_that_are_rejoined_are_cut_at_the_first_blank_line(text):
     cut = iter([piece.partition("\n\n")[0] + "\n\n" for piece in pieces[:-1]])
     assert all(step in cut for step in earlier)  # In their order.
     assert last == pieces[-1]
-    assert not any(prefix.said.startswith("\n\n") for prefix in model.calls)
+    assert not any(prefix.text.startswith("\n\n") for prefix in model.calls)
 
 
 # How much may be written
@@ -900,7 +900,7 @@ def test_what_was_said_before_is_part_of_the_prefix():
     router.solve("a question", history=history)
     prefixes = (*weak.calls, *strong.calls, *(trace for trace, _ in scorer.calls))
     assert {prefix.history for prefix in prefixes} == {history}
-    assert prefixes[0].asked == "be brief\n\nhello\n\na question"
+    assert prefixes[0].full_question == "be brief\n\nhello\n\na question"
 
 
 def test_policies_say_whether_they_restart():

@@ -104,7 +104,7 @@ def bank(tmp_path_factory):
     """A bank of 60 problems whose scorer has seen one more, of models said to be the shipped."""
     folder = tmp_path_factory.mktemp("bank")
     identity = replace(IDENTITY, models=identify_models(FOLDER), seen=SCORER)
-    store = BankStore(folder, identity, part=100)
+    store = BankStore(folder, identity, part_size=100)
     explorer = Explorer(
         Models(sure("weak"), sure("strong"), {}),
         ChanceScorer(),
@@ -125,8 +125,8 @@ def bank(tmp_path_factory):
 
 def test_a_bank_has_seen_its_problems_and_what_its_scorer_has(bank):
     read = read_bank(bank)
-    assert read.own == {fingerprint(f"question {index}") for index in range(60)}
-    assert read.seen == read.own | SCORER
+    assert read.fingerprints == {fingerprint(f"question {index}") for index in range(60)}
+    assert read.seen == read.fingerprints | SCORER
     assert read_identity(bank).seen == SCORER
     # One of the time before is read as it was.
     assert "seen" not in IDENTITY.to_json()
@@ -253,7 +253,7 @@ def test_a_bank_of_joint_scores_knows_what_they_have_seen(models, tmp_path):
     words = ("chain", "-n", 1, "--seed", 9, "--rollouts", 3, "--models", models)
     done("collect", *words, "--out", tmp_path / "bank")
     bank = read_bank(tmp_path / "bank")
-    assert bank.seen == bank.own | read_seen(models / JOINT)
+    assert bank.seen == bank.fingerprints | read_seen(models / JOINT)
     done("collect", *words, "--out", tmp_path / "bank")
     done("collect", *words, "--scorer", "prm", "--out", tmp_path / "prm")
     assert read_bank(tmp_path / "prm").identity.seen == frozenset()
@@ -282,7 +282,7 @@ def test_a_file_is_split_into_a_part_to_learn_from_and_a_part_to_test(tmp_path):
     bank = read_bank(tmp_path / "bank")
     chosen = choose_problems(str(file), 3, 3, Selection(question="q", answer="a", instruction=""))
     # The bank's questions end with an instruction, and are known without it.
-    assert bank.own == {fingerprint(problem.question) for problem in chosen.problems}
+    assert bank.fingerprints == {fingerprint(problem.question) for problem in chosen.problems}
     spec = router(tmp_path / "router.json", [problem.question for problem in chosen.problems])
     words = ("eval", *of_file, "--policy", "weak", "--policy", spec, "--out", tmp_path / "run")
     said = refused(*words, "--instruction", "Be brief.")

@@ -81,7 +81,7 @@ def test_the_best_is_named_and_the_configured_kept_where_it_is_as_good():
         " also tried: entropy (?)"
     )
     assert "as configured" in scorer_advice({"grade": good}, "grade").line
-    assert "none tells right from wrong" in scorer_advice({"grade": bad}, None).line
-    assert "not enough samples" in scorer_advice({"grade": bad, "entropy": few}, None).line
+    assert "none separates right from wrong" in scorer_advice({"grade": bad}, None).line
+    assert "too few samples" in scorer_advice({"grade": bad, "entropy": few}, None).line
     assert scorer_advice({}, None).line is None
     assert shown_auc(of([0.9] * 4 + [0.1], [0.2] * 5)) == "0.80?"

@@ -135,5 +135,5 @@ async def test_langchain_asynchronously(langchain):
 
 
 def test_langchain_is_told_what_is_wrong(langchain):
-    with pytest.raises(openai.BadRequestError, match="none of its models is configured"):
+    with pytest.raises(openai.BadRequestError, match="no model is configured"):
         langchain.bind(response_format={"type": "json_object"}).invoke("x")

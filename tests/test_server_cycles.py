@@ -9,7 +9,7 @@ from test_server_api import QUESTIONS, asked
 
 from trim.configuration.source import models_in
 from trim.server.admission import Limits
-from trim.server.run import Server, Serving, listen, opened, settings
+from trim.server.run import Server, Serving, listen, opened, server_config
 
 
 async def answered(reader, writer, question, **more):
@@ -27,12 +27,12 @@ async def answered(reader, writer, question, **more):
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_requests_leave_no_cycles(stream, tmp_path):
-    lineup = models_in()
+    source = models_in()
     serving = Serving("127.0.0.1", 0, str(tmp_path / "trim.sqlite"), Limits())
     listening = listen("127.0.0.1", 0)
     ready = asyncio.Event()
-    async with opened(lineup, lineup.load(), serving) as service:
-        server = Server(settings(service), ready.set)
+    async with opened(source, source.load(), serving) as service:
+        server = Server(server_config(service), ready.set)
         work = asyncio.create_task(server.serve([listening]))
         await ready.wait()
         reader, writer = await asyncio.open_connection(*listening.getsockname())

@@ -115,7 +115,7 @@ def test_who_cannot_be_identified_is_told_why(address):
 def hurry():
     from trim.server.storage import database
 
-    database.PATIENCE = 2.0
+    database.SERVER_TIMEOUT = 2.0
 
 
 def test_a_connection_to_the_database_that_hangs_is_given_up(address):

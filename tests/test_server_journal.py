@@ -78,7 +78,7 @@ def test_lines_tell_all_but_what_was_said(tmp_path):
     assert kept == {whole["id"], stream["id"]}
     fault = next(line for line in lines if line["level"] == "warning")
     assert (fault["event"], fault["exception"]) == (
-        "1 requests could not be kept",
+        "1 requests could not be recorded",
         "OperationalError",
     )
     assert any("recorder.py" in place for place in fault["places"])
@@ -87,10 +87,10 @@ def test_lines_tell_all_but_what_was_said(tmp_path):
 def make_a_mistake():
     from trim.server.service import Service
 
-    def understand(self, request):
+    def prepare(self, request):
         raise LookupError(SAID)
 
-    Service.understand = understand
+    Service.prepare = prepare
 
 
 def test_a_mistake_in_the_server_is_500_and_can_be_found(tmp_path):
@@ -98,7 +98,9 @@ def test_a_mistake_in_the_server_is_500_and_can_be_found(tmp_path):
     with started("serve", *words, stage=make_a_mistake) as process:
         client = openai.OpenAI(base_url=process.address(), api_key="none", max_retries=0)
         for stream in (False, True):
-            with pytest.raises(openai.InternalServerError, match="made a mistake") as mistake:
+            with pytest.raises(
+                openai.InternalServerError, match="internal server error"
+            ) as mistake:
                 client.chat.completions.create(**asked(SAID), stream=stream)
             # The connection is closed now, and the client is told not to use it again.
             assert mistake.value.response.headers["connection"] == "close"

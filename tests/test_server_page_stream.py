@@ -90,7 +90,7 @@ def test_a_budget_says_what_is_left_and_where_it_denies(url):
 @pytest.mark.parametrize(
     "body, status, message",
     [
-        (asked(model="trim:nothing"), 404, "there is no router"),
+        (asked(model="trim:nothing"), 404, "unknown router"),
         (asked(n=2), 400, "one solution at a time"),
         (asked(tools=[{"type": "function"}]), 400, "cannot serve"),
         (asked(" "), 400, "empty"),
@@ -199,17 +199,17 @@ async def test_telling_changes_nothing():
             policy=policy,
             config=RouterConfig(sampling=SAMPLING),
         )
-        teller = EventSerializer(router, None)
+        serializer = EventSerializer(router, None)
         for seed, question in enumerate(QUESTIONS[:3]):
             alone = await router.asolve(question, seed)
             solution = router.begin(question, seed)
-            teller.beginning(solution)
+            serializer.begin(solution)
             async for event in router.run(solution):
                 if isinstance(event, Finished):
                     assert event.trace.steps == alone.steps
                     assert event.trace.usage["strong"].tokens == alone.strong_tokens
                 else:
-                    json.dumps(teller.tell(event, solution))
+                    json.dumps(serializer.serialize(event, solution))
 
 
 async def test_models_between_are_told_as_authors_of_their_own():
@@ -227,7 +227,7 @@ async def test_models_between_are_told_as_authors_of_their_own():
     for seed, question in enumerate(QUESTIONS[:6]):
         solution = router.begin(question, seed)
         async for event in router.run(solution):
-            record = EventSerializer(router, None).tell(event, solution)
+            record = EventSerializer(router, None).serialize(event, solution)
             authors |= {record["author"]} if record["event"] == "written" else set()
             rejected += len(record.get("rejected", ()))
-    assert authors == {"weak", "middle", "strong"} and rejected > 0
+    assert authors == {"weak", "intermediate", "strong"} and rejected > 0

@@ -159,13 +159,13 @@ REFUSALS = [
     (Reply({"error": {"message": "slow"}}, 429, {"Retry-After": "7"}), openai.RateLimitError,
      "rate_limit_exceeded", "slow"),
     (Reply({"error": {"message": f"wrong key {SECRET}"}}, 401), openai.InternalServerError,
-     "model_unavailable", "does not take requests of this server"),
+     "model_unavailable", "rejects requests of this server"),
     (Reply({"error": {"message": "no such model"}}, 404), openai.InternalServerError,
      "model_unavailable", "404"),
     (Reply(b"<html>", 502), openai.InternalServerError, "model_unavailable", "502"),
     (Reply(b"{}", missing=9), openai.InternalServerError, "model_unavailable", "connection"),
     (Reply(b"no json"), openai.InternalServerError, "model_unavailable", "expected"),
-    (Reply({"choices": 3}), openai.InternalServerError, "model_unavailable", "no answer in"),
+    (Reply({"choices": 3}), openai.InternalServerError, "model_unavailable", "OpenAI's form"),
 ]  # fmt: skip
 
 
@@ -233,7 +233,7 @@ async def test_who_leaves_ends_the_request_upstream(monkeypatch, tmp_path, strea
 async def test_limits_that_cannot_be_kept_and_deadlines(monkeypatch, tmp_path):
     async with passing(monkeypatch, tmp_path, lambda _: SILENCE) as (upstream, client):
         for limit in ("money", "strong_tokens"):
-            with pytest.raises(openai.BadRequestError, match=f"trim.{limit}: cannot be kept"):
+            with pytest.raises(openai.BadRequestError, match=f"trim.{limit}: cannot be enforced"):
                 await client.chat.completions.create(
                     **asked(tools=[TOOL]), extra_body={"trim": {limit: 1}}
                 )

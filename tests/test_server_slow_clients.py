@@ -21,13 +21,12 @@ SERVE = """
 import sys
 from pathlib import Path
 from trim.configuration.source import open_models
-from trim.shipped.lineup import EmbeddedLineup
-from trim.server.limits import Limits
+from trim.server.admission import Limits
 from trim.server.run import Serving, serve
 path, database, seconds = sys.argv[1:]
-lineup = open_models(Path(path)) if path else EmbeddedLineup()
+source = open_models(path or None)
 limits = Limits(upload=float(seconds), stalled=float(seconds))
-serve(lineup, Serving("127.0.0.1", 0, database, limits))
+serve(source, Serving("127.0.0.1", 0, database, limits))
 """
 
 

@@ -94,7 +94,7 @@ AT_ONCE = """
 import multiprocessing, sys
 from pathlib import Path
 from sqlalchemy import create_engine
-from trim.server.storage.database import prepare, write_ahead
+from trim.server.storage.database import enable_wal, prepare
 
 FORK = multiprocessing.get_context("fork")
 
@@ -102,8 +102,8 @@ def open_file(path, together):
     engine = create_engine(f"sqlite:///{path}")
     prepare(engine)
     together.wait()
-    write_ahead(engine)
-    with engine.execution_options(alone=True).begin() as connection:
+    enable_wal(engine)
+    with engine.execution_options(immediate=True).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (x)")
     engine.dispose()
 
@@ -150,11 +150,11 @@ async def test_what_is_wrong_with_a_key_is_said_in_a_line(engine):
     store = Keys(engine)
     await store.create("app")
     for attempt, message in (
-        (store.create("app"), "there is one"),
+        (store.create("app"), "name is taken"),
         (store.create(" "), "1 to 100 characters"),
         (store.create("x", money_a_day=-1.0), "from 0 up"),
         (store.create("x", money_a_day=float("nan")), "from 0 up"),
-        (store.revoke("nobody"), "none that holds"),
+        (store.revoke("nobody"), "no valid key"),
     ):
         with pytest.raises(InvalidInput, match=message):
             await attempt
@@ -176,7 +176,7 @@ async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine, caplog)
     recorder = Recorder(engine)
     twice = entry()
     await recorder.write(twice)
-    with pytest.raises(APIError, match="cannot be used now") as told:
+    with pytest.raises(APIError, match="not available") as told:
         await recorder.write(twice)
     assert re.search("(?i)unique|duplicate", str(told.value.__cause__))
     await recorder.write(entry())
@@ -186,7 +186,7 @@ async def test_what_cannot_be_written_is_told_to_whom_it_belongs(engine, caplog)
     kept = recorder.write(entry())
     kept.cancel()
     await recorder.close()
-    assert "1 requests could not be kept" in caplog.text
+    assert "1 requests could not be recorded" in caplog.text
     assert await count(engine, requests) == 3
 
 
@@ -211,17 +211,17 @@ async def test_a_budget_is_of_a_day_and_says_when_it_begins_again(engine, monkey
     ):
         key = await store.find(await store.create(name, **budget))
         await recorder.write(entry(key.id))
-        now = await ledger.left(key)
+        now = await ledger.remaining(key)
         assert (now.money, now.strong_tokens) == left
         await recorder.write(entry(key.id))
         if budget:
             with pytest.raises(APIError, match="has spent its") as refused:
-                await ledger.left(key)
+                await ledger.remaining(key)
             assert (refused.value.status, refused.value.code) == (429, "insufficient_quota")
             assert 0 < refused.value.retry_after <= 24 * 3600
             with monkeypatch.context() as patched:
                 patched.setattr(ledgers, "today", lambda: "2099-01-01")
-                await ledger.left(key)
+                await ledger.remaining(key)
     assert 0 < seconds_to_midnight() <= 24 * 3600
     await recorder.close()
 
@@ -237,7 +237,7 @@ async def test_traffic_is_deleted_and_spending_stays(engine):
     assert await delete_traffic(engine, 150.0) == 1
     assert await delete_traffic(engine, 150.0) == 0
     assert await Ledger(engine).spent(key) == (1.0, 14)
-    with pytest.raises(InvalidInput, match="there is none"):
+    with pytest.raises(InvalidInput, match="no such key"):
         await delete_traffic(engine, 150.0, "nobody")
     await recorder.close()
 

@@ -65,7 +65,7 @@ async def test_failures_are_counted_by_reason(engine):
             for reason in ("gone", "slow", "gone", None)]  # fmt: skip
     await write(engine, [*rows, ({}, 0.5)])
     assert await Traffic(engine).faults(0) == [
-        ("gone", 2), ("no reason is known", 1), ("slow", 1),
+        ("gone", 2), ("slow", 1), ("unknown reason", 1),
     ]  # fmt: skip
     assert await Traffic(engine).faults(2) == []
 
@@ -144,7 +144,7 @@ def test_warnings_name_what_is_wrong_and_nothing_else():
         Spent("frugal", today(), 0.1, 5, 1.0, 100),
         Spent("free", today(), 99.0, 9999),
     ]
-    assert told([], spent) == ["the key app has spent at least 90% of its budget of today"]
+    assert told([], spent) == ["the key app has spent at least 90% of its budget for today"]
 
 
 def trim(*words, folder):

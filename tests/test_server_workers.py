@@ -152,12 +152,21 @@ async def test_a_worker_that_is_killed_is_replaced_and_loses_what_was_under_way(
     assert sum(float(count) for _, count in lines) >= len(received)
 
 
+IMPATIENT = f"""
+from dataclasses import replace
+from trim.cli import serve
+from trim.server import workers
+workers.SILENCE = workers.FLUSH_SECONDS = 5
+serve.USUAL = replace(serve.USUAL, shutdown=1)
+{MAIN}
+"""
+
+
 @needs_proc
 async def test_a_worker_that_hangs_is_replaced_and_does_not_hold_up_the_end(tmp_path):
-    impatient = f"import trim.server.workers as workers; workers.SILENCE = 5; {MAIN}"
     address = str(tmp_path / "trim.sqlite")
     async with (
-        serving(address, "--workers", 2, code=impatient) as (process, url, said),
+        serving(address, "--workers", 2, code=IMPATIENT) as (process, url, said),
         httpx.AsyncClient(timeout=LIMIT) as client,
     ):
         before = workers_of(process.pid)

@@ -287,7 +287,7 @@ def test_servers_answer_as_the_engines_do_in_this_process():
         strong = await router.strong.write_step(begun, Sampling(), 5)
         cut = await router.strong.write_step(begun, Sampling(max_tokens=2), 5)
         scores = await router.scorer.score(begun.then(strong.text), [step, strong])
-        whole = await router.strong.go_on(prefix.question, "", 10_000)
+        whole = await router.strong.continue_text(prefix.question, "", 10_000)
         return (
             [replace(one, seconds=0.0) for one in (step, strong, cut)],
             replace(scores, seconds=0.0),

@@ -19,8 +19,8 @@ from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.server.admission import Limits
 from trim.server.app import make_app
-from trim.server.run import Serving, opened
-from trim.server.tracing import Tracing, open_tracing
+from trim.server.run import Serving, open_tracing, opened
+from trim.server.tracing import Tracing
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -194,11 +194,11 @@ def test_the_standard_variables_decide(monkeypatch):
         {ENDPOINT: "http://x:1", "OTEL_TRACES_EXPORTER": "none"},
     ):
         assert open_tracing(False, variables) is None
-    with pytest.raises(InvalidInput, match="traces are sent by http/protobuf"):
+    with pytest.raises(InvalidInput, match="only http/protobuf is supported"):
         open_tracing(False, {ENDPOINT: "http://x:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     monkeypatch.delitem(sys.modules, "trim.server.tracing")
-    with pytest.raises(InvalidInput, match=r"pip install 'trim\[telemetry\]'"):
+    with pytest.raises(InvalidInput, match=r"pip install 'trim-router\[telemetry\]'"):
         open_tracing(False, {ENDPOINT: "http://x:1"})
 
 

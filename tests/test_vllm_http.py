@@ -30,6 +30,7 @@ from trim.models.continuation import VLLM, Continuation
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
+from trim.models.prompt import Prompt
 from trim.policies.registry import parse_policies
 from trim.policies.threshold import Threshold
 from trim.scorers.grade import HttpGradeScorer
@@ -63,12 +64,21 @@ def embedded():
 
 def model(servers, name="strong", mode=Continuation.COMPLETIONS, plain=False, **given):
     template = None if plain else read_chat_template(servers[name].folder)
-    return OpenAIModel(HttpServer(servers[name].url), name, mode, VLLM, template=template, **given)
+    return OpenAIModel(
+        HttpServer(servers[name].url),
+        name,
+        continuation=mode,
+        dialect=VLLM,
+        template=template,
+        **{"prompt": Prompt(), **given},
+    )
 
 
 def reward(servers, **given):
     template = read_chat_template(servers[REWARD].folder)
-    return PoolingScorer(HttpServer(servers[REWARD].url), REWARD, template, system=None, **given)
+    return PoolingScorer(
+        HttpServer(servers[REWARD].url), REWARD, template=template, system=None, **given
+    )
 
 
 def ask(server, path, body):
@@ -158,7 +168,7 @@ def test_a_solution_in_steps_is_the_solution_at_one_go(servers, mode, token_ids)
         trace = Router(
             weak=writer, strong=writer, policy=policy, config=RouterConfig(sampling=GREEDY)
         ).solve(problem.question)
-        whole = asyncio.run(writer.go_on(problem.question, "", 900)).text
+        whole = asyncio.run(writer.continue_text(problem.question, "", 900)).text
         assert [step.text for step in trace.steps] == split_steps(whole)
 
 
@@ -284,7 +294,9 @@ def test_a_form_that_this_version_has_dropped_is_refused_in_its_own_words(server
 
 def test_a_generator_is_no_reward_model(servers):
     template = read_chat_template(servers["strong"].folder)
-    scorer = PoolingScorer(HttpServer(servers["strong"].url), "strong", template, system=None)
+    scorer = PoolingScorer(
+        HttpServer(servers["strong"].url), "strong", template=template, system=None
+    )
     with pytest.raises(Refused, match="404"):
         asyncio.run(scorer.score(Prefix("q", ("one",)), [WRITTEN]))
 

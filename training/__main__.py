@@ -17,7 +17,7 @@ from training.train_scorer import ScorerArguments, train_scorer
 from trim.configuration.source import models_in
 from trim.evaluation.evaluate import draw
 from trim.rollouts.collect import collect
-from trim.rollouts.rescore import groups_of
+from trim.rollouts.rescore import labelled_signals
 from trim.scorers.joint import NAME, fit_joint, write_weights
 
 FOLDER = Path("build/models")
@@ -39,7 +39,7 @@ def main() -> None:
             collect(draw(suite, count, 1), 1, FOLDER.parent / f"joint-{suite}", lineup, "prm")
             for suite, count in JOINT.items()
         ]
-        weights = fit_joint(groups_of(banks), banks[0].identity.models)
+        weights = fit_joint(labelled_signals(banks), banks[0].identity.models)
         write_weights(FOLDER / NAME, weights, frozenset().union(*(bank.seen for bank in banks)))
 
 

@@ -23,10 +23,10 @@ from trim.configuration.source import models_in
 from trim.evaluation.run import Evaluation
 from trim.evaluation.store import TraceStore
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right
+from trim.metrics.metrics import area_under_curve
 from trim.policies.fixed import StrongAlone
 from trim.policies.threshold import Threshold
 from trim.shipped import FOLDER, SAMPLING
-from trim.studies.fitness import area_under_curve
 from trim.studies.reliability import calibration_error, equal_width
 from trim.types import Trace
 

@@ -1,4 +1,4 @@
-"""How a router works, apart from its models, scorer and policy."""
+"""The settings of a router, apart from its models, scorer and policy."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from trim.models.model import Sampling
 from trim.steps import MAX_STEPS
 
 DEFAULT_POLICY = "thr:0.5"
-"""The policy where none is named."""
+"""The default policy."""
 
 
 class End(StrEnum):
-    """What ends a solution, besides its limits."""
+    """Events that end a solution, besides its limits."""
 
     BOX = "box"
     r"""A kept step with the answer in a `\boxed{}`, or the end token of its author."""
     MODEL = "model"
-    """The end token alone; a box is text like any other."""
+    """The end token only; a box is ordinary text."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    r"""How a solution goes on; docs/protocols.md has the rules of each protocol in one table.
+    r"""How a solution continues and ends; docs/concepts/protocols.md compares the protocols.
 
-    Whoever wrote the step that was *kept* decides, and a step that was cut at its token limit is
-    always the last one.
+    The author of the *kept* step decides, and a step that was cut at its token limit is always the
+    last one.
 
     Attributes:
         ends: what ends a solution.
-        open_box: with `End.BOX`, whether the words `boxed{` end it, closed or not.
-        asks_on: whether an author that ended its text without a box is asked for another step.
-        rejoins: whether steps are texts that are cut at the first blank line and joined again by
-            one. Further line ends are then lost, and so is a step without content once the model
-            has been asked again; else all bytes are kept.
-        context: tokens that prompt and step may have together; None for the engine's own limit.
+        open_box: with `End.BOX`, whether an unclosed `boxed{` ends it as well.
+        asks_on: whether an author that ended its text without a box writes another step.
+        rejoins: whether steps are cut at the first blank line and joined by one. Further line ends
+            are then lost, and so is a step without content once the model has tried again; else
+            all bytes are kept.
+        context: maximum tokens of prompt and step together; None for the engine's own limit.
     """
 
     ends: End = End.BOX
@@ -48,20 +48,20 @@ class Rules:
 
 
 class Fallback(StrEnum):
-    """What becomes of a step that a part did not answer for."""
+    """What to do about a step when a model or the scorer is unavailable."""
 
     KEEP = "keep"
-    """What has been written of the step is kept; the weak model drafts where nothing was."""
+    """Keep the newest version of the step; without one, the weak model drafts it."""
     ESCALATE = "escalate"
-    """The next stronger model writes it."""
+    """The next stronger model writes the step."""
     FAIL = "fail"
-    """The problem ends, with the reason in its trace."""
+    """End the problem, with the reason in its trace."""
 
 
 KEEP, ESCALATE, FAIL = Fallback
 POSSIBLE = {
     "weak": (FAIL, ESCALATE),
-    "middle": (FAIL, ESCALATE, KEEP),
+    "intermediate": (FAIL, ESCALATE, KEEP),
     "strong": (FAIL, KEEP),
     "scorer": (FAIL, KEEP, ESCALATE),
 }
@@ -73,17 +73,17 @@ class Fallbacks:
 
     Attributes:
         weak: fail or escalate.
-        middle: fail, keep or escalate; of the models between weak and strong.
+        intermediate: fail, keep or escalate.
         strong: fail or keep.
-        scorer: fail, keep or escalate: the policy is not asked about a draft without a score,
-            which gets one together with the next draft.
+        scorer: fail, keep or escalate. The policy does not decide about a draft without a score;
+            it is scored together with the next draft.
 
     Raises:
-        InvalidInput: a part has no such fallback.
+        InvalidInput: a part does not support the fallback.
     """
 
     weak: Fallback = FAIL
-    middle: Fallback = FAIL
+    intermediate: Fallback = FAIL
     strong: Fallback = FAIL
     scorer: Fallback = FAIL
 
@@ -96,7 +96,7 @@ class Fallbacks:
                 )
 
     def after(self, part: str, failure: ModelUnavailable) -> Fallback:
-        """KEEP or ESCALATE; raises `failure` where the problem is to end."""
+        """KEEP or ESCALATE; raises `failure` for FAIL."""
         chosen: Fallback = getattr(self, part)
         if chosen is FAIL:
             raise failure
@@ -109,7 +109,7 @@ class PrefillMode(StrEnum):
     NEVER = "never"
     ALWAYS = "always"
     LIKELY = "likely"
-    """After those that the policy has its doubts about (`Policy.is_doubtful`)."""
+    """After steps from which the policy expects an intervention (`Policy.expects_intervention`)."""
 
 
 @dataclass(frozen=True)

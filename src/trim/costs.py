@@ -9,12 +9,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.legacy import current_roles
 from trim.types import GRADE, Trace, Usage
 
 
 @dataclass(frozen=True)
 class Price:
-    """Money for a million tokens of each kind: read, read from a cache, written."""
+    """Money per million tokens: prompt, cached prompt, output."""
 
     prompt: float = 0.0
     cached: float = 0.0
@@ -28,53 +29,54 @@ class Price:
 
 @dataclass(frozen=True)
 class Prices:
-    """A price list. The defaults are an example: the strong model costs 20 times what the weak
-    one does, cached tokens a tenth of prompt tokens, output tokens four times as much.
+    """A price list.
 
-    Nothing is billed by the example unless it is asked for (`--prices example`).
+    The defaults are an example, which applies on request only (`--prices example`): the strong
+    model costs 20 times as much as the weak one, cached tokens a tenth of prompt tokens, output
+    tokens four times as much.
 
     Attributes:
-        middle: of the models between weak and strong, in their order; those that it has no
-            price for cost what the strong one does.
+        intermediate: of the intermediate models, weakest first; those without a price cost as
+            much as the strong one.
     """
 
     weak: Price = Price(0.05, 0.005, 0.2)
     strong: Price = Price(1.0, 0.1, 4.0)
     scorer: Price = Price(0.05, 0.005, 0.2)
-    middle: tuple[Price, ...] = ()
+    intermediate: tuple[Price, ...] = ()
 
     def of(self, trace: Trace) -> float:
-        """What a trace cost, discarded drafts, scores and what was read in advance included."""
+        """The cost of a trace, including discarded drafts, scores and prefills."""
         return self.of_usage(trace.usage, trace.scorer)
 
     def of_usage(self, usage: Mapping[str, Usage], scorer: str | None = None) -> float:
-        """What tokens cost, by role (`Trace.usage`)."""
+        """The cost of tokens by role (`Trace.usage`)."""
         price = {"weak": self.weak, "scorer": self.scorer}
-        price |= {f"middle-{level}": price for level, price in enumerate(self.middle, 1)}
+        price |= {f"intermediate-{n}": price for n, price in enumerate(self.intermediate, 1)}
         return sum(
             price.get(payer(role, scorer), self.strong).of(used) for role, used in usage.items()
         )
 
 
-def priced(lists: Mapping[str, Price], middle: Iterable[Price] = ()) -> Prices:
-    """A price list in which `weak`, `strong` and `scorer` are free where `lists` lacks them.
+def priced(lists: Mapping[str, Price], intermediate: Iterable[Price] = ()) -> Prices:
+    """A price list in which `weak`, `strong` and `scorer` are free unless `lists` has them.
 
     Raises:
-        TypeError: a role that there is not.
+        TypeError: `lists` has an unknown role.
     """
     free = dict.fromkeys(("weak", "strong", "scorer"), FREE)
-    return Prices(**{**free, **lists}, middle=tuple(middle))
+    return Prices(**{**free, **lists}, intermediate=tuple(intermediate))
 
 
 EXAMPLE = "example"
-"""Name of the example price list, where a file of prices may be named."""
+"""Name of the example price list, in place of a file of prices."""
 FREE = Price()
 
 
 def payer(role: str, scorer: str | None) -> str:
-    """The role whose price the tokens of a role have.
+    """The role whose price applies to the tokens of a role.
 
-    The strong model writes the grades of a `grade` scorer and reads in advance (`warming`).
+    That is the strong model for the grades of a `grade` scorer and for prefills (`warming`).
 
     Args:
         role: as in `Trace.usage`.
@@ -85,7 +87,7 @@ def payer(role: str, scorer: str | None) -> str:
 
 
 def hidden_strong_usage(trace: Trace) -> Usage:
-    """Tokens of the strong model that are not in C(q; pi): grades, and what it read in advance."""
+    """Tokens of the strong model that are not in C(q; pi): grades and prefills."""
     hidden = (
         used
         for role, used in trace.usage.items()
@@ -97,23 +99,24 @@ def hidden_strong_usage(trace: Trace) -> Usage:
 def read_prices(path: Path) -> Prices:
     """A price list from JSON: `{"strong": {"prompt": 1, "cached": 0.1, "output": 4}, …}`.
 
-    `middle` is a list of prices, one for each model between. `weak`, `strong` and `scorer` are
-    free where the list does not name them.
+    `intermediate` (`middle` in 0.1) is a list with a price for each intermediate model. `weak`,
+    `strong` and `scorer` are free unless the list has them.
 
     Raises:
-        InvalidInput: unreadable, an unknown name, or a price that is no number from 0 up.
+        InvalidInput: the file is unreadable, has an unknown name, or a price is not a number from
+            0 up.
     """
     try:
-        given = json.loads(path.read_text())
-        middle = [Price(**kinds) for kinds in given.pop("middle", [])]
+        given = current_roles(json.loads(path.read_text()))
+        intermediate = [Price(**kinds) for kinds in given.pop("intermediate", [])]
         lists = {role: Price(**kinds) for role, kinds in given.items()}
-        prices = priced(lists, middle)
+        prices = priced(lists, intermediate)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot read the price list ({error.strerror})") from error
     except (ValueError, TypeError, AttributeError) as error:
         example = '{"strong": {"prompt": 1, "cached": 0.1, "output": 4}}'
         raise InvalidInput(f"{path}: not a price list such as {example} ({error})") from error
-    lists |= {f"middle-{level}": price for level, price in enumerate(middle, 1)}
+    lists |= {f"intermediate-{n}": price for n, price in enumerate(intermediate, 1)}
     for role, price in lists.items():
         for kind in fields(Price):
             value = getattr(price, kind.name)

@@ -1,4 +1,4 @@
-"""Errors that a user can mend; each message says what is wrong and what would be right."""
+"""Errors that a user can fix; each message says what is wrong and what would be right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ class InvalidInput(TrimError):
 
 
 class MissingExtra(InvalidInput):
-    """A feature needs packages of an extra that is not installed."""
+    """An optional package is not installed.
+
+    Args:
+        need: the feature and the package, as in "training needs torch".
+        extra: the extra that installs the package.
+    """
+
+    def __init__(self, need: str, extra: str) -> None:
+        super().__init__(f"{need}: pip install '{DISTRIBUTION}[{extra}]'")
+        self.extra = extra
 
 
 class ModelUnavailable(TrimError):
@@ -26,19 +35,19 @@ class ModelUnavailable(TrimError):
 
 
 class Refused(ModelUnavailable):
-    """A server does not take a request as it is; asking again would not help."""
+    """A server rejects a request; sending it again would not help."""
 
 
 class MoneySpent(TrimError):
-    """A run has ended before its end, for it has cost what it may."""
+    """A run reached its cost limit."""
 
 
 class ContextExceeded(TrimError):
     """A prefix does not fit a model's context.
 
     Attributes:
-        room: tokens that would be left for an answer, where a server told; a request that asks
-            for no more than that fits after all.
+        room: tokens that are left for the completion, where the server reports them: a request
+            for at most that many fits.
     """
 
     def __init__(self, message: str, room: int | None = None) -> None:
@@ -93,7 +102,5 @@ def require_extra(subject: str = "this") -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        raise MissingExtra(
-            f"{subject} needs {KNOWN_AS.get(package, package)}:"
-            f" pip install '{DISTRIBUTION}[{EXTRAS[package]}]'"
-        ) from error
+        need = f"{subject} needs {KNOWN_AS.get(package, package)}"
+        raise MissingExtra(need, EXTRAS[package]) from error

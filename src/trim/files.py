@@ -1,4 +1,4 @@
-"""Files in which fitted policies are kept: one JSON object that names its family."""
+"""Files: atomic writes, locked folders, JSON records of fitted policies, digests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
+from trim.legacy import current_roles
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` by `content` in one move; OSError leaves the old file as it was.
+    """Replace the content of `path` atomically; an OSError leaves the old file as it was.
 
     A process that is killed meanwhile leaves a file `.NAME.PID.partial` (`remove_leftovers`).
     """
@@ -30,11 +31,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `write_atomically` left in a folder where its process was killed.
+    """Remove partial files of killed processes (`write_atomically`) from a folder.
 
-    To be called by who holds the folder (`FolderLock`), for a process of another container looks
-    like a dead one. A leftover stays as long as another process has its number, and where it cannot
-    be removed.
+    The caller must hold the folder (`FolderLock`): a process in another container looks dead. A
+    file stays while another process has its number, or if it cannot be removed.
     """
     for path in folder.glob(".*.partial"):
         number = path.name.split(".")[-2]
@@ -44,7 +44,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_another(number: int) -> bool:
-    """Whether a process other than this one has this number."""
+    """Whether another process has this number."""
     if number == os.getpid():
         return False
     try:
@@ -58,7 +58,7 @@ def is_another(number: int) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises InvalidInput where an OSError ends what is done inside: `path` is not written."""
+    """Turn an OSError of the enclosed code into InvalidInput: `path` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -70,11 +70,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: unreadable.
-        ValueError: no JSON, or no object.
+        ValueError: not JSON, or not an object.
     """
     record = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(record, dict):
-        raise ValueError(f"{path}: no JSON object")
+        raise ValueError(f"{path}: not a JSON object")
     return record
 
 
@@ -82,12 +82,12 @@ NAME = ".lock"
 
 
 class FolderLock:
-    """Held until it is released or the process ends, however it ends.
+    """An exclusive lock on a folder, held until it is released or the process ends.
 
-    What killed processes have left half-written in the folder is removed (`remove_leftovers`).
+    Partial files of killed processes are removed (`remove_leftovers`).
 
     Args:
-        folder: created if it is missing.
+        folder: created if missing.
 
     Raises:
         InvalidInput: another process holds it, or the folder cannot be written.
@@ -122,7 +122,7 @@ def read_record(path: Path, family: str) -> dict[str, Any]:
     """The object in a policy file.
 
     Raises:
-        InvalidInput: unreadable, no JSON object, or of another family.
+        InvalidInput: unreadable, not a JSON object, or of another family.
     """
     try:
         record = read_object(path)
@@ -136,15 +136,15 @@ def read_record(path: Path, family: str) -> dict[str, Any]:
 
 
 def read_models(path: Path, family: str, record: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 by role of the models that a file was fitted to; empty where it does not say.
+    """sha256 by role of the models that a file was fitted to; empty where it names none.
 
     Raises:
-        InvalidInput: it says so in another way.
+        InvalidInput: `models` is malformed.
     """
     models = record.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(name, str) for name in models.values()):
         raise wrong_content(path, family)
-    return models
+    return current_roles(models)
 
 
 def unreadable(path: Path, family: str, error: OSError) -> InvalidInput:
@@ -156,7 +156,7 @@ def wrong_content(path: Path, family: str) -> InvalidInput:
 
 
 def numbers(values: Iterable[object]) -> tuple[float, ...]:
-    """Finite numbers from JSON; TypeError or ValueError for anything else."""
+    """Finite numbers from JSON; ValueError for anything else."""
     found = []
     for value in values:
         if (
@@ -175,4 +175,4 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InvalidInput(f"{path}: no readable file ({error.strerror})") from error
+        raise InvalidInput(f"{path}: cannot read the file ({error.strerror})") from error

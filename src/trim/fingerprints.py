@@ -1,7 +1,7 @@
-"""Which problems a fitted file has seen, so that nothing is evaluated on what it learned from.
+"""Fingerprints of training problems, to keep them out of evaluations.
 
-A problem is known by a fingerprint of its bare question. A bank, and everything that is fitted to
-one, keeps the fingerprints under the name `seen`; a file without them does not say.
+A fingerprint is a hash of the bare question. A bank, and everything fitted to one, keeps them in
+the field `seen`; for a file without it they are unknown.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from trim.files import read_object
 
 FIELD = "seen"
 DIGITS = 16
-"""Hexadecimal digits of a fingerprint: 64 bits, so that among a million problems the chance of
-two with the same one is below one in ten million."""
+"""Hexadecimal digits of a fingerprint: with 64 bits, the probability of a collision among a million
+problems is below one in ten million."""
 FINGERPRINT = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 
 Seen = frozenset[str]
-"""Fingerprints of questions; empty where nothing is known."""
+"""Fingerprints of questions; empty if unknown."""
 
 
 def fingerprint(question: str) -> str:
@@ -32,7 +32,7 @@ def fingerprint(question: str) -> str:
 
 
 def seen_field(seen: Set[str]) -> dict[str, list[str]]:
-    """What a fitted file keeps of the problems that it has seen: a field, or nothing."""
+    """The field of a fitted file with its training problems; nothing if there are none."""
     return {FIELD: sorted(seen)} if seen else {}
 
 
@@ -40,29 +40,29 @@ def seen_of(record: dict[str, Any], path: Path) -> Seen:
     """The inverse of `seen_field`, in the record of the file `path`.
 
     Raises:
-        InvalidInput: what stands there are no fingerprints.
+        InvalidInput: the field does not hold fingerprints.
     """
     found = record.get(FIELD, [])
     if not isinstance(found, list) or not all(map(is_fingerprint, found)):
         raise InvalidInput(
             f"{path}: {FIELD!r} has to be a list of fingerprints, {DIGITS} hexadecimal digits each;"
-            " fit it anew"
+            " fit it again"
         )
     return frozenset(found)
 
 
 def read_seen(path: Path) -> Seen:
-    """What the JSON file of something fitted has seen; empty where it does not say.
+    """The training problems of a fitted JSON file; empty if unknown.
 
     Raises:
-        InvalidInput: unreadable, no JSON object, or no fingerprints.
+        InvalidInput: unreadable, not a JSON object, or not fingerprints.
     """
     try:
         record = read_object(path)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InvalidInput(f"{path}: no JSON object") from error
+        raise InvalidInput(f"{path}: not a JSON object") from error
     return seen_of(record, path)
 
 

@@ -1,42 +1,44 @@
-"""Scores as log-odds: what lies close to 0 or 1 is told apart as well as what lies between."""
+"""Reproducible random numbers, and scores as log-odds. Imports numpy only for arrays."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed in [0, 2**31) that depends on every part and on nothing else."""
+    """A seed in [0, 2**31), a function of the parts."""
     text = "\x1f".join(map(str, parts))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1
 
 
 def uniform(*parts: object) -> float:
-    """A number in [0, 1) that depends on every part and on nothing else."""
+    """A number in [0, 1), a function of the parts, uniformly distributed over them."""
     text = "\x1f".join(map(str, parts))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
 LEAST = 1e-4
-"""Scores closer to 0 or 1 count as this far away, where a network reads them."""
+"""Distance from 0 and 1 to which scores are clipped as inputs of a network."""
 FINEST = 1e-6
-"""The same where another score is made of them."""
+"""The same where another score is computed from them."""
 
 
 def logit(score: float, least: float = LEAST) -> float:
-    """log(r / (1 - r)) of a score in [0, 1] that counts as within [least, 1 - least]."""
+    """log(r / (1 - r)) of a score r in [0, 1], clipped to [least, 1 - least]."""
     bounded = min(max(score, least), 1 - least)
     return math.log(bounded / (1 - bounded))
 
 
 def logit_array(scores: NDArray[Any], least: float = LEAST) -> NDArray[Any]:
-    """`log_odds` of each score."""
+    """`logit` of each score."""
+    import numpy as np
+
     bounded = np.minimum(np.maximum(scores, least), 1 - least)
     return np.asarray(np.log(bounded / (1 - bounded)))
 

@@ -121,7 +121,9 @@ class Router:
     @property
     def writers(self) -> tuple[Writer, ...]:
         """All models with their roles, weakest first."""
-        between = (Writer(Author.MIDDLE, model, n) for n, model in enumerate(self.intermediate, 1))
+        between = (
+            Writer(Author.INTERMEDIATE, model, n) for n, model in enumerate(self.intermediate, 1)
+        )
         return (Writer(Author.WEAK, self.weak), *between, Writer(Author.STRONG, self.strong))
 
     def solve(self, question: str, seed: int = 0, history: Sequence[Turn] = ()) -> Trace:

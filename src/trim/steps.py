@@ -1,23 +1,23 @@
-"""What a step is: where it ends, when it is empty of content, where the answer stands."""
+"""Steps of a solution: their ends, empty ones, and the boxed answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 SEPARATOR = "\n\n"
-"""A blank line ends a step. It belongs to the step it ends."""
+"""A blank line ends a step and belongs to it."""
 MAX_STEPS = 30
-"""Steps that the solution of a problem may have (arXiv 2601.10245)."""
+"""Maximum steps of a solution (arXiv 2601.10245)."""
 EMPTY = frozenset("-–—=_*#`~|/\\<>:;,.!?(){}[]")
-"""Characters that are no content, beside white space: those of the method's authors. Signs that
-mean something, as `→`, `$` and `+`, are not among them."""
+"""Characters without content besides white space, as in the method authors' code. Signs with a
+meaning, as `→`, `$` and `+`, are not among them."""
 
 
 def split_steps(solution: str) -> list[str]:
-    """The steps of a text, each with the line ends that close it; joined they are the text.
+    """The steps of a text, each with the line ends after it; joined they are the text.
 
-    Line ends beyond the two of a separator belong to the step before them. A text that begins with
-    a blank line has it in its first step.
+    All line ends of a separator belong to the step before it; those at the beginning of the text
+    belong to the first step.
     """
     steps: list[str] = []
     rest = solution
@@ -35,37 +35,37 @@ def split_steps(solution: str) -> list[str]:
 
 
 def closed(step: str) -> str:
-    """The step with the blank line that ends it, as another step follows."""
+    """The step with the blank line that ends it, added if missing."""
     return step if step.endswith(SEPARATOR) else step + SEPARATOR
 
 
 def with_rest(beginning: str, end: str) -> str:
-    """A step of which an engine tells only the beginning, up to the blank line that stopped it.
+    """The whole step where an engine cuts the text at the blank line that stopped it.
 
     Args:
-        end: the text of the last two written tokens, in which the blank line ends; what they hold
-            behind it belongs to the step.
+        end: the text of the last two decoded tokens; whatever follows the blank line in it belongs
+            to the step.
     """
     return beginning + end.partition(SEPARATOR)[2]
 
 
 def bare(step: str) -> str:
-    """The step without the line ends that close it, for readers that mark steps in another way."""
+    """The step without its final line ends, for formats with other marks between steps."""
     return step.rstrip("\n")
 
 
 def join_steps(question: str, steps: Iterable[str]) -> str:
-    """What a reader of plain text reads: question and steps, each ended by a blank line."""
+    """Question and steps as plain text, each ended by a blank line."""
     return "".join(map(closed, (question, *steps)))
 
 
 def is_degenerate(step: str) -> bool:
-    """Whether a step has no content, such as a ruler `---` or a lone fence."""
+    """Whether a step has no content, as a ruler `---` or a lone code fence."""
     return all(character.isspace() or character in EMPTY for character in step)
 
 
 def boxed_answer(text: str) -> str | None:
-    r"""The content of the last complete `\boxed{}`, braces matched; None without one."""
+    r"""The content of the last complete `\boxed{}` with balanced braces; None without one."""
     start = text.rfind(r"\boxed{")
     while start >= 0:
         content = start + len(r"\boxed{")

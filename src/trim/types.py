@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from trim.legacy import current_role
 from trim.steps import closed
 
 GRADE = "grade"
@@ -16,9 +17,13 @@ class Author(StrEnum):
     """Which model wrote a step."""
 
     WEAK = "weak"
-    MIDDLE = "middle"
-    """One of the models between, where there are more than two."""
+    INTERMEDIATE = "intermediate"
+    """One of the models between weak and strong."""
     STRONG = "strong"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Author | None:
+        return cls.INTERMEDIATE if value == "middle" else None  # as in traces of 0.1
 
 
 class Finish(StrEnum):
@@ -88,11 +93,11 @@ class Step:
         denied: whether the policy wished for the strong model and had spent the problem's
             strong tokens, so that the draft was kept.
         unread: earliest steps that the scorer did not read, for the trace was too long for it.
-        level: place of an author in the middle, from 1; 0 for weak and strong.
-        middle_tokens: tokens that the models between decoded for this step.
+        level: place of an intermediate author, from 1; 0 for weak and strong.
+        intermediate_tokens: tokens that intermediate models decoded for this step.
         rejected: what they wrote that was discarded, in order.
-        fallback: the part that did not answer (`weak`, `middle`, `strong`, `scorer`), so that
-            the action is `trim.config`' and not the policy's; None where all answered.
+        fallback: the unavailable part (`weak`, `intermediate`, `strong`, `scorer`) whose fallback
+            decided in place of the policy; None if all answered.
     """
 
     text: str
@@ -106,7 +111,7 @@ class Step:
     denied: bool = False
     unread: int = 0
     level: int = 0
-    middle_tokens: int = 0
+    intermediate_tokens: int = 0
     rejected: tuple[Rejected, ...] = ()
     fallback: str | None = None
 
@@ -116,8 +121,8 @@ class Step:
         match self.author:
             case Author.WEAK:
                 return self.draft_tokens
-            case Author.MIDDLE:
-                return self.middle_tokens - sum(rejected.tokens for rejected in self.rejected)
+            case Author.INTERMEDIATE:
+                return self.intermediate_tokens - sum(rejected.tokens for rejected in self.rejected)
             case Author.STRONG:
                 return self.strong_tokens
 
@@ -131,8 +136,8 @@ class Trace:
         answer: content of the last boxed answer; in an evaluation, where there is none, what the
             benchmark takes for it (`trim.grading.extraction`). None without one.
         usage: tokens of `weak`, `strong` and `scorer`, discarded drafts included; of
-            `middle-1` and on, where there are models between, and of `warming`, what the strong
-            model read in advance (`trim.config`).
+            `intermediate-1` and on, if there are intermediate models; and of `warming`, the strong
+            model's prefills.
         seconds: time spent waiting for models and scorer; what was done meanwhile takes none.
         scorer: name of the scorer that was asked, None without one.
         abandoned: where the policy chose to restart, the solution that was thrown away,
@@ -176,9 +181,11 @@ class Trace:
         return self.usage["strong"].tokens
 
     @property
-    def middle_tokens(self) -> int:
-        """Tokens that the models between weak and strong decoded."""
-        return sum(used.tokens for role, used in self.usage.items() if role.startswith("middle"))
+    def intermediate_tokens(self) -> int:
+        """Tokens that intermediate models decoded."""
+        return sum(
+            used.tokens for role, used in self.usage.items() if role.startswith(Author.INTERMEDIATE)
+        )
 
     @property
     def weak_tokens(self) -> int:
@@ -220,7 +227,11 @@ class Trace:
         return self.finish not in (Finish.ANSWER, Finish.STOP)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """All fields; `middle_tokens` are a step's intermediate tokens, as in 0.1."""
+        record = asdict(self)
+        return record | {
+            name: tuple(map(step_to_json, record[name])) for name in ("steps", "abandoned")
+        }
 
     @staticmethod
     def from_json(record: dict[str, Any]) -> Trace:
@@ -230,17 +241,31 @@ class Trace:
             for listed in (record["steps"], record.get("abandoned", ()))
         )
         usage = {role: Usage(**record["usage"][role]) for role in ("weak", "strong", "scorer")}
-        usage |= {role: Usage(**spent) for role, spent in record["usage"].items()}
+        usage |= {current_role(role): Usage(**spent) for role, spent in record["usage"].items()}
         return replace(
             Trace(**{**record, "steps": steps, "abandoned": abandoned, "usage": usage}),
             finish=Finish(record["finish"]),
         )
 
 
+TOKENS_IN_JSON = "middle_tokens"
+
+
+def step_to_json(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a step in their order, with the name of 0.1 for its intermediate tokens."""
+    renamed = {"intermediate_tokens": TOKENS_IN_JSON}
+    return {renamed.get(name, name): value for name, value in fields.items()}
+
+
 def step_from_json(record: dict[str, Any]) -> Step:
     author, action = Author(record["author"]), Action(record["action"])
     rejected = tuple(Rejected(**version) for version in record.get("rejected", ()))
-    return Step(**{**record, "author": author, "action": action, "rejected": rejected})
+    fields = {**record, "author": author, "action": action, "rejected": rejected}
+    if TOKENS_IN_JSON in fields:
+        fields["intermediate_tokens"] = fields.pop(TOKENS_IN_JSON)
+    if fields.get("fallback"):
+        fields["fallback"] = current_role(fields["fallback"])
+    return Step(**fields)
 
 
 class Action(StrEnum):

@@ -1,1 +1,1 @@
-"""Trials of the parts of a configuration, before anything relies on them."""
+"""`trim check`: checks of the models and scorers of a configuration."""

@@ -1,44 +1,43 @@
-"""Whether the parts of a configuration work: each is tried by itself."""
+"""A check of every model and scorer of a configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from trim.checks.exercises import GENERAL, Draft, Kind, drafts_of
+from trim.checks.exercises import GENERAL, Draft, ProblemKind, drafts_of
 from trim.checks.findings import Finding, failed, mode_advice, scorer_advice
+from trim.checks.models import check_model
 from trim.checks.scorers import Material, check_scorer, make_scorer
 from trim.checks.separation import Separation
-from trim.checks.writers import check_writer
-from trim.configuration.build import ScorerSection, WritingModel, hasty, kind_of, make_model
+from trim.configuration.build import for_trial, kind_of, make_writer
 from trim.configuration.configuration import Configuration
-from trim.configuration.models import tells_log_probabilities
-from trim.configuration.scorers import ConfidenceSection, GradeSection
+from trim.configuration.models import PluginModel
+from trim.configuration.scorers import ConfidenceSection, GradeSection, ScorerSection
 from trim.errors import InvalidInput, TrimError
-from trim.models.model import Sampling
+from trim.models.model import Model, Sampling
 from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies
 from trim.scorers.scorer import Scorer
 
-Tried = tuple[ScorerSection, Finding]
-"""A scorer, and what it does."""
-OWN = (
+ScorerTrial = tuple[ScorerSection, Finding]
+BUILT_IN = (
     ConfidenceSection(kind="logprob"),
     ConfidenceSection(kind="entropy"),
     GradeSection(kind="grade"),
 )
-"""Scorers that need no model of their own, the cheapest first: all are tried."""
+"""Scorers that need no model of their own, cheapest first; a check tries all of them."""
 
 
 @dataclass(frozen=True)
 class Checkup:
-    """What was found out about a configuration.
+    """The result of a check.
 
     Attributes:
-        findings: of each model and each scorer that it names, and of what else is wrong.
-        tried: how well each kind of scorer tells right steps from wrong ones, those included that
-            could be had without a model of their own, by the kind in a configuration.
-        advice: what would be the best choice of each continuation and of the scorer, a line each.
+        findings: of each model and scorer of the configuration, and of missing parts.
+        tried: separation of right from wrong steps by kind of scorer, as in a configuration;
+            includes the built-in scorers that the configuration does not name.
+        advice: the recommended continuations and scorer, one line each.
     """
 
     findings: tuple[Finding, ...]
@@ -52,40 +51,41 @@ class Checkup:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """The models of a configuration, tried.
+class ModelTrials:
+    """The checked models of a configuration.
 
     Attributes:
         findings: of each model.
-        material: what scorers can be tried on.
-        made: a server that is forgotten before the event loop ends would leave its connections
-            open, so all are kept.
+        material: for checks of scorers.
+        models: all that were made. A server whose model is freed before the event loop ends would
+            leave its connections open.
     """
 
     findings: tuple[Finding, ...]
     material: Material
-    made: tuple[WritingModel, ...]
+    models: tuple[Model, ...]
 
 
 async def check(configuration: Configuration, sampling: Sampling) -> Checkup:
-    """Try every model and every scorer that a configuration names or could name."""
-    trial = await try_models(configuration, sampling)
-    return checkup_of(configuration, trial, await try_scorers(configuration, trial))
+    """Check every model and scorer of a configuration, and the built-in scorers."""
+    trials = await try_models(configuration, sampling)
+    return checkup_of(configuration, trials, await try_scorers(configuration, trials))
 
 
-def checkup_of(configuration: Configuration, trial: Trial, scorers: Sequence[Tried]) -> Checkup:
-    """What the trials of a configuration's models and scorers come to."""
-    named = configuration.scorer
+def checkup_of(
+    configuration: Configuration, trials: ModelTrials, scorers: Sequence[ScorerTrial]
+) -> Checkup:
+    configured = configuration.scorer
     tried: dict[str, Separation] = {}
     for section, finding in scorers:
         if finding.separation:
             tried.setdefault(section.kind, finding.separation)
-    modes = [line for each in trial.findings if (line := mode_advice(each))]
-    choice = scorer_advice(tried, named[0].kind if named else None)
+    modes = [line for each in trials.findings if (line := mode_advice(each))]
+    choice = scorer_advice(tried, configured[0].kind if configured else None)
     return Checkup(
         findings=(
-            *trial.findings,
-            *(finding for section, finding in scorers if section in named),
+            *trials.findings,
+            *(finding for section, finding in scorers if section in configured),
             *missing_parts(configuration, choice.best),
         ),
         tried=tried,
@@ -93,26 +93,26 @@ def checkup_of(configuration: Configuration, trial: Trial, scorers: Sequence[Tri
     )
 
 
-async def try_models(configuration: Configuration, sampling: Sampling) -> Trial:
-    """Try every model, and have those write whose drafts are scored."""
+async def try_models(configuration: Configuration, sampling: Sampling) -> ModelTrials:
+    """Check every model, and let the models that draft write steps for checks of scorers."""
     findings: list[Finding] = []
-    writers: dict[str, WritingModel] = {}
-    made: list[WritingModel] = []
+    working: dict[str, Model] = {}
+    models: list[Model] = []
     drafts: dict[str, tuple[Draft, ...]] = {}
-    kind: Kind | None = None
+    kind: ProblemKind | None = None
     for role, section in configuration.writers.items():
         finding = Finding(role)
         try:
-            told = tells_log_probabilities(section)
-            model = make_model(hasty(section), role, slots=1, entropy=told)
+            entropy = section.reports_log_probabilities
+            model = make_writer(for_trial(section), role, slots=1, entropy=entropy)
         except TrimError as error:
             findings.append(replace(finding, failure=str(error)))
             continue
-        made.append(model)
+        models.append(model)
         try:
-            finding = await check_writer(finding, model, sampling)
-            writers[role] = model
-            # Nobody decides about what the strong model writes.
+            finding = await check_model(finding, model, sampling)
+            working[role] = model
+            # No scorer reads steps of the strong model.
             if role != "strong" or not drafts:
                 written = await drafts_of(model, sampling)
                 kind = kind or written.kind
@@ -121,54 +121,59 @@ async def try_models(configuration: Configuration, sampling: Sampling) -> Trial:
         except TrimError as error:
             finding = failed(finding, error)
         findings.append(finding)
-    return Trial(tuple(findings), Material(writers, drafts, kind or GENERAL), tuple(made))
+    return ModelTrials(tuple(findings), Material(working, drafts, kind or GENERAL), tuple(models))
 
 
-async def try_scorers(configuration: Configuration, trial: Trial) -> list[Tried]:
-    """Try the scorers that a configuration names, and then those that it could name."""
-    named = configuration.scorer
-    kinds = {section.kind for section in named}
-    offered = (each for each in own_scorers(configuration) if each.kind not in kinds)
-    made: list[Scorer] = []
+async def try_scorers(configuration: Configuration, trials: ModelTrials) -> list[ScorerTrial]:
+    """Check the scorers of a configuration, then the built-in ones that it does not name."""
+    configured = configuration.scorer
+    kinds = {section.kind for section in configured}
+    others = (each for each in built_in_scorers(configuration) if each.kind not in kinds)
+    scorers: list[Scorer] = []
     return [
-        (section, await try_scorer(section, trial.material, made)) for section in (*named, *offered)
+        (section, await try_scorer(section, trials.material, scorers))
+        for section in (*configured, *others)
     ]
 
 
-async def try_scorer(section: ScorerSection, material: Material, made: list[Scorer]) -> Finding:
-    """What a scorer does.
+async def try_scorer(section: ScorerSection, material: Material, scorers: list[Scorer]) -> Finding:
+    """Check a scorer.
 
     Args:
-        made: the scorer is added, so that it is kept for a while (`Trial.made`).
+        scorers: keeps it from being freed, as `ModelTrials.models`.
     """
     finding = Finding(f"scorer {section.kind}")
     try:
-        scorer = make_scorer(section, material.writers)
+        scorer = make_scorer(section, material.models)
     except TrimError as error:
         return replace(finding, failure=str(error))
-    made.append(scorer)
+    scorers.append(scorer)
     try:
         return await check_scorer(finding, section, scorer, material)
     except TrimError as error:
         return failed(finding, error)
 
 
-def own_scorers(configuration: Configuration) -> list[ScorerSection]:
-    """The scorers that the configuration's models can serve without another model."""
-    confident = all(map(tells_log_probabilities, configuration.writers.values()))
-    return [each for each in OWN if confident or isinstance(each, GradeSection)]
+def built_in_scorers(configuration: Configuration) -> list[ScorerSection]:
+    """The built-in scorers that work with the configuration's models."""
+    reported = configuration.reports_log_probabilities
+    is_plugin = isinstance(configuration.strong, PluginModel)
+    return [
+        each for each in BUILT_IN if (not is_plugin if isinstance(each, GradeSection) else reported)
+    ]
 
 
 def missing_parts(configuration: Configuration, best: str | None) -> Iterator[Finding]:
-    """What else keeps a configuration from being used.
+    """Findings of policies, scorers and files that the configuration lacks.
 
     Args:
-        best: the scorer to recommend.
+        best: kind of the recommended scorer.
     """
     policies: list[Policy] = []
     specs = {"routing": configuration.routing.spec}
     specs |= {f"router {each.name}": each.spec for each in configuration.server.routers}
-    kinds = {kind_of(each) for each in (*configuration.scorer, *own_scorers(configuration))}
+    sections = (*configuration.scorer, *built_in_scorers(configuration))
+    kinds = set(map(kind_of, sections))
     for part, spec in specs.items():
         try:
             found = parse_policies(spec) if spec else []
@@ -179,7 +184,8 @@ def missing_parts(configuration: Configuration, best: str | None) -> Iterator[Fi
         for policy in found:
             if policy.needs_scores and policy.scorer and policy.scorer not in kinds:
                 lacking = f"policy {policy.name!r} needs a scorer of the kind {policy.scorer!r}"
-                yield Finding(part, failure=f"{lacking}; there is {', '.join(sorted(kinds))}")
+                known = ", ".join(sorted(kinds))
+                yield Finding(part, failure=f"{lacking}; the configuration has {known}")
     for name in ("curve", "belief"):
         file = getattr(configuration.server, name)
         if file and not file.is_file():

@@ -1,4 +1,4 @@
-"""Steps that a model writes for small problems, judged by the known answers."""
+"""Small problems whose steps are judged by known answers, and drafts that models write for them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from trim.evaluation.suites import CHAIN, SuiteProblem, generate, is_step_right
 from trim.models.model import Completion, Ending, Model, Prefix, Sampling
 
 WORDS = "Answer in one short sentence that ends with the number."
-"""What a model is asked for, so that a step holds one result."""
+"""Appended to a question: a step then has one result."""
 SEED = 1
-"""Of the problems: all trials ask the same ones."""
+"""Seed of the problems, which are the same in all checks."""
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A step that a model is asked for.
+    """A step for a model to write.
 
     Attributes:
-        is_right: judges the step as it was written; None where it holds no result.
+        is_right: judges a step; None if it has no result.
     """
 
     prefix: Prefix
@@ -32,19 +32,19 @@ class Exercise:
 
 @dataclass(frozen=True)
 class StepPair:
-    """Two traces that differ in the result of the last step."""
+    """Two traces that differ only in the result of the last step."""
 
     right: Prefix
     wrong: Prefix
 
 
 @dataclass(frozen=True)
-class Kind:
+class ProblemKind:
     """A kind of problem.
 
     Attributes:
-        exercises: as many as are asked for, always the same ones in the same order.
-        pairs: as many as are asked for, in the same way.
+        exercises: returns the first n exercises.
+        pairs: returns the first n pairs.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Form:
-    """Sums that differ in their numbers alone.
+    """A template of word problems with two numbers.
 
     Attributes:
-        question, thought: with places for `a` and `b`.
-        symbol: of the operation: +, - or *.
-        a, b: least and greatest values.
+        question, thought: texts with places for `a` and `b`.
+        symbol: the operation: +, - or *.
+        a, b: smallest and largest values.
     """
 
     question: str
@@ -83,7 +83,7 @@ class Sum:
 
     @property
     def results(self) -> dict[str, int]:
-        """By operation; the sum's own one is right."""
+        """The result of each operation; that of `form.symbol` is right."""
         return {"+": self.a + self.b, "-": self.a - self.b, "*": self.a * self.b}
 
     @property
@@ -91,7 +91,7 @@ class Sum:
         return self.results[self.form.symbol]
 
     def trace(self, result: int) -> Prefix:
-        """Two steps, the last of which holds a result."""
+        """Two steps; the last one has a result."""
         last = (
             f"{self.a} {self.form.symbol} {self.b} = {result}.\nThe answer is \\boxed{{{result}}}."
         )
@@ -120,7 +120,7 @@ FORMS = (
     Form("What is {a} * {b}?", "We multiply {a} by {b}.", "*", (101, 300), (12, 60)),
     Form("What is {a} * {b}?", "We multiply {a} by {b}.", "*", (213, 987), (213, 987)),
 )
-"""From those that a small language model can do to those that a large one may get wrong."""
+"""From easy for a small language model to hard for a large one."""
 
 
 def sums(count: int) -> list[Sum]:
@@ -137,7 +137,7 @@ def general_exercises(count: int) -> list[Exercise]:
 
 
 def general_pairs(count: int) -> list[StepPair]:
-    """Wrong by a slip of a ten or by the wrong operation, in turn."""
+    """Pairs whose wrong result is alternately off by ten and of another operation."""
     return [
         StepPair(each.trace(each.answer), each.trace(wrong_result(each, position)))
         for position, each in enumerate(sums(count))
@@ -151,8 +151,10 @@ def wrong_result(given: Sum, position: int) -> int:
 
 
 def ends_with(given: Sum, step: Completion) -> bool | None:
-    """Whether the last number is the answer; None for a step that was cut or only repeats the
-    question's numbers."""
+    """Whether the last number is the answer.
+
+    None for a step that was cut or only repeats the question's numbers.
+    """
     numbers = [int(text.replace(",", "")) for text in re.findall(r"\d[\d,]*", step.text)]
     if step.ending is Ending.LENGTH or not numbers:
         return None
@@ -162,19 +164,19 @@ def ends_with(given: Sum, step: Completion) -> bool | None:
 
 
 def puzzles(count: int) -> Sequence[tuple[Prefix, str, Callable[[Completion], bool]]]:
-    """Prefixes, their right next steps, and judges: problems as the shipped models solve them."""
+    """Problems of `chain`: prefixes with their right next step and its judge."""
     random = Random(SEED)
     found = []
     for problem in generate(CHAIN, count, SEED):
         place = random.randrange(1, len(problem.steps) - 1)
         earlier = problem.steps[:place]
 
-        is_right = partial(carries_on, problem, earlier)
+        is_right = partial(is_next_step, problem, earlier)
         found.append((Prefix(problem.question, earlier), problem.steps[place], is_right))
     return found
 
 
-def carries_on(problem: SuiteProblem, earlier: Sequence[str], step: Completion) -> bool:
+def is_next_step(problem: SuiteProblem, earlier: Sequence[str], step: Completion) -> bool:
     return is_step_right(CHAIN, problem, earlier, step.text.strip())
 
 
@@ -183,7 +185,7 @@ def puzzle_exercises(count: int) -> list[Exercise]:
 
 
 def puzzle_pairs(count: int) -> list[StepPair]:
-    """Wrong by a slip of a ten or by another last digit, in turn."""
+    """Pairs whose wrong result is alternately off by ten and by three."""
     pairs = []
     for position, (prefix, step, _) in enumerate(puzzles(count)):
         head, _, result = step.rstrip(".").rpartition(" ")
@@ -192,26 +194,27 @@ def puzzle_pairs(count: int) -> list[StepPair]:
     return pairs
 
 
-GENERAL = Kind("general", general_exercises, general_pairs)
-"""Plain questions, as any instruction-tuned model understands them."""
-PUZZLES = Kind("puzzles", puzzle_exercises, puzzle_pairs)
-"""Problems of `chain`, for models that do nothing else, as the shipped ones."""
+GENERAL = ProblemKind("general", general_exercises, general_pairs)
+"""Plain questions, for instruction-tuned models."""
+PUZZLES = ProblemKind("puzzles", puzzle_exercises, puzzle_pairs)
+"""Problems of `chain`, for models that only solve those, such as the shipped ones."""
 KINDS = (GENERAL, PUZZLES)
 
 
 BATCH = 32
 BATCHES = 3
-"""At most; no further one is asked for where there are `ENOUGH` right and wrong steps."""
+"""Maximum number of batches."""
 ENOUGH = 8
+"""Right steps, and wrong steps, after which no further batch is written."""
 ABLE = 3
-"""Right steps in the first batch by which a kind of problem is one that the model can do."""
+"""Right steps in the first batch from which the model counts as able to solve the kind."""
 TOKENS = 64
-"""That a step may have; one that is cut is not judged."""
+"""Maximum tokens of a step; a step that is cut is not judged."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A step as a model wrote it, and whether it is right."""
+    """A step by a model, and whether it is right."""
 
     prefix: Prefix
     step: Completion
@@ -220,28 +223,28 @@ class Draft:
 
 @dataclass(frozen=True)
 class Drafts:
-    """What a model wrote.
+    """Steps by a model.
 
     Attributes:
-        kind: of the problems; None where the model can do none of the kinds.
+        kind: the kind of problem; None if the model can solve none.
     """
 
-    kind: Kind | None
+    kind: ProblemKind | None
     drafts: tuple[Draft, ...] = ()
 
 
 async def drafts_of(model: Model, sampling: Sampling) -> Drafts:
-    """Steps for the first kind of problem that the model can do at all.
+    """Steps for the first kind of problem that the model can solve.
 
-    Batches of 32 are asked for until 8 steps are right and 8 are wrong, at most 3. They are sampled
-    as they will be: at a higher temperature many a wrong step would be an accident of sampling,
-    which confidence finds more easily than a mistake.
+    At most 3 batches of 32 steps are written, until 8 are right and 8 are wrong. They use the
+    configured sampling: at a higher temperature, more wrong steps would be accidents of sampling,
+    which confidence detects more easily than mistakes.
 
     Raises:
         ModelUnavailable: the model does not answer.
     """
     for kind in KINDS:
-        drafts = await written(model, kind.exercises(BATCH), sampling, 0)
+        drafts = await write_drafts(model, kind.exercises(BATCH), sampling, 0)
         if sum(draft.right for draft in drafts) < ABLE:
             continue
         for batch in range(1, BATCHES):
@@ -249,15 +252,15 @@ async def drafts_of(model: Model, sampling: Sampling) -> Drafts:
             if min(right, len(drafts) - right) >= ENOUGH:
                 break
             exercises = kind.exercises(BATCH * (batch + 1))[BATCH * batch :]
-            drafts += await written(model, exercises, sampling, BATCH * batch)
+            drafts += await write_drafts(model, exercises, sampling, BATCH * batch)
         return Drafts(kind, tuple(drafts))
     return Drafts(None)
 
 
-async def written(
+async def write_drafts(
     model: Model, exercises: Sequence[Exercise], sampling: Sampling, seed: int
 ) -> list[Draft]:
-    """The judged steps, without those that hold no result."""
+    """The judged steps, without those that have no result."""
     short = replace(sampling, max_tokens=min(TOKENS, sampling.max_tokens))
     steps = await asyncio.gather(
         *(

@@ -1,4 +1,4 @@
-"""The best of what was tried, by name, in one line each."""
+"""Findings about single parts, and the advice that follows from them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Finding:
-    """What one part does.
+    """The result of checking one part.
 
     Attributes:
         reachable: whether it was loaded, or its server answered.
-        modes: by continuation that works, the probe's verdict (`trim.models.probe`), the best
-            first; empty for a scorer.
-        continuation: the configured one; None for a scorer.
-        tokens: prompt tokens and written ones that were counted for one step; None for a scorer.
-        cached: prompt tokens that the second of two like requests found in the cache; 0 where
-            that is not told.
+        modes: the continuations that work with the probe's verdicts (`trim.models.probe`), best
+            first; empty for a scorer or a plug-in.
+        continuation: the configured one; None for a scorer or a plug-in.
+        tokens: prompt and completion tokens of one step; None for a scorer.
+        cached: prompt tokens of a repeated request that were in the cache; 0 if the server does
+            not report them.
         separation: scores of right and wrong steps; None for a model.
         milliseconds: median of a few calls.
-        failure: what is wrong and what would be right, in one line; None where all is well.
+        failure: what is wrong and what would be right, in one line; None if the part works.
     """
 
     part: str
@@ -45,13 +45,12 @@ class Finding:
 
     @property
     def verdict(self) -> ProbeResult | None:
-        """On the configured continuation."""
+        """The verdict on the configured continuation."""
         return dict(self.modes).get(self.continuation) if self.continuation else None
 
 
 def failed(finding: Finding, error: TrimError) -> Finding:
-    """The finding with what ended the trial of a part that was made; a refusal shows that a server
-    is there."""
+    """The finding with the error that ended a check; a server that refuses is reachable."""
     answered = isinstance(error, Refused) or not isinstance(error, ModelUnavailable)
     return replace(finding, reachable=finding.reachable or answered, failure=str(error))
 
@@ -59,8 +58,7 @@ def failed(finding: Finding, error: TrimError) -> Finding:
 async def timed(
     calls: Iterable[Callable[[], Awaitable[Result]]],
 ) -> tuple[list[Result], float]:
-    """The answers of calls that are made one after the other, and the median of their
-    milliseconds."""
+    """The results of consecutive calls, and the median of their milliseconds."""
     answers, spent = [], []
     for call in calls:
         started = time.perf_counter()
@@ -70,16 +68,16 @@ async def timed(
 
 
 CLOSE = 0.1
-"""Difference of two AUCs that says nothing: they come from few samples, and not the same ones."""
+"""AUCs that differ by less count as equal: they come from few and different samples."""
 
 
 @dataclass(frozen=True)
 class ScorerAdvice:
-    """Which scorer to take.
+    """The recommended scorer.
 
     Attributes:
-        best: its kind; None where none was found to be fit.
-        line: what to say; None where no scorer could be tried.
+        best: its kind; None if none is fit.
+        line: the recommendation; None if no scorer could be tried.
     """
 
     best: str | None
@@ -87,7 +85,7 @@ class ScorerAdvice:
 
 
 def scorer_advice(tried: Mapping[str, Separation], configured: str | None) -> ScorerAdvice:
-    """Which of the tried scorers to take (`best_scorer`)."""
+    """The recommendation among the tried scorers (`best_scorer`)."""
     if not tried:
         return ScorerAdvice(None, None)
     best = best_scorer(tried, configured)
@@ -97,23 +95,23 @@ def scorer_advice(tried: Mapping[str, Separation], configured: str | None) -> Sc
     if best is None:
         every = ", ".join(f"{kind} ({shown_auc(each)})" for kind, each in tried.items())
         unclear = any(each.fitness is ScorerFitness.UNCLEAR for each in tried.values())
-        why = "there are not enough samples to tell" if unclear else "none tells right from wrong"
+        why = "there are too few samples" if unclear else "none separates right from wrong steps"
         return ScorerAdvice(
             None,
-            f"recommended scorer: none of {every}, as {why}; a reward model may (kind: pooling or"
+            f"recommended scorer: none of {every}, as {why}; try a reward model (kind: pooling or"
             " label)",
         )
     line = f"recommended scorer: {best} ({tried[best].auc:.2f} of pairs right)"
     if configured == best:
         return ScorerAdvice(best, f"{line}, as configured{also}")
     known = tried.get(configured) if configured else None
-    said = f"{configured} ({shown_auc(known)})" if known else configured or "none"
-    return ScorerAdvice(best, f"{line}; configured: {said}{also}")
+    current = f"{configured} ({shown_auc(known)})" if known else configured or "none"
+    return ScorerAdvice(best, f"{line}; configured: {current}{also}")
 
 
 def best_scorer(tried: Mapping[str, Separation], configured: str | None = None) -> str | None:
-    """The kind with the largest AUC of those that are fit, the configured one if it is close to
-    that; None where none is fit."""
+    """The fit kind with the largest AUC, or the configured one if it is close; None if none is
+    fit."""
     fit = {
         kind: each.auc or 0.0 for kind, each in tried.items() if each.fitness is ScorerFitness.FIT
     }
@@ -123,14 +121,14 @@ def best_scorer(tried: Mapping[str, Separation], configured: str | None = None) 
 
 
 def shown_auc(separation: Separation) -> str:
-    """`0.83`, with a question mark where it may be chance; without enough samples only that."""
+    """`0.83`, `0.83?` if it may be chance, or `?` with too few samples."""
     if not separation.enough:
         return "?"
     return f"{separation.auc:.2f}{'?' * (separation.fitness is ScorerFitness.UNCLEAR)}"
 
 
 def mode_advice(finding: Finding) -> str | None:
-    """The continuations of a server that work; None for a part without a choice."""
+    """The continuations that work; None for a part with at most one."""
     if finding.continuation is None or len(finding.modes) < 2:
         return None
     line = f"{finding.part}: continuation {shown_mode(finding.continuation, finding.verdict)} works"
@@ -143,5 +141,5 @@ def mode_advice(finding: Finding) -> str | None:
 
 
 def shown_mode(mode: Continuation, verdict: ProbeResult | None) -> str:
-    """The mode, with the probe's verdict where it is not plain."""
+    """The mode, with the probe's verdict if it is unclear."""
     return mode.value if verdict is ProbeResult.CONTINUED else f"{mode.value} ({verdict})"

@@ -1,4 +1,4 @@
-"""`trim calibrate`: a router that keeps a budget, or an accuracy."""
+"""`trim calibrate`: a router that keeps a budget or an accuracy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.fingerprints import read_seen, seen_field
 from trim.monitoring.profile import Profile, RouteRecord
-from trim.policies.calibrated import RouterFile, main_file
+from trim.policies.calibrated import CalibratedRouter, main_file
 from trim.rollouts.bank import read_bank
-from trim.rollouts.calibration.calibrate import Calibration, Sweep, calibrate, sweep_of
+from trim.rollouts.calibration.calibrate import Calibration, Sweep, calibrate, parse_sweep
 from trim.rollouts.calibration.guarantee import Accuracy, Guarantee, Money, StrongShare
 from trim.rollouts.calibration.outcomes import ReplayEvaluator
 
@@ -25,22 +25,24 @@ from trim.rollouts.calibration.outcomes import ReplayEvaluator
     "--policy",
     "spec",
     required=True,
-    help="A family without its setting: thr, random, cascade, pomdp:FILE, agg:DIR or seq:DIR.",
+    help="A family without a setting: thr, random, cascade, pomdp:FILE, agg:DIR or seq:DIR.",
 )
-@click.option("--strong-share", type=float, help="Promise at most this share of strong tokens.")
-@click.option("--money", type=float, help="Promise at most this much money a problem.")
-@click.option("--accuracy", type=float, help="Promise at least this accuracy.")
+@click.option("--strong-share", type=float, help="Guarantee at most this share of strong tokens.")
+@click.option("--money", type=float, help="Guarantee at most this much money per problem.")
+@click.option("--accuracy", type=float, help="Guarantee at least this accuracy.")
 @click.option(
     "--confidence",
     type=float,
     default=0.9,
     show_default=True,
-    help="Probability that the promise is kept.",
+    help="Probability that the guarantee holds.",
 )
 @click.option(
     "--horizon",
     type=int,
-    help="Promise it for what the next so many problems take, not for the expectation.",
+    show_default="in expectation",
+    help="Guarantee the mean over the next N problems, not the expectation.",
+    metavar="N",
 )
 @limit_option
 @prices_option
@@ -57,53 +59,53 @@ def calibrate_command(
     prices_file: Path | None,
     out: Path,
 ) -> None:
-    """Choose a family's setting on a BANK so that a promise is kept, and write a router file.
+    """Choose the setting that keeps a budget.
 
-    The promise is --strong-share, --money or --accuracy; docs/calibration.md says what it is
-    worth. The router learnt from other problems than those of the bank. Use the file as
-    --policy router:FILE.
+    The guarantee is one of --strong-share, --money and --accuracy, for problems like those of BANK
+    (docs/guides/budget.md). The router must be fitted to other problems than the bank's. The result
+    is a router file for --policy router:FILE.
     """
-    promise = make_promise(strong_share, money, accuracy, confidence, horizon)
+    guarantee = make_guarantee(strong_share, money, accuracy, confidence, horizon)
     prices = named_prices(prices_file)
     if money is not None and prices is None:
         raise InvalidInput(
-            f"--money {money:g}: a bank has no prices; give --prices FILE, or --prices example"
+            f"--money {money:g}: needs prices; give --prices FILE, or --prices example"
         )
     if not out.absolute().parent.is_dir():
         raise InvalidInput(f"{out}: cannot be written (no such folder)")
     recorded = read_bank(bank)
-    arena = ReplayEvaluator(recorded, prices, max_strong_tokens)
-    sweep = sweep_of(spec, recorded)
-    found = calibrate(arena, sweep, promise)
-    file = router_file(arena, sweep, promise, found)
+    evaluator = ReplayEvaluator(recorded, prices, max_strong_tokens)
+    sweep = parse_sweep(spec, recorded)
+    found = calibrate(evaluator, sweep, guarantee)
+    file = router_file(evaluator, sweep, guarantee, found)
     learned = read_seen(main_file(sweep.family, sweep.file)) if sweep.file else frozenset()
     record = {**file.to_json(out), **seen_field(recorded.seen | learned)}
     with writing(out):
         write_atomically(out, json.dumps(record, indent=2) + "\n")
-    for line in report(out, sweep, promise, found, file):
+    for line in report(out, sweep, guarantee, found, file):
         click.echo(line)
-    if recorded.is_of_agreement:
+    if recorded.measures_agreement:
         click.echo(
-            "trim: warning: nobody knew the answers of this bank: its accuracy is agreement with"
-            " the strong model alone",
+            "trim: warning: the bank has no reference answers: its accuracy is agreement with the"
+            " strong model alone",
             err=True,
         )
-    if again := len(learned & recorded.own):
+    if again := len(learned & recorded.fingerprints):
         click.echo(
             f"trim: warning: {sweep.file} was fitted to {again} of the {len(recorded.problems)}"
-            " problems of this bank, and may do better on them than on others: for a promise that"
-            " holds, calibrate it on another bank",
+            " problems of this bank and may do better on them than on others; calibrate it on"
+            " another bank",
             err=True,
         )
-    if not found.helps:
+    if not found.improves:
         click.echo(
             "trim: warning: this budget is too small to help: no gain in accuracy over the weak"
-            f" model alone can be shown with {promise.confidence:.0%} confidence",
+            f" model alone can be shown with {guarantee.confidence:.0%} confidence",
             err=True,
         )
 
 
-def make_promise(
+def make_guarantee(
     strong_share: float | None,
     money: float | None,
     accuracy: float | None,
@@ -112,73 +114,73 @@ def make_promise(
 ) -> Guarantee:
     """Raises InvalidInput unless exactly one of the three is given, within its range."""
     given = ((StrongShare, strong_share), (Money, money), (Accuracy, accuracy))
-    promises: list[Guarantee] = [
+    guarantees: list[Guarantee] = [
         kind(value, confidence, horizon) for kind, value in given if value is not None
     ]
-    if len(promises) != 1:
+    if len(guarantees) != 1:
         raise InvalidInput("give one of --strong-share, --money and --accuracy")
-    return promises[0]
+    return guarantees[0]
 
 
 def router_file(
-    arena: ReplayEvaluator, sweep: Sweep, promise: Guarantee, found: Calibration
-) -> RouterFile:
-    identity = arena.bank.identity
+    evaluator: ReplayEvaluator, sweep: Sweep, guarantee: Guarantee, found: Calibration
+) -> CalibratedRouter:
+    identity = evaluator.bank.identity
     scored = sweep.policy(found.setting).needs_scores
-    return RouterFile(
+    return CalibratedRouter(
         family=sweep.family,
         setting=found.setting,
         fitted=sweep.file,
         scorer=identity.scorer,
         models=identity.models,
-        max_strong_tokens=arena.max_strong_tokens,
-        promise={
-            "target": {promise.target: promise.value},
-            "confidence": promise.confidence,
-            "horizon": promise.horizon,
-            "bound": promise.bound_name,
+        max_strong_tokens=evaluator.max_strong_tokens,
+        guarantee={
+            "target": {guarantee.target: guarantee.value},
+            "confidence": guarantee.confidence,
+            "horizon": guarantee.horizon,
+            "bound": guarantee.bound_name,
         },
-        figures=figures(found, arena),
+        figures=figures(found, evaluator),
         profile=profile(found) if scored else None,
     )
 
 
-def figures(found: Calibration, arena: ReplayEvaluator) -> dict[str, float | None]:
-    """What the chosen setting does on the bank; `money` is None where nothing is billed."""
-    outcomes, alone = found.outcomes, arena.alone
+def figures(found: Calibration, evaluator: ReplayEvaluator) -> dict[str, float | None]:
+    """The chosen setting's results on the bank; `money` is None if nothing is billed."""
+    outcomes, baselines = found.outcomes, evaluator.baselines
     return {
         "problems": len(outcomes.correct),
-        "strong_share": float(outcomes.strong_tokens.sum() / alone.strong_tokens.sum()),
-        "money": float(outcomes.money.mean()) if arena.prices else None,
+        "strong_share": float(outcomes.strong_tokens.sum() / baselines.strong_tokens.sum()),
+        "money": float(outcomes.money.mean()) if evaluator.prices else None,
         "accuracy": float(outcomes.correct.mean()),
-        "weak_accuracy": float(alone.weak_correct.mean()),
-        "strong_accuracy": float(alone.strong_correct.mean()),
+        "weak_accuracy": float(baselines.weak_correct.mean()),
+        "strong_accuracy": float(baselines.strong_correct.mean()),
         "complete": float(outcomes.complete.mean()),
         "promised": found.bound,
     }
 
 
 def profile(found: Calibration) -> dict[str, object]:
-    """What the scores and the rewrites of the chosen setting look like."""
-    walks = (RouteRecord.of(walk.scores, walk.actions, walk.denied) for walk in found.walks)
-    return Profile.of(walks).to_json()
+    """Scores and rewrites of the chosen setting, to detect drift later."""
+    routes = (RouteRecord.of(walk.scores, walk.actions, walk.denied) for walk in found.replays)
+    return Profile.of(routes).to_json()
 
 
 def report(
-    out: Path, sweep: Sweep, promise: Guarantee, found: Calibration, file: RouterFile
+    out: Path, sweep: Sweep, guarantee: Guarantee, found: Calibration, file: CalibratedRouter
 ) -> list[str]:
     on_bank = file.figures
-    form = ".6g" if isinstance(promise, Money) else ".1%"
-    least = "at least" if isinstance(promise, Accuracy) else "at most"
+    form = ".6g" if isinstance(guarantee, Money) else ".1%"
+    least = "at least" if isinstance(guarantee, Accuracy) else "at most"
     money = on_bank["money"]
     paid = "" if money is None else f", money {money:.6f}"
-    whom = f"on the next {promise.horizon} problems" if promise.horizon else "in expectation"
+    whom = f"on the next {guarantee.horizon} problems" if guarantee.horizon else "in expectation"
     return [
         f"{out}: {sweep.family}:{found.setting:g}; use it as --policy router:{out}",
-        f"{promise.target}: {least} {found.bound:{form}} {whom}, with {promise.confidence:.0%}"
-        f" confidence ({promise.bound_name}); wanted {promise.value:{form}}",
+        f"{guarantee.target}: {least} {found.bound:{form}} {whom}, with {guarantee.confidence:.0%}"
+        f" confidence ({guarantee.bound_name}); wanted {guarantee.value:{form}}",
         f"on {on_bank['problems']} problems of the bank: {on_bank['strong_share']:.1%} of the"
         f" strong tokens{paid}, accuracy {on_bank['accuracy']:.1%} (weak"
         f" alone {on_bank['weak_accuracy']:.1%}, strong alone {on_bank['strong_accuracy']:.1%});"
-        f" {1 - on_bank['complete']:.1%} of the ways not recorded to their end",
+        f" {1 - on_bank['complete']:.1%} of the routes not recorded to their end",
     ]

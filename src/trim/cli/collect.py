@@ -1,15 +1,16 @@
-"""Filling banks of traces: `trim collect` and `trim import`."""
+"""Recording solutions in a bank: `trim collect` and `trim import`."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trim.cli.options import (
-    choose_lineup,
     choose_prices,
+    choose_source,
     cluster_at,
     configuration_argument,
     exact_option,
@@ -24,15 +25,20 @@ from trim.cli.options import (
     scorer_option,
     set_option,
 )
-from trim.cli.problems import choose_problems, selection_options
+from trim.cli.problems import OF_FILES, choose_problems, selection_options
 from trim.cli.progress import progress_bar
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
+from trim.evaluation.problem_set import ProblemSet
 from trim.rollouts.bank import Bank
 from trim.rollouts.collect import ROLLOUTS
 from trim.rollouts.collect import collect as collect_bank
-from trim.rollouts.explorer import FEWEST_ROLLOUTS
-from trim.rollouts.traces import import_traces
+from trim.rollouts.explorer import MIN_ROLLOUTS
+from trim.rollouts.import_traces import import_traces
+
+if TYPE_CHECKING:
+    from trim.server.problems import KeptQuestions
+    from trim.server.storage.keys import Keys
 
 DAY = "%Y-%m-%d"
 
@@ -41,42 +47,49 @@ DAY = "%Y-%m-%d"
 @click.argument("suite", required=False)
 @configuration_argument
 @click.option(
+    "--config",
+    "given_configuration",
+    type=path_type,
+    metavar="CONFIG",
+    help="The configuration, in place of the argument CONFIG; needed with --from-server.",
+)
+@click.option(
     "-n",
     "count",
     type=int,
-    show_default="500; of a benchmark, file or server all",
-    help="How many problems.",
+    show_default="500 of a suite, else all",
+    help="Number of problems.",
 )
 @click.option(
     "--from-server",
     metavar="DATABASE",
-    help="Take the questions that `trim serve --keep-texts` has kept there, instead of a SUITE.",
+    help="Use the questions recorded there by `trim serve --keep-texts`, in place of a SUITE.",
 )
 @click.option(
     "--since",
     type=click.DateTime([DAY, f"{DAY}T%H:%M:%S"]),
-    help="With --from-server: questions from this moment on (UTC).",
+    help="With --from-server: only questions since this time (UTC).",
 )
-@click.option("--key", help="With --from-server: questions of the key with this name.")
+@click.option("--key", help="With --from-server: only questions of the key with this name.")
 @click.option(
     "--answers",
     type=path_type,
-    help="With --from-server: file of right answers, records with question or request, and answer.",
+    help="With --from-server: file of right answers, each with question or request, and answer.",
 )
 @click.option(
     "--seed",
     type=int,
     default=1,
     show_default=True,
-    help="Random seed; what learns from the bank is to be evaluated with another one, or on other"
-    " problems of a benchmark or file (--split, --skip).",
+    help="Random seed; evaluate what is fitted to the bank with another one, or on other problems"
+    " of a benchmark or file (--split, --skip).",
 )
 @click.option(
     "--rollouts",
-    type=click.IntRange(min=FEWEST_ROLLOUTS),
+    type=click.IntRange(min=MIN_ROLLOUTS),
     default=ROLLOUTS,
     show_default=True,
-    help="Solutions a problem may have, the one by each model alone included.",
+    help="Solutions per problem at most, including one by each model alone.",
 )
 @scorer_option
 @exact_option
@@ -92,6 +105,7 @@ DAY = "%Y-%m-%d"
 def collect(
     suite: str | None,
     configuration: Path | None,
+    given_configuration: Path | None,
     count: int | None,
     from_server: str | None,
     since: datetime | None,
@@ -111,25 +125,27 @@ def collect(
     assignments: tuple[str, ...],
     selection: Selection,
 ) -> None:
-    """Record what both models do with problems of a SUITE, and where each decision leads.
+    """Record solutions by both models in a bank.
 
-    SUITE is a suite, a benchmark or a file, as for `trim eval`; only the steps of suites can be
-    checked, and others have no step labels. CONFIG is a configuration file
-    (docs/configuration.md); without one the shipped models are recorded.
+    The bank holds drafts, rewrites and where each decision leads, for problems of a SUITE, a
+    benchmark or a file, as for `trim eval`. Only the steps of suites are labelled right or wrong.
+    CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
 
-    With --from-server there is no SUITE; without --answers, what the strong model answers
-    alone stands for the right answer, and the bank says so.
+    --from-server takes recorded questions in place of a SUITE. Without --answers the strong model's
+    own answer counts as right, and the bank is marked accordingly.
 
-    Interrupted, the same command continues where it stopped; with a larger -n it adds
-    problems.
+    An interrupted command continues where it stopped; a larger -n adds problems.
     """
+    if from_server is not None and configuration is None and suite is not None:
+        # The form before --config: the only argument is the configuration.
+        configuration, suite = Path(suite), None
+    if configuration is not None and given_configuration is not None:
+        raise InvalidInput(f"--config: the configuration is {configuration} already; give one")
+    configuration = configuration or given_configuration
     if from_server is not None:
-        if configuration is not None:
+        if suite is not None:
             raise InvalidInput(f"{suite}: with --from-server no SUITE is named")
-        configuration, suite = Path(suite) if suite else None, None
-        from trim.cli.problems import questions_of
-
-        lineup = choose_lineup(configuration, assignments, models, protocol)
+        source = choose_source(configuration, assignments, models, protocol)
         problem_set = questions_of(from_server, since, key, answers, count, selection)
     else:
         given = {"--since": since, "--key": key, "--answers": answers}
@@ -138,16 +154,16 @@ def collect(
                 raise InvalidInput(f"{option}: goes with --from-server")
         if suite is None:
             raise InvalidInput("name a SUITE, a benchmark or a file, or --from-server DATABASE")
-        lineup = choose_lineup(configuration, assignments, models, protocol)
-        problem_set = choose_problems(suite, count, seed, selection, lineup.protocol.shuffles)
-    prices = choose_prices(prices_file, lineup)
+        source = choose_source(configuration, assignments, models, protocol)
+        problem_set = choose_problems(suite, count, seed, selection, source.protocol.shuffles)
+    prices = choose_prices(prices_file, source)
     title = f"recording {problem_set.name}"
     with progress_bar(title, len(problem_set.problems), out) as progress:
         bank = collect_bank(
             problem_set,
             seed,
             out,
-            lineup,
+            source,
             scorer,
             rollouts,
             exact,
@@ -156,29 +172,68 @@ def collect(
             cluster_at(ray, ray_workers),
             prices,
         )
-    click.echo(described(bank))
+    click.echo(describe(bank))
+
+
+def questions_of(
+    database: str,
+    since: datetime | None,
+    key: str | None,
+    answers: Path | None,
+    count: int | None,
+    selection: Selection,
+) -> ProblemSet:
+    """The questions recorded in a server's database.
+
+    Raises:
+        InvalidInput: there are none, the database cannot be read, or an option does not apply.
+    """
+    from trim.cli.keys import use_keys
+    from trim.server.problems import Answers, kept_questions, left_out, problems_of
+
+    if selection.skip:
+        raise InvalidInput(
+            "--skip: goes with a suite, a benchmark or a file, not with --from-server"
+        )
+    for option in OF_FILES:
+        if option != "grader" and getattr(selection, option) is not None:
+            raise InvalidInput(f"--{option}: goes with a file of problems, not with --from-server")
+    given = Answers.read(answers) if answers else None
+    moment = since.replace(tzinfo=UTC).timestamp() if since else 0.0
+
+    async def read(keys: Keys) -> KeptQuestions:
+        return await kept_questions(keys.engine, moment, key)
+
+    kept = use_keys(database, read)
+    problem_set = problems_of(kept, count, given, selection.grader)
+    click.echo(f"{len(problem_set.problems)} questions; {left_out(kept)}", err=True)
+    return problem_set
 
 
 @click.command("import")
 @click.argument("file", type=path_type)
 @out_option
 def import_command(file: Path, out: Path) -> None:
-    """Make a bank of the traces in FILE, which were made elsewhere (see docs/bank.md)."""
-    click.echo(described(import_traces(file, out)))
+    """Import traces from a FILE into a bank.
+
+    The traces may come from any program; docs/reference/bank.md describes the format.
+    """
+    click.echo(describe(import_traces(file, out)))
 
 
-def described(bank: Bank) -> str:
-    """What a bank holds, in a few lines."""
+def describe(bank: Bank) -> str:
+    """The contents of a bank in two lines."""
     problems = bank.problems
-    forest = bank.forest(copies=1)
+    forest = bank.tree_batch(copies=1)
     solutions = sum(len(problem.rollouts) + 1 for problem in problems)
     weak, strong = (
         sum(getattr(problem, model).correct for problem in problems) / len(problems)
         for model in ("weak", "strong")
     )
-    right = "answer of the strong model" if bank.is_of_agreement else "alone right"
+    right = "answer of the strong model" if bank.measures_agreement else "alone right"
     return (
         f"{bank.identity.suite}: {len(problems)} problems, {solutions} solutions,"
-        f" {len(forest)} drafts, {forest.free.mean():.1%} of them with both actions recorded\n"
+        f" {len(forest)} drafts, {forest.has_choice.mean():.1%} of them with both actions"
+        " recorded\n"
         f"{right}: weak {weak:.1%}, strong {strong:.1%}"
     )

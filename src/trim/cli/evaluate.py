@@ -1,4 +1,4 @@
-"""`trim eval`: problems solved with several policies, and the report about it."""
+"""Evaluation: `trim eval`, `trim demo` and `trim generate`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from trim.cli.options import (
-    choose_lineup,
     choose_prices,
+    choose_source,
     cluster_at,
     configuration_argument,
     exact_option,
@@ -32,6 +31,7 @@ from trim.cli.options import (
 from trim.cli.output import (
     comparisons_table,
     curves_table,
+    new_console,
     points_table,
     show_costs,
     show_events,
@@ -59,15 +59,15 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
     "-n",
     "count",
     type=int,
-    show_default="500; of a benchmark or file all",
-    help="How many problems.",
+    show_default="500 of a suite, else all",
+    help="Number of problems.",
 )
 @click.option(
     "--policy",
     "specs",
     multiple=True,
-    show_default="weak, strong and the configuration's; without one a sweep of thr",
-    help="A policy with its settings, as thr:0.3,0.5; may be given several times.",
+    show_default="weak, strong and the configuration's, or a sweep of thr",
+    help="A policy with its settings, as in thr:0.3,0.5; repeatable.",
 )
 @selection_options
 @scorer_option
@@ -80,7 +80,7 @@ DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7
 @click.option(
     "--seen",
     is_flag=True,
-    help="Evaluate also what was fitted to some of these problems; table and report flag it.",
+    help="Allow policies that were fitted to some of these problems; they are marked.",
 )
 @protocol_option
 @seed_of_run_option
@@ -109,29 +109,29 @@ def evaluate_command(
     models: Path,
     assignments: tuple[str, ...],
 ) -> None:
-    """Solve problems of a SUITE with several policies and compare them.
+    """Compare policies on a suite or benchmark.
 
     SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
     gsm8k, gpqa), or a .jsonl, .parquet or .csv file with --question and --answer.
 
-    CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
+    CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
 
-    Interrupted, the same command continues where it stopped.
+    An interrupted command continues where it stopped.
     """
-    lineup = choose_lineup(configuration, assignments, models, protocol)
-    seed = lineup.protocol.seed if seed is None else seed
-    own = ("weak", "strong", *([lineup.policy] if lineup.policy else []))
+    source = choose_source(configuration, assignments, models, protocol)
+    seed = source.protocol.seed if seed is None else seed
+    own = ("weak", "strong", *([source.policy] if source.policy else []))
     run_evaluation(
-        choose_problems(suite, count, seed, selection, lineup.protocol.shuffles),
+        choose_problems(suite, count, seed, selection, source.protocol.shuffles),
         specs or (own if configuration else DEMO_POLICIES),
-        lineup,
+        source,
         out,
         RunOptions(
             seed=seed,
             scorer=scorer,
             exact=exact,
             max_strong_tokens=max_strong_tokens,
-            prices=choose_prices(prices_file, lineup),
+            prices=choose_prices(prices_file, source),
             max_money=max_money,
             allow_other_models=other_models,
             allow_seen=seen,
@@ -148,7 +148,7 @@ def run_evaluation(
     options: RunOptions,
     executor: RemoteExecutor | None = None,
 ) -> None:
-    console = Console(highlight=False)
+    console = new_console()
     with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
         summary = evaluate(problem_set, specs, source, out, options, progress, executor)
     console.print(points_table(summary))
@@ -172,31 +172,39 @@ def run_evaluation(
     type=path_type,
     default=Path("demo"),
     show_default=True,
-    help="Results.",
+    help="Folder for the results.",
 )
 @models_option
 def demo(out: Path, models: Path) -> None:
     """Solve one hard problem live, then run a small evaluation."""
-    console = Console(highlight=False)
-    lineup = models_in(models)
-    embedded = lineup.load(slots=1)
-    router = Router.of(embedded, policy=DEFAULT_POLICY, config=lineup.config)
+    console = new_console()
+    source = models_in(models)
+    loaded = source.load(slots=1)
+    router = Router.of(loaded, policy=DEFAULT_POLICY, config=source.config)
     problem = next(generate_problems(find_suite("chain-hard"), 1, seed=1))
     console.print(f"[bold]{problem.question}[/bold]\n")
     show_events(console, router.events(problem.question), None)
     console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")
-    options = RunOptions(prices=choose_prices(None, lineup))
-    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, lineup, out, options)
+    options = RunOptions(prices=choose_prices(None, source))
+    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, source, out, options)
 
 
 @click.command()
 @click.argument("suite")
 @click.option(
-    "-n", "count", type=click.IntRange(min=1), default=10, show_default=True, help="How many."
+    "-n",
+    "count",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Number of problems.",
 )
 @seed_option
 def generate(suite: str, count: int, seed: int) -> None:
-    """Print problems of a SUITE with their reference steps, as JSON lines."""
+    """Print problems of a SUITE as JSON lines.
+
+    Each has its question, answer and reference steps.
+    """
     for problem in generate_problems(find_suite(suite), count, seed):
         record = {
             "id": problem.id,

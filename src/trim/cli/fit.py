@@ -1,4 +1,4 @@
-"""`trim fit`: the model of traces that the POMDP router plans with."""
+"""Fitting to banks: routers, scorers and rivals, and `trim rescore`."""
 
 from __future__ import annotations
 
@@ -8,38 +8,47 @@ from pathlib import Path
 
 import click
 
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.cli.options import path_type
+from trim.errors import InvalidInput, require_extra
 from trim.files import sha256_of, write_atomically, writing
 from trim.fingerprints import Seen, read_seen, seen_field
-from trim.policies.pomdp.belief import Belief
+from trim.policies.pomdp.belief import BeliefKind
 from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import PomdpModel, write_model
 from trim.policies.pomdp.observations import fit_observations, read_examples
-from trim.policies.pomdp.process import method_process, read_hazard
+from trim.policies.pomdp.process import process_from_accuracies, read_hazard
 from trim.policies.ppo.weights import write_router
-from trim.policies.rivals.fit import FAMILIES, SCORES_OF, fit_rival
+from trim.policies.rivals.fit import FITTED_RIVALS, SCORER_KINDS, fit_rival
 from trim.rollouts.bank import read_bank
-from trim.rollouts.fit import best_belief, evidence_of_bank
-from trim.rollouts.rescore import groups_of, rescore
+from trim.rollouts.fit import best_belief_kind, evidence_from_bank
+from trim.rollouts.rescore import labelled_signals, rescore
 from trim.rollouts.store import BankStore
 from trim.scorers.joint import fit_joint, read_weights, write_weights
 
-file_type = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("examples", type=file_type)
-@click.option("--out", type=file_type, required=True, help="The file to write, pomdp.json.")
+@click.argument("examples", type=path_type)
+@click.option("--out", type=path_type, required=True, help="The file to write, pomdp.json.")
 @click.option(
     "--belief",
-    type=click.Choice([str(kind) for kind in Belief]),
-    show_default="the one that does best on the bank; newest where it has no rewritten steps",
-    help="How the router comes to its belief: the method's, or a filter over the whole trace.",
+    type=click.Choice([str(kind) for kind in BeliefKind]),
+    show_default="the best on the bank; newest if it has no rewritten steps",
+    help="The router's belief: the method's, or a filter over the whole trace.",
 )
-@click.option("--weak-accuracy", type=float, help="With a CSV: p_w, right steps of the weak.")
-@click.option("--strong-accuracy", type=float, help="With a CSV: p_s, the same of the strong.")
-@click.option("--hazard", type=file_type, help="With a CSV: JSON list h(0)..h(30) of ending.")
-@click.option("--tokens", type=float, help="With a CSV: tokens of a rewrite.")
+@click.option(
+    "--weak-accuracy", type=float, help="With a CSV: p_w, the weak model's share of right steps."
+)
+@click.option(
+    "--strong-accuracy",
+    type=float,
+    help="With a CSV: p_s, the strong model's share of right steps.",
+)
+@click.option(
+    "--hazard",
+    type=path_type,
+    help="With a CSV: JSON list h(0)..h(30), the hazard of ending by step.",
+)
+@click.option("--tokens", type=float, help="With a CSV: tokens per rewrite.")
 def fit(
     examples: Path,
     out: Path,
@@ -49,13 +58,12 @@ def fit(
     hazard: Path | None,
     tokens: float | None,
 ) -> None:
-    """Fit the POMDP router's model to EXAMPLES and write it to --out.
+    """Fit the POMDP router's model to a bank.
 
     EXAMPLES is a bank of `trim collect`, or a CSV of labelled scores
-    (state,min_previous_score,current_score), which needs the four figures that only a bank
-    can tell.
+    (state,min_previous_score,current_score); a CSV needs the four options that a bank replaces.
     """
-    kind = Belief(belief) if belief else Belief.NEWEST
+    kind = BeliefKind(belief) if belief else BeliefKind.NEWEST
     seen: Seen = frozenset()
     if examples.suffix == ".csv":
         if weak_accuracy is None or strong_accuracy is None or hazard is None or tokens is None:
@@ -63,16 +71,20 @@ def fit(
                 f"{examples}: a CSV needs --weak-accuracy, --strong-accuracy, --hazard and"
                 " --tokens as well"
             )
-        process = method_process(weak_accuracy, strong_accuracy, read_hazard(hazard), tokens)
+        process = process_from_accuracies(
+            weak_accuracy, strong_accuracy, read_hazard(hazard), tokens
+        )
         model = PomdpModel(process, fit_observations(read_examples(examples)), kind)
     else:
         if any(value is not None for value in (weak_accuracy, strong_accuracy, hazard, tokens)):
-            raise InvalidInput(f"{examples}: a bank tells accuracies, hazard and tokens by itself")
+            raise InvalidInput(
+                f"{examples}: a bank has accuracies, hazard and tokens; leave the options out"
+            )
         bank = read_bank(examples)
         of = {**bank.identity.models, "kind": bank.identity.scorer}
         if belief is None:
-            kind = best_belief(bank)
-        model = fit_evidence(evidence_of_bank(bank), of, kind)
+            kind = best_belief_kind(bank)
+        model = fit_evidence(evidence_from_bank(bank), of, kind)
         seen = bank.seen
     write_model(out, model, seen)
     fitted = model.process
@@ -84,24 +96,25 @@ def fit(
 
 
 PART = 1000
-"""Problems that are written together."""
+"""Problems per file of the bank."""
 
 
 @click.command("fit-scorer")
-@click.argument("banks", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("banks", nargs=-1, required=True, type=path_type)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=path_type,
     required=True,
-    help="The file to write; as joint.json in a folder of models it serves --scorer joint.",
+    help="The file to write; --scorer joint reads joint.json in the folder of models.",
 )
 def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
-    """Weigh the reward model's score and the models' confidence, from BANKS of both.
+    """Fit the weights of the joint scorer to BANKS.
 
-    The banks are of `trim collect --scorer prm`, all of the same models.
+    The joint score combines the reward model's score and the confidence of the model that wrote
+    the step. BANKS are of `trim collect --scorer prm`, all of the same models.
     """
     read = [read_bank(path) for path in banks]
-    groups = groups_of(read)
+    groups = labelled_signals(read)
     weights = fit_joint(groups, read[0].identity.models)
     write_weights(out, weights, frozenset().union(*(bank.seen for bank in read)))
     right = sum(outcome for _, outcome in groups)
@@ -112,13 +125,14 @@ def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
 
 
 @click.command("rescore")
-@click.argument("bank", type=click.Path(path_type=Path))
-@click.argument("weights", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new bank."
-)
+@click.argument("bank", type=path_type)
+@click.argument("weights", type=path_type)
+@click.option("--out", type=path_type, required=True, help="Folder for the new bank.")
 def rescore_command(bank: Path, weights: Path, out: Path) -> None:
-    """Write BANK with joint scores by WEIGHTS, a file of `trim fit-scorer`, as a new bank."""
+    """Copy a BANK with joint scores by WEIGHTS.
+
+    WEIGHTS is a file of `trim fit-scorer`.
+    """
     joint, sha256 = read_weights(weights), sha256_of(weights)
     rescored = rescore(read_bank(bank), joint, sha256, read_seen(weights))
     store = BankStore(out, rescored.identity, PART)
@@ -129,26 +143,26 @@ def rescore_command(bank: Path, weights: Path, out: Path) -> None:
 
 
 @click.command("fit-rival")
-@click.argument("family", type=click.Choice(FAMILIES))
-@click.argument("bank", type=click.Path(path_type=Path))
+@click.argument("family", type=click.Choice(FITTED_RIVALS))
+@click.argument("bank", type=path_type)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=path_type,
     required=True,
     help="The file to write, for --policy FAMILY:FILE.",
 )
 def fit_rival_command(family: str, bank: Path, out: Path) -> None:
-    """Fit a rival to how each model alone solved the problems of a BANK.
+    """Fit a rival router to a BANK.
 
-    automix needs a bank of `trim collect --scorer logprob`, automix-prm one of --scorer joint or
-    prm; docs/rivals.md says what they are.
+    It learns from the solutions by each model alone. automix needs a bank of `trim collect --scorer
+    logprob`, automix-prm one of --scorer joint or prm (docs/concepts/policies.md).
     """
     recorded = read_bank(bank)
     kind = recorded.identity.scorer
-    needed = SCORES_OF.get(family, (kind,))
+    needed = SCORER_KINDS.get(family, (kind,))
     if kind not in needed:
         raise InvalidInput(
-            f"{bank}: its steps have scores of the kind {kind!r}, and {family} needs"
+            f"{bank}: its scores are of kind {kind!r}, and {family} needs"
             f" {' or '.join(map(repr, needed))}: collect a bank with --scorer {needed[0]}"
         )
     problems = recorded.solved_alone()
@@ -163,16 +177,16 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     click.echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
 
 
-FAMILIES = ("agg", "seq")
+FITTED_RIVALS = ("agg", "seq")
 ADVANTAGES = ("branches", "episodes")
 
 
 @click.command()
-@click.argument("family", type=click.Choice(FAMILIES))
-@click.argument("bank", type=click.Path(path_type=Path))
+@click.argument("family", type=click.Choice(FITTED_RIVALS))
+@click.argument("bank", type=path_type)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=path_type,
     required=True,
     help="The folder to write, for --policy FAMILY:FOLDER.",
 )
@@ -180,22 +194,23 @@ ADVANTAGES = ("branches", "episodes")
     "--lambda",
     "price",
     type=float,
-    help="Train for this price alone, in right answers a strong token; default: all of them.",
+    show_default="a range of prices",
+    help="Train for this price alone, in right answers per strong token.",
 )
 @click.option(
-    "--product", is_flag=True, help="agg: one more feature, the product of earlier scores."
+    "--product", is_flag=True, help="agg: add the product of earlier scores to the features."
 )
 @click.option(
-    "--plain-scores", is_flag=True, help="Read scores as the method does, not as log-odds."
+    "--plain-scores", is_flag=True, help="Use plain scores, as the paper does, not their logits."
 )
 @click.option(
     "--advantage",
     type=click.Choice(ADVANTAGES),
     default=ADVANTAGES[0],
     show_default=True,
-    help="Exact, from what both actions led to in the bank; or estimated from episodes.",
+    help="Advantages: exact, from both actions' outcomes in the bank, or estimated from episodes.",
 )
-@click.option("--iterations", type=click.IntRange(min=1), help="Rounds of learning, at most.")
+@click.option("--iterations", type=click.IntRange(min=1), help="Training iterations at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 def train(
     family: str,
@@ -208,30 +223,26 @@ def train(
     iterations: int | None,
     seed: int,
 ) -> None:
-    """Train the router agg or seq by PPO on a BANK of `trim collect`.
+    """Train the router agg or seq on a BANK by PPO.
 
     One run gives the whole curve, as lambda is an input of the network.
     """
     if product and family != "agg":
-        raise InvalidInput(f"--product: a feature of agg, and {family} has none of that name")
+        raise InvalidInput(f"--product: only for agg, not for {family}")
     if price is not None and not 0 < price <= 1:
         raise InvalidInput(
-            f"--lambda {price:g}: a price in right answers a strong token lies above 0 and up"
-            " to 1, as in 0.004"
+            f"--lambda {price:g}: must be above 0 and up to 1 right answer per strong token,"
+            " as in 0.004"
         )
     recorded = read_bank(bank)
-    forest = recorded.forest()
-    try:
-        from trim.policies.ppo.trainer import USUAL, Advantage
+    forest = recorded.tree_batch()
+    with require_extra("training"):
+        from trim.policies.ppo.trainer import DEFAULT_ARGUMENTS, Advantage
         from trim.policies.ppo.trainer import train as train_router
-    except ImportError as error:
-        raise ModelUnavailable(
-            f"training needs {error.name}: pip install 'trim[training]'"
-        ) from error
     arguments = replace(
-        USUAL[family],
+        DEFAULT_ARGUMENTS[family],
         product=product,
-        odds=not plain_scores,
+        log_odds=not plain_scores,
         price=price,
         advantage=Advantage(advantage),
         seed=seed,

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands, and the models and prices that they choose."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from trim.errors import InvalidInput
 from trim.scorers.scorer import KINDS
 from trim.shipped import FOLDER
 
-path_type = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from trim.cluster.ray_cluster import RayCluster
 
+path_type = click.Path(path_type=Path)
 
 configuration_argument = click.argument(
     "configuration", metavar="[CONFIG]", type=path_type, required=False
@@ -28,15 +30,14 @@ set_option = click.option(
     "assignments",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A value of the configuration, as strong.url=http://host:8000; may be given several"
-    " times.",
+    help="Set a value of the configuration, as in strong.url=http://host:8000; repeatable.",
 )
 
 
 def check_limit(context: click.Context, option: click.Parameter, limit: int | None) -> int | None:
     """Raises InvalidInput for a negative number of tokens."""
     if limit is not None and limit < 0:
-        raise InvalidInput(f"--max-strong-tokens {limit}: must be a number of tokens from 0 up")
+        raise InvalidInput(f"--max-strong-tokens {limit}: must be 0 or more")
     return limit
 
 
@@ -52,9 +53,9 @@ prices_option = click.option(
     "prices_file",
     type=path_type,
     metavar="FILE",
-    show_default="the configuration's; without any nothing is billed",
-    help='JSON file with prices per million tokens, as {"strong": {"prompt": 1, "output": 4}}, or'
-    " `example` for an example list.",
+    show_default="those of the configuration, else nothing is billed",
+    help='JSON file with prices per million tokens, as in {"strong": {"prompt": 1, "output": 4}},'
+    " or `example` for an example list.",
 )
 
 
@@ -68,33 +69,33 @@ protocol_option = click.option(
     metavar="NAME",
     callback=check_protocol,
     show_default="the configuration's, or default",
-    help="Prompts, ends of solutions and where answers stand: default, or authors for those of the"
-    " method's authors (docs/protocols.md).",
+    help="Prompts, stop rules and answer extraction: default, or authors for those of the method's"
+    " authors (docs/concepts/protocols.md).",
 )
 seed_of_run_option = click.option(
-    "--seed", type=int, show_default="the protocol's: 0, of authors 10", help="Random seed."
+    "--seed", type=int, show_default="0, or 10 with the protocol authors", help="Random seed."
 )
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 scorer_option = click.option(
     "--scorer",
     type=click.Choice(KINDS),
-    show_default="joint where the models' folder has joint.json, else prm",
-    help="What scores steps, for policies that are not made for one kind of score.",
+    show_default="joint if the folder of models has joint.json, else prm",
+    help="Kind of score for policies that accept any kind.",
 )
 limit_option = click.option(
     "--max-strong-tokens",
     type=int,
     callback=check_limit,
-    help="Strong tokens a problem, after which the weak model drafts on; one step may pass it.",
+    help="Strong tokens per problem after which no step is rewritten; one step may exceed it.",
 )
 
 
 def check_money(
     context: click.Context, option: click.Parameter, money: float | None
 ) -> float | None:
-    """Raises InvalidInput for what is no amount."""
+    """Raises InvalidInput unless the amount is positive."""
     if money is not None and not 0 < money < math.inf:
-        raise InvalidInput(f"--max-money {money:g}: must be an amount above 0")
+        raise InvalidInput(f"--max-money {money:g}: must be above 0")
     return money
 
 
@@ -102,95 +103,89 @@ max_money_option = click.option(
     "--max-money",
     type=float,
     callback=check_money,
-    help="Begin no further problem once the run has cost so much, those before it included; what is"
-    " under way is finished. Ends with code 3, and continues with a larger amount.",
+    help="Stop starting problems once the total cost, earlier runs included, reaches this amount."
+    " Exit code 3; a larger amount continues the run.",
 )
 ray_option = click.option(
     "--ray",
     metavar="ADDRESS",
-    help="Solve on a Ray cluster: auto, host:6379, or local (docs/cluster.md).",
+    help="Solve on a Ray cluster: auto, HOST:6379, or local (docs/guides/cluster.md).",
 )
 ray_workers_option = click.option(
     "--ray-workers",
     type=click.IntRange(min=1),
-    show_default="one on each node",
-    help="Processes on the cluster.",
+    show_default="one per node",
+    help="Worker processes on the cluster.",
 )
 exact_option = click.option(
     "--exact",
     is_flag=True,
-    help="Repeat every character from run to run; takes about three times as long.",
+    help="Make runs repeatable to the character; about three times slower.",
 )
 other_models_option = click.option(
     "--other-models",
     is_flag=True,
-    help="Use fitted policies also with models that they were not fitted to.",
+    help="Allow fitted policies with models that they were not fitted to.",
 )
 out_option = click.option("--out", type=path_type, required=True, help="Folder for the results.")
 
 
 def named_prices(given: Path | None) -> Prices | None:
-    """The price list that `--prices` names: a file, or the example by its name.
+    """The price list given to `--prices`: a file, or `example`.
 
     Raises:
-        InvalidInput: the file is unreadable or no price list.
+        InvalidInput: the file is unreadable or not a price list.
     """
     if given is None:
         return None
     return Prices() if str(given) == EXAMPLE else read_prices(given)
 
 
-def choose_prices(given: Path | None, lineup: ModelSource) -> Prices | None:
-    """The price list of a run: that of `--prices`, or else the configuration's.
+def choose_prices(given: Path | None, source: ModelSource) -> Prices | None:
+    """The price list of `--prices`, else the configuration's; None if nothing is billed.
 
-    Warns of hosted models that are not billed.
-
-    Returns:
-        None where nothing is billed.
+    Warns about hosted models without a price.
     """
     named = named_prices(given)
-    if named is None and lineup.unpriced:
+    if named is None and source.unpriced:
         click.echo(
-            f"trim: warning: no prices are given for {', '.join(lineup.unpriced)} on a hosted API,"
-            " so its tokens are not billed; give `prices` in the configuration, or --prices FILE",
+            f"trim: warning: no price for {', '.join(source.unpriced)} on a hosted API, so its"
+            " tokens are not billed; set `prices` in the configuration, or give --prices FILE",
             err=True,
         )
-    return named or lineup.price_list
+    return named or source.price_list
 
 
-def choose_lineup(
+def choose_source(
     configuration: Path | None,
     assignments: Sequence[str],
-    models: Path,
+    folder: Path,
     protocol: str | None = None,
 ) -> ModelSource:
-    """The lineup of a command line.
+    """The models that a command line selects: a configuration's, or those of a folder.
 
     Args:
-        protocol: in place of the configuration's; None for that.
+        folder: used without a configuration.
+        protocol: overrides the configuration's.
 
     Raises:
-        InvalidInput: a wrong configuration, or options that do not go together.
+        InvalidInput: an invalid configuration, or options that exclude each other.
     """
     if configuration is None:
         if assignments:
-            raise InvalidInput("--set: there is no configuration whose values it could change")
-        return models_in(models, protocol or DEFAULT.name)
+            raise InvalidInput("--set: there is no configuration to change; name one as CONFIG")
+        return models_in(folder, protocol or DEFAULT.name)
     if click.get_current_context().get_parameter_source("models") is ParameterSource.COMMANDLINE:
-        raise InvalidInput("--models: the configuration names the models; leave one of the two out")
+        raise InvalidInput("--models: the configuration names the models; give only one of the two")
     chosen = (f"protocol={protocol}",) if protocol else ()
     return open_models(configuration, (*assignments, *chosen))
 
 
-if TYPE_CHECKING:
-    from trim.cluster.ray_cluster import RayCluster
-
-
 def cluster_at(address: str | None, workers: int | None) -> RayCluster | None:
-    """None without an address. Raises InvalidInput for workers without a cluster."""
+    """None without an address. Raises InvalidInput for --ray-workers without --ray."""
     if address is None:
         if workers is not None:
-            raise InvalidInput("--ray-workers: there is no cluster; name one with --ray")
+            raise InvalidInput("--ray-workers: needs --ray ADDRESS")
         return None
     from trim.cluster.ray_cluster import RayCluster
 

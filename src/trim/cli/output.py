@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
-from trim.evaluation.evaluation_page import format_seen
 from trim.evaluation.report import Page
 from trim.evaluation.report import Table as PageTable
 from trim.evaluation.verdict import amount, hidden_notes, label
@@ -20,7 +20,33 @@ from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Sc
 from trim.steps import bare
 from trim.types import Action, Author, Trace, Usage
 
-COLOURS = {Author.WEAK: "cyan", Author.MIDDLE: "blue", Author.STRONG: "magenta"}
+COLOURS = {Author.WEAK: "cyan", Author.INTERMEDIATE: "blue", Author.STRONG: "magenta"}
+UNWRAPPED = 10_000
+"""Columns of a pipe or file, whose readers expect whole lines."""
+
+
+def new_console() -> Console:
+    """Standard output; lines are wrapped only on a terminal, or where COLUMNS is set."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNWRAPPED
+    return console
+
+
+def new_table(title: str | None, first: str, *headings: str) -> Table:
+    """A table that fits 80 columns: a long entry of the first column is folded, none is cut."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column(first, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def show_events(console: Console, events: Iterable[Event], prices: Prices | None) -> Trace:
@@ -39,9 +65,11 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
             case Scored(score=value):
                 score = value
             case Decided(index, action) if action is not Action.CONTINUE:
-                line = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
+                struck = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
                 console.print(
-                    line, Text(f"     score {format_score(score)} → {action}", "yellow"), sep="\n"
+                    struck,
+                    Text(f"     score {format_score(score)} → {action}", "yellow"),
+                    sep="\n",
                 )
                 if action is Action.RESTART:
                     discarded = weak
@@ -76,7 +104,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
 
 
 def format_total(trace: Trace, prices: Prices | None) -> str:
-    """Money, seconds and hidden strong tokens: `money 0.00454, 4.10 s`."""
+    """Money, seconds, and strong tokens that belong to no step: `money 0.00454, 4.10 s`."""
     money = f"money {amount(prices.of(trace))}" if prices else "money not billed"
     hidden = hidden_strong_usage(trace)
     besides = (
@@ -111,7 +139,7 @@ def terminal_table(table: PageTable) -> Table:
 
 
 def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print the warnings of a summary, one line each."""
+    """Print the warnings of a summary, one per line."""
     for policy, seen in summary.get("seen", {}).items():
         files = ", ".join(seen["files"])
         text = f"fitted to {seen['problems']} of the {seen['of']} problems ({files})"
@@ -125,16 +153,13 @@ def show_warnings(console: Console, summary: Mapping[str, Any]) -> None:
 
 def points_table(summary: Mapping[str, Any]) -> Table:
     """The points of a summary, one policy per row."""
-    title = f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}"
-    table = Table(
-        title=title, box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False
-    )
-    table.add_column("policy", no_wrap=True)
-    for heading in ("right", "95 % CI", "share", "strong", "weak", "discarded", "rewrites"):
-        table.add_column(heading, justify="right", no_wrap=True)
     seen = summary.get("seen", {})
-    if seen:
-        table.add_column("seen", justify="right", no_wrap=True)
+    table = new_table(
+        f"{summary['suite']}, {summary['n']} problems, seed {summary['seed']}; tokens per problem",
+        "policy",
+        *("right", "95 %", "strong\nshare", "strong", "weak", "dis-\ncarded", "re-\nwrites"),
+        *(["seen"] if seen else []),
+    )
     for point in summary["points"]:
         setting = "" if point["setting"] is None else f":{point['setting']:.3g}"
         low, high = point["accuracy_ci"]
@@ -153,12 +178,17 @@ def points_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def format_seen(seen: Mapping[str, Any] | None) -> str:
+    """How many problems of an evaluation a policy was fitted to: `24/100`."""
+    return f"{seen['problems']}/{seen['of']}" if seen else ""
+
+
 def costs_table(summary: Mapping[str, Any]) -> Table:
     """Total cost per problem, and its ratio to the strong model alone, one policy per row."""
-    table = Table(title="total cost of a problem", box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("policy", no_wrap=True)
-    for heading in ("money", "÷ strong", "seconds", "÷ strong", "hidden strong tokens"):
-        table.add_column(heading, justify="right")
+    table = new_table(
+        "total cost per problem",
+        *("policy", "money", "÷ strong", "seconds", "÷ strong", "hidden strong\ntokens"),
+    )
     for point in summary["points"]:
         ratios = point["against_strong"] or {"money": None, "seconds": None}
         money, hidden = point["money_mean"], sum(point["hidden_strong_tokens_mean"].values())
@@ -178,7 +208,7 @@ def format_ratio(figure: Mapping[str, Any] | None) -> str:
 
 
 def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print total costs, hidden strong tokens, and whether routing pays."""
+    """Print total costs, the costs that the strong share leaves out, and whether routing pays."""
     console.print(costs_table(summary))
     for note in hidden_notes(summary["points"]):
         console.print(note, soft_wrap=True)
@@ -187,10 +217,11 @@ def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def curves_table(summary: Mapping[str, Any]) -> Table:
-    """The metrics of a summary's curves, one family per row."""
-    table = Table(title="strong share that closes part of the gap", box=SIMPLE_HEAD)
-    for heading in ("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"):
-        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    """The metrics of a summary's curves, one policy family per row."""
+    table = new_table(
+        "strong share that closes a part of the gap (CPT)",
+        *("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"),
+    )
     for family, curve in summary["curves"].items():
         shares = [curve["cpt"] and curve["cpt"][level] for level in ("50", "80", "95")]
         table.add_row(
@@ -202,10 +233,11 @@ def curves_table(summary: Mapping[str, Any]) -> Table:
 
 
 def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:
-    """The comparisons of a summary with `rival`, one family per row, with 95 % intervals."""
-    table = Table(title=f"less {rival}, with 95 % intervals", box=SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("policy", "Δ-IBC", "APGR", "CPT 95 %", "worst shortfall"):
-        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    """Differences from `rival`, one policy family per row, each with its 95 % interval."""
+    table = new_table(
+        f"difference from {rival}, with 95 % intervals",
+        *("policy", "Δ-IBC", "APGR", "CPT 95 %", "worst\nshortfall"),
+    )
     for pair in summary["comparisons"]:
         if pair["b"] == rival:
             table.add_row(
@@ -219,11 +251,11 @@ def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:
 
 
 def format_figure(figure: Mapping[str, Any], form: str) -> str:
-    """A value and its interval: `+0.84 (+0.45 to +1.37)`."""
+    """A figure above its interval: `+0.84` and `+0.45 to +1.37`."""
     if figure["value"] is None:
         return "–"
     value = format(figure["value"], form)
     if figure["interval"] is None:
         return value
     low, high = (format(bound, form) for bound in figure["interval"])
-    return f"{value} ({low} to {high})"
+    return f"{value}\n{low} to {high}"

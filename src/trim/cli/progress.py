@@ -1,4 +1,4 @@
-"""What a long command shows while it works."""
+"""Progress of long commands."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from trim.evaluation.progress import Range, RunProgress
 
 EVERY = 30.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 
-class Shown:
-    """The standing of a run in words.
-
-    The time left is judged by what this process has done.
+class ProgressText:
+    """The progress of a run in words; time left is estimated from this process alone.
 
     Args:
         total: problems of the whole run.
@@ -31,51 +29,50 @@ class Shown:
     def __init__(self, title: str, total: int) -> None:
         self.title = title
         self.total = total
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
         self._first: int | None = None
 
-    def figures(self, standing: RunProgress) -> str:
+    def figures(self, progress: RunProgress) -> str:
         if self._first is None:
-            self._first, self.begun = standing.finished, time.monotonic()
+            self._first, self.started = progress.finished, time.monotonic()
         parts = []
-        if standing.steps:
-            parts.append(f"{standing.steps:,} steps · {short(standing.tokens)} tokens")
-        done, minutes = standing.finished - self._first, (time.monotonic() - self.begun) / 60
+        if progress.steps:
+            parts.append(f"{progress.steps:,} steps · {format_count(progress.tokens)} tokens")
+        done, minutes = progress.finished - self._first, (time.monotonic() - self.started) / 60
         if done and minutes:
             parts.append(f"{done / minutes:.3g} a minute")
-        if standing.accuracy:
-            parts.append(f"{percent(standing.accuracy)} right")
-        if standing.strong_share:
-            parts.append(f"{percent(standing.strong_share)} strong")
-        if standing.money is not None:
-            parts.append(f"money {standing.money:.4g}")
-        if standing.failed:
-            parts.append(f"{standing.failed} failed")
-        if done and minutes and standing.finished < self.total:
-            left = (self.total - standing.finished) * minutes / done
-            parts.append(f"{spoken(left)} left")
+        if progress.accuracy:
+            parts.append(f"{format_percent(progress.accuracy)} right")
+        if progress.strong_share:
+            parts.append(f"{format_percent(progress.strong_share)} strong")
+        if progress.money is not None:
+            parts.append(f"money {progress.money:.4g}")
+        if progress.failed:
+            parts.append(f"{progress.failed} failed")
+        if done and minutes and progress.finished < self.total:
+            left = (self.total - progress.finished) * minutes / done
+            parts.append(f"{format_minutes(left)} left")
         return " · ".join(parts)
 
-    def line(self, standing: RunProgress) -> str:
-        parts = (f"{self.title}: {standing.finished}/{self.total}", self.figures(standing))
+    def line(self, progress: RunProgress) -> str:
+        parts = (f"{self.title}: {progress.finished}/{self.total}", self.figures(progress))
         return " · ".join(filter(None, parts))
 
 
 @contextmanager
 def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[RunProgress], None]]:
-    """A bar on the standard error, with what was found so far; without a terminal a line now and
-    then.
+    """A progress bar on standard error with the figures so far; without a terminal, lines.
 
-    It appears with the first standing, so that what is refused at once is told in one line.
+    It starts with the first progress: invalid input remains a single line.
 
     Args:
-        out: folder that the same command continues from.
+        out: folder from which the same command continues.
 
     Raises:
-        KeyboardInterrupt: the run was interrupted or terminated; it says how to go on.
+        KeyboardInterrupt: the run was interrupted or terminated, with a hint how to continue.
     """
     console = Console(stderr=True)
-    shown = Shown(title, total)
+    text = ProgressText(title, total)
     bar = Progress(
         TextColumn(title),
         BarColumn(bar_width=20),
@@ -84,21 +81,21 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[RunPro
         console=console,
     )
     task = bar.add_task("", total=total, figures="")
-    told, all_told = -math.inf, False
+    last_line, is_complete = -math.inf, False
 
-    def move(standing: RunProgress) -> None:
-        nonlocal told, all_told
-        is_last = standing.finished == total and not all_told
+    def update(progress: RunProgress) -> None:
+        nonlocal last_line, is_complete
+        is_last = progress.finished == total and not is_complete
         if console.is_terminal:
             bar.start()
-            bar.update(task, completed=standing.finished, figures=shown.figures(standing))
-        elif time.monotonic() - told >= EVERY or is_last:
-            told, all_told = time.monotonic(), all_told or is_last
-            click.echo(shown.line(standing), err=True)
+            bar.update(task, completed=progress.finished, figures=text.figures(progress))
+        elif time.monotonic() - last_line >= EVERY or is_last:
+            last_line, is_complete = time.monotonic(), is_complete or is_last
+            click.echo(text.line(progress), err=True)
 
     try:
         try:
-            yield move
+            yield update
         finally:
             if bar.live.is_started:
                 bar.stop()
@@ -106,20 +103,20 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[RunPro
         raise KeyboardInterrupt(f"the same command continues from {out}") from interrupt
 
 
-def percent(values: Range) -> str:
+def format_percent(values: Range) -> str:
     low, high = (f"{100 * value:.1f}" for value in values)
     return f"{low} %" if low == high else f"{low}–{high} %"
 
 
-def short(count: int) -> str:
-    """`5.2k`: a count in few characters."""
+def format_count(count: int) -> str:
+    """A count in few characters: `5.2k`."""
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:.1f}{letter}"
     return str(count)
 
 
-def spoken(minutes: float) -> str:
+def format_minutes(minutes: float) -> str:
     seconds = round(60 * minutes)
     if seconds < 90:
         return f"{seconds} s"

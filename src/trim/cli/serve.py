@@ -1,4 +1,4 @@
-"""`trim serve`: the router behind OpenAI's API."""
+"""Serving models: `trim serve`, and `trim export` for other servers."""
 
 from __future__ import annotations
 
@@ -9,46 +9,56 @@ from pathlib import Path
 import click
 
 from trim.cli.keys import database_option
-from trim.cli.options import choose_lineup, configuration_argument, models_option, set_option
+from trim.cli.options import (
+    choose_source,
+    configuration_argument,
+    models_option,
+    path_type,
+    set_option,
+)
 from trim.server.access_log import LogFormat
 from trim.server.admission import Limits
 from trim.server.run import Serving, serve
-from trim.shipped import FOLDER
 from trim.shipped.export import export_models
 
-USUAL = Limits()
+DEFAULTS = Limits()
 
 
 @click.command("serve")
 @configuration_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8400, show_default=True)
 @click.option(
-    "--policy", "spec", show_default="the configuration's, or thr:0.5", help="The model `trim`."
+    "--port", type=click.IntRange(0, 65535), default=8400, show_default=True, help="Port."
+)
+@click.option(
+    "--policy",
+    "spec",
+    show_default="the configuration's, or thr:0.5",
+    help="Policy of the model `trim`.",
 )
 @click.option(
     "--curve",
-    type=click.Path(path_type=Path),
-    help="summary.json of `trim eval`, from which routers are chosen by what they cost.",
+    type=path_type,
+    help="summary.json of `trim eval`, to offer models by their cost.",
 )
 @click.option(
     "--running",
     type=click.IntRange(min=1),
-    default=USUAL.running,
+    default=DEFAULTS.running,
     show_default=True,
-    help="Solutions under way together.",
+    help="Solutions at the same time.",
 )
 @click.option(
     "--queue",
     type=click.IntRange(min=0),
-    default=USUAL.queue,
+    default=DEFAULTS.queue,
     show_default=True,
-    help="Solutions that may wait.",
+    help="Solutions that wait for a place; further requests are refused.",
 )
 @click.option(
     "--target-share",
     type=click.FloatRange(0, 1),
-    help="Share of strong tokens that the model `trim` is held at, by moving its setting.",
+    help="Hold the model `trim` at this share of strong tokens by adjusting its setting.",
 )
 @click.option(
     "--workers",
@@ -61,9 +71,9 @@ USUAL = Limits()
     "--log-format",
     type=click.Choice([kind.value for kind in LogFormat]),
     show_default="text on a terminal, else json",
-    help="Of the line on stderr for each request.",
+    help="Format of the access log on stderr.",
 )
-@click.option("--keep-texts", is_flag=True, help="Keep questions and answers in the database.")
+@click.option("--keep-texts", is_flag=True, help="Record questions and answers in the database.")
 @database_option
 @models_option
 @set_option
@@ -83,13 +93,14 @@ def serve_command(
     models: Path,
     assignments: tuple[str, ...],
 ) -> None:
-    """Answer OpenAI's API at http://HOST:PORT/v1.
+    """Serve the router through an OpenAI-compatible API.
 
-    CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
+    It listens at http://HOST:PORT/v1. CONFIG is a configuration file
+    (docs/reference/configuration.md), by default the shipped models.
     """
-    lineup = choose_lineup(configuration, assignments, models)
-    limits = replace(USUAL, running=running, queue=queue)
-    usual = LogFormat.TEXT if sys.stderr.isatty() else LogFormat.JSON
+    source = choose_source(configuration, assignments, models)
+    limits = replace(DEFAULTS, running=running, queue=queue)
+    default = LogFormat.TEXT if sys.stderr.isatty() else LogFormat.JSON
     serving = Serving(
         host,
         port,
@@ -100,22 +111,19 @@ def serve_command(
         keep_texts,
         target_share,
         workers,
-        LogFormat(log_format or usual),
+        LogFormat(log_format or default),
     )
-    serve(lineup, serving)
+    serve(source, serving)
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--models",
-    type=click.Path(path_type=Path),
-    default=FOLDER,
-    show_default="the shipped models",
-    help="Folder with weak.gguf, strong.gguf and scorer.gguf.",
-)
+@click.argument("folder", type=path_type)
+@models_option
 def export(folder: Path, models: Path) -> None:
-    """Write the models to FOLDER as Hugging Face checkpoints, for vLLM and others to serve."""
+    """Export the shipped models as Hugging Face checkpoints.
+
+    They are written to FOLDER/weak, FOLDER/strong and FOLDER/scorer, for vLLM and other servers.
+    """
     for checkpoint in export_models(models, folder):
         size = sum(path.stat().st_size for path in checkpoint.iterdir())
         click.echo(f"{checkpoint}: {size / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""Being told to end: SIGTERM as well as Ctrl-C."""
+"""SIGTERM handled like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from types import FrameType
 
 @contextmanager
 def terminable() -> Iterator[list[int]]:
-    """Within it SIGTERM is treated like Ctrl-C; the list says whether it came.
+    """Treat SIGTERM like Ctrl-C; the list holds the signals received so far.
 
-    Also where SIGINT itself is ignored and stays so, as in what a script has started in the
-    background. Where an event loop runs, the exception is then `asyncio.CancelledError`.
+    This also works where SIGINT is ignored, as in background jobs of a script. While an event
+    loop runs, the exception is `asyncio.CancelledError`.
     """
     terminated: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -37,9 +37,9 @@ def terminable() -> Iterator[list[int]]:
 
 
 def cancel_all() -> bool:
-    """Cancel the tasks of this thread's event loop, as asyncio does at Ctrl-C; False without one.
+    """Cancel the tasks of this thread's event loop; False if no loop runs.
 
-    asyncio handles SIGINT only where it is not ignored.
+    asyncio itself cancels on SIGINT, but not where SIGINT is ignored.
     """
     try:
         loop = asyncio.get_running_loop()
@@ -47,6 +47,6 @@ def cancel_all() -> bool:
         return False
     for task in asyncio.all_tasks(loop):
         task.cancel()
-    # Wakes the loop: it may be waiting for a file or socket.
+    # Wake the loop: it may be waiting for a file or socket.
     loop.call_soon_threadsafe(lambda: None)
     return True

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
 from trim.cli.options import (
-    choose_lineup,
     choose_prices,
+    choose_source,
     configuration_argument,
     limit_option,
     models_option,
@@ -22,7 +21,7 @@ from trim.cli.options import (
     seed_option,
     set_option,
 )
-from trim.cli.output import show_events
+from trim.cli.output import new_console, show_events
 from trim.config import DEFAULT_POLICY
 from trim.costs import hidden_strong_usage
 from trim.errors import InvalidInput
@@ -42,7 +41,7 @@ from trim.router import Router
     "--policy",
     "spec",
     show_default=f"the configuration's, or {DEFAULT_POLICY}",
-    help="How steps are routed.",
+    help="Routing policy.",
 )
 @scorer_option
 @limit_option
@@ -52,7 +51,7 @@ from trim.router import Router
     "--against-strong",
     "is_compared",
     is_flag=True,
-    help="Solve it by the strong model alone as well, and compare what both cost in all.",
+    help="Also solve it with the strong model alone, and compare the total costs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the trace as JSON.")
 @prices_option
@@ -72,26 +71,26 @@ def solve(
     models: Path,
     assignments: tuple[str, ...],
 ) -> None:
-    """Solve one PROBLEM and show each step as it is decided.
+    """Solve one PROBLEM and print each step as it is decided.
 
-    CONFIG is a configuration file (docs/configuration.md); without one the shipped models solve.
+    CONFIG is a configuration file (docs/reference/configuration.md), by default the shipped models.
     """
-    lineup = choose_lineup(configuration, assignments, models).for_problems(Prompt())
-    spec = spec or lineup.policy or DEFAULT_POLICY
+    source = choose_source(configuration, assignments, models).with_task(Prompt())
+    spec = spec or source.policy or DEFAULT_POLICY
     policies = parse_policies(spec)
     if len(policies) != 1:
-        raise InvalidInput(f"--policy {spec}: solve takes one setting, as in thr:0.5")
+        raise InvalidInput(f"--policy {spec}: give one setting, as in thr:0.5")
     if not other_models:
-        require_same_models(policies, lineup)
-    prices = choose_prices(prices_file, lineup)
-    kind = scorer or lineup.default_kind
-    team = lineup.load(slots=1, entropy=needs_entropy(policies, kind))
-    chosen = choose_scorer(policies[0], team.scorer_of(kind) if kind else None, team.scorers)
-    config = lineup.config
+        require_same_models(policies, source)
+    prices = choose_prices(prices_file, source)
+    kind = scorer or source.default_kind
+    loaded = source.load(slots=1, entropy=needs_entropy(policies, kind))
+    chosen = choose_scorer(policies[0], loaded.scorer_of(kind) if kind else None, loaded.scorers)
+    config = source.config
     if max_strong_tokens is not None:
         config = replace(config, max_strong_tokens=max_strong_tokens)
-    router = Router.of(team, policy=policies[0], scorer=chosen, config=config)
-    console = Console(highlight=False)
+    router = Router.of(loaded, policy=policies[0], scorer=chosen, config=config)
+    console = new_console()
     if as_json:
         trace = router.solve(problem, seed)
     else:
@@ -111,9 +110,9 @@ def solve(
     elif compared:
         console.print(escape(compared["verdict"]), style="bold", soft_wrap=True)
     else:
-        console.print("With --against-strong this is compared with the strong model alone.")
+        console.print("Add --against-strong to compare with the strong model alone.")
 
 
 def strong_alone(router: Router) -> Router:
-    """The strong model of a router by itself, without a limit on its tokens."""
+    """The router's strong model alone, without a limit on its tokens."""
     return replace(router, policy=StrongAlone(), scorer=None).with_config(max_strong_tokens=None)

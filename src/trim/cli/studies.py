@@ -1,4 +1,4 @@
-"""`trim audit`: whether a bank's scorer is fit to route with."""
+"""Studies: `trim ablate` and `trim audit`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from trim.cli.options import models_option, out_option, path_type, seed_option
-from trim.cli.output import print_page
+from trim.cli.output import new_console, print_page
 from trim.cli.progress import progress_bar
 from trim.errors import InvalidInput
 from trim.evaluation.plot import write_figure
@@ -32,18 +31,18 @@ from trim.studies.trial import THRESHOLDS, Trial
 
 
 def parse_thresholds(context: click.Context, option: click.Parameter, text: str | None) -> Any:
-    """`0.1,0.5`: numbers from 0 to 1; the usual ones where none are given."""
+    """`0.1,0.5`: numbers from 0 to 1; by default those of the study."""
     return tuple(parse_share("thr", k) for k in text.split(",")) if text else THRESHOLDS
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What every study is told."""
+    """Options of every study."""
     for option in (
         models_option,
         out_option,
         seed_option,
         click.option(
-            "-n", "count", type=int, default=500, show_default=True, help="How many problems."
+            "-n", "count", type=int, default=500, show_default=True, help="Number of problems."
         ),
     ):
         command = option(command)
@@ -52,9 +51,9 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def ablate() -> None:
-    """Change one part of routing, measure what that does, and report it.
+    """Change one part of routing and measure the effect.
 
-    Interrupted, the same command continues where it stopped.
+    An interrupted command continues where it stopped.
     """
 
 
@@ -65,13 +64,13 @@ def ablate() -> None:
     "thresholds",
     callback=parse_thresholds,
     show_default=f"{len(THRESHOLDS)} that span the curve",
-    help="Thresholds k of both, as 0.1,0.5,0.9.",
+    help="Thresholds k of both policies, as in 0.1,0.5,0.9.",
 )
 @common_options
 def takeover(
     suite: str, thresholds: tuple[float, ...], count: int, seed: int, out: Path, models: Path
 ) -> None:
-    """Compare rewriting a step with writing all the rest, on a SUITE."""
+    """Compare rewriting one step with rewriting all that follow, on a SUITE."""
     trial = Trial(suite, count, seed, models)
     with progress_bar(f"solving {suite}", count, out) as progress:
         page = study_takeover(trial, out, thresholds, progress)
@@ -82,7 +81,7 @@ policy_option = click.option(
     "--policy",
     "specs",
     multiple=True,
-    help="A router, as agg:DIR or pomdp:FILE; may be given several times. thr is added.",
+    help="A router besides thr, as in agg:DIR or pomdp:FILE; repeatable.",
 )
 
 
@@ -94,7 +93,7 @@ policy_option = click.option(
     type=float,
     default=0.1,
     show_default=True,
-    help="The largest share of the strong model's tokens that is looked at.",
+    help="Largest strong share to compare.",
 )
 @common_options
 def low_budget(
@@ -106,7 +105,7 @@ def low_budget(
     out: Path,
     models: Path,
 ) -> None:
-    """Compare routers on a SUITE where hardly any strong tokens are allowed."""
+    """Compare routers on a SUITE at a small strong share."""
     trial = Trial(suite, count, seed, models)
     with progress_bar(f"solving {suite}", count, out) as progress:
         page = study_low_budget(trial, specs, out, limit, progress)
@@ -119,7 +118,7 @@ def low_budget(
     "--suites",
     default=",".join(SUITES),
     show_default=True,
-    help="Suites that the routers were not trained on.",
+    help="Suites to compare on, with commas.",
 )
 @common_options
 def transfer(
@@ -144,9 +143,11 @@ def transfer(
     "--sigmas",
     default=",".join(f"{sigma:g}" for sigma in LEVELS),
     show_default=True,
-    help="Standard deviations of the noise in the log-odds of scores.",
+    help="Standard deviations of the noise in the logit of scores.",
 )
-@click.option("--iterations", type=click.IntRange(min=1), help="Rounds of agg's learning, at most.")
+@click.option(
+    "--iterations", type=click.IntRange(min=1), help="Training iterations of agg at most."
+)
 @common_options
 def noise(
     bank: Path,
@@ -158,10 +159,10 @@ def noise(
     out: Path,
     models: Path,
 ) -> None:
-    """Compare thr, pomdp and agg on a SUITE with scores that were made worse on purpose.
+    """Compare thr, pomdp and agg on a SUITE with noise added to the scores.
 
-    pomdp and agg are fitted anew to the BANK of `trim collect` with the same noise; agg
-    needs the extra `training`, and is left out without it.
+    pomdp and agg are fitted to the BANK of `trim collect` with the same noise; agg needs the
+    extra `train`, and is left out without it.
     """
     levels = parse_sigmas(sigmas)
     recorded = read_bank(bank, models)
@@ -171,7 +172,7 @@ def noise(
         def progress_of(level: int) -> Callable[[RunProgress], None]:
             return lambda standing: progress(standing.after(level * count))
 
-        page = study_noise(recorded, trial, out, levels, find_trainer(iterations), progress_of)
+        page = study_noise(recorded, trial, out, levels, make_agg_trainer(iterations), progress_of)
     conclude(page, out)
 
 
@@ -180,23 +181,23 @@ def parse_sigmas(text: str) -> tuple[float, ...]:
         return tuple(dict.fromkeys(float(sigma) for sigma in text.split(",")))
     except ValueError as error:
         raise InvalidInput(
-            f"--sigmas {text}: numbers from 0 with commas between them, as in 0,1,2"
+            f"--sigmas {text}: give numbers from 0 up, separated by commas, as in 0,1,2"
         ) from error
 
 
-def find_trainer(iterations: int | None) -> Trainer | None:
-    """What trains agg; None where the packages for it are missing."""
+def make_agg_trainer(iterations: int | None) -> Trainer | None:
+    """A function that trains agg on a bank; None if the extra `train` is not installed."""
     try:
-        from trim.policies.ppo.trainer import USUAL
+        from trim.policies.ppo.trainer import DEFAULT_ARGUMENTS
         from trim.policies.ppo.trainer import train as train_router
     except ImportError:
         return None
-    arguments = USUAL["agg"]
+    arguments = DEFAULT_ARGUMENTS["agg"]
     if iterations is not None:
         arguments = replace(arguments, iterations=iterations)
 
     def trainer(bank: Bank) -> LearnedRouter:
-        trained = train_router(bank.forest(), arguments)
+        trained = train_router(bank.tree_batch(), arguments)
         return trained.router(bank.identity.scorer, bank.identity.models)
 
     return trainer
@@ -204,21 +205,21 @@ def find_trainer(iterations: int | None) -> Trainer | None:
 
 def conclude(page: Page, out: Path) -> None:
     report = write_page(page, out)
-    console = Console(highlight=False)
+    console = new_console()
     print_page(console, page)
     console.print(f"report  {report}", soft_wrap=True)
 
 
-path_type = click.Path(path_type=Path)
-
-
 @click.command("audit")
 @click.argument("bank", type=path_type)
-@click.option("--against", type=path_type, help="An earlier bank, to look for drift since then.")
-@click.option("--out", type=path_type, help="Folder for report, pictures and audit.json.")
+@click.option("--against", type=path_type, help="An earlier bank, to detect drift since then.")
+@click.option("--out", type=path_type, help="Folder for report, figures and audit.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 def audit_command(bank: Path, against: Path | None, out: Path | None, as_json: bool) -> None:
-    """Say whether the scorer behind a BANK is fit to route with, and why (docs/laboratory.md)."""
+    """Test whether a BANK's scorer is fit for routing.
+
+    docs/guides/studies.md explains the figures.
+    """
     earlier = (against, read_bank(against)) if against else None
     found = audit(read_bank(bank), bank, earlier)
     figures = audit_figures(found)
@@ -233,7 +234,7 @@ def audit_command(bank: Path, against: Path | None, out: Path | None, as_json: b
     if as_json:
         click.echo(record)
         return
-    console = Console(highlight=False)
+    console = new_console()
     print_page(console, page)
     if out:
         console.print(f"report  {out / FILE_NAME}", soft_wrap=True)

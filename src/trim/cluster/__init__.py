@@ -1,1 +1,1 @@
-"""Evaluations and banks on a Ray cluster."""
+"""Evaluation, collection and serving on a Ray cluster."""

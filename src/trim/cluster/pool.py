@@ -1,4 +1,9 @@
-"""Workers on a Ray cluster: problems are handed to them, and again where one of them dies."""
+"""Workers on a Ray cluster: a pool that replaces dead workers and retries their problems.
+
+Ray's own parts do not do this. `ray.util.ActorPool` is blocking, gives each actor one task at a
+time and keeps dead actors; an actor's `max_restarts` and `max_task_retries` bind a problem to one
+actor, so it waits for a free CPU after a node has died while other workers are idle.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +16,36 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from trim.cluster.worker import Task, Worker, raise_failure
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.cluster.worker import Task, Worker, raise_error
+from trim.errors import InvalidInput, ModelUnavailable, require_extra
 
-TRIES = 3
-"""Workers that may die of a problem before it is given up."""
-PATIENCE = 120.0
-"""Seconds that a run waits for a worker where there is none."""
-CONNECT = 5.0
+MAX_ATTEMPTS = 3
+"""Workers that may die of a problem before it fails."""
+START_TIMEOUT = 120.0
+"""Seconds that a run waits while it has no worker."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds to connect to the cluster's address."""
 
 
-class Deadly(Exception):
-    """A problem whose workers have died again and again."""
+class WorkersDied(Exception):
+    """A problem failed because every worker that had it died."""
 
 
 @dataclass
-class Member:
-    """A worker, and how many problems it has."""
+class PooledWorker:
+    """A worker and the number of its problems."""
 
     actor: Any
-    load: int = 0
+    running: int = 0
 
 
-class Pool:
-    """The workers of a run. Use it as an asynchronous context.
+class WorkerPool:
+    """The workers of a run, an asynchronous context manager.
 
     Args:
-        address: of the cluster, as `ray.init` takes it, or `local` for one on this machine.
-        count: of workers; None for one on each node.
-        concurrency: problems that a worker has at a time.
+        address: of the cluster, as in `ray.init`, or `local` for a cluster on this machine.
+        count: number of workers; None for one per node.
+        concurrency: problems per worker at a time.
     """
 
     def __init__(
@@ -49,77 +55,78 @@ class Pool:
         self.address = address
         self.count = count
         self.concurrency = concurrency
-        self._members: list[Member] = []
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._workers: list[PooledWorker] = []
+        self._starting: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._failure: Exception | None = None
 
     @property
-    def room(self) -> int:
-        """Problems that all workers together may have."""
+    def capacity(self) -> int:
+        """Number of problems that all workers together may have."""
         return self.concurrency * (self.count or 1)
 
-    async def __aenter__(self) -> Pool:
-        self.ray = connected(self.address)
+    async def __aenter__(self) -> WorkerPool:
+        self.ray = connect(self.address)
         if self.count is None:
             nodes = self.ray.nodes()
             able = [n for n in nodes if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
             self.count = max(1, len(able))
         for _ in range(self.count):
-            self._invite()
+            self._start_worker()
         try:
-            await self._wait()
+            await self._wait_for_worker()
         except BaseException:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for arriving in self._arriving:
-            arriving.cancel()
-        await asyncio.gather(*self._arriving, return_exceptions=True)
-        for member in self._members:
-            self.ray.kill(member.actor)
+        for starting in self._starting:
+            starting.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        for worker in self._workers:
+            self.ray.kill(worker.actor)
         self.ray.shutdown()
 
     async def solve(self, problem: str) -> dict[str, Any]:
-        """What `Worker.solve` answers. Raises `Deadly`, or what the worker met."""
-        answer: dict[str, Any] = json.loads(await self._ask("solve", problem))
-        raise_failure(answer)
-        return answer
+        """Call `Worker.solve`. Raises WorkersDied, or the worker's error."""
+        result: dict[str, Any] = json.loads(await self._call("solve", problem))
+        raise_error(result)
+        return result
 
     async def explore(self, problem: str) -> tuple[dict[str, Any], bytes]:
-        """What `Worker.explore` answers. Raises `Deadly`, or what the worker met."""
-        text, content = await self._ask("explore", problem)
-        answer: dict[str, Any] = json.loads(text)
-        raise_failure(answer)
-        return answer, content
+        """Call `Worker.explore`. Raises WorkersDied, or the worker's error."""
+        text, content = await self._call("explore", problem)
+        result: dict[str, Any] = json.loads(text)
+        raise_error(result)
+        return result, content
 
-    async def _ask(self, method: str, problem: str) -> Any:
-        for _ in range(TRIES):
-            async with self._member() as member:
+    async def _call(self, method: str, problem: str) -> Any:
+        for _ in range(MAX_ATTEMPTS):
+            async with self._acquire() as worker:
                 try:
-                    return await getattr(member.actor, method).remote(problem)
+                    return await getattr(worker.actor, method).remote(problem)
                 except self.ray.exceptions.RayTaskError:
-                    raise  # A mistake in the code, which another worker would make as well.
+                    raise  # A bug in the code, which every worker would hit.
                 except self.ray.exceptions.RayError:
-                    self._lose(member)
-        raise Deadly(f"the workers that had it died, {TRIES} times")
+                    self._replace(worker)
+        raise WorkersDied(f"the workers that had it died, {MAX_ATTEMPTS} times")
 
     @contextlib.asynccontextmanager
-    async def _member(self) -> AsyncIterator[Member]:
-        await self._wait()
-        member = min(self._members, key=lambda member: member.load)
-        member.load += 1
+    async def _acquire(self) -> AsyncIterator[PooledWorker]:
+        """The least loaded worker."""
+        await self._wait_for_worker()
+        worker = min(self._workers, key=lambda worker: worker.running)
+        worker.running += 1
         try:
-            yield member
+            yield worker
         finally:
-            member.load -= 1
+            worker.running -= 1
 
-    async def _wait(self) -> None:
-        """Until there is a worker. Raises ModelUnavailable where none comes."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
-        while not self._members:
+    async def _wait_for_worker(self) -> None:
+        """Wait until there is a worker. Raises ModelUnavailable after `START_TIMEOUT`."""
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT
+        while not self._workers:
             if self._failure:
                 raise self._failure
             self._changed.clear()
@@ -128,32 +135,33 @@ class Pool:
                 await asyncio.wait_for(self._changed.wait(), max(left, 0))
             except TimeoutError as error:
                 raise ModelUnavailable(
-                    f"--ray {self.address}: no worker within {PATIENCE:.0f} s; the cluster needs a"
-                    " node with a free CPU and this version of trim"
+                    f"--ray {self.address}: no worker within {START_TIMEOUT:.0f} s; the cluster"
+                    " needs a node with a free CPU and this version of trim"
                 ) from error
 
-    def _lose(self, member: Member) -> None:
-        if member in self._members:
-            self._members.remove(member)
-            self.ray.kill(member.actor)
-            self._invite()
+    def _replace(self, worker: PooledWorker) -> None:
+        """Start another worker for a dead one, unless that was done already."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+            self.ray.kill(worker.actor)
+            self._start_worker()
 
-    def _invite(self) -> None:
-        """Start a worker; it is given problems when it is ready."""
+    def _start_worker(self) -> None:
+        """Start a worker in the background; it gets problems once it is ready."""
         actor = (
             self.ray.remote(Worker)
             .options(num_cpus=1, max_concurrency=2 * self.concurrency, scheduling_strategy="SPREAD")
             .remote(self.task.to_json())
         )
-        arriving = asyncio.create_task(self._welcome(actor))
-        self._arriving.add(arriving)
-        arriving.add_done_callback(self._arriving.discard)
+        starting = asyncio.create_task(self._add_when_ready(actor))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
 
-    async def _welcome(self, actor: Any) -> None:
+    async def _add_when_ready(self, actor: Any) -> None:
         try:
-            wrong = await actor.ready.remote()
-            raise_failure(json.loads(wrong) if wrong else {})
-            self._members.append(Member(actor))
+            error = await actor.ready.remote()
+            raise_error(json.loads(error) if error else {})
+            self._workers.append(PooledWorker(actor))
         except self.ray.exceptions.RayError as error:
             reason = str(error).splitlines()[0]
             self._failure = ModelUnavailable(f"a worker did not start: {reason}")
@@ -163,21 +171,24 @@ class Pool:
             self._changed.set()
 
 
-def connected(address: str) -> Any:
-    """Ray, connected. Raises InvalidInput where there is no cluster, or no Ray."""
-    try:
+def connect(address: str) -> Any:
+    """Connect to a cluster and return the module `ray`.
+
+    Raises:
+        InvalidInput: there is no cluster at the address.
+        MissingExtra: Ray is not installed.
+    """
+    with require_extra("--ray"):
         import ray
         import ray.exceptions
-    except ImportError as error:
-        raise InvalidInput("--ray needs Ray: pip install 'trim[ray]'") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         try:
-            socket.create_connection((host, int(port)), CONNECT).close()
+            socket.create_connection((host, int(port)), CONNECT_TIMEOUT).close()
         except OSError as error:
             raise InvalidInput(
-                f"--ray {address}: nothing answers there ({error.strerror or error})"
+                f"--ray {address}: cannot connect ({error.strerror or error})"
             ) from error
     try:
         ray.init(
@@ -188,5 +199,5 @@ def connected(address: str) -> Any:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidInput(f"--ray {address}: no cluster there ({reason})") from error
+        raise InvalidInput(f"--ray {address}: no cluster ({reason})") from error
     return ray

@@ -1,4 +1,4 @@
-"""A Ray cluster as the place where problems are solved."""
+"""Solve and record problems on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from trim.cluster.pool import Deadly, Pool
-from trim.cluster.worker import Task, describe, problem_to_json
+from trim.cluster.pool import WorkerPool, WorkersDied
+from trim.cluster.worker import Task, problem_to_json, source_to_json
 from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
@@ -15,7 +15,7 @@ from trim.evaluation.execution import EvaluationRequest, ProgressCallback, solve
 from trim.evaluation.problem_set import Gradable, ProblemSet
 from trim.evaluation.store import TraceStore
 from trim.policies.policy import Policy
-from trim.rollouts.collect import Place
+from trim.rollouts.collect import ExplorerSession
 from trim.rollouts.record import RecordedProblem
 from trim.rollouts.store import decode
 from trim.types import Finish, Trace
@@ -23,29 +23,29 @@ from trim.types import Finish, Trace
 
 @dataclass(frozen=True)
 class ClusterEvaluation:
-    """As `trim.evaluation.run.Evaluation`, with workers elsewhere; results land here, once."""
+    """`trim.evaluation.run.Evaluation` on a cluster; this process stores the results."""
 
     problems: Sequence[Gradable]
     policies: Sequence[Policy]
-    pool: Pool
+    pool: WorkerPool
     bill: Bill
     may_start: Callable[[], bool] = lambda: True
 
     async def run(
         self, store: TraceStore, progress: ProgressCallback = lambda traces: None
     ) -> None:
-        """Solve what `store` does not hold yet."""
+        """Solve the problems that `store` does not hold yet."""
         if all(problem.id in store.finished for problem in self.problems):
             return
         async with self.pool:
             await solve_all(
-                self.problems, self.solve, store, self.pool.room, progress, self.may_start
+                self.problems, self.solve, store, self.pool.capacity, progress, self.may_start
             )
 
     async def solve(self, problem: Gradable) -> list[Trace]:
         try:
-            answer = await self.pool.solve(problem_to_json(problem))
-        except Deadly as deadly:
+            result = await self.pool.solve(problem_to_json(problem))
+        except WorkersDied as error:
             question, seed = problem.question.strip(), self.pool.task.seed
             return [
                 Trace(
@@ -55,19 +55,19 @@ class ClusterEvaluation:
                     finish=Finish.FAILED,
                     problem_id=problem.id,
                     correct=False,
-                    failure=str(deadly),
+                    failure=str(error),
                 )
                 for policy in self.policies
             ]
-        self.bill.merge(answer["bill"])
-        return [Trace.from_json(record) for record in answer["traces"]]
+        self.bill.merge(result["bill"])
+        return [Trace.from_json(record) for record in result["traces"]]
 
 
 @dataclass(frozen=True)
 class ClusterExplorer:
-    """As `trim.rollouts.explorer.Explorer`, with workers elsewhere."""
+    """`trim.rollouts.explorer.Explorer` on a cluster."""
 
-    pool: Pool
+    pool: WorkerPool
     bill: Bill
 
     async def __aenter__(self) -> ClusterExplorer:
@@ -78,23 +78,26 @@ class ClusterExplorer:
         await self.pool.__aexit__(*error)
 
     async def explore(self, problem: Gradable) -> RecordedProblem:
-        """Raises ModelUnavailable for a problem of which workers die."""
+        """Record one problem. Raises ModelUnavailable if its workers die."""
         try:
-            answer, content = await self.pool.explore(problem_to_json(problem))
-        except Deadly as deadly:
-            raise ModelUnavailable(f"problem {problem.id}: {deadly}") from deadly
-        self.bill.merge(answer["bill"])
+            result, content = await self.pool.explore(problem_to_json(problem))
+        except WorkersDied as error:
+            raise ModelUnavailable(f"problem {problem.id}: {error}") from error
+        self.bill.merge(result["bill"])
         (recorded,) = decode(BytesIO(content))
         return recorded
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Other processes (`trim.evaluation.execution.RemoteExecutor`) on a cluster.
+    """Evaluates and collects on a cluster.
+
+    Implements `trim.evaluation.execution.RemoteExecutor` and
+    `trim.rollouts.collect.RemoteCollector`.
 
     Attributes:
-        address: as `ray.init` takes it, or `local` for a cluster on this machine.
-        workers: how many; None for one on each node.
+        address: as in `ray.init`, or `local` for a cluster on this machine.
+        workers: number of workers; None for one per node.
     """
 
     address: str
@@ -102,7 +105,7 @@ class RayCluster:
 
     def evaluation(
         self,
-        lineup: ModelSource,
+        source: ModelSource,
         request: EvaluationRequest,
         policies: Sequence[Policy],
         bill: Bill,
@@ -110,7 +113,7 @@ class RayCluster:
     ) -> ClusterEvaluation:
         problem_set = request.problem_set
         task = Task(
-            describe(lineup),
+            source_to_json(source),
             problem_set.name if problem_set.is_right else None,
             request.seed,
             request.scorer,
@@ -118,24 +121,24 @@ class RayCluster:
             request.exact,
             request.max_strong_tokens,
         )
-        pool = self.pool(task, lineup)
+        pool = self._make_pool(task, source)
         return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_start)
 
-    def explorer(
+    def open_explorer(
         self,
-        lineup: ModelSource,
+        source: ModelSource,
         problem_set: ProblemSet,
         seed: int,
         scorer: str,
         rollouts: int,
         exact: bool,
         bill: Bill,
-    ) -> Place:
+    ) -> ExplorerSession:
         suite = problem_set.name if problem_set.is_right else None
-        task = Task(describe(lineup), suite, seed, scorer, (), exact, rollouts=rollouts)
-        pool = self.pool(task, lineup)
-        return Place(ClusterExplorer(pool, bill), lambda: pool.room)
+        task = Task(source_to_json(source), suite, seed, scorer, (), exact, rollouts=rollouts)
+        pool = self._make_pool(task, source)
+        return ExplorerSession(ClusterExplorer(pool, bill), lambda: pool.capacity)
 
-    def pool(self, task: Task, lineup: ModelSource) -> Pool:
-        """The workers of a run, which are started when it is entered."""
-        return Pool(task, self.address, self.workers, lineup.concurrency)
+    def _make_pool(self, task: Task, source: ModelSource) -> WorkerPool:
+        """The workers of a run; entering the pool starts them."""
+        return WorkerPool(task, self.address, self.workers, source.concurrency)

@@ -1,6 +1,7 @@
 """The server on a Ray cluster: `serve run docs/ray-serve.yaml`."""
 
-# Without `annotations` of the future: Ray reads from the signature that it is to make `Arguments`.
+# Without `from __future__ import annotations`: Ray reads the class of the arguments from the
+# signature of `application`.
 
 from pathlib import Path
 
@@ -9,21 +10,21 @@ from ray import serve
 
 from trim.configuration.source import ModelSource, models_in, open_models
 from trim.server.admission import Limits
-from trim.server.run import Serving, menu_of
+from trim.server.run import Serving, catalog_of
 from trim.server.run import application as asgi_application
 
-USUAL = Limits()
+DEFAULT_LIMITS = Limits()
 
 
 class ServeArguments(BaseModel):
-    """What `trim serve` is told by its options.
+    """The options of `trim serve`, and those of the deployment.
 
     Attributes:
-        database: reached by all nodes; a file for SQLite only where there is one node.
-        configuration: at the same path on each node; the shipped models without one.
-        host: on which Ray's proxies listen; on another than loopback, keys are needed.
-        replicas: processes, each with its own models, `running` and `queue`.
-        cpus: that each replica takes of Ray's.
+        database: must be reachable from all nodes; an SQLite file only with a single node.
+        configuration: at the same path on each node; None for the shipped models.
+        host: address on which Ray's proxies listen; requires keys unless it is loopback.
+        replicas: number of processes, each with its own models and limits.
+        cpus: Ray CPUs per replica.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -33,18 +34,18 @@ class ServeArguments(BaseModel):
     host: str = "127.0.0.1"
     policy: str | None = None
     curve: Path | None = None
-    running: int = USUAL.running
-    queue: int = USUAL.queue
+    running: int = DEFAULT_LIMITS.running
+    queue: int = DEFAULT_LIMITS.queue
     keep_texts: bool = False
     replicas: int = 2
     cpus: float = 1.0
 
 
 def application(arguments: ServeArguments) -> serve.Application:
-    """What Ray Serve runs; an error in the configuration is told here.
+    """The application that Ray Serve runs.
 
     Raises:
-        InvalidInput: a wrong configuration, policy or curve.
+        InvalidInput: the configuration, policy or curve is invalid.
     """
     limits = Limits(running=arguments.running, queue=arguments.queue)
     serving = Serving(
@@ -57,17 +58,17 @@ def application(arguments: ServeArguments) -> serve.Application:
         arguments.keep_texts,
     )
 
-    def lineup() -> ModelSource:
+    def open_source() -> ModelSource:
         path = arguments.configuration
         return open_models(path) if path else models_in()
 
-    menu_of(lineup(), serving)
+    catalog_of(open_source(), serving)
     deployment = serve.deployment(
         name="trim",
         num_replicas=arguments.replicas,
-        # The desk of each replica turns away who is too many, and says so.
+        # One more than a replica admits, so that its own queue answers excess requests.
         max_ongoing_requests=limits.running + limits.queue + 1,
         graceful_shutdown_timeout_s=limits.shutdown,
         ray_actor_options={"num_cpus": arguments.cpus},
     )
-    return deployment(serve.ingress(lambda: asgi_application(lineup, serving))()).bind()
+    return deployment(serve.ingress(lambda: asgi_application(open_source, serving))()).bind()

@@ -1,4 +1,4 @@
-"""What solves problems on a node: the same code as in one process, behind JSON."""
+"""A worker of the cluster: runs evaluations and explorers in its own process, behind JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right
 from trim.grading.workers import GraderPool
 from trim.models.prompt import Prompt
 from trim.policies.policy import needs_entropy
-from trim.rollouts.collect import refuse_between
-from trim.rollouts.explorer import Explorer
+from trim.rollouts.collect import make_explorer, refuse_intermediate
 from trim.rollouts.store import encode
 
-MANY = 1_000_000
-"""More problems than any run has; they are generated one by one."""
+MAX_PROBLEMS = 1_000_000
+"""More problems than any run has; a suite generates them one by one."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,15 @@ class Task:
     """The work of a run, without its problems.
 
     Attributes:
-        lineup: who solves: a folder of models, or a configuration and its folder. It holds no key:
-            each node has its own environment and key files.
-        suite: name of the suite that the problems are of, with steps that can be checked; None
-            for others.
+        source: a folder of models, or a configuration and its folder (`source_to_json`). It holds
+            no key: each node has its own environment and key files.
+        suite: name of the problems' suite, whose steps can be checked; None for other problems.
         policies: as on the command line; none for a bank.
         scorer: the kind of score.
-        rollouts: solutions a problem of a bank.
+        rollouts: maximum number of solutions per problem of a bank; 0 for an evaluation.
     """
 
-    lineup: dict[str, Any]
+    source: dict[str, Any]
     suite: str | None
     seed: int
     scorer: str | None
@@ -62,19 +60,19 @@ class Task:
         return Task(**{**record, "policies": tuple(record["policies"])})
 
 
-def describe(lineup: ModelSource) -> dict[str, Any]:
-    """A lineup, so that `opened` makes it again on another machine."""
-    if lineup.bare:
-        return {"models": str(lineup.folder.resolve()), "protocol": lineup.protocol.name}
+def source_to_json(source: ModelSource) -> dict[str, Any]:
+    """A model source as JSON, to open the same models on another machine."""
+    if source.is_folder:
+        return {"models": str(source.folder.resolve()), "protocol": source.protocol.name}
     return {
-        "configuration": lineup.configuration.model_dump(mode="json"),
-        "folder": str(lineup.folder.resolve()),
-        "task": asdict(lineup.task) if lineup.task else None,
+        "configuration": source.configuration.model_dump(mode="json"),
+        "folder": str(source.folder.resolve()),
+        "task": asdict(source.task) if source.task else None,
     }
 
 
-def opened(record: dict[str, Any]) -> ModelSource:
-    """The lineup that `describe` was given."""
+def source_from_json(record: dict[str, Any]) -> ModelSource:
+    """The inverse of `source_to_json`."""
     if "models" in record:
         return models_in(Path(record["models"]), record["protocol"])
     configuration = Configuration.model_validate(record["configuration"])
@@ -83,33 +81,35 @@ def opened(record: dict[str, Any]) -> ModelSource:
 
 
 def problem_to_json(problem: Gradable) -> str:
-    """A problem; of one that a suite has generated its id says all."""
+    """A problem as JSON; a generated problem is given by its id."""
     if isinstance(problem, SuiteProblem):
         return json.dumps({"generated": problem.id})
     fields = ("id", "question", "answer", "grader")
     return json.dumps({name: getattr(problem, name) for name in fields})
 
 
-class Problems:
-    """Problems from their JSON; what a suite has generated is generated again, once."""
+class ProblemReader:
+    """Reads problems from JSON; a suite's problems are generated again, each once."""
 
     def __init__(self) -> None:
-        self._sources: dict[str, Iterator[SuiteProblem]] = {}
+        self._generators: dict[str, Iterator[SuiteProblem]] = {}
         self._generated: dict[str, SuiteProblem] = {}
 
     def from_json(self, text: str) -> Gradable:
+        """The inverse of `problem_to_json`."""
         record = json.loads(text)
-        return (
-            self._find(record["generated"]) if "generated" in record else BenchmarkProblem(**record)
-        )
+        if "generated" in record:
+            return self._generate(record["generated"])
+        return BenchmarkProblem(**record)
 
-    def _find(self, name: str) -> SuiteProblem:
-        source = name.rpartition("-")[0]
-        if source not in self._sources:
-            suite, _, seed = source.rpartition("-")
-            self._sources[source] = generate(SUITES[suite], MANY, int(seed))
+    def _generate(self, name: str) -> SuiteProblem:
+        """The problem with an id of the form `SUITE-SEED-NUMBER`."""
+        prefix = name.rpartition("-")[0]
+        if prefix not in self._generators:
+            suite, _, seed = prefix.rpartition("-")
+            self._generators[prefix] = generate(SUITES[suite], MAX_PROBLEMS, int(seed))
         while name not in self._generated:
-            problem = next(self._sources[source])
+            problem = next(self._generators[prefix])
             self._generated[problem.id] = problem
         return self._generated[name]
 
@@ -118,111 +118,111 @@ ERRORS = {kind.__name__: kind for kind in (InvalidInput, ContextExceeded, ModelU
 
 
 class Worker:
-    """Opens the lineup once, and solves one problem a call; calls may overlap."""
+    """Loads the models once, and solves or records one problem per call; calls may overlap.
+
+    Args:
+        task: `Task.to_json`.
+    """
 
     def __init__(self, task: str) -> None:
         self.task = Task.from_json(task)
         self.failure: str | None = None
-        self.problems = Problems()
-        self.known: dict[str, Gradable] = {}
+        self.reader = ProblemReader()
+        self.received: dict[str, Gradable] = {}
         self.grading = GraderPool()
         try:
-            # Servers are tried in an event loop, and this may be called inside of one.
+            # Loading runs an event loop to probe servers, and this may be called inside of one.
             with ThreadPoolExecutor(1) as thread:
-                thread.submit(self._open).result()
+                thread.submit(self._load).result()
         except TrimError as error:
-            self.failure = failed(error)
-
-    def _open(self) -> None:
-        task, lineup = self.task, opened(self.task.lineup)
-        self.lineup = lineup
-        policies = policies_on(task.policies, self._problems())
-        entropy = needs_entropy(policies, task.scorer) or task.scorer == "entropy"
-        self.bill = Bill(lineup.prices)
-        self.team = billed(lineup.load(exact=task.exact, entropy=entropy), self.bill)
-        self.config = lineup.config
-        if task.max_strong_tokens is not None:
-            self.config = replace(self.config, max_strong_tokens=task.max_strong_tokens)
-        self.policies = policies
-        if task.rollouts:
-            refuse_between(self.team)
+            self.failure = error_to_json(error)
 
     def ready(self) -> str | None:
-        """What is wrong with this worker, as `failed` says it; None where all is well."""
+        """The error with which the worker failed to start, as JSON; None if it is ready."""
         return self.failure
 
     async def solve(self, problem: str) -> str:
-        """The traces of a problem by each policy, and what was paid since the last answer."""
+        """The traces of a problem by each policy, and the cost since the last call."""
         try:
-            found = self.problems.from_json(problem)
-            self.known[found.question] = found
+            found = self._receive(problem)
             traces = await self._evaluation([found]).solve(found)
         except TrimError as error:
-            return failed(error)
+            return error_to_json(error)
         records = [trace.to_json() for trace in traces]
         return json.dumps({"traces": records, "bill": self.bill.drain()})
 
     async def explore(self, problem: str) -> tuple[str, bytes]:
-        """The recorded problem as Parquet, and beside it what was paid since the last answer."""
-        found = self.problems.from_json(problem)
-        self.known[found.question] = found
-        problems, task = self._problems(), self.task
-        is_right = problems.is_right
-
-        def check(problem: Gradable, earlier: Sequence[str], step: str) -> bool:
-            return is_right is not None and is_right(problem.question, earlier, step)
-
-        explorer = Explorer(
-            self.team,
-            self.team.scorer_of(task.scorer or ""),
-            self.config,
-            rollouts=task.rollouts,
-            check=check if is_right else None,
-            seed=task.seed,
-            grading=self.grading,
-            takes_open_box=self.lineup.protocol.open_box,
+        """The cost since the last call as JSON, and the recorded problem as Parquet."""
+        found = self._receive(problem)
+        explorer = make_explorer(
+            self.models,
+            self.source,
+            self._problem_set(),
+            self.task.seed,
+            self.task.scorer or "",
+            self.task.rollouts,
+            self.grading,
         )
         try:
             recorded = await explorer.explore(found)
         except TrimError as error:
-            return failed(error), b""
+            return error_to_json(error), b""
         content = await asyncio.to_thread(encode, [recorded])
         return json.dumps({"bill": self.bill.drain()}), content
+
+    def _load(self) -> None:
+        task, source = self.task, source_from_json(self.task.source)
+        self.source = source
+        policies = policies_on(task.policies, self._problem_set())
+        entropy = needs_entropy(policies, task.scorer) or task.scorer == "entropy"
+        self.bill = Bill(source.prices)
+        self.models = billed(source.load(exact=task.exact, entropy=entropy), self.bill)
+        self.config = source.config
+        if task.max_strong_tokens is not None:
+            self.config = replace(self.config, max_strong_tokens=task.max_strong_tokens)
+        self.policies = policies
+        if task.rollouts:
+            refuse_intermediate(self.models)
+
+    def _receive(self, problem: str) -> Gradable:
+        found = self.reader.from_json(problem)
+        self.received[found.question] = found
+        return found
 
     def _evaluation(self, problems: Sequence[Gradable]) -> Evaluation:
         kind = self.task.scorer
         return evaluation_of(
-            self.team,
+            self.models,
             self.config,
             problems,
             self.policies,
-            self.team.scorer_of(kind) if kind else None,
+            self.models.scorer_of(kind) if kind else None,
             self.task.seed,
-            concurrency=self.lineup.concurrency,
+            concurrency=self.source.concurrency,
             grading=self.grading,
             keep_too_long=self.task.suite is None,
-            takes_open_box=self.lineup.protocol.open_box,
+            takes_open_box=self.source.protocol.open_box,
         )
 
-    def _problems(self) -> ProblemSet:
-        """Those that have come so far; it grows with them."""
+    def _problem_set(self) -> ProblemSet:
+        """An empty problem set whose step check knows the problems received so far."""
         name = self.task.suite
         if name is None:
             return ProblemSet("problems", ())
         suite = SUITES[name]
 
         def is_right(question: str, earlier: Sequence[str], step: str) -> bool:
-            problem: Any = self.known[question]
+            problem: Any = self.received[question]
             return is_step_right(suite, problem, earlier, step)
 
         return ProblemSet(name, (), is_right)
 
 
-def failed(error: TrimError) -> str:
+def error_to_json(error: TrimError) -> str:
     return json.dumps({"error": type(error).__name__, "message": str(error)})
 
 
-def raise_failure(record: dict[str, Any]) -> None:
-    """Raises what a worker met, where it met something."""
+def raise_error(record: dict[str, Any]) -> None:
+    """Raises the error of `error_to_json`, if the record holds one."""
     if "error" in record:
         raise ERRORS.get(record["error"], ModelUnavailable)(record["message"])

@@ -1,1 +1,1 @@
-"""Configuration files: which models a run uses, what scores them, and how it routes."""
+"""Configuration files: models, scorers, routing, prices and server settings."""

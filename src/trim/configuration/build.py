@@ -1,4 +1,4 @@
-"""A scorer as a configuration names it, made ready to score."""
+"""Models and scorers, made from their sections."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from trim.configuration.models import AnthropicServed, GgufFile, GgufSection, OpenAIServed, Served
+from trim.configuration.models import (
+    AnthropicServed,
+    GgufFile,
+    GgufSection,
+    ModelSection,
+    PluginModel,
+    Served,
+    WritingSection,
+)
 from trim.configuration.scorers import (
     ConfidenceSection,
     GradeSection,
     JointSection,
     LabelFile,
-    LabelSection,
+    PluginScorer,
     PoolingSection,
+    RewardModel,
+    RewardModelSection,
+    ScorerSection,
 )
 from trim.configuration.section import Section
 from trim.engines.chat_template import ChatTemplate, read_chat_template
@@ -24,10 +35,12 @@ from trim.engines.llama_cpp import LlamaCppEngine, check_file
 from trim.engines.retry import RetryPolicy
 from trim.errors import InvalidInput
 from trim.models.anthropic import AnthropicModel, anthropic_server
-from trim.models.continuation import Continuation, find_dialect
+from trim.models.continuation import Continuation
 from trim.models.llama_cpp import LlamaCppModel
+from trim.models.model import Model
 from trim.models.openai import OpenAIModel
 from trim.models.prompt import Prompt
+from trim.plugins import make_plugin
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.grade import GradeScorer, HttpGradeScorer
 from trim.scorers.joint import JointScorer, read_weights
@@ -36,11 +49,37 @@ from trim.scorers.pooling import PoolingScorer
 from trim.scorers.scorer import Scorer
 
 WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
-WritingSection = GgufSection | OpenAIServed | AnthropicServed
-Part = TypeVar("Part", bound=Section)
+"""A model that trim itself implements."""
+MODELS = "trim.models"
+SCORERS = "trim.scorers"
+"""Groups of entry points."""
+AnySection = TypeVar("AnySection", bound=Section)
 
-HASTY_ATTEMPTS = 2
-"""Whoever looks whether a server is there does not wait for it to come back."""
+TRIAL_ATTEMPTS = 2
+
+
+def make_writer(
+    section: ModelSection,
+    role: str,
+    slots: int | None = None,
+    exact: bool = False,
+    entropy: bool = False,
+    prompt: Prompt | None = None,
+) -> Model:
+    """`make_model`, or the model of a plug-in.
+
+    Raises:
+        InvalidInput: as `make_model`; or the plug-in is not installed, does not take the settings
+            or returns no model.
+    """
+    if not isinstance(section, PluginModel):
+        return make_model(section, role, slots, exact, entropy, prompt)
+    if exact:
+        raise InvalidInput(f"--exact: {role} is a plug-in; only GGUF files repeat every character")
+    model = make_plugin(MODELS, section.plugin, section.keywords)
+    require_attributes(model, f"{MODELS}: {section.plugin!r} is not a model", "name", "write_step")
+    writer: Model = model
+    return writer
 
 
 def make_model(
@@ -54,11 +93,11 @@ def make_model(
     """The model of a section.
 
     Args:
-        role: what a file without a name of its own is called.
-        slots: in place of the section's, for a file.
-        exact: repeat every character from run to run; only a file can.
-        entropy: have it tell the entropy of each step's first token, if it can.
-        prompt: what is read around a question; None for the section's own.
+        role: path of the section in the configuration, for errors.
+        slots: overrides that of a file.
+        exact: repeat every character from run to run; files only.
+        entropy: report the entropy of each step's first token, if possible.
+        prompt: overrides that of the section.
 
     Raises:
         InvalidInput: a file, a key or a chat template is missing or damaged.
@@ -72,51 +111,58 @@ def make_model(
                 f"{section.gguf.name}: a system message needs a chat template, and the file has"
                 " none; leave the system message out, or name a template"
             )
-        begins = template is not None and read_chat(section.gguf).adds_begin
         return LlamaCppModel(
             make_engine(section, slots, exact),
-            section.name or role,
-            entropy,
-            template,
-            prompt,
-            section.thinking_off,
-            begins,
+            section.name or role_at(role),
+            entropy=entropy,
+            template=template,
+            prompt=prompt,
+            thinking_off=section.thinking_off,
+            adds_begin=template is not None and read_chat(section.gguf).adds_begin,
         )
     if exact:
-        raise InvalidInput(f"--exact: {role} is on a server, which may not repeat itself exactly")
+        raise InvalidInput(
+            f"--exact: {role} is on a server; only GGUF files repeat every character"
+        )
     if isinstance(section, AnthropicServed):
         return AnthropicModel(
+            section.model,
             anthropic_server(
                 key_of(section, role),
                 section.url,
                 concurrency=section.concurrency,
-                patience=patience_of(section),
+                retry=retry_policy(section),
             ),
-            section.model,
-            section.continuation,
-            section.name,
-            prompt,
-            section.extra_body,
+            continuation=section.continuation,
+            name=section.name,
+            prompt=prompt,
+            extra_body=section.extra_body,
         )
     return OpenAIModel(
         make_server(section, role),
         section.model,
-        section.continuation,
-        find_dialect(section.server),
-        section.name,
-        template_of(section),
-        prompt,
-        section.thinking_off,
-        section.log_probabilities,
-        entropy,
-        section.token_ids,
-        section.extra_body,
+        continuation=section.continuation,
+        dialect=section.server,
+        name=section.name,
+        template=template_of(section),
+        prompt=prompt,
+        thinking_off=section.thinking_off,
+        log_probabilities=section.log_probabilities,
+        entropy=entropy,
+        token_ids=section.token_ids,
+        extra_body=section.extra_body,
     )
 
 
-def template_of(section: WritingSection | LabelFile) -> ChatTemplate | None:
-    """The chat template that a model reads its question by; None for plain text."""
-    if isinstance(section, AnthropicServed):
+def role_at(path: str) -> str:
+    """The role of the model at a path: `intermediate-1` at `intermediate.0`."""
+    name, dot, place = path.partition(".")
+    return f"{name}-{int(place) + 1}" if dot else name
+
+
+def template_of(section: ModelSection | LabelFile) -> ChatTemplate | None:
+    """The chat template that renders a model's prompts; None for plain text."""
+    if isinstance(section, AnthropicServed | PluginModel):
         return None
     if isinstance(section, GgufFile):
         check_file(section.gguf)
@@ -132,127 +178,148 @@ def make_engine(section: GgufFile, slots: int | None = None, exact: bool = False
 
 
 def make_server(section: Served, role: str) -> HttpServer:
-    return HttpServer(section.url, key_of(section, role), section.concurrency, patience_of(section))
+    return HttpServer(
+        section.url, key_of(section, role), section.concurrency, retry_policy(section)
+    )
 
 
-def patience_of(section: Served) -> RetryPolicy:
+def retry_policy(section: Served) -> RetryPolicy:
     return RetryPolicy(seconds=section.timeout, attempts=section.attempts)
 
 
 def key_of(section: Served, role: str) -> Key | None:
-    """Raises InvalidInput where the key that is named is missing."""
+    """The API key of a server. Raises InvalidInput if the key that is named is missing."""
     file: Path | None = section.key_file
     if file and not file.is_file():
-        # Its name is not repeated: somebody may have put the key itself here.
-        raise InvalidInput(f"{role}.key_file: no such file; it holds the key and nothing else")
+        # The message leaves the file's name out: it may be the key itself, put here by mistake.
+        raise InvalidInput(f"{role}.key_file: no such file; it must hold the key and nothing else")
     return read_key(section.key_variable, file)
 
 
-def hasty(section: Part) -> Part:
-    """The section with few attempts, for trials."""
+def for_trial(section: AnySection) -> AnySection:
+    """The section with few attempts, since a check does not wait until a server is up."""
     if not isinstance(section, Served):
         return section
-    return section.model_copy(update={"attempts": min(section.attempts, HASTY_ATTEMPTS)})
-
-
-ReadingSection = PoolingSection | LabelSection | LabelFile
-ScorerSection = ReadingSection | GradeSection | ConfidenceSection | JointSection
+    return section.model_copy(update={"attempts": min(section.attempts, TRIAL_ATTEMPTS)})
 
 
 def kind_of(section: ScorerSection) -> str:
-    """The kind of score (`trim.scorers.scorer.KINDS`) that a section gives."""
-    return "prm" if isinstance(section, ReadingSection) else section.kind
+    """The kind of score (`trim.scorers.scorer.KINDS`) of a section."""
+    return "prm" if isinstance(section, RewardModel) else section.kind
 
 
-def reading_of(sections: Iterable[ScorerSection]) -> ReadingSection | None:
-    """The reward model of a configuration; that of joint scores where there is no other."""
-    whole = list(sections)
-    plain = [section for section in whole if isinstance(section, ReadingSection)]
-    joint = [section.of for section in whole if isinstance(section, JointSection)]
-    return next(iter((*plain, *joint)), None)
+def find_reward_model(sections: Iterable[ScorerSection]) -> RewardModelSection | None:
+    """The first reward model of a configuration; without one, that of a joint score."""
+    sections = list(sections)
+    alone = [section for section in sections if isinstance(section, RewardModel)]
+    joint = [section.of for section in sections if isinstance(section, JointSection)]
+    return next(iter((*alone, *joint)), None)
 
 
 def make_scorers(
     sections: Iterable[ScorerSection],
-    strong: WritingModel,
-    confident: bool,
+    strong: Model,
+    log_probabilities: bool,
     slots: int | None = None,
     exact: bool = False,
     system: str | None = None,
 ) -> dict[str, Scorer]:
-    """The scorers by kind: those of the sections, and those that need no model of their own.
+    """The scorers of the sections and those that need no model of their own, by kind.
 
     Args:
-        confident: whether all models tell how sure they are of a step.
-        system: system message of a reward model; None for its own.
+        log_probabilities: whether all models report them.
+        system: overrides the system message of a reward model.
 
     Raises:
-        InvalidInput: two of one kind, or a file or a key is missing or damaged.
+        InvalidInput: there are two of one kind, or a file or a key is missing or damaged.
     """
-    made: dict[str, Scorer] = {}
+    scorers: dict[str, Scorer] = {}
     for section in sections:
         kind = kind_of(section)
-        if kind in made and kind != "prm":
+        if kind in scorers and kind != "prm":
             raise InvalidInput(f"scorer: two of the kind {kind!r}; leave one out")
         if isinstance(section, JointSection):
-            prm = made.get("prm") or make_reader(section.of, slots, exact, system)
-            made |= {"joint": JointScorer(prm, read_weights(section.weights)), "prm": prm}
+            prm = scorers.get("prm") or make_reward_model(section.of, slots, exact, system)
+            scorers |= {"joint": JointScorer(prm, read_weights(section.weights)), "prm": prm}
         elif isinstance(section, GradeSection):
-            made["grade"] = make_grade(section, strong)
+            scorers["grade"] = make_grade(section, strong)
         elif isinstance(section, ConfidenceSection):
-            if not confident:
+            if not log_probabilities:
                 raise InvalidInput(
-                    f"scorer {section.kind!r}: a model does not tell how sure it is of a step;"
-                    " name another scorer, or a server that tells log-probabilities"
+                    f"scorer {section.kind!r}: a model reports no log-probabilities; name another"
+                    " scorer, or a server that reports them"
                 )
         else:
-            made["prm"] = make_reader(section, slots, exact, system)
-    if confident:
-        made |= {"logprob": LogProbabilityScorer(), "entropy": FirstEntropyScorer()}
-    return {**made, "grade": made.get("grade") or make_grade(GradeSection(kind="grade"), strong)}
+            scorers["prm"] = make_reward_model(section, slots, exact, system)
+    if log_probabilities:
+        scorers |= {"logprob": LogProbabilityScorer(), "entropy": FirstEntropyScorer()}
+    if "grade" not in scorers and isinstance(strong, WritingModel):
+        scorers["grade"] = make_grade(GradeSection(kind="grade"), strong)
+    return scorers
 
 
-def make_reader(
-    section: ReadingSection,
+def make_reward_model(
+    section: RewardModelSection,
     slots: int | None = None,
     exact: bool = False,
     system: str | None = None,
-) -> PoolingScorer | HttpLabelScorer | LabelScorer:
-    """A reward model. Raises InvalidInput where a file or a key is missing or damaged."""
+) -> Scorer:
+    """A reward model, or the scorer of a plug-in.
+
+    Raises:
+        InvalidInput: a file or a key is missing or damaged; or the plug-in is not installed, does
+            not take the settings or returns no scorer.
+    """
+    if isinstance(section, PluginScorer):
+        scorer = make_plugin(SCORERS, section.plugin, section.keywords)
+        wrong = f"{SCORERS}: {section.plugin!r} is not a scorer"
+        require_attributes(scorer, wrong, "name", "score")
+        plugin: Scorer = scorer
+        return plugin
     if isinstance(section, LabelFile):
         engine, name = make_engine(section, slots, exact), section.name or "scorer"
         template = template_of(section)
         if template is None and (section.right, section.wrong) == (RIGHT, WRONG):
             return LabelScorer(engine, name)
         begins = read_chat(section.gguf).adds_begin
-        reader = LlamaCppModel(engine, name, adds_begin=begins)
+        # The scorer itself renders the template.
+        reader = LlamaCppModel(engine, name, template=None, adds_begin=begins)
         return HttpLabelScorer(reader, template, section.right, section.wrong)
     server = make_server(section, "scorer")
     if isinstance(section, PoolingSection):
         return PoolingScorer(
             server,
             section.model,
-            read_chat_template(section.template),
-            section.name,
-            section.tag,
-            system or section.system,
-            section.limit,
-            section.logits,
-            section.extra_body,
+            template=section.template,
+            name=section.name,
+            tag=section.tag,
+            system=system or section.system,
+            limit=section.limit,
+            logits=section.logits,
+            extra_body=section.extra_body,
         )
     model = OpenAIModel(
         server,
         section.model,
-        Continuation.COMPLETIONS,
-        find_dialect(section.server),
-        section.name,
+        continuation=Continuation.COMPLETIONS,
+        dialect=section.server,
+        name=section.name,
         extra_body=section.extra_body,
     )
-    template = read_chat_template(section.template) if section.template else None
-    return HttpLabelScorer(model, template, section.right, section.wrong)
+    return HttpLabelScorer(model, section.template, section.right, section.wrong)
 
 
-def make_grade(section: GradeSection, strong: WritingModel) -> GradeScorer | HttpGradeScorer:
+def make_grade(section: GradeSection, strong: Model) -> GradeScorer | HttpGradeScorer:
+    """The grade scorer. Raises InvalidInput if the strong model is a plug-in."""
     if isinstance(strong, LlamaCppModel) and strong.template is None:
         return GradeScorer(strong.engine)
+    if not isinstance(strong, WritingModel):
+        raise InvalidInput(f"scorer 'grade': {strong.name} is a plug-in; name another scorer")
     return HttpGradeScorer(strong, section.likeliest)
+
+
+def require_attributes(part: object, wrong: str, *names: str) -> None:
+    """Raises InvalidInput that begins with `wrong` if `part` lacks one of the attributes."""
+    lacking = [name for name in names if not hasattr(part, name)]
+    if lacking:
+        raise InvalidInput(f"{wrong}: it lacks {' and '.join(lacking)}")

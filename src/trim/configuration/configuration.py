@@ -1,56 +1,52 @@
-"""A whole configuration, checked."""
+"""A whole configuration: its sections, validated together."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from trim.configuration.document import (
-    overridden,
+    override_in,
     overrides_in,
     parse_override,
     read_document,
     refuse_keys,
     resolved,
 )
-from trim.configuration.models import (
-    AnthropicServed,
-    ModelSection,
-    OpenAIServed,
-    tells_log_probabilities,
-)
+from trim.configuration.models import AnthropicServed, ModelSection, OpenAIServed
 from trim.configuration.protocol import DEFAULT, PROTOCOLS
 from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection, ServerSection
 from trim.configuration.scorers import ConfidenceSection, JointSection, ScorerSection
-from trim.configuration.section import Section, first_error, one_of, said
+from trim.configuration.section import Section, first_error, invalid, one_of
 from trim.errors import InvalidInput
+from trim.legacy import CONFIGURATION_KEYS, current_configuration, current_path, old_keys
 
 ProtocolName = Annotated[str, AfterValidator(one_of(PROTOCOLS))]
 
 
-def listed(given: Any) -> Any:
-    """One scorer may stand without a list around it."""
+def in_list(given: Any) -> Any:
+    """A single scorer needs no list around it."""
     return [given] if isinstance(given, Mapping) else given
 
 
 class Configuration(Section):
-    """Everything that a run is told.
+    """All settings of a run.
 
     Attributes:
-        between: models between the weak and the strong one, the weakest first.
-        scorer: what scores steps; the first one is the usual one, further ones are for
-            policies that are made for another kind of score.
-        protocol: the conditions of an evaluation (`trim.configuration.protocol`).
+        intermediate: models between weak and strong, weakest first.
+        scorer: the default scorer, then those for policies that need another kind of score.
+        protocol: conditions of an evaluation (`trim.configuration.protocol`).
     """
 
     weak: ModelSection
-    between: tuple[ModelSection, ...] = ()
+    intermediate: tuple[ModelSection, ...] = ()
     strong: ModelSection
-    scorer: Annotated[tuple[ScorerSection, ...], BeforeValidator(listed)] = ()
+    scorer: Annotated[tuple[ScorerSection, ...], BeforeValidator(in_list)] = ()
     routing: RoutingSection = RoutingSection()
     sampling: SamplingSection = SamplingSection()
     prices: PricesSection = PricesSection()
@@ -58,37 +54,41 @@ class Configuration(Section):
     protocol: ProtocolName = DEFAULT.name
 
     @model_validator(mode="after")
-    def require_server_to_pass_on_to(self) -> Configuration:
+    def require_passthrough_server(self) -> Configuration:
         role = self.server.passthrough
         if role and not isinstance(getattr(self, role), OpenAIServed):
-            raise said(
-                f"server.passthrough: {role} is no server with OpenAI's protocol (api: openai), and"
-                " only such a one can be handed a request"
+            raise invalid(
+                f"server.passthrough: {role} must be a server with OpenAI's protocol (api: openai)"
             )
         return self
 
     @property
     def writers(self) -> dict[str, ModelSection]:
-        """The models by their places in the file, the weakest first."""
-        between = {f"between.{place}": each for place, each in enumerate(self.between)}
-        return {"weak": self.weak, **between, "strong": self.strong}
+        """The models by their places in the file, weakest first."""
+        intermediate = {f"intermediate.{n}": each for n, each in enumerate(self.intermediate)}
+        return {"weak": self.weak, **intermediate, "strong": self.strong}
+
+    @property
+    def reports_log_probabilities(self) -> bool:
+        """Whether each step of each model comes with its log-probability."""
+        return all(section.reports_log_probabilities for section in self.writers.values())
 
     @model_validator(mode="after")
-    def require_confidence(self) -> Configuration:
-        """Raises for a scorer that needs log-probabilities where a model does not tell them."""
-        silent = {
-            role: each for role, each in self.writers.items() if not tells_log_probabilities(each)
+    def require_log_probabilities(self) -> Configuration:
+        """Raises if a scorer needs log-probabilities that a model does not report."""
+        lacking = {
+            role: each for role, each in self.writers.items() if not each.reports_log_probabilities
         }
         for scorer in self.scorer:
-            if silent and isinstance(scorer, ConfidenceSection | JointSection):
-                role, section = next(iter(silent.items()))
+            if lacking and isinstance(scorer, ConfidenceSection | JointSection):
+                role, section = next(iter(lacking.items()))
                 remedy = (
                     ""
                     if isinstance(section, AnthropicServed)
-                    else f"set {role}.log_probabilities: true if its server has them, or "
+                    else f"set {role}.log_probabilities: true if it can, or "
                 )
-                raise said(
-                    f"scorer {scorer.kind!r}: {role} tells no log-probabilities; {remedy}name"
+                raise invalid(
+                    f"scorer {scorer.kind!r}: {role} reports no log-probabilities; {remedy}name"
                     " another scorer, such as `{kind: grade}`"
                 )
         return self
@@ -99,29 +99,39 @@ def read_configuration(
     assignments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Configuration:
-    """Read a file; the environment and then the command line have the last word.
+    """Read a file; the environment overrides it, and `assignments` override both.
 
     Paths in the file are relative to its folder, others to the working directory.
 
     Args:
-        assignments: as `strong.url=http://host:8000`, the value in YAML.
-        environment: the process's own where None.
+        assignments: as in `strong.url=http://host:8000`, the value in YAML.
+        environment: by default that of the process.
 
     Raises:
-        InvalidInput: the file is unreadable or wrong, or there is a key in it.
+        InvalidInput: the file is unreadable or invalid, or it holds a key.
     """
     document = read_document(path)
     refuse_keys(document, str(path))
-    document = resolved(document, path.parent)
+    renamed = old_keys(document)
+    document = with_current_names(resolved(document, path.parent), str(path))
     environment = os.environ if environment is None else environment
-    overrides = overrides_in(environment, Configuration.model_fields)
+    known = {*Configuration.model_fields, *(names[0] for names in CONFIGURATION_KEYS)}
+    overrides = overrides_in(environment, known)
     for override in (*overrides, *map(parse_override, assignments)):
-        placeholder: Any = override.value
-        for name in reversed(override.names):
-            placeholder = {name: placeholder}
-        refuse_keys(placeholder, override.source)
-        document = overridden(document, override)
+        refuse_keys(override.document, override.source)
+        renamed |= old_keys(override.document)
+        value = with_current_names(override.value, override.source, override.names)
+        current = replace(override, names=current_path(override.names), value=value)
+        document = override_in(document, current)
     try:
         return Configuration.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput(f"{path}: {first_error(error, document)}") from None
+        raise InvalidInput(f"{path}: {first_error(error, document, renamed)}") from None
+
+
+def with_current_names(document: Any, source: str, path: tuple[str, ...] = ()) -> Any:
+    """`current_configuration`. Raises InvalidInput that names the source."""
+    try:
+        return current_configuration(document, path)
+    except ValueError as error:
+        raise InvalidInput(f"{source}: {error}") from error

@@ -1,4 +1,4 @@
-"""A configuration file as plain dictionaries, lists and values."""
+"""A configuration file before validation: reading, overrides, paths and the search for keys."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import yaml
 
 from trim.errors import InvalidInput
-from trim.policies.calibrated import FAMILY as ROUTER
-from trim.policies.registry import FROM_FILE
+from trim.policies.calibrated import ROUTER
+from trim.policies.registry import FITTED_FAMILIES
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which no name may stand twice."""
+    """YAML that refuses duplicate names."""
 
 
 def construct_mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -28,10 +28,10 @@ def construct_mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     names = [name for name, _ in pairs]
     for position, (name, (key, _)) in enumerate(zip(names, node.value, strict=True)):
         if not isinstance(name, str):
-            raise yaml.MarkedYAMLError(problem="a name is no text", problem_mark=key.start_mark)
+            raise yaml.MarkedYAMLError(problem="a name must be text", problem_mark=key.start_mark)
         if name in names[:position]:
             raise yaml.MarkedYAMLError(
-                problem=f"{name!r} stands twice", problem_mark=key.start_mark
+                problem=f"{name!r} is set twice", problem_mark=key.start_mark
             )
     return dict(pairs)
 
@@ -40,32 +40,32 @@ Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, construct
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """What a file in YAML (.yaml, .yml) or TOML (.toml) holds.
+    """The content of a YAML (.yaml, .yml) or TOML (.toml) file.
 
     Raises:
-        InvalidInput: unreadable, of another kind, or no such document.
+        InvalidInput: the file is unreadable, has another suffix or is not such a document.
     """
     if path.suffix not in (".yaml", ".yml", ".toml"):
-        raise InvalidInput(f"{path}: a configuration is a .yaml or a .toml file")
+        raise InvalidInput(f"{path}: a configuration must be a .yaml or .toml file")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InvalidInput(f"{path}: no readable configuration ({error.strerror})") from error
+        raise InvalidInput(f"{path}: cannot read the configuration ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: a configuration is text in UTF-8") from error
+        raise InvalidInput(f"{path}: a configuration must be UTF-8 text") from error
     try:
         document = tomllib.loads(text) if path.suffix == ".toml" else parse(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path}: no TOML: {error}") from error
+        raise InvalidInput(f"{path}: invalid TOML: {error}") from error
     except ValueError as error:
-        raise InvalidInput(f"{path}: no YAML: {error}") from error
+        raise InvalidInput(f"{path}: invalid YAML: {error}") from error
     if not isinstance(document, dict):
-        raise InvalidInput(f"{path}: a configuration begins with names, as in `weak:`")
+        raise InvalidInput(f"{path}: a configuration must be a mapping of sections, as in `weak:`")
     return document
 
 
 def parse(text: str) -> Any:
-    """A text in YAML. Raises ValueError with its mistake in one line, which quotes no value."""
+    """The value of a YAML text. Raises ValueError with one line that quotes no value."""
     try:
         return yaml.load(text, Loader)
     except yaml.MarkedYAMLError as error:
@@ -73,109 +73,125 @@ def parse(text: str) -> Any:
         where = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{where}{error.problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError("it cannot be read") from error
+        raise ValueError("unreadable") from error
 
 
+# pydantic-settings would read `TRIM_STRONG__URL` and `--strong.url`, but it cannot keep these
+# promises: a place in a list (`TRIM_INTERMEDIATE__1__MODEL` turns the list into a dictionary),
+# values in YAML (it takes JSON: `{min_p: 0.1}` is an error), and errors that name the variable and
+# leave its value out (they name the class of the source, or repeat the value).
 PREFIX = "TRIM_"
-BETWEEN = "__"
+NESTING = "__"
 
 
 @dataclass(frozen=True)
 class Override:
-    """One value.
+    """One value that replaces that of the file.
 
     Attributes:
-        names: where it belongs, from the outside in; a number is a place in a list.
-        source: as the user knows it, for errors.
+        names: its path; a number is a place in a list.
+        source: option or variable, for errors.
     """
 
     names: tuple[str, ...]
     value: Any
     source: str
 
+    @property
+    def document(self) -> Any:
+        """A document with this value alone."""
+        document = self.value
+        for name in reversed(self.names):
+            document = {name: document}
+        return document
+
 
 def parse_override(text: str) -> Override:
-    """`strong.url=http://…`, the value in YAML.
+    """An override as in `strong.url=http://host:8000`, the value in YAML.
 
     Raises:
-        InvalidInput: it is no such pair. The message holds no value, which may be a secret.
+        InvalidInput: it is not such a pair. The message leaves the value out, as it may be secret.
     """
     path, equals, value = text.partition("=")
     names = tuple(path.strip().split("."))
     if not equals or not all(names):
-        raise InvalidInput(f"--set {path}: a name and a value, as in strong.url=http://host:8000")
-    return Override(names, parsed(value, f"--set {path}"), f"--set {path.strip()}")
+        raise InvalidInput(
+            f"--set {path}: must be a name and a value, as in strong.url=http://host:8000"
+        )
+    return Override(names, parse_value(value, f"--set {path}"), f"--set {path.strip()}")
 
 
 def overrides_in(environment: Mapping[str, str], known: Iterable[str]) -> list[Override]:
-    """Those of variables such as `TRIM_STRONG__URL`; other variables are left alone.
+    """The overrides in variables such as `TRIM_STRONG__URL`, sorted by variable.
 
     Args:
-        known: names that a configuration begins with.
+        known: names of sections; variables that begin with another name are ignored.
     """
     found = []
     for variable, value in sorted(environment.items()):
-        first, *rest = variable.removeprefix(PREFIX).lower().split(BETWEEN)
+        first, *rest = variable.removeprefix(PREFIX).lower().split(NESTING)
         if variable.startswith(PREFIX) and first in known and all(rest):
-            found.append(Override((first, *rest), parsed(value, variable), variable))
+            found.append(Override((first, *rest), parse_value(value, variable), variable))
     return found
 
 
-def parsed(text: str, source: str) -> Any:
+def parse_value(text: str, source: str) -> Any:
     try:
         return parse(text)
     except ValueError as error:
-        raise InvalidInput(f"{source}: the value is no YAML; quote it") from error
+        raise InvalidInput(f"{source}: the value is invalid YAML; quote it") from error
 
 
-def overridden(document: Mapping[str, Any], override: Override) -> dict[str, Any]:
-    """A copy of the document with one value in its place.
+def override_in(document: Mapping[str, Any], override: Override) -> dict[str, Any]:
+    """A copy of the document with one value replaced.
 
     Raises:
-        InvalidInput: there is no such place in a list, or none below a plain value.
+        InvalidInput: the path leads outside a list, or below a plain value.
     """
-    changed: dict[str, Any] = placed(dict(document), override.names, override)
+    changed: dict[str, Any] = replaced(dict(document), override.names, override)
     return changed
 
 
-def placed(within: Any, names: tuple[str, ...], override: Override) -> Any:
+def replaced(within: Any, names: tuple[str, ...], override: Override) -> Any:
     if not names:
         return override.value
     name, *rest = names
     if isinstance(within, list):
         if not name.isdecimal() or int(name) >= len(within):
             raise InvalidInput(
-                f"{override.source}: {name!r} is no place in a list of {len(within)}, counted from"
-                " 0"
+                f"{override.source}: {name!r} is not a place in a list of {len(within)}, counted"
+                " from 0"
             )
         changed = list(within)
-        changed[int(name)] = placed(within[int(name)], tuple(rest), override)
+        changed[int(name)] = replaced(within[int(name)], tuple(rest), override)
         return changed
     if within is None:
         within = {}
     if not isinstance(within, dict):
-        raise InvalidInput(f"{override.source}: {name!r} would stand below a plain value")
-    return {**within, name: placed(within.get(name), tuple(rest), override)}
+        raise InvalidInput(
+            f"{override.source}: {name!r} is below a plain value, which has no names"
+        )
+    return {**within, name: replaced(within.get(name), tuple(rest), override)}
 
 
-FILES = ("gguf", "key_file", "weights", "router", "curve", "belief")
-"""Names that hold a path, wherever they stand."""
-FREE = "extra_body"
-"""Holds what a server is sent, whatever the names in it."""
+PATHS = ("gguf", "key_file", "weights", "router", "curve", "belief")
+"""Names of settings that are paths, in any section."""
+VERBATIM = "extra_body"
+"""Setting that is sent to a server unchanged."""
 
 
 def resolved(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The document with every path below `folder`, unless it begins at the root."""
+    """The document with all relative paths resolved against `folder`."""
 
-    def beside(text: str) -> str:
+    def below(text: str) -> str:
         return str(folder / Path(text).expanduser())
 
-    changed: dict[str, Any] = with_paths(document, beside)
+    changed: dict[str, Any] = with_paths(document, below)
     return changed
 
 
 def relative(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The inverse of `resolved`, for every path that is there."""
+    """The inverse of `resolved`."""
     changed: dict[str, Any] = with_paths(
         document, lambda text: Path(os.path.relpath(text, folder)).as_posix()
     )
@@ -185,22 +201,22 @@ def relative(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def with_paths(value: Any, change: Callable[[str], str], name: str = "") -> Any:
     if isinstance(value, Mapping):
         return {
-            inner: content if inner == FREE else with_paths(content, change, inner)
+            inner: content if inner == VERBATIM else with_paths(content, change, inner)
             for inner, content in value.items()
         }
     if isinstance(value, list):
         return [with_paths(content, change, name) for content in value]
     if not isinstance(value, str):
         return value
-    if name in FILES:
+    if name in PATHS:
         return change(value)
     if name == "template":
-        # A model on the hub, `owner/name`, is no folder.
+        # `owner/name` is a model on the hub, unless such a folder exists.
         return change(value) if is_folder(value, change(value)) else value
     if name == "policy":
         family, colon, rest = value.partition(":")
         file, at, settings = rest.rpartition("@") if "@" in rest else (rest, "", "")
-        if colon and file and family in (*FROM_FILE, ROUTER):
+        if colon and file and family in (*FITTED_FAMILIES, ROUTER):
             return f"{family}:{change(file)}{at}{settings}"
     return value
 
@@ -209,45 +225,41 @@ def is_folder(text: str, changed: str) -> bool:
     return text.startswith((".", "/", "~")) or Path(changed).is_dir() or Path(text).is_absolute()
 
 
-NAMES = {
+SECRET_NAMES = {
     *("key", "api_key", "apikey", "x_api_key", "secret", "password", "token", "access_token"),
     *("auth_token", "bearer", "bearer_token", "authorization", "proxy_authorization", "api_token"),
     *("client_secret", "secret_key", "credentials", "auth"),
 }
-"""Names that only keys have."""
-LOOKS = re.compile(
+"""Names of settings that hold keys elsewhere."""
+SECRET_VALUES = re.compile(
     r"(?i:\bbearer\s+\S{16,})|\b(sk|pk)[-_][A-Za-z0-9_-]{12,}|\b(hf|gsk|ghp)_[A-Za-z0-9]{12,}"
     r"|\bxai-[A-Za-z0-9]{12,}"
 )
-"""What keys of well-known services look like."""
+"""Patterns of the keys of well-known services."""
 ADVICE = (
-    "a key does not belong in a configuration; put it into an environment variable or a file, and"
+    "a configuration must not hold a key; put it into an environment variable or a file, and"
     " name that: key_variable or key_file"
 )
 
 
 def refuse_keys(value: Any, place: str, names: tuple[str, ...] = ()) -> None:
-    """Look for keys anywhere in a configuration.
-
-    Raises:
-        InvalidInput: there is one. The message holds no value.
-    """
+    """Raise InvalidInput if there is an API key in a configuration; the message leaves it out."""
     where = f"{place}: {'.'.join(names)}" if names else place
     if isinstance(value, dict):
         for name, inner in value.items():
             plain = str(name).lower().replace("-", "_")
-            if plain in NAMES and inner is not None:
+            if plain in SECRET_NAMES and inner is not None:
                 raise InvalidInput(f"{place}: {'.'.join((*names, str(name)))}: {ADVICE}")
             refuse_keys(inner, place, (*names, str(name)))
     elif isinstance(value, list):
         for position, inner in enumerate(value):
             refuse_keys(inner, place, (*names, str(position)))
-    elif isinstance(value, str) and (LOOKS.search(value) or holds_credentials(value)):
+    elif isinstance(value, str) and (SECRET_VALUES.search(value) or holds_credentials(value)):
         raise InvalidInput(f"{where}: {ADVICE}")
 
 
 def holds_credentials(text: str) -> bool:
-    """Whether a text is an address with a user or a password in it."""
+    """Whether a text is a URL with a user or a password."""
     if "://" not in text or " " in text.strip():
         return False
     try:

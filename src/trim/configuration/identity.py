@@ -1,48 +1,72 @@
-"""What names the models of a configuration, so that nobody takes others for them."""
+"""Names that identify the models of a configuration: sha256 of files, names on servers, prompts."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 
-from trim.configuration.build import ReadingSection, WritingSection, reading_of, template_of
+from trim.configuration.build import find_reward_model, template_of
 from trim.configuration.configuration import Configuration
-from trim.configuration.models import AnthropicServed, GgufSection
-from trim.configuration.scorers import JointSection, LabelFile, LabelSection, PoolingSection
+from trim.configuration.models import (
+    AnthropicServed,
+    GgufSection,
+    ModelSection,
+    Plugin,
+    PluginModel,
+    WritingSection,
+)
+from trim.configuration.scorers import (
+    JointSection,
+    LabelFile,
+    LabelSection,
+    PluginScorer,
+    PoolingSection,
+    RewardModelSection,
+)
 from trim.engines.chat_template import read_chat_template
 from trim.engines.gguf import read_chat
 from trim.files import sha256_of
 from trim.scorers.label import RIGHT, WRONG
 
+LOCAL_SETTINGS = {
+    *("url", "key_variable", "key_file", "concurrency", "timeout", "attempts"),
+    *("gguf", "weights", "template", "slots", "threads", "policy", "router", "prices", "server"),
+}
+"""Settings that may change while a run goes on, and those that its record holds elsewhere: the
+sha256 of files and the policies."""
+
 
 def identify(configuration: Configuration, kind: str | None) -> dict[str, str]:
-    """By role, the sha256 of a file, and what a server calls its model: never an address.
+    """By role, the sha256 of a file or the model's name on its server, without addresses.
 
-    Whatever changes what a model reads belongs to it: mode, chat template, system message.
+    The name includes all that changes what a model reads: mode, chat template, system message.
 
     Args:
-        kind: the kind of score; `joint` has its weights too.
+        kind: the kind of score; `joint` adds its weights.
 
     Raises:
         InvalidInput: a file or a chat template cannot be read.
     """
-    writers: dict[str, WritingSection] = {
+    writers: dict[str, ModelSection] = {
         "weak": configuration.weak,
-        **{f"between-{place}": each for place, each in enumerate(configuration.between, 1)},
+        **{f"intermediate-{n}": each for n, each in enumerate(configuration.intermediate, 1)},
         "strong": configuration.strong,
     }
-    named = {role: name_of(section) for role, section in writers.items()}
-    if reading := reading_of(configuration.scorer):
-        named["scorer"] = name_of_reader(reading)
+    names = {role: name_of(section) for role, section in writers.items()}
+    if reward_model := find_reward_model(configuration.scorer):
+        names["scorer"] = name_of_reward_model(reward_model)
     for section in configuration.scorer:
         if kind == "joint" and isinstance(section, JointSection):
-            named["joint"] = sha256_of(section.weights)
-    return named
+            names["joint"] = sha256_of(section.weights)
+    return names
 
 
-def name_of(section: WritingSection) -> str:
+def name_of(section: ModelSection) -> str:
+    if isinstance(section, PluginModel):
+        return name_of_plugin(section)
     if isinstance(section, AnthropicServed):
-        named = ["anthropic", section.model, section.continuation.value, digest(section.system)]
-        return joined(*named, *turns_of(section))
+        parts = ["anthropic", section.model, section.continuation.value, digest(section.system)]
+        return joined(*parts, *turns_of(section))
     read = turns_of(section)
     if section.system:
         read.insert(0, f"system {digest(section.system)}")
@@ -61,22 +85,30 @@ def turns_of(section: WritingSection) -> list[str]:
     return [f"{name} {digest(text)}" for name, text in turns.items() if text]
 
 
-def name_of_reader(section: ReadingSection) -> str:
+def name_of_reward_model(section: RewardModelSection) -> str:
+    if isinstance(section, PluginScorer):
+        return name_of_plugin(section)
     if isinstance(section, LabelFile):
         return joined(*name_of_file(section), *labels_of(section))
     template = read_chat_template(section.template).source if section.template else None
-    read = [section.kind, section.model, f"template {digest(template)}"]
+    parts = [section.kind, section.model, f"template {digest(template)}"]
     if isinstance(section, PoolingSection):
-        return joined(*read, f"tag {section.tag}", f"system {digest(section.system)}")
-    return joined(*read, *labels_of(section))
+        return joined(*parts, f"tag {section.tag}", f"system {digest(section.system)}")
+    return joined(*parts, *labels_of(section))
+
+
+def name_of_plugin(section: Plugin) -> str:
+    kept = {name: each for name, each in section.keywords.items() if name not in LOCAL_SETTINGS}
+    keywords = json.dumps(kept, sort_keys=True, default=str)
+    return joined("plugin", section.plugin, f"settings {digest(keywords)}")
 
 
 def name_of_file(section: GgufSection | LabelFile) -> list[str]:
-    """A file with its own template is named as in a folder of models, by its sha256 alone."""
-    named, source = sha256_of(section.gguf), source_of(section)
+    """The sha256 alone for a file with its own template, as in a folder of models."""
+    name, source = sha256_of(section.gguf), source_of(section)
     own = read_chat(section.gguf).template
-    as_it_comes = source == (own.source if own else None)
-    return [named] if as_it_comes else [named, f"template {digest(source)}"]
+    is_own = source == (own.source if own else None)
+    return [name] if is_own else [name, f"template {digest(source)}"]
 
 
 def source_of(section: WritingSection | LabelFile) -> str | None:
@@ -85,8 +117,8 @@ def source_of(section: WritingSection | LabelFile) -> str | None:
 
 
 def labels_of(section: LabelSection | LabelFile) -> list[str]:
-    usual = (section.right, section.wrong) == (RIGHT, WRONG)
-    return [] if usual else [f"labels {section.right} {section.wrong}"]
+    is_default = (section.right, section.wrong) == (RIGHT, WRONG)
+    return [] if is_default else [f"labels {section.right} {section.wrong}"]
 
 
 def digest(text: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The parts of a configuration that say where a model is."""
+"""The sections `weak`, `intermediate` and `strong`: where a model is, and how it is used."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from trim.configuration.section import Positive, Seconds, Section, VariableName, one_of, said
+from trim.configuration.section import (
+    INVALID,
+    Positive,
+    Seconds,
+    Section,
+    VariableName,
+    invalid,
+    one_of,
+)
 from trim.engines.http import checked_url
 from trim.errors import InvalidInput
 from trim.models.anthropic import ADDRESS, AnthropicModel
@@ -20,7 +28,7 @@ def address(url: str) -> str:
     try:
         checked_url(url)
     except InvalidInput as error:
-        raise said(str(error)) from None
+        raise invalid(str(error)) from None
     return url
 
 
@@ -32,8 +40,10 @@ class GgufFile(Section):
     """A GGUF file that runs in this process.
 
     Attributes:
-        slots: requests that it works on together.
-        context: tokens that one request may have, prompt and answer together.
+        gguf: relative to the configuration file.
+        slots: requests that are decoded together.
+        context: maximum tokens of a request, prompt and completion together.
+        threads: computing threads; more than one pays only for large models.
     """
 
     gguf: Path
@@ -47,20 +57,20 @@ def template_with_question(template: str) -> str:
     try:
         require_question(template)
     except InvalidInput as error:
-        raise said(str(error)) from None
+        raise invalid(str(error)) from None
     return template
 
 
 class Prompted(Section):
-    """What a model reads around a question (`trim.models.prompt.Prompt`).
+    """The prompt around a question (`trim.models.prompt.Prompt`).
 
-    A model that names none of the three has those of the benchmark, or of the protocol; one that
-    names any has just what it names.
+    If none of the three is set, the model reads the prompt of the benchmark or the protocol; if
+    any is, it reads just those.
 
     Attributes:
-        system: the system message.
+        system: system message.
         user: the user's turn, with `{question}` in it.
-        assistant: what the assistant's turn begins with.
+        assistant: beginning of the assistant's turn.
     """
 
     system: str | None = None
@@ -68,7 +78,7 @@ class Prompted(Section):
     assistant: str | None = None
 
     def prompt(self, usual: Prompt) -> Prompt:
-        """The model's own prompt, or the usual one."""
+        """The section's own prompt, or `usual` if it sets none."""
         own = (self.system, self.user, self.assistant)
         if all(part is None for part in own):
             return usual
@@ -81,23 +91,28 @@ class GgufSection(GgufFile, Prompted):
     Attributes:
         template: True for the file's own chat template if it has one, False for plain text,
             or a folder of tokenizer files, or a model on the hub.
-        thinking_off: how a model that thinks is told not to.
+        thinking_off: how thinking is disabled.
     """
 
     template: bool | str = True
     thinking_off: Literal[ThinkingOff.TEMPLATE, ThinkingOff.NO_THINK] | None = None
+
+    @property
+    def reports_log_probabilities(self) -> bool:
+        """Whether each step comes with its log-probability."""
+        return True
 
 
 class Served(Section):
     """A model on a server.
 
     Attributes:
-        model: the server's name of it.
-        name: what traces call it; the server's name where None.
-        key_variable, key_file: where the key is, if there is one.
-        concurrency: requests that are under way at a time.
-        timeout: seconds that one request may take.
-        attempts: times that a request is sent in all.
+        model: name of the model on the server.
+        name: name in traces; by default `model`.
+        key_variable, key_file: environment variable or file that holds the API key.
+        concurrency: maximum requests at a time.
+        timeout: seconds until a request fails.
+        attempts: how often a request is sent at most.
         extra_body: fields of each request, over all others; None leaves a field out.
     """
 
@@ -114,16 +129,19 @@ class Served(Section):
     @model_validator(mode="after")
     def require_one_key(self) -> Served:
         if self.key_variable and self.key_file:
-            raise said("name key_variable or key_file, not both")
+            raise invalid("name key_variable or key_file, not both")
         return self
 
 
 class OpenAIServed(Served, Prompted):
-    """Behind OpenAI's protocol (`trim.models.openai.OpenAIModel`).
+    """A server with OpenAI's protocol (`trim.models.openai.OpenAIModel`).
 
     Attributes:
-        server: the kind of server.
+        server: the kind of server (`trim.models.continuation.DIALECTS`).
         template: folder of tokenizer files or model on the hub, for `completions`.
+        log_probabilities: whether to request log-probabilities; None where the kind of server is
+            known to report them.
+        token_ids: whether to send token ids instead of text, where the server takes them.
     """
 
     api: Literal["openai"]
@@ -138,18 +156,24 @@ class OpenAIServed(Served, Prompted):
     def require_mode(self) -> OpenAIServed:
         modes = DIALECTS[self.server].modes
         if self.continuation not in modes:
-            raise said(
+            raise invalid(
                 f"servers of the kind {self.server!r} do not take the continuation"
                 f" {self.continuation.value!r}; they take {', '.join(modes)}"
             )
         plain = self.continuation is Continuation.COMPLETIONS and self.template is None
         if plain and self.system:
-            raise said("a system message needs a chat template; name the tokenizer as template")
+            raise invalid("a system message needs a chat template; name the tokenizer as template")
         return self
+
+    @property
+    def reports_log_probabilities(self) -> bool:
+        """Whether each step comes with its log-probability."""
+        given = self.log_probabilities
+        return DIALECTS[self.server].log_probabilities if given is None else given
 
 
 class AnthropicServed(Served, Prompted):
-    """Behind Anthropic's Messages API (`trim.models.anthropic.AnthropicModel`)."""
+    """A server with Anthropic's Messages API (`trim.models.anthropic.AnthropicModel`)."""
 
     api: Literal["anthropic"]
     url: Address = ADDRESS
@@ -158,27 +182,78 @@ class AnthropicServed(Served, Prompted):
     @model_validator(mode="after")
     def require_mode(self) -> AnthropicServed:
         if self.continuation not in AnthropicModel.modes:
-            raise said(
+            raise invalid(
                 f"Anthropic's API does not take the continuation {self.continuation.value!r}; it"
                 f" takes {', '.join(AnthropicModel.modes)}"
             )
         return self
 
-
-def tells_log_probabilities(section: GgufSection | OpenAIServed | AnthropicServed) -> bool:
-    """Whether each step comes with its log-probability."""
-    if isinstance(section, OpenAIServed):
-        told = section.log_probabilities
-        return DIALECTS[section.server].log_probabilities if told is None else told
-    return isinstance(section, GgufSection)
+    @property
+    def reports_log_probabilities(self) -> bool:
+        """Whether each step comes with its log-probability."""
+        return False
 
 
-def kind_of(given: Any) -> str | None:
-    """Which of the three a part is; None for none of them."""
+WritingSection = GgufSection | OpenAIServed | AnthropicServed
+"""A model that trim itself implements."""
+
+
+class Plugin(Section):
+    """A part that another package adds by an entry point.
+
+    Fields without a meaning of their own here are passed to the entry point as keywords. As in
+    other sections, a path in `gguf`, `weights` or `key_file` is relative to the configuration
+    file, and API keys are refused: pass the name of an environment variable.
+
+    Attributes:
+        plugin: name of the entry point.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    plugin: str
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class PluginModel(Plugin):
+    """A model of the entry-point group `trim.models`, which reads questions without a prompt.
+
+    The package declares, in its `pyproject.toml`,
+
+        [project.entry-points."trim.models"]
+        echo = "my_package:EchoModel"
+
+    and a configuration names it:
+
+        weak: {plugin: echo, text: "1 + 1 = 2."}
+
+    `my_package.EchoModel(text="1 + 1 = 2.")` then returns a `trim.models.model.Model`.
+
+    Attributes:
+        log_probabilities: whether its completions have `log_probability`; it is not passed on.
+    """
+
+    log_probabilities: bool = False
+
+    @property
+    def reports_log_probabilities(self) -> bool:
+        """Whether each step comes with its log-probability."""
+        return self.log_probabilities
+
+
+def model_tag(given: Any) -> str | None:
+    """The tag of a section in `ModelSection`; None if it is no model."""
     if isinstance(given, Mapping):
-        if "gguf" in given:
-            return "<gguf>"
-        return {"openai": "<openai>", "anthropic": "<anthropic>"}.get(str(given.get("api")))
+        known = {"openai": "<openai>", "anthropic": "<anthropic>"}
+        for name in ("gguf", "plugin"):
+            if name in given:
+                return f"<{name}>"
+        return known.get(str(given.get("api")))
+    if isinstance(given, PluginModel):
+        return "<plugin>"
     if isinstance(given, Section):
         return f"<{getattr(given, 'api', 'gguf')}>"
     return None
@@ -187,14 +262,15 @@ def kind_of(given: Any) -> str | None:
 ModelSection = Annotated[
     Annotated[GgufSection, Tag("<gguf>")]
     | Annotated[OpenAIServed, Tag("<openai>")]
-    | Annotated[AnthropicServed, Tag("<anthropic>")],
+    | Annotated[AnthropicServed, Tag("<anthropic>")]
+    | Annotated[PluginModel, Tag("<plugin>")],
     Discriminator(
-        kind_of,
-        custom_error_type="said",
+        model_tag,
+        custom_error_type=INVALID,
         custom_error_message="{message}",
         custom_error_context={
             "message": "name a file, as in `gguf: weak.gguf`, or a server with `api: openai` or"
-            " `api: anthropic`"
+            " `api: anthropic`, or a model of another package with `plugin: NAME`"
         },
     ),
 ]

@@ -1,4 +1,4 @@
-"""What a configuration says about money: its price list, and which hosted parts it leaves out."""
+"""The price list of a configuration, and its hosted parts that lack a price."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost")
 
 
 def price_list(configuration: Configuration) -> Prices | None:
-    """The prices of a configuration; None without any. A part that they do not name is free."""
+    """The prices of a configuration; None without any. Parts without a price are free."""
     given = configuration.prices.model_dump(exclude_none=True)
-    between = [Price(**kinds) for kinds in given.pop("between")]
-    if not given and not between:
+    intermediate = [Price(**kinds) for kinds in given.pop("intermediate")]
+    if not given and not intermediate:
         return None
-    between += [FREE] * (len(configuration.between) - len(between))
-    return priced({role: Price(**kinds) for role, kinds in given.items()}, between)
+    intermediate += [FREE] * (len(configuration.intermediate) - len(intermediate))
+    return priced({role: Price(**kinds) for role, kinds in given.items()}, intermediate)
 
 
 def unpriced(configuration: Configuration) -> tuple[str, ...]:
-    """Parts behind a hosted API for which the configuration has no price."""
+    """Parts on a hosted API that the configuration has no price for."""
     prices = configuration.prices
     named = {role for role in ("weak", "strong", "scorer") if getattr(prices, role) is not None}
-    named |= {f"between.{place}" for place in range(len(prices.between))}
+    named |= {f"intermediate.{n}" for n in range(len(prices.intermediate))}
     return tuple(
         dict.fromkeys(
             role
@@ -40,24 +40,24 @@ def unpriced(configuration: Configuration) -> tuple[str, ...]:
 
 
 def parts(configuration: Configuration) -> Iterator[tuple[str, Section]]:
-    """Every part by the name that it has in a price list."""
+    """Every part by its name in a price list."""
     yield from configuration.writers.items()
-    yield from (("scorer", reader_in(section)) for section in configuration.scorer)
+    yield from (("scorer", remote_part(section)) for section in configuration.scorer)
 
 
-def reader_in(section: ScorerSection) -> Section:
-    """The part of a scorer that may be on a server."""
+def remote_part(section: ScorerSection) -> Section:
+    """The part of a scorer that a server may run."""
     return section.of if isinstance(section, JointSection) else section
 
 
 def is_hosted(url: str) -> bool:
-    """Whether an address is that of an API whose owner bills: https, outside private networks."""
+    """Whether a URL is that of a billed API: https, outside private networks."""
     address = urlsplit(url)
     return address.scheme == "https" and not is_private(address.hostname or "")
 
 
 def is_private(host: str) -> bool:
-    """Whether a host is this machine or in a private network, by its name or number alone."""
+    """Whether a host is this machine or in a private network, by its name or address alone."""
     try:
         return not ip_address(host).is_global
     except ValueError:

@@ -1,6 +1,6 @@
-r"""The conditions of a run by name: prompts, ends of solutions, where answers stand.
+r"""Evaluation protocols: prompts, ends of solutions, and where answers are read.
 
-docs/protocols.md compares them.
+docs/concepts/protocols.md compares them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ INSTRUCTION = (
     "Solve the following math problem step by step, given in LaTeX format, clearly and concisely,"
     " and present the final answer as \\boxed{{X}}, where X is the fully simplified solution."
 )
-"""What the method's authors ask; the double braces are sent as they stand."""
+"""The instruction of the method's authors; the double braces are sent as they are."""
 
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """The conditions that an evaluation is run under.
+    """The conditions of an evaluation.
 
     Attributes:
-        prompt: of every model, whatever it has of its own; None for its own, or the benchmark's.
-        scorer_system: system message of every reward model; None for its own.
-        seed: of a run that names none.
-        shuffles: whether the seed also chooses the order of a benchmark's problems.
-        open_box: whether an answer may stand in a box that is not closed, and its text goes on to
-            the end.
+        prompt: prompt of all models, in place of their own; None for their own or the benchmark's.
+        scorer_system: system message of all reward models; None for their own.
+        seed: default seed of a run.
+        shuffles: whether the seed also sets the order of a benchmark's problems.
+        open_box: whether an unclosed box counts as an answer; its content is the rest of the text.
     """
 
     name: str
@@ -54,7 +53,7 @@ AUTHORS = EvaluationProtocol(
     shuffles=False,
     open_box=True,
 )
-"""What `TRIM_Thr.py` and its kin do (arXiv 2601.10245)."""
+"""The conditions of the authors' `TRIM_Thr.py` and its siblings (arXiv 2601.10245)."""
 
 PROTOCOLS = {protocol.name: protocol for protocol in (DEFAULT, AUTHORS)}
 

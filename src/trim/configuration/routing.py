@@ -1,4 +1,4 @@
-"""The parts of a configuration that say how problems are solved, and what that costs."""
+"""The sections `routing`, `sampling`, `prices` and `server`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trim.config import End, Fallback, PrefillMode
-from trim.configuration.section import Positive, Seconds, Section, said
+from trim.configuration.section import Positive, Seconds, Section, invalid
 from trim.models.model import Sampling
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -16,10 +16,10 @@ USUAL = Sampling()
 
 
 class FallbacksSection(Section):
-    """What is done where a part does not answer (`trim.config.Fallbacks`)."""
+    """What to do when a model or the scorer is unavailable (`trim.config.Fallbacks`)."""
 
     weak: Literal[Fallback.FAIL, Fallback.ESCALATE] = Fallback.FAIL
-    between: Fallback = Fallback.FAIL
+    intermediate: Fallback = Fallback.FAIL
     strong: Literal[Fallback.FAIL, Fallback.KEEP] = Fallback.FAIL
     scorer: Fallback = Fallback.FAIL
 
@@ -28,16 +28,17 @@ class RoutingSection(Section):
     """How steps are routed.
 
     Attributes:
-        policy: as on the command line; `router` names the file of `trim calibrate` instead.
-        max_steps: steps that a solution may have; None for the task's: 30 of a problem, and any
-            number in a chat.
-        ends: what ends a solution (`trim.config`); None for the task's: a box ends that of a
-            problem, and the model's own end an answer in a chat.
-        max_seconds: after so many for a problem, servers are asked no more.
-        max_strong_tokens: of a problem, after which the weak model drafts on.
-        overlap: draft the next step while this one is scored.
-        warming: when the strong model reads accepted steps ahead of time.
-        concurrency: problems under way together.
+        policy: as on the command line.
+        router: file of `trim calibrate`, in place of `policy`.
+        max_steps: maximum steps of a solution; None for 30 in an evaluation and no limit in a
+            chat.
+        ends: what ends a solution (`trim.config.End`); None for a boxed answer in an evaluation
+            and the model's own end in a chat.
+        max_seconds: time limit of a problem.
+        max_strong_tokens: maximum strong tokens of a problem; the weak model then drafts on.
+        overlap: draft the next step while the current one is scored.
+        prefill: when the strong model reads kept steps in advance (`trim.config.PrefillMode`).
+        concurrency: problems that an evaluation solves at a time.
     """
 
     policy: str | None = None
@@ -47,14 +48,14 @@ class RoutingSection(Section):
     max_seconds: Seconds | None = None
     max_strong_tokens: Annotated[int, Field(ge=0)] | None = None
     overlap: bool = False
-    warming: PrefillMode = PrefillMode.NEVER
+    prefill: PrefillMode = PrefillMode.NEVER
     fallbacks: FallbacksSection = FallbacksSection()
     concurrency: Positive = 16
 
     @model_validator(mode="after")
     def require_one_policy(self) -> RoutingSection:
         if self.policy and self.router:
-            raise said("name policy or router, not both")
+            raise invalid("name policy or router, not both")
         return self
 
     @property
@@ -73,7 +74,7 @@ class SamplingSection(Section):
 
 
 class PriceSection(Section):
-    """Money for a million tokens of each kind."""
+    """Money per million tokens: prompt, cached prompt, output."""
 
     prompt: Amount = 0.0
     cached: Amount = 0.0
@@ -81,19 +82,20 @@ class PriceSection(Section):
 
 
 class PricesSection(Section):
-    """A price list (`trim.costs.Prices`); a part without prices is free."""
+    """A price list (`trim.costs.Prices`); parts without prices are free."""
 
     weak: PriceSection | None = None
-    between: tuple[PriceSection, ...] = ()
+    intermediate: tuple[PriceSection, ...] = ()
     strong: PriceSection | None = None
     scorer: PriceSection | None = None
 
 
 class RouterSection(Section):
-    """A router that a request may choose by name, as `trim:NAME`.
+    """A router that a request selects as the model `trim:NAME`.
 
     Attributes:
-        policy: as on the command line; `router` names the file of `trim calibrate` instead.
+        policy: as on the command line.
+        router: file of `trim calibrate`, in place of `policy`.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]
@@ -103,7 +105,7 @@ class RouterSection(Section):
     @model_validator(mode="after")
     def require_one_policy(self) -> RouterSection:
         if (self.policy is None) == (self.router is None):
-            raise said("name policy or router, one of the two")
+            raise invalid("name either policy or router")
         return self
 
     @property
@@ -112,14 +114,14 @@ class RouterSection(Section):
 
 
 class ServerSection(Section):
-    """What a server offers besides the usual router.
+    """Settings of `trim serve`.
 
     Attributes:
-        curve: `summary.json` of `trim eval`, from which routers are chosen by what they cost.
-        target_share: of strong tokens, which the usual router is held at.
-        passthrough: the model that is handed what routing cannot serve; None where that is
-            refused.
-        belief: file of `trim fit`, from which the page shows what scores let one believe.
+        routers: routers besides the default one.
+        curve: `summary.json` of `trim eval`, for routers that are selected by cost.
+        target_share: share of strong tokens that the default router is controlled to.
+        passthrough: the model that serves requests which routing cannot; None refuses them.
+        belief: file of `trim fit`, for the beliefs on the server's page.
     """
 
     routers: tuple[RouterSection, ...] = ()
@@ -132,5 +134,5 @@ class ServerSection(Section):
     def require_names(self) -> ServerSection:
         names = [router.name for router in self.routers]
         if len(set(names)) < len(names):
-            raise said("two routers have one name")
+            raise invalid("two routers have the same name; rename one")
         return self

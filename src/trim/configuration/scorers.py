@@ -1,4 +1,4 @@
-"""The parts of a configuration that say what scores steps."""
+"""The section `scorer`: what scores steps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from trim.configuration.models import GgufFile, Served, ServerKind
-from trim.configuration.section import Positive, Section
+from trim.configuration.models import GgufFile, Plugin, Served, ServerKind
+from trim.configuration.section import INVALID, Positive, Section
 from trim.scorers.label import RIGHT, WRONG
 from trim.scorers.pooling import SYSTEM, TAG
 
 
 class PoolingSection(Served):
-    """A reward model with a tag after each step (`trim.scorers.pooling.PoolingScorer`)."""
+    """A reward model that reads a tag after each step (`trim.scorers.pooling.PoolingScorer`)."""
 
     kind: Literal["pooling"]
     template: str
@@ -39,7 +39,7 @@ class LabelFile(GgufFile):
     """A label model in a GGUF file.
 
     Attributes:
-        template: as of a model (`GgufModel`): with one, steps are turns.
+        template: as in `GgufSection`; with one, each step is a turn.
     """
 
     kind: Literal["label"]
@@ -49,11 +49,11 @@ class LabelFile(GgufFile):
 
 
 class GradeSection(Section):
-    """The strong model's own grade: a GGUF file without a chat template goes on with a digit
-    (`trim.scorers.grade`), others are asked (`trim.scorers.grade`).
+    """A grade from 0 to 9 by the strong model (`trim.scorers.grade`).
 
     Attributes:
-        likeliest: tokens to ask probabilities of; 0 for a server that tells none.
+        likeliest: number of top tokens to request log-probabilities of; 0 for a server that
+            reports none.
     """
 
     kind: Literal["grade"]
@@ -61,35 +61,57 @@ class GradeSection(Section):
 
 
 class ConfidenceSection(Section):
-    """How sure a model was of what it wrote (`trim.scorers.confidence`)."""
+    """The confidence of the model in the step that it wrote (`trim.scorers.confidence`)."""
 
     kind: Literal["logprob", "entropy"]
 
 
-def reading_kind(given: Any) -> str | None:
+class PluginScorer(Plugin):
+    """A scorer of the entry-point group `trim.scorers`, in place of a reward model.
+
+    The package declares, in its `pyproject.toml`,
+
+        [project.entry-points."trim.scorers"]
+        length = "my_package:LengthScorer"
+
+    and a configuration names it:
+
+        scorer: {kind: plugin, plugin: length, longest: 200}
+
+    `my_package.LengthScorer(longest=200)` then returns a `trim.scorers.scorer.Scorer`.
+    """
+
+    kind: Literal["plugin"]
+
+
+RewardModel = PoolingSection | LabelSection | LabelFile | PluginScorer
+
+
+def reward_model_tag(given: Any) -> str | None:
     if isinstance(given, LabelFile):
         return "<label file>"
     kind = given.get("kind") if isinstance(given, Mapping) else getattr(given, "kind", None)
     if kind == "label" and isinstance(given, Mapping) and "gguf" in given:
         return "<label file>"
-    return f"<{kind}>" if kind in ("pooling", "label") else None
+    return f"<{kind}>" if kind in ("pooling", "label", "plugin") else None
 
 
-ReadingSection = Annotated[
+RewardModelSection = Annotated[
     Annotated[PoolingSection, Tag("<pooling>")]
     | Annotated[LabelSection, Tag("<label>")]
-    | Annotated[LabelFile, Tag("<label file>")],
+    | Annotated[LabelFile, Tag("<label file>")]
+    | Annotated[PluginScorer, Tag("<plugin>")],
     Discriminator(
-        reading_kind,
-        custom_error_type="said",
+        reward_model_tag,
+        custom_error_type=INVALID,
         custom_error_message="{message}",
-        custom_error_context={"message": "a reward model has the kind pooling or label"},
+        custom_error_context={"message": "a reward model has the kind pooling, label or plugin"},
     ),
 ]
 
 
 class JointSection(Section):
-    """A reward model and the author's confidence together (`trim.scorers.joint`).
+    """A reward model combined with the author's confidence (`trim.scorers.joint`).
 
     Attributes:
         weights: file of `trim fit-scorer`.
@@ -98,28 +120,30 @@ class JointSection(Section):
 
     kind: Literal["joint"]
     weights: Path
-    of: ReadingSection
+    of: RewardModelSection
 
 
-def scorer_kind(given: Any) -> str | None:
+def scorer_tag(given: Any) -> str | None:
     kind = given.get("kind") if isinstance(given, Mapping) else getattr(given, "kind", None)
     known = {"grade": "<grade>", "logprob": "<logprob>", "entropy": "<logprob>"}
-    return reading_kind(given) or {**known, "joint": "<joint>"}.get(str(kind))
+    return reward_model_tag(given) or {**known, "joint": "<joint>"}.get(str(kind))
 
 
 ScorerSection = Annotated[
     Annotated[PoolingSection, Tag("<pooling>")]
     | Annotated[LabelSection, Tag("<label>")]
     | Annotated[LabelFile, Tag("<label file>")]
+    | Annotated[PluginScorer, Tag("<plugin>")]
     | Annotated[GradeSection, Tag("<grade>")]
     | Annotated[ConfidenceSection, Tag("<logprob>")]
     | Annotated[JointSection, Tag("<joint>")],
     Discriminator(
-        scorer_kind,
-        custom_error_type="said",
+        scorer_tag,
+        custom_error_type=INVALID,
         custom_error_message="{message}",
         custom_error_context={
-            "message": "a scorer has a kind: pooling, label, grade, logprob, entropy or joint"
+            "message": "a scorer has a kind: pooling, label, grade, logprob, entropy, joint or"
+            " plugin"
         },
     ),
 ]

@@ -1,4 +1,4 @@
-"""What all parts of a configuration have in common."""
+"""The base of all configuration sections, and the wording of validation errors."""
 
 from __future__ import annotations
 
@@ -8,30 +8,36 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A part with fixed names; a name that it does not know is refused with the nearest one."""
+    """A mapping with fixed names; the error for an unknown name suggests the nearest one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
     def refuse_unknown(cls, given: Any) -> Any:
-        if isinstance(given, Mapping):
+        if isinstance(given, Mapping) and cls.model_config.get("extra") == "forbid":
             for name in given:
                 if name not in cls.model_fields:
-                    raise said(f"no setting {str(name)!r}; {nearest(str(name), cls.model_fields)}")
+                    raise invalid(
+                        f"no setting {str(name)!r}; {nearest(str(name), cls.model_fields)}"
+                    )
         return given
 
 
-def said(message: str) -> PydanticCustomError:
-    """A mistake in the words that a user reads."""
-    return PydanticCustomError("said", "{message}", {"message": message})
+INVALID = "invalid_setting"
+"""Pydantic's type of the errors that `invalid` makes."""
+
+
+def invalid(message: str) -> PydanticCustomError:
+    """A validation error with its whole message."""
+    return PydanticCustomError(INVALID, "{message}", {"message": message})
 
 
 def nearest(name: str, known: Mapping[str, Any]) -> str:
@@ -40,11 +46,11 @@ def nearest(name: str, known: Mapping[str, Any]) -> str:
 
 
 def one_of(known: Mapping[str, Any]) -> Callable[[str], str]:
-    """A check that a name is among the known ones."""
+    """A validator that accepts the known names only."""
 
     def check(name: str) -> str:
         if name not in known:
-            raise said(f"{name!r} is none of {', '.join(known)}")
+            raise invalid(f"{name!r} is none of {', '.join(known)}")
         return name
 
     return check
@@ -52,66 +58,83 @@ def one_of(known: Mapping[str, Any]) -> Callable[[str], str]:
 
 def variable_name(name: str) -> str:
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-        # The name is not repeated: somebody may have put the key itself here.
-        raise said("must be the name of an environment variable, in capitals, as in STRONG_KEY")
+        # The message leaves the name out: it may be the key itself, put here by mistake.
+        raise invalid("must be the name of an environment variable, in capitals, as in STRONG_KEY")
     return name
 
 
 VariableName = Annotated[str, AfterValidator(variable_name)]
 
-
+MESSAGES = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping of names to values",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be greater than or equal to {ge:g}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller whole number",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be less than or equal to {le:g}",
+    "list_type": "must be a list",
+    "model_attributes_type": "must be a mapping of names to values",
+    "model_type": "must be a mapping of names to values",
+    "path_type": "must be a path",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+}
+"""Messages by pydantic's types of errors, with places for the values of their `ctx`."""
 LONGEST = 60
-"""Characters of a value that are repeated."""
-WORDS = (
-    ("Input should be", "must be"),
-    ("Input should have", "must have"),
-    ("Input should", "must"),
-    ("a valid string", "text"),
-    ("valid integer", "whole number"),
-    ("valid number", "number"),
-    ("valid boolean", "true or false"),
-    ("valid dictionary", "group of names with values"),
-    ("valid tuple", "list"),
-    ("must be a whole number, unable to parse string as an integer", "must be a whole number"),
-    ("must be a number, unable to parse string as a number", "must be a number"),
-    ("must be a true or false, unable to interpret input", "must be true or false"),
-)
+"""Characters of a value that a message repeats."""
 
 
-def first_error(error: ValidationError, document: Any) -> str:
-    """The first mistake that was found: where, and what would be right."""
-    mistake = error.errors(include_url=False)[0]
-    where = place(mistake["loc"], document)
-    return f"{where}: {error_text(mistake)}" if where else error_text(mistake)
+def first_error(
+    error: ValidationError, document: Any, renamed: Mapping[tuple[str, ...], str] | None = None
+) -> str:
+    """The first error in one line: where it is, and what would be right.
+
+    Args:
+        document: what was validated.
+        renamed: old names that the user wrote, by the place of the setting in `document`.
+    """
+    details = error.errors(include_url=False)[0]
+    where = place(details["loc"], document, renamed or {})
+    return f"{where}: {message_of(details)}" if where else message_of(details)
 
 
-def error_text(mistake: Any) -> str:
-    kind, given = mistake["type"], mistake["input"]
-    if kind == "said":
-        return str(mistake["ctx"]["message"])
+def message_of(details: ErrorDetails) -> str:
+    kind, given, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == INVALID:
+        return str(context["message"])
     if kind == "missing":
         return "is missing"
     shown = repr(given) if isinstance(given, str | int | float) else ""
     if kind in ("enum", "literal_error"):
-        known = re.sub(r"<\w+\.\w+: '?(\w+)'?>", r"\1", mistake["ctx"]["expected"])
-        known = known.replace("'", "").replace(" or ", ", ")
+        # "'fail' or 'keep'" of text, and "<Fallback.FAIL: 'fail'>" of an enumeration.
+        known = ", ".join(re.findall(r"'([^']*)'", context["expected"]))
         return f"{shown} is none of {known}" if shown else f"must be one of {known}"
-    message = str(mistake["msg"])
-    for theirs, ours in WORDS:
-        message = message.replace(theirs, ours)
-    message = re.sub(r" or instance of \w+", "", message)
+    message = MESSAGES[kind].format(**context) if kind in MESSAGES else details["msg"]
     return f"{shown}: {message}" if shown and len(shown) <= LONGEST else message
 
 
-def place(names: tuple[int | str, ...], document: Any) -> str:
-    """Where it is, as a user wrote it: without what only this program calls a part."""
+def place(
+    names: tuple[int | str, ...], document: Any, renamed: Mapping[tuple[str, ...], str]
+) -> str:
+    """The place of an error as the user wrote it, without pydantic's names of union members."""
     shown: list[str] = []
+    path: tuple[str, ...] = ()
     for name in names:
         if isinstance(name, str) and (name.startswith("<") or name in ("bool", "str")):
             continue
         if isinstance(name, int) and isinstance(document, dict):
             continue
-        shown.append(str(name))
+        path = (*path, str(name))
+        shown.append(renamed.get(path, str(name)))
         if isinstance(document, dict):
             document = document.get(name)
         elif isinstance(document, list) and isinstance(name, int) and name < len(document):

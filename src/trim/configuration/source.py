@@ -1,4 +1,4 @@
-"""Models as a configuration names them, and as they are loaded."""
+"""The models of a configuration, before and after they are loaded."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ from typing import Any
 import yaml
 
 from trim.config import End, Fallbacks, RouterConfig, Rules
-from trim.configuration.build import (
-    WritingModel,
-    WritingSection,
-    kind_of,
-    make_model,
-    make_scorers,
-    template_of,
-)
+from trim.configuration.build import kind_of, make_scorers, make_writer, template_of
 from trim.configuration.configuration import Configuration, read_configuration
 from trim.configuration.document import read_document, relative, resolved
-from trim.configuration.identity import identify
+from trim.configuration.identity import LOCAL_SETTINGS, identify
+from trim.configuration.models import ModelSection, OpenAIServed, PluginModel
 from trim.configuration.pricing import price_list, unpriced
 from trim.configuration.protocol import DEFAULT, EvaluationProtocol, find_protocol
 from trim.configuration.scorers import JointSection
@@ -39,13 +33,13 @@ from trim.steps import MAX_STEPS
 
 @dataclass(frozen=True)
 class Models:
-    """Loaded or reached models and scorers.
+    """Loaded models and scorers.
 
     Attributes:
         intermediate: models between weak and strong, weakest first.
         scorers: by kind (`trim.scorers.scorer.KINDS`).
-        default_kind: the kind of score that the models are used with; None without a scorer.
-        advice: what to do about a kind that is missing, for the error message.
+        default_kind: the default kind of score; None without a scorer.
+        advice: how to get a missing kind of score, for the error message.
     """
 
     weak: Model
@@ -58,7 +52,7 @@ class Models:
     @property
     def writers(self) -> dict[str, Model]:
         """Every model by its place in the configuration, weakest first."""
-        intermediate = {f"between.{n}": model for n, model in enumerate(self.intermediate)}
+        intermediate = {f"intermediate.{n}": model for n, model in enumerate(self.intermediate)}
         return {"weak": self.weak, **intermediate, "strong": self.strong}
 
     @property
@@ -67,7 +61,7 @@ class Models:
         return None if self.default_kind is None else self.scorers[self.default_kind]
 
     def scorer_of(self, kind: str) -> Scorer:
-        """The scorer of a kind. Raises InvalidInput if there is none."""
+        """The scorer of a kind. Raises InvalidInput without one."""
         if kind not in KINDS:
             raise InvalidInput(f"unknown scorer {kind!r}; known: {', '.join(KINDS)}")
         if kind not in self.scorers:
@@ -78,31 +72,25 @@ class Models:
         return self.scorers[kind]
 
 
-NAME = "configuration.yaml"
-"""In a run's folder: the configuration as it was used."""
-OF_THE_PLACE = {
-    *("url", "key_variable", "key_file", "concurrency", "timeout", "attempts"),
-    *("gguf", "weights", "template", "slots", "threads", "policy", "router", "prices", "server"),
-}
-"""What may change while a run goes on, and what its record holds elsewhere: the sha256 of files
-and the policies."""
+FILE_NAME = "configuration.yaml"
+"""File in a run's folder with the configuration of the run."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What a configuration says about models before any of them is loaded or reached.
+    """The models of a configuration or of a folder, not yet loaded.
 
     Attributes:
-        folder: of the configuration file; a folder of models has one as well.
-        task: the benchmark's prompt, for models that have none of their own; None in a chat.
-        bare: whether the models were trained on bare questions, so that no benchmark or protocol
-            puts a prompt around them; true of the shipped models.
+        folder: that of the configuration file.
+        task: the benchmark's prompt, for models without a prompt of their own; None in a chat.
+        is_folder: whether these are the files of a folder, set up as the shipped models; they were
+            trained on questions without a prompt, so benchmarks and protocols add none.
     """
 
     configuration: Configuration
     folder: Path
     task: Prompt | None = None
-    bare: bool = False
+    is_folder: bool = False
 
     @property
     def default_kind(self) -> str | None:
@@ -139,7 +127,7 @@ class ModelSource:
 
     @property
     def config(self) -> RouterConfig:
-        """How problems are solved."""
+        """Settings of an evaluation."""
         routing, sampling = self.configuration.routing, self.configuration.sampling
         given = routing.fallbacks
         return RouterConfig(
@@ -149,17 +137,17 @@ class ModelSource:
             max_steps=routing.max_steps or MAX_STEPS,
             max_seconds=routing.max_seconds,
             max_strong_tokens=routing.max_strong_tokens,
-            fallbacks=Fallbacks(given.weak, given.between, given.strong, given.scorer),
+            fallbacks=Fallbacks(given.weak, given.intermediate, given.strong, given.scorer),
             overlap=routing.overlap,
-            prefill=routing.warming,
+            prefill=routing.prefill,
             rules=replace(self.protocol.rules, ends=routing.ends or End.BOX),
         )
 
     @property
     def chat_config(self) -> RouterConfig:
-        """How a server answers, where no benchmark has set a task."""
-        # A protocol is for evaluations: the authors' asks a model on after its end, and an answer
-        # without a box would never end.
+        """Settings of a server, where no benchmark sets a task."""
+        # Without the protocol: the authors' continues a solution until it has a box, so that an
+        # answer without one would never end.
         routing = self.configuration.routing
         rules = Rules(ends=routing.ends or End.MODEL)
         return replace(self.config, max_steps=routing.max_steps, rules=rules)
@@ -173,12 +161,14 @@ class ModelSource:
     def protocol(self) -> EvaluationProtocol:
         return find_protocol(self.configuration.protocol)
 
-    def for_problems(self, prompt: Prompt) -> ModelSource:
-        """The same models with a benchmark's prompt, for those that have none of their own."""
-        return self if self.bare else replace(self, task=prompt)
+    def with_task(self, prompt: Prompt) -> ModelSource:
+        """The same models with a benchmark's prompt."""
+        return self if self.is_folder else replace(self, task=prompt)
 
-    def prompt_of(self, section: WritingSection) -> Prompt:
-        """What a model reads around a question: the protocol's, its own, or the benchmark's."""
+    def prompt_of(self, section: ModelSection) -> Prompt:
+        """The prompt of a model: the protocol's, its own, or the benchmark's."""
+        if isinstance(section, PluginModel):
+            return Prompt()
         if self.task is None:
             return section.prompt(Prompt())
         return self.protocol.prompt or section.prompt(self.task)
@@ -196,34 +186,36 @@ class ModelSource:
         return unpriced(self.configuration)
 
     def identify(self, kind: str | None) -> dict[str, str]:
-        """What identifies each model: the sha256 of a file, a server's name for its model.
+        """By role, the sha256 of a file or the model's name on its server.
 
         Args:
             kind: of the score; None for the default.
         """
-        named = identify(self.configuration, kind or self.default_kind)
-        if self.protocol.prompt is None or self.bare:
-            return named
-        readers = ("joint", "scorer")
+        names = identify(self.configuration, kind or self.default_kind)
+        if self.protocol.prompt is None or self.is_folder:
+            return names
+        scoring = ("joint", "scorer")
         protocol = f", protocol {self.protocol.name}"
-        return {role: name if role in readers else name + protocol for role, name in named.items()}
+        return {role: name if role in scoring else name + protocol for role, name in names.items()}
 
-    def called(self, role: str) -> str:
-        """What error messages call the model of a role."""
-        if self.bare:
+    def display_name(self, role: str) -> str:
+        """The name of a role's model in error messages."""
+        if self.is_folder:
             return "joint.json" if role == "joint" else f"{role}.gguf"
         return "the weights of joint scores" if role == "joint" else role
 
     def record(self) -> dict[str, Any]:
-        """For `run.json`: the configuration without what belongs to the place, and full prompts.
+        """For `run.json`: the configuration without `LOCAL_SETTINGS`, and all prompts.
 
         Empty for a folder of models, which `identify` describes completely.
         """
-        if self.bare:
+        if self.is_folder:
             return {}
         configuration = self.configuration
+        sections: dict[str, ModelSection]
         sections = {"weak": configuration.weak, "strong": configuration.strong}
-        sections |= {f"between-{n}": each for n, each in enumerate(configuration.between, 1)}
+        intermediate = enumerate(configuration.intermediate, 1)
+        sections |= {f"intermediate-{n}": each for n, each in intermediate}
         prompts = {}
         for role, section in sections.items():
             template = template_of(section)
@@ -232,52 +224,64 @@ class ModelSource:
                 "template": template.source if template else None,
             }
         whole = configuration.model_dump(mode="json")
-        return {"configuration": without(whole, OF_THE_PLACE), "prompts": prompts}
+        return {"configuration": without(whole, LOCAL_SETTINGS), "prompts": prompts}
 
     def files(self, folder: Path) -> dict[str, str]:
-        """For the run's folder: the configuration with paths relative to it, without keys."""
-        if self.bare:
+        """For a run's folder: the configuration, with paths relative to that folder."""
+        if self.is_folder:
             return {}
         whole = self.configuration.model_dump(mode="json", exclude_unset=True)
-        return {NAME: yaml.safe_dump(relative(whole, folder), sort_keys=False, allow_unicode=True)}
+        return {
+            FILE_NAME: yaml.safe_dump(relative(whole, folder), sort_keys=False, allow_unicode=True)
+        }
 
     def load(self, slots: int | None = None, exact: bool = False, entropy: bool = False) -> Models:
-        """Load the files, reach the servers, and try how each of them goes on from a text."""
-        models = self.assemble(slots, exact, entropy)
-        reached = OpenAIModel | AnthropicModel
-        served = [each for each in models.writers.values() if isinstance(each, reached)]
+        """Load the files, and try whether the model of each server continues a text.
 
-        async def try_each() -> None:
+        Args:
+            slots: overrides those of the files: requests that are decoded together.
+            exact: repeat every character from run to run; files only.
+            entropy: report the entropy of each step's first token, if possible.
+
+        Raises:
+            InvalidInput: a file, a key or a chat template is missing or damaged, or a server does
+                not take the continuation.
+            ModelUnavailable: a server does not answer.
+        """
+        models = self.build(slots, exact, entropy)
+        remote = OpenAIModel | AnthropicModel
+        served = [each for each in models.writers.values() if isinstance(each, remote)]
+
+        async def probe_each() -> None:
             for model in served:
                 await probe(model)
 
         if served:
-            asyncio.run(try_each())
+            asyncio.run(probe_each())
         return models
 
-    def assemble(
-        self, slots: int | None = None, exact: bool = False, entropy: bool = False
-    ) -> Models:
-        """As `load`, without asking any server."""
+    def build(self, slots: int | None = None, exact: bool = False, entropy: bool = False) -> Models:
+        """`load` without a request to any server."""
         configuration = self.configuration
 
-        def made(section: WritingSection, role: str) -> WritingModel:
-            return make_model(section, role, slots, exact, entropy, self.prompt_of(section))
+        def make(place: str) -> Model:
+            section = configuration.writers[place]
+            return make_writer(section, place, slots, exact, entropy, self.prompt_of(section))
 
-        weak = made(configuration.weak, "weak")
-        intermediate = tuple(
-            made(section, f"between.{place}") for place, section in enumerate(configuration.between)
+        weak, *intermediate, strong = map(make, configuration.writers)
+        # A request for the entropy includes log-probabilities.
+        reported = all(
+            section.reports_log_probabilities or (entropy and isinstance(section, OpenAIServed))
+            for section in configuration.writers.values()
         )
-        strong = made(configuration.strong, "strong")
-        confident = all(map(tells_confidence, (weak, *intermediate, strong)))
         system = self.protocol.scorer_system if self.task else None
-        scorers = make_scorers(configuration.scorer, strong, confident, slots, exact, system)
-        return Models(weak, strong, scorers, intermediate, self.default_kind, self.advice)
+        scorers = make_scorers(configuration.scorer, strong, reported, slots, exact, system)
+        return Models(weak, strong, scorers, tuple(intermediate), self.default_kind, self.advice)
 
     @property
     def advice(self) -> str:
-        """How to get a kind of score that the models lack."""
-        if not self.bare:
+        """How to get a missing kind of score; empty for a configuration."""
+        if not self.is_folder:
             return ""
         return (
             "the folder of models has no joint.json; fit one with"
@@ -286,10 +290,10 @@ class ModelSource:
 
 
 def open_models(path: Path | str | None = None, assignments: Sequence[str] = ()) -> ModelSource:
-    """The models of a configuration file; by default those that ship with trim.
+    """The models of a configuration file; by default, those that ship with trim.
 
     Args:
-        assignments: values that override the file's, as in `strong.url=http://host:8000`.
+        assignments: overrides, as in `strong.url=http://host:8000`.
 
     Raises:
         InvalidInput: the file is missing or invalid.
@@ -304,7 +308,7 @@ def models_in(folder: Path = FOLDER, protocol: str = DEFAULT.name) -> ModelSourc
     scores, `joint.json`, set up as the shipped ones.
 
     Raises:
-        InvalidInput: there is no such folder, or the protocol is unknown.
+        InvalidInput: the folder does not exist, or the protocol is unknown.
     """
     if not folder.is_dir():
         raise InvalidInput(
@@ -316,33 +320,22 @@ def models_in(folder: Path = FOLDER, protocol: str = DEFAULT.name) -> ModelSourc
     if not (folder / "joint.json").exists():
         document["scorer"] = document["scorer"]["of"]
     configuration = Configuration.model_validate(resolved(document, folder))
-    return ModelSource(configuration, folder, bare=True)
+    return ModelSource(configuration, folder, is_folder=True)
 
 
 def shipped_models(slots: int = 16, exact: bool = False, entropy: bool = False) -> Models:
     """Load the models that ship with trim; takes about 0.2 seconds.
 
     Args:
-        slots: requests that each model works on at a time.
-        exact: repeat every character from run to run, at less speed.
-        entropy: have the models report the entropy of each step's first token, which the scorer
-            `entropy` needs.
+        slots: requests that each model decodes together.
+        exact: repeat every character from run to run; slower.
+        entropy: report the entropy of each step's first token, for the scorer `entropy`.
     """
     return models_in().load(slots, exact, entropy)
 
 
-def tells_confidence(model: WritingModel) -> bool:
-    """Whether each step comes with its log-probability."""
-    match model:
-        case AnthropicModel():
-            return False
-        case OpenAIModel():
-            return model.log_probabilities
-    return True
-
-
 def without(value: Any, names: set[str]) -> Any:
-    """A copy without those names, wherever they stand."""
+    """A copy without these names, at any depth."""
     if isinstance(value, dict):
         return {name: without(each, names) for name, each in value.items() if name not in names}
     return [without(each, names) for each in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""A model's chat template, rendered here from its tokenizer's files."""
+"""Chat templates of tokenizer files, rendered as Hugging Face's tokenizers do."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Template, TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from trim.errors import InvalidInput, MissingExtra
 
-from trim.errors import InvalidInput
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 CONFIGURATION = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
-"""Holds the template where the configuration does not."""
+"""File with the template, where the configuration has none."""
 
 Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """Turns messages into the text that the model reads, as Hugging Face's tokenizers do.
+    """Renders messages as the text that the model reads.
 
     Attributes:
         source: the template, in Jinja.
-        special_tokens: those that a template may name, as `bos_token`.
+        special_tokens: tokens by the names that a template uses, as `bos_token`.
         origin: folder or name of the model, for errors.
+
+    Raises:
+        InvalidInput: the template is invalid.
     """
 
     source: str
@@ -41,7 +43,7 @@ class ChatTemplate:
 
     @property
     def begin(self) -> str:
-        """The token that begins a text, which some servers add by themselves; may be empty."""
+        """The BOS token, which some servers add by themselves; may be empty."""
         return self.special_tokens.get("bos_token", "")
 
     def render(
@@ -52,6 +54,8 @@ class ChatTemplate:
         Raises:
             InvalidInput: the template does not take these messages.
         """
+        from jinja2 import TemplateError
+
         template: Template = vars(self)["_template"]
         try:
             return template.render(
@@ -67,7 +71,11 @@ class ChatTemplate:
 
 
 def compiled(source: str, origin: str) -> Template:
-    """Raises InvalidInput where the template is not one."""
+    """The template, sandboxed; InvalidInput for an invalid one."""
+    from jinja2 import TemplateError
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
     )
@@ -85,6 +93,9 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def refuse(message: str) -> None:
+    """Jinja's `raise_exception`, by which a template rejects messages."""
+    from jinja2 import TemplateError
+
     raise TemplateError(message)
 
 
@@ -92,14 +103,15 @@ def read_chat_template(source: str | Path) -> ChatTemplate:
     """The template of a local folder of tokenizer files, or of a model on the hub, `owner/name`.
 
     Raises:
-        InvalidInput: no such folder, no readable files, or none with a chat template.
+        InvalidInput: no such folder, no readable files, or no chat template in them.
+        MissingExtra: the client of the hub is not installed.
     """
     folder = Path(source)
     if folder.is_dir():
         return template_from(str(source), lambda name: folder / name)
     if folder.is_absolute() or str(source).count("/") != 1:
         raise InvalidInput(
-            f"{source}: no folder of tokenizer files, and no model on the hub such as owner/name"
+            f"{source}: neither a folder of tokenizer files nor a model on the hub, as owner/name"
         )
     return template_from(str(source), lambda name: fetch(str(source), name))
 
@@ -139,19 +151,20 @@ def read_configuration(origin: str, find: Callable[[str], Path]) -> dict[str, An
 
 
 def fetch(model: str, name: str) -> Path:
-    """A file of a model on the hub, from the local cache where it is there.
+    """A file of a model on the hub, from the local cache if it is there.
 
     Raises:
-        InvalidInput: the client of the hub is not installed.
+        MissingExtra: the client of the hub is not installed.
         OSError: the hub cannot be reached or has no such file.
     """
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError as error:
-        raise InvalidInput(
-            f"{model}: a chat template from the hub needs its client: pip install 'trim[hub]';"
-            " a local folder of tokenizer files needs none"
+        raise MissingExtra(
+            f"{model}: a chat template from the hub, unlike one in a local folder, needs"
+            " huggingface_hub",
+            "hub",
         ) from error
     try:
         return Path(hf_hub_download(model, name))

@@ -1,11 +1,12 @@
-"""What a GGUF file says of itself: its chat template and the tokens that the template names."""
+"""GGUF metadata: the chat template, the tokens that it names, and the vocabulary."""
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,21 +26,20 @@ NUMBERS = {
     11: "q",
     12: "d",
 }
-"""Types of numbers, by GGUF's own and by Python's `struct`."""
+"""Formats of Python's `struct` by GGUF's types of numbers."""
 STRING, ARRAY = 8, 9
 LONGEST = 1 << 30
-"""Bytes of a string, or entries of an array, beyond which a file is damaged."""
+"""Bytes of a string, or entries of an array, beyond which a file counts as damaged."""
 SPECIAL = ("bos", "eos", "unk", "pad")
 
 
 @dataclass(frozen=True)
 class Chat:
-    """How a chat is put to the model of a file.
+    """How the model of a file reads a chat.
 
     Attributes:
         template: None where the file has none.
-        adds_begin: whether llama.cpp puts the token that begins a text before a text of its own
-            accord.
+        adds_begin: whether llama.cpp adds the BOS token to a prompt by itself.
     """
 
     template: ChatTemplate | None
@@ -70,20 +70,38 @@ def read_chat(path: Path) -> Chat:
     return Chat(ChatTemplate(source, special, path.name), bool(begins))
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The key-value pairs in the header of a GGUF file.
+def read_metadata(path: Path) -> Mapping[str, Any]:
+    """The key-value pairs in the header of a GGUF file, without those in `UNUSED`.
 
-    The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+    The header of an unchanged file is read once.
 
     Raises:
         InvalidInput: the file cannot be read, or its header is damaged.
     """
     try:
+        status = path.stat()
+    except OSError as error:
+        raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
+    return read_header(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+UNUSED = ("tokenizer.ggml.merges", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
+"""Large arrays that are not kept in memory."""
+
+
+@lru_cache(maxsize=8)
+def read_header(path: Path, size: int, changed: int) -> Mapping[str, Any]:
+    """`read_metadata` of a file with this size and time of its last change, in nanoseconds.
+
+    The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+    """
+    try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
-                raise InvalidInput(f"{path}: no GGUF file; name another one")
+                raise InvalidInput(f"{path}: not a GGUF file; name another one")
             _, _, count = (number(file, form) for form in "IQQ")
-            return {text(file): value(file, number(file, "I")) for _ in range(count)}
+            pairs = ((text(file), value(file, number(file, "I"))) for _ in range(count))
+            return {name: content for name, content in pairs if name not in UNUSED}
     except OSError as error:
         raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
     except (struct.error, ValueError, KeyError, MemoryError) as error:
@@ -119,7 +137,7 @@ def bounded(length: int) -> int:
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 """A token of one byte in SentencePiece's vocabularies."""
 BLANK = "▁"
-"""A blank in those."""
+"""Stands for a blank there."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +152,11 @@ class Vocabulary:
     byte_level: bool
 
     def text(self, ids: Iterable[int]) -> str:
-        """The text of tokens; characters that are not whole are replaced."""
+        """The text of tokens; incomplete characters are replaced."""
         return b"".join(map(self.spelling, ids)).decode("utf-8", "replace")
 
     def spelling(self, token: int) -> bytes:
-        """The bytes of one token; IndexError for an id that there is not."""
+        """The bytes of one token; IndexError for an unknown id."""
         spelled = self.tokens[token]
         if self.byte_level:
             return b"".join(
@@ -150,8 +168,10 @@ class Vocabulary:
 
 
 def byte_characters() -> dict[str, int]:
-    """Bytes by the characters that stand for them in GPT-2's vocabulary: printable ones for
-    themselves, the others by those from U+0100 on, in order."""
+    """Bytes by the characters that stand for them in GPT-2's vocabulary.
+
+    Printable characters stand for themselves, those from U+0100 on for the other bytes, in order.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     characters = {chr(byte): byte for byte in printable}

@@ -1,6 +1,6 @@
-"""A server over HTTP: connections kept, requests limited, faults retried, a dead one left alone.
+"""An HTTP client of one server: keep-alive, a request limit, retries and a circuit breaker.
 
-The client is aiohttp: 6 times the requests a second of the next one and a sixth of its
+The client library is aiohttp: 6 times the requests a second of the next one and a sixth of its
 processor time (`benchmarks/http_clients.py`).
 """
 
@@ -13,7 +13,7 @@ import re
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,8 +23,8 @@ from weakref import WeakKeyDictionary
 import aiohttp
 
 from trim.engines.key import Key
-from trim.engines.retry import Breaker, RetryPolicy, retry_after, seconds_left
-from trim.engines.scheduler import Turns
+from trim.engines.retry import CircuitBreaker, RetryPolicy, retry_after, seconds_left
+from trim.engines.scheduler import RequestQueue
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, Refused, TrimError
 
 TOO_LONG = re.compile(
@@ -39,15 +39,15 @@ READ = re.compile(
     r"(\d+) (?:in the (?:messages|prompt)|input tokens|tokens from the input|`inputs` tokens)"
 )
 SHOWN = 300
-"""Characters of a server's message that are shown."""
+"""Characters of a server's message that an error quotes."""
 
 
-def refusal(name: str, status: int, body: str, key_source: str | None) -> TrimError:
-    """The error for an answer with a status from 300 to 499 that asking again would not mend.
+def client_error(name: str, status: int, body: str, key_source: str | None) -> TrimError:
+    """The error for a response with status 300 to 499, which a retry would not fix.
 
     Args:
-        name: of the server, for the message.
-        body: the answer, without any key.
+        name: the server's, for the message.
+        body: the response, without any key.
         key_source: where the key came from; None without a key.
     """
     message = message_in(body)
@@ -56,15 +56,15 @@ def refusal(name: str, status: int, body: str, key_source: str | None) -> TrimEr
         room = int(limit[1]) - int(read[1]) if limit and read else None
         return ContextExceeded(f"{name}: {message}", room)
     if status in (401, 403):
-        told = key_source or "no key was given; name its environment variable or file"
-        return Refused(f"{name}: the key was not accepted ({told}): {status} {message}")
+        source = key_source or "no key was given; name its environment variable or file"
+        return Refused(f"{name}: the key was not accepted ({source}): {status} {message}")
     if status < 400:
-        return Refused(f"{name}: sends elsewhere ({status}); give the address where it ends")
+        return Refused(f"{name}: redirects ({status}); use the final URL")
     return Refused(f"{name}: {status} {message}")
 
 
 def message_in(body: str) -> str:
-    """The message in an error's body, in one line; the forms differ from server to server."""
+    """The message in an error response, in one line, from any server's format."""
     try:
         found: Any = json.loads(body)
     except ValueError:
@@ -72,24 +72,24 @@ def message_in(body: str) -> str:
     for name in ("error", "message", "detail"):
         while isinstance(found, dict) and found.get(name):
             found = found[name]
-    return " ".join(str(found).split())[:SHOWN] or "without a reason"
+    return " ".join(str(found).split())[:SHOWN] or "no message"
 
 
 Read = TypeVar("Read")
 
 BEARER = ("Authorization", "Bearer ")
-"""Header that carries the key, and what stands before it: OpenAI's way."""
+"""Header that carries the key, and the prefix of its value, for OpenAI's protocol."""
 BUSY = (408, 409, 425, 429)
-"""Statuses of a server that is alive and wishes to be asked again."""
+"""Statuses with which a working server asks clients to retry."""
 
 
 class Fault(Exception):
-    """A failure that asking again may mend.
+    """A failure that a retry may fix.
 
     Attributes:
-        kind: one word or two, under which it is counted.
-        down: whether it speaks for a dead server.
-        pause: seconds that the server wishes to be left alone.
+        kind: a short name, by which failures are counted.
+        down: whether it suggests that the server is down.
+        pause: seconds after which the server asks clients to retry.
     """
 
     def __init__(self, kind: str, message: str = "", down: bool = True, pause: float = 0.0) -> None:
@@ -101,30 +101,32 @@ class Fault(Exception):
 
 @dataclass(frozen=True)
 class Pool:
-    """The connections of one event loop, and the turns of its requests."""
+    """The connections of one event loop, and the queue of its requests."""
 
     session: aiohttp.ClientSession
-    turns: Turns
-    keeper: AsyncIterator[None]
+    queue: RequestQueue
+    keeper: AsyncGenerator[None]
 
 
 class HttpServer:
     """Sends JSON to one server and reads JSON from it.
 
-    May be used from several event loops, one after the other: each has its own connections,
-    which are closed when it ends.
+    Several event loops may use it, one after the other: each has its own connections, which are
+    closed with the loop.
 
     Args:
-        url: where the paths begin, as in `http://127.0.0.1:8000/v1`; `/v1` is added to an
-            address without any path.
-        key: sent in the header `key_header`, and never shown.
-        concurrency: requests that are under way at a time; the others wait for their turn,
-            those of earlier problems first (`trim.engines.scheduler`).
-        headers: more headers, which must not be secret.
+        url: base of the paths, as `http://127.0.0.1:8000/v1`; `/v1` is added to an address
+            without a path.
+        key: sent in the header `key_header`; no repr, log or error shows it.
+        concurrency: requests in flight; further ones wait, those of earlier problems first
+            (`trim.engines.scheduler`).
+        retry: how often a request is sent.
+        breaker: the circuit breaker; the usual one by default.
+        headers: further headers, not secret.
 
     Attributes:
-        faults: how often each kind of failure was met, those included that a retry has mended.
-        requests: requests that were sent.
+        faults: failures by kind, those that a retry fixed included.
+        requests: number of requests sent.
     """
 
     def __init__(
@@ -132,8 +134,8 @@ class HttpServer:
         url: str,
         key: Key | None = None,
         concurrency: int = 64,
-        patience: RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
-        breaker: Breaker | None = None,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
+        breaker: CircuitBreaker | None = None,
         key_header: tuple[str, str] = BEARER,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -143,8 +145,8 @@ class HttpServer:
         if concurrency < 1:
             raise InvalidInput(f"{self.name}: concurrency {concurrency} must be at least 1")
         self.concurrency = concurrency
-        self.patience = patience
-        self.breaker = breaker or Breaker()
+        self.retry = retry
+        self.breaker = breaker or CircuitBreaker()
         self.faults: Counter[str] = Counter()
         self.requests = 0
         self._key = key
@@ -155,29 +157,36 @@ class HttpServer:
         self._busy_until = 0.0
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
 
+    async def limit(self, concurrency: int) -> None:
+        """Lower the number of requests in flight; not to be called while there are any."""
+        self.concurrency = min(self.concurrency, concurrency)
+        pool = self._pools.get(asyncio.get_running_loop())
+        if pool:
+            await pool.keeper.aclose()
+
     def __repr__(self) -> str:
         return f"HttpServer({self.url!r})"
 
-    async def ask(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
-        """Post `body` and hand the answer to `read`, again after a fault while there is time.
+    async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
+        """Post `body` and return `read(answer)`; retry after a fault until the deadline.
 
         Args:
             path: below the server's URL, or below its root with a leading `//`.
-            body: the fields to send; those that are None are left out.
-            read: makes sense of the answer; a LookupError, TypeError, ValueError or
-                AttributeError of it counts as a garbled answer, which is a fault.
+            body: the fields to send; None leaves a field out.
+            read: parses the answer; its LookupError, TypeError, ValueError or AttributeError
+                counts as a garbled answer, which is a fault.
 
         Raises:
-            Refused: the server does not take this request.
-            ContextExceeded: it says that the prompt is too long.
-            ModelUnavailable: no answer after all attempts, within the problem's deadline, or
-                from a server that has been dead for a while.
+            Refused: the server rejects the request.
+            ContextExceeded: the prompt is too long.
+            ModelUnavailable: no answer after all attempts or before the problem's deadline, or
+                the circuit breaker is open.
         """
         url = self.root + path[1:] if path.startswith("//") else self.url + path
         sent = {name: value for name, value in body.items() if value is not None}
         fault: Fault | None = None
-        for attempt in range(self.patience.attempts):
-            await self._wait(self.patience.before(attempt), fault, attempt)
+        for attempt in range(self.retry.attempts):
+            await self._wait(self.retry.before(attempt), fault, attempt)
             try:
                 raw = await self._send(url, sent)
                 answer = self._read(raw, read)
@@ -195,13 +204,13 @@ class HttpServer:
             else:
                 self.breaker.succeeded()
                 return answer
-        raise self._gave_up(self.patience.attempts, seconds_left() <= 0, fault)
+        raise self._gave_up(self.retry.attempts, seconds_left() <= 0, fault)
 
-    async def look(self, path: str, seconds: float = 10.0) -> Any | None:
-        """What a GET answers, asked for once; None where there is no such path.
+    async def get(self, path: str, seconds: float = 10.0) -> Any | None:
+        """The JSON that a path returns, requested once; None for an unknown path.
 
         Args:
-            path: as of `ask`.
+            path: as for `post`.
 
         Raises:
             Refused: the key was not accepted.
@@ -223,29 +232,29 @@ class HttpServer:
             raise self._unavailable(f"no answer: {self.hidden(str(error))}", None) from error
         if answer.status in (401, 403):
             source = self._key.source if self._key else None
-            raise refusal(self.name, answer.status, text, source)
+            raise client_error(self.name, answer.status, text, source)
         try:
             return json.loads(text) if answer.status == 200 else None
         except ValueError:
             return None
 
     @asynccontextmanager
-    async def relay(
+    async def stream(
         self, path: str, body: bytes, seconds: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Post `body` once and hand on what comes, whatever its status; not read before it is
-        asked for, and no longer sent once the context is left.
+        """Post `body` once and yield the response of any status, its body unread; leaving the
+        context cancels the request.
 
         Args:
-            seconds: for the whole answer.
+            seconds: time limit of the whole response.
 
         Raises:
-            ModelUnavailable: no answer, one that breaks off, or a server that is left alone.
+            ModelUnavailable: no response, an incomplete one, or the circuit breaker is open.
         """
         if self.breaker.wait(time.monotonic()) > 0:
-            raise self._unavailable("has not answered for a while and is left alone", None)
+            raise self._unavailable("not responding; requests are paused", None)
         pool = await self._pool()
-        async with pool.turns:
+        async with pool.queue:
             self.requests += 1
             try:
                 async with pool.session.post(
@@ -270,11 +279,11 @@ class HttpServer:
                 raise self._unavailable("no answer", fault) from error
 
     async def text_of(self, answer: aiohttp.ClientResponse) -> str:
-        """The rest of an answer, without any key."""
+        """The rest of a response, without any key."""
         return self.hidden((await answer.read()).decode("utf-8", "replace"))
 
     async def _wait(self, pause: float, fault: Fault | None, attempts: int) -> None:
-        """Until the next attempt may be made, if that is before the problem's deadline."""
+        """Wait until the next attempt may start; raise if that is after the problem's deadline."""
         resume = time.monotonic() + pause
         while True:
             now = time.monotonic()
@@ -282,21 +291,21 @@ class HttpServer:
             if wait <= 0:
                 wait = self.breaker.wait(now)
                 if wait > 0 and self.breaker.is_dead(now):
-                    raise self._unavailable("has not answered for a while and is left alone", fault)
+                    raise self._unavailable("not responding; requests are paused", fault)
             left = seconds_left()
             if left <= max(wait, 0.0):
                 raise self._gave_up(attempts, True, fault)
-            if self._busy_until - now > self.patience.longest_wish:
-                raise self._unavailable(f"wishes to be left alone for {wait:.0f} s", fault)
+            if self._busy_until - now > self.retry.max_retry_after:
+                raise self._unavailable(f"asked clients to retry after {wait:.0f} s", fault)
             if wait <= 0:
                 return
-            # A little by chance, so that those who wait together do not come back together.
+            # Jitter: waiting requests must not all come back at once.
             await asyncio.sleep(min(wait * random.uniform(1.0, 1.1) + 0.001, left))
 
     async def _send(self, url: str, body: Mapping[str, Any]) -> Any:
         pool = await self._pool()
-        async with pool.turns:
-            seconds = min(self.patience.seconds, max(seconds_left(), 0.001))
+        async with pool.queue:
+            seconds = min(self.retry.seconds, max(seconds_left(), 0.001))
             self.requests += 1
             try:
                 async with pool.session.post(
@@ -309,8 +318,8 @@ class HttpServer:
                     content = await answer.read()
                     status, headers = answer.status, answer.headers
             except TimeoutError as error:
-                # Cut short by the problem's deadline, it says nothing about the server.
-                whole = seconds == self.patience.seconds
+                # A time-out at the problem's deadline says nothing about the server.
+                whole = seconds == self.retry.seconds
                 raise Fault("time-out", f"{seconds:.3g} s", down=whole) from error
             except (aiohttp.ClientError, OSError) as error:
                 raise Fault("connection", self.hidden(str(error))) from error
@@ -324,7 +333,7 @@ class HttpServer:
             raise Fault(str(status), message_in(text), down=False, pause=retry_after(headers))
         if status >= 500 or status < 300:
             raise Fault(str(status), message_in(text), pause=retry_after(headers))
-        raise refusal(self.name, status, text, self._key.source if self._key else None)
+        raise client_error(self.name, status, text, self._key.source if self._key else None)
 
     def _read(self, raw: Any, read: Callable[[Any], Read]) -> Read:
         if isinstance(raw, dict) and raw.get("error"):
@@ -354,14 +363,14 @@ class HttpServer:
             connector = aiohttp.TCPConnector(limit=self.concurrency)
             session = aiohttp.ClientSession(connector=connector, headers=self._headers)
             keeper = self._keep(loop, session)
-            self._pools[loop] = Pool(session, Turns(self.concurrency), keeper)
+            self._pools[loop] = Pool(session, RequestQueue(self.concurrency), keeper)
             await anext(keeper)
         return self._pools[loop]
 
     async def _keep(
         self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession
-    ) -> AsyncIterator[None]:
-        """Closes the connections when the loop ends, which finishes its open generators."""
+    ) -> AsyncGenerator[None]:
+        """Close the connections with the loop: it finishes its open generators when it ends."""
         try:
             yield
         finally:
@@ -370,20 +379,20 @@ class HttpServer:
 
 
 def checked_url(url: str) -> str:
-    """Raises InvalidInput for what is no address of a server, or holds a key."""
+    """The URL in its usual form; InvalidInput for an invalid one, or one that holds a key."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidInput(f"{url!r}: no address of a server, such as http://127.0.0.1:8000/v1")
+        raise InvalidInput(f"{url!r}: not a server's URL, such as http://127.0.0.1:8000/v1")
     if parts.username or parts.password or parts.query:
         raise InvalidInput(
-            f"{parts.hostname}: an address holds no key; name an environment variable or a key file"
+            f"{parts.hostname}: a URL must not hold a key; name its environment variable or file"
         )
     path = parts.path.rstrip("/") or "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for this address, as for other programs."""
+    """The proxy that the environment names for this URL."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host):

@@ -1,4 +1,4 @@
-"""A key for a server: it comes from the environment or a file, and is never shown."""
+"""API keys: from an argument, an environment variable or a file, and never shown."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Key:
 
     Attributes:
         secret: the key itself.
-        source: where it came from, for errors: an environment variable or a file.
+        source: where it came from, for errors.
     """
 
     secret: str = field(repr=False)
     source: str
 
     def hide(self, text: str) -> str:
-        """`text` without the key, for servers that repeat in an error what they were sent."""
+        """`text` without the key, since some servers quote the request in an error."""
         return text.replace(self.secret, "***")
 
 
@@ -43,6 +43,26 @@ def read_key(variable: str | None = None, file: Path | None = None) -> Key | Non
             ) from error
     else:
         return None
+    return checked_key(secret, source)
+
+
+def find_key(key: str | Key | None, variable: str | None, usual: str | None = None) -> Key | None:
+    """The key that a caller passes, or that of an environment variable.
+
+    Args:
+        key: the key itself.
+        variable: environment variable that must hold it, where `key` is None.
+        usual: variable that is read where neither is given, if it is set.
+
+    Raises:
+        InvalidInput: `variable` is not set, or there is no key in it.
+    """
+    if key is None:
+        return read_key(variable or (usual if usual and os.environ.get(usual) else None))
+    return key if isinstance(key, Key) else checked_key(key, "the argument `key`")
+
+
+def checked_key(secret: str, source: str) -> Key:
     secret = secret.strip()
     if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
         raise InvalidInput(f"{source} holds no key; it should hold the key and nothing else")

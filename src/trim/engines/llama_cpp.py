@@ -1,4 +1,4 @@
-"""llama.cpp inside this process: one GGUF file, several slots, one thread."""
+"""llama.cpp inside this process: one GGUF file, several slots."""
 
 from __future__ import annotations
 
@@ -8,30 +8,46 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from trim.engines.gguf import Vocabulary, read_vocabulary
-from trim.engines.scheduler import Turns
-from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
+from trim.engines.scheduler import RequestQueue
+from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, require_extra
 from trim.steps import with_rest
-
-# llama.cpp's worker threads would spin and starve each other on a small machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-import xllamacpp
 
 GGUF_MAGIC = b"GGUF"
 IDLE_CACHE_MIB = 64
-"""For the caches of prompts that no slot works on: llama.cpp would fill 8 GiB a model, and is
+"""Limit of the prompt cache besides the slots: llama.cpp would fill 8 GiB for each model, and is
 no faster for it."""
+WAIT_POLICY = "OMP_WAIT_POLICY"
+
+
+@cache
+def load_library() -> Any:
+    """The package `xllamacpp`, loaded at first use.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    given = os.environ.get(WAIT_POLICY)
+    # OpenMP reads it once, when it is loaded: llama.cpp's idle threads would otherwise spin and
+    # starve each other on a small machine.
+    os.environ.setdefault(WAIT_POLICY, "passive")
+    try:
+        with require_extra():
+            import xllamacpp
+        return xllamacpp
+    finally:
+        if given is None:
+            del os.environ[WAIT_POLICY]
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What the engine says to one request; `raw` is llama.cpp's own record."""
+    """The result of one request; `raw` is llama.cpp's own record."""
 
     text: str
     tokens: int
@@ -44,30 +60,37 @@ class Generation:
 class LlamaCppEngine:
     """Runs one GGUF file.
 
-    Text is a function of (file, prompt, settings, seed) but for the last digits: how many
-    slots are busy and what is in the cache decides how llama.cpp groups its sums, and where
-    two tokens are about equally likely the other one may be drawn. Of 150 solutions of
-    `chain-hard` by the shipped weak model 1 to 3 differed, of the strong one none. An
-    `exact` engine repeats every character.
+    Text is a function of file, prompt, settings and seed up to rounding: the number of busy slots
+    and the content of the cache change the order of llama.cpp's sums, and between two tokens that
+    are about equally likely the other one may be drawn. Of 150 solutions of `chain-hard`, 1 to 3
+    by the shipped weak model differed and none by the strong one. An `exact` engine repeats every
+    character.
 
     Args:
         path: the GGUF file.
-        slots: requests that are decoded together, each with its own prefix cache; of those that
-            wait, the ones of earlier problems come first (`trim.engines.scheduler`).
-        context: tokens that one request may have, prompt and answer together.
-        threads: threads for the calculation; more than one only pays on large models.
-        exact: one request after the other in one slot, each prompt read from its beginning.
+        slots: requests that are decoded together, each with its own prefix cache; further ones
+            wait, those of earlier problems first (`trim.engines.scheduler`).
+        context: maximum tokens of one request, prompt and answer together.
+        threads: computing threads; more than one pays only for large models.
+        exact: one request after the other in one slot, without the prefix cache.
+
+    Raises:
+        InvalidInput: the file is missing, cut short or not a GGUF file.
+        MissingExtra: llama.cpp is not installed.
+        ModelUnavailable: llama.cpp cannot load the file.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         slots: int = 16,
         context: int = 1024,
         threads: int = 1,
         exact: bool = False,
     ) -> None:
+        path = Path(path)
         check_file(path)
+        xllamacpp = load_library()
         slots = 1 if exact else slots
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)
@@ -84,34 +107,36 @@ class LlamaCppEngine:
         self.exact = exact
         try:
             self._server = xllamacpp.Server(parameters)
-            # A server that is freed before its first answer would wait for itself forever.
+            # Freeing a server before its first answer would deadlock.
             self._server.handle_completions({"prompt": "1", "n_predict": 1})
         except Exception as error:
             raise ModelUnavailable(
                 f"{path}: damaged, or a model that llama.cpp cannot load ({error})"
             ) from error
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=path.stem)
-        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+        self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, RequestQueue] = (
+            WeakKeyDictionary()
+        )
 
     @property
     def address(self) -> str:
-        """Where llama.cpp's own HTTP server answers for this engine, on loopback."""
+        """Loopback URL of llama.cpp's own HTTP server for this engine."""
         return str(self._server.listening_address)
 
     async def complete(self, prompt: str | list[str | int], **settings: Any) -> Generation:
         """Continue `prompt`; `settings` are those of llama.cpp's `/v1/completions`.
 
         Args:
-            prompt: a text, or a text and the ids of the tokens behind it.
+            prompt: a text, or a text and the ids of the tokens after it.
         """
         started = time.perf_counter()
         request = {"prompt": prompt, "cache_prompt": not self.exact, **settings}
         loop = asyncio.get_running_loop()
         complete = self._server.handle_completions
-        turns = self._turns.get(loop)
-        if turns is None:
-            turns = self._turns[loop] = Turns(self.slots)
-        async with turns:
+        queue = self._queues.get(loop)
+        if queue is None:
+            queue = self._queues[loop] = RequestQueue(self.slots)
+        async with queue:
             raw = await loop.run_in_executor(self._threads, complete, request)
         if "error" in raw:
             self._raise(raw["error"])
@@ -126,7 +151,7 @@ class LlamaCppEngine:
         )
 
     def spelled(self, tokens: Sequence[int], beginning: str) -> str:
-        """The step that written tokens spell, of which llama.cpp tells only the beginning."""
+        """The whole step that `tokens` spell; llama.cpp cuts the text at the stop string."""
         return with_rest(beginning, self._vocabulary.text(tokens[-2:]))
 
     @cached_property
@@ -143,10 +168,10 @@ class LlamaCppEngine:
 
 
 def check_file(path: Path) -> None:
-    """Say what is wrong with a file where llama.cpp would only say that it did not load.
+    """Check a file before llama.cpp loads it, for an error that names the reason.
 
     Raises:
-        InvalidInput: the file is missing, is no GGUF file, or is cut short.
+        InvalidInput: the file is missing, cut short or not a GGUF file.
     """
     try:
         size = path.stat().st_size

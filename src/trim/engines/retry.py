@@ -1,4 +1,9 @@
-"""How long and how often a server is asked before a request counts as failed."""
+"""Retries with backoff, deadlines and a circuit breaker for requests to a server.
+
+Own code, since no library combines the three with what is shared by all requests to one server:
+`Retry-After` pauses the whole server, an open breaker lets one trial through while the others
+wait for it, and every pause ends with the problem's deadline.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +23,7 @@ _moment: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 @contextmanager
 def until(moment: float) -> Iterator[None]:
-    """Within it, `seconds_left` counts down to `moment` of `time.monotonic`, or to an earlier one
-    that holds already."""
+    """Set the deadline of the enclosed code, in `time.monotonic`; an earlier one stays."""
     token = _moment.set(min(moment, _moment.get()))
     try:
         yield
@@ -28,27 +32,27 @@ def until(moment: float) -> Iterator[None]:
 
 
 def seconds_left() -> float:
-    """Seconds that the problem may still take: infinite without a deadline, below 0 after it."""
+    """Seconds until the deadline: infinite without one, negative after it."""
     return _moment.get() - time.monotonic()
 
 
 @dataclass
-class Breaker:
+class CircuitBreaker:
     """Opens after `failures` in a row; then one trial request at a time is let through.
 
-    Moments are those of any clock that does not run backwards, in seconds.
+    Times are those of a monotonic clock, in seconds.
 
     Attributes:
         failures: failures in a row after which it opens.
         pause: seconds before the first trial; twice as long after each trial.
-        longest: seconds that a pause may grow to.
+        max_pause: upper limit of a pause, in seconds.
         outage: seconds of failures after which requests fail at once instead of waiting for
             the next trial.
     """
 
     failures: int = 8
     pause: float = 0.5
-    longest: float = 30.0
+    max_pause: float = 30.0
     outage: float = 60.0
     _count: int = field(default=0, init=False)
     _trials: int = field(default=0, init=False)
@@ -62,8 +66,8 @@ class Breaker:
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent; with 0 this request is let through.
 
-        Of an open breaker the one that is let through is the trial: the others wait for it
-        or, if it never comes back, for the pause after it.
+        While the breaker is open, that request is the trial; the others wait for its result or,
+        if it never returns, for the pause after it.
         """
         if not self.is_open:
             return 0.0
@@ -74,7 +78,7 @@ class Breaker:
         return 0.0
 
     def is_dead(self, now: float) -> bool:
-        """Whether the server has failed for so long that nobody should wait for it."""
+        """Whether the server has failed for longer than `outage`: requests should fail at once."""
         since = self._failing_since
         return self.is_open and since is not None and now - since > self.outage
 
@@ -85,52 +89,52 @@ class Breaker:
         self._count += 1
         if self._failing_since is None:
             self._failing_since = now
-        # Later failures are those of a trial, whose pause has begun, or of requests that were
-        # under way already and say nothing new.
+        # Later failures belong to a trial, whose pause has begun, or to requests that were already
+        # in flight.
         if self._count == self.failures:
             self._closed_until = now + self._pause()
 
     def _pause(self) -> float:
-        return min(self.pause * 2.0 ** min(self._trials, 60), self.longest)
+        return min(self.pause * 2.0 ** min(self._trials, 60), self.max_pause)
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Pauses grow by a factor of two, with jitter, so that clients do not come back at once.
+    """How often a request is sent: exponential backoff by a factor of two, with jitter.
 
     Attributes:
-        seconds: that one request may take.
-        attempts: times that a request is sent in all.
-        pause: seconds before the second attempt, half of it by chance.
-        longest: seconds that a pause may grow to.
-        longest_wish: seconds that a server may wish to be left alone; a longer wish ends the
-            request.
+        seconds: time limit of one request.
+        attempts: how often a request is sent in all, at least 1.
+        pause: seconds before the second attempt; a random half of it is left out.
+        max_pause: upper limit of a pause, in seconds.
+        max_retry_after: max_pause `Retry-After` that is waited for, in seconds; a longer one fails
+            the request.
     """
 
     seconds: float = 300.0
     attempts: int = 8
     pause: float = 0.25
-    longest: float = 20.0
-    longest_wish: float = 300.0
+    max_pause: float = 20.0
+    max_retry_after: float = 300.0
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise InvalidInput(f"attempts {self.attempts}: a request needs at least one")
-        if not min(self.seconds, self.longest) > 0 or not self.pause >= 0:
+        if not min(self.seconds, self.max_pause) > 0 or not self.pause >= 0:
             raise InvalidInput("a request's seconds and its longest pause must be above 0")
 
     def before(self, attempt: int) -> float:
-        """Seconds to wait before an attempt, counted from 0, which need not wait."""
+        """Seconds to wait before an attempt; attempts count from 0, which needs no wait."""
         if attempt == 0:
             return 0.0
-        whole = min(self.pause * 2.0 ** min(attempt - 1, 60), self.longest)
+        whole = min(self.pause * 2.0 ** min(attempt - 1, 60), self.max_pause)
         return whole * random.uniform(0.5, 1.0)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a server wishes to be left alone, at least 0 (RFC 9110, section 10.2.3).
+    """Seconds after which a server asks clients to retry, at least 0 (RFC 9110, 10.2.3).
 
-    A number of seconds or a date; 0 where it says neither.
+    The header holds seconds or a date; 0 for anything else.
     """
     value = headers.get("Retry-After", "").strip()
     if value.replace(".", "", 1).isdigit():

@@ -1,4 +1,4 @@
-"""Which request an engine takes next: problems are finished depth first."""
+"""The order in which an engine serves requests: earlier problems first, to finish them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from heapq import heappop, heappush
 from itertools import count
 
 PASSES = 8
-"""Passes of the event loop in which a problem asks for its next step: it takes about 4."""
+"""Passes of the event loop that a problem gets to send its next request; it takes about 4."""
 
-_begun = count(1)
-_place: ContextVar[int] = ContextVar("place", default=0)
+_ranks = count(1)
+_rank: ContextVar[int] = ContextVar("rank", default=0)
 
 
 def begin_problem() -> None:
-    """Rank this task, and the tasks that it creates, behind all problems begun before it.
+    """Queue the requests of this task and its children behind those of earlier problems.
 
-    Requests outside of any problem, such as a server's, come first, in the order of arrival.
+    Requests outside of any problem, such as a server's, come first, in order of arrival.
     """
-    _place.set(next(_begun))
+    _rank.set(next(_ranks))
 
 
-class Turns:
-    """Limits the requests under way in one event loop; use it as an asynchronous context.
+class RequestQueue:
+    """Limits the concurrent requests in one event loop; use it as an asynchronous context.
 
-    A free turn goes to the waiting request whose problem was begun first, and among those of one
-    problem to the request that came first. In order of arrival all problems would advance at the
-    same pace, and the first would be finished when nearly all are.
+    A free slot goes to the waiting request of the earliest problem, and within one problem to the
+    earliest request. First come, first served would advance all problems at the same pace and
+    finish nearly all of them at the end.
 
     Args:
-        limit: requests under way at a time, at least 1.
+        limit: concurrent requests, at least 1.
     """
 
     def __init__(self, limit: int) -> None:
@@ -42,28 +42,28 @@ class Turns:
         if self._free:
             self._free -= 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heappush(self._waiting, (_place.get(), next(self._arrivals), turn))
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heappush(self._waiting, (_rank.get(), next(self._arrivals), slot))
         try:
-            await turn
+            await slot
         except asyncio.CancelledError:
-            # The turn may have come in the moment in which the request was cancelled.
-            if not turn.cancelled():
-                self._pass_on(0)
+            # The slot may have been granted just before the request was cancelled.
+            if not slot.cancelled():
+                self._release(0)
             raise
 
     async def __aexit__(self, *error: object) -> None:
-        # A problem keeps its turn if it goes on at once.
-        self._pass_on(PASSES if _place.get() else 0)
+        # A problem that sends its next request at once keeps its slot.
+        self._release(PASSES if _rank.get() else 0)
 
-    def _pass_on(self, passes: int) -> None:
-        """Give a turn to the first that waits, after so many passes of the event loop."""
+    def _release(self, passes: int) -> None:
+        """Grant the slot to the first waiting request, after so many passes of the event loop."""
         if passes and self._waiting:
-            asyncio.get_running_loop().call_soon(self._pass_on, passes - 1)
+            asyncio.get_running_loop().call_soon(self._release, passes - 1)
             return
         while self._waiting:
-            *_, turn = heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
+            *_, slot = heappop(self._waiting)
+            if not slot.done():
+                slot.set_result(None)
                 return
         self._free += 1

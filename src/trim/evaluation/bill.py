@@ -12,6 +12,7 @@ from trim.configuration.source import Models
 from trim.costs import Prices, payer
 from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
+from trim.legacy import current_roles
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
 from trim.scorers.scorer import Scorer, Scores
 from trim.types import Usage
@@ -51,7 +52,9 @@ class Bill:
             return
         try:
             record = read_object(self.path)
-            self.usage = {role: read_usage(counts) for role, counts in record.items()}
+            self.usage = {
+                role: read_usage(counts) for role, counts in current_roles(record).items()
+            }
         except (OSError, TypeError, ValueError):
             self.usage = {}
 
@@ -170,7 +173,7 @@ def billed(models: Models, bill: Bill) -> Models:
         models,
         weak=of(models.weak, "weak"),
         intermediate=tuple(
-            of(each, f"middle-{n}") for n, each in enumerate(models.intermediate, 1)
+            of(each, f"intermediate-{n}") for n, each in enumerate(models.intermediate, 1)
         ),
         strong=of(models.strong, "strong"),
         scorers={kind: BilledScorer(each, bill) for kind, each in models.scorers.items()},

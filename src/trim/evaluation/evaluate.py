@@ -13,7 +13,7 @@ from typing import Any
 from trim.config import RouterConfig
 from trim.configuration.source import ModelSource
 from trim.costs import Prices
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.evaluation_page import write_report
 from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, Runnable, solve_in_folder
@@ -144,7 +144,7 @@ def evaluate(
     """
     options = options or RunOptions()
     require_prices(options.max_money, options.prices)
-    source = source.for_problems(problem_set.prompt)
+    source = source.with_task(problem_set.prompt)
     kind = options.scorer or source.default_kind
     problems = problem_set.problems
     policies = policies_on(specs, problem_set)
@@ -226,7 +226,7 @@ def run_record(
         "scorer": kind,
         "exact": options.exact,
         "protocol": source.protocol.name,
-        "version": version("trim"),
+        "version": version(DISTRIBUTION),
     }
     if config.max_strong_tokens is not None:
         run["max_strong_tokens"] = config.max_strong_tokens

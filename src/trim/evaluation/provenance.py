@@ -13,13 +13,10 @@ from trim.errors import InvalidInput
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.summary import split_name
 from trim.fingerprints import read_seen
-from trim.policies.calibrated import FAMILY as ROUTER
-from trim.policies.calibrated import main_file
+from trim.legacy import INTERMEDIATE, current_roles
+from trim.policies.calibrated import ROUTER, main_file
 from trim.policies.policy import Policy
 from trim.policies.registry import fitted_file, label_files, parse_file
-
-BETWEEN = "between"
-"""Prefix of the roles of intermediate models, followed by a number."""
 
 
 def require_same_models(policies: Iterable[Policy], source: ModelSource) -> None:
@@ -36,11 +33,12 @@ def require_same_models(policies: Iterable[Policy], source: ModelSource) -> None
         return
     for policy in fitted:
         present = source.identify(policy.scorer or "prm")
-        others = sorted(role for role in {*policy.models, *present} if role.startswith(BETWEEN))
+        fitted_to = current_roles(policy.models)
+        others = sorted(role for role in {*fitted_to, *present} if role.startswith(INTERMEDIATE))
         differing = [
-            source.called(role)
+            source.display_name(role)
             for role in (*roles_of(policy), *others)
-            if policy.models.get(role) != present.get(role)
+            if fitted_to.get(role) != present.get(role)
         ]
         if differing:
             verb = "differs" if len(differing) == 1 else "differ"

@@ -9,6 +9,7 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.files import FolderLock, not_writable, write_atomically
+from trim.legacy import current_record
 from trim.types import Trace
 
 
@@ -47,8 +48,8 @@ class TraceStore:
             write_atomically(path, json.dumps(run, indent=2) + "\n")
             return
         try:
-            earlier = json.loads(path.read_text())
-        except ValueError:
+            earlier = current_record(json.loads(path.read_text()))
+        except (ValueError, TypeError):
             earlier = None
         if earlier != run:
             raise InvalidInput(

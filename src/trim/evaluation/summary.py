@@ -85,7 +85,7 @@ def describe_point(
         "accuracy_ci": list(bootstrap_interval(correct)),
         "strong_share": strong_tokens / strong_mean if strong_mean else None,
         "strong_tokens_mean": strong_tokens,
-        "middle_tokens_mean": mean_of(traces, "middle_tokens"),
+        "middle_tokens_mean": mean_of(traces, "intermediate_tokens"),
         "weak_tokens_mean": mean_of(traces, "weak_tokens"),
         "discarded_tokens_mean": mean_of(traces, "discarded_tokens"),
         "dropped_tokens_mean": mean_of(traces, "dropped_tokens"),

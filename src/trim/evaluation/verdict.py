@@ -12,7 +12,7 @@ import numpy as np
 from trim.costs import Prices, hidden_strong_usage
 from trim.evaluation.comparison import Weights, with_interval
 from trim.metrics.metrics import ROUNDING, Array, pgr
-from trim.policies.policy import named
+from trim.policies.policy import policy_name
 from trim.types import Trace
 
 Level = Literal["less", "same", "more"]
@@ -332,7 +332,7 @@ class Goal:
 def label(point: Point) -> str:
     """A policy and its setting: `thr:0.5`, `weak`."""
     family, setting = point["policy"], point["setting"]
-    return str(family) if setting is None else named(family, setting)
+    return str(family) if setting is None else policy_name(family, setting)
 
 
 def tokens(point: Point) -> str:

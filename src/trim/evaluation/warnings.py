@@ -12,12 +12,12 @@ import numpy as np
 
 from trim.errors import InvalidInput
 from trim.metrics.intervals import paired_interval
-from trim.policies.calibrated import Calibrated
+from trim.policies.calibrated import CalibratedPolicy
 from trim.policies.policy import Policy
 from trim.types import Trace
 
 if TYPE_CHECKING:
-    from trim.monitoring.checks import Warning
+    from trim.monitoring.checks import RouterWarning
     from trim.monitoring.profile import Profile
 
 
@@ -29,11 +29,11 @@ def profiles_of(policies: Iterable[Policy]) -> dict[str, Profile]:
     """
     profiles = {}
     for policy in policies:
-        if isinstance(policy, Calibrated) and policy.file.profile is not None:
+        if isinstance(policy, CalibratedPolicy) and policy.router.profile is not None:
             from trim.monitoring.profile import Profile
 
             try:
-                profiles[policy.name] = Profile.from_json(policy.file.profile)
+                profiles[policy.name] = Profile.from_json(policy.router.profile)
             except InvalidInput as error:
                 raise InvalidInput(f"{policy.path}: {error}") from error
     return profiles
@@ -42,7 +42,7 @@ def profiles_of(policies: Iterable[Policy]) -> dict[str, Profile]:
 def describe_warnings(
     solved: Mapping[str, Sequence[Trace]], profiles: Mapping[str, Profile]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Warnings by policy name, as of `Warning.to_json`; policies without warnings are omitted.
+    """Warnings by policy name, as `RouterWarning.to_json`; policies without any are omitted.
 
     Args:
         solved: traces by policy name, each list in problem order.
@@ -58,28 +58,28 @@ def describe_warnings(
 
 def warnings_of(
     traces: Sequence[Trace], solved: Mapping[str, Sequence[Trace]], profile: Profile
-) -> Iterator[Warning]:
-    from trim.monitoring.watch import Watch
+) -> Iterator[RouterWarning]:
+    from trim.monitoring.monitor import Monitor
 
-    watch = Watch(profile)
+    monitor = Monitor(profile)
     for trace in traces:
-        watch.see(trace)
-    watch.look()
-    yield from watch.warnings()
+        monitor.observe(trace)
+    monitor.check()
+    yield from monitor.warnings()
     if "weak" in solved:
         yield from little_gain(traces, solved["weak"])
 
 
-def little_gain(traces: Sequence[Trace], alone: Sequence[Trace]) -> Iterator[Warning]:
+def little_gain(traces: Sequence[Trace], alone: Sequence[Trace]) -> Iterator[RouterWarning]:
     """Warn if a router is not shown to be better than the weak model alone.
 
     Uses the labels instead of scores: the paired 95 % bootstrap interval of the gain must be above
     0. The warning has no p-value, as the absence of a gain is not tested.
     """
-    from trim.monitoring.checks import Kind, Warning
-    from trim.monitoring.watch import FIRST_LOOK
+    from trim.monitoring.checks import RouterWarning, WarningKind
+    from trim.monitoring.monitor import FIRST_CHECK
 
-    if len(traces) < FIRST_LOOK:
+    if len(traces) < FIRST_CHECK:
         return
     routed, weak = (np.array([bool(t.correct) for t in ts], float) for ts in (traces, alone))
     low, high = paired_interval(routed, weak)
@@ -91,4 +91,4 @@ def little_gain(traces: Sequence[Trace], alone: Sequence[Trace]) -> Iterator[War
         f" (95 % interval {100 * low:.1f} to {100 * high:.1f}), which shows none; raise the"
         " budget, or solve more problems"
     )
-    yield Warning(Kind.BUDGET_TOO_SMALL, text, gain, None)
+    yield RouterWarning(WarningKind.BUDGET_TOO_SMALL, text, gain, None)

@@ -56,6 +56,7 @@ class StepExecutor:
         self.decision = policy.begin(solution.question)
         self.is_pending = False
         self.is_accepted = False
+        self._rejection: Action | None = None
         strong = writers[-1].model
         self._speculation = Speculation(
             solution, writers[0] if config.overlap and self.scorer else None
@@ -83,11 +84,12 @@ class StepExecutor:
         return self.solution.length + 1
 
     async def write(self) -> Drafted | Regenerated | Kept:
-        """Have the next model write a version of the step.
+        """Have the next model write a version of the step: after a rejection the next one up.
 
         Returns:
             Kept, if no model answered and an earlier version was committed as the fallback.
         """
+        self._apply_rejection()
         while True:
             writer = self._next_writer()
             try:
@@ -118,18 +120,14 @@ class StepExecutor:
             return None
 
     def decide(self) -> Decided:
-        """Ask the policy about the newest version and apply its decision within the limits."""
+        """Ask the policy about the newest version; limits turn a denied decision to CONTINUE."""
         if self.is_pending and self.decision not in STRONG_ONLY:
             self.decision = self.policy.decide(self.solution.observe())
         action = self.decision if self._permits(self.decision) else Action.CONTINUE
-        decided = Decided(self.index, action)
         self.is_pending = False
         self.is_accepted = action is Action.CONTINUE
-        if action is Action.RESTART:
-            self.solution.restart()
-        elif not self.is_accepted:
-            self.solution.level += 1
-        return decided
+        self._rejection = None if self.is_accepted else action
+        return Decided(self.index, action)
 
     def commit(self) -> Kept:
         """Append the newest version to the solution."""
@@ -144,6 +142,14 @@ class StepExecutor:
         if prefills:
             self._prefill.start()
         return Kept(index, step)
+
+    def _apply_rejection(self) -> None:
+        # Not in `decide`: until the next write, the solution shows what was decided about.
+        if self._rejection is Action.RESTART:
+            self.solution.restart()
+        elif self._rejection:
+            self.solution.level += 1
+        self._rejection = None
 
     def _next_writer(self) -> Writer:
         if self.decision in STRONG_ONLY and self._permits(self.decision):
@@ -172,7 +178,7 @@ class StepExecutor:
     def _wants_prefill(self) -> bool:
         """Whether the strong model should read the version that is about to be committed."""
         if self.config.prefill is PrefillMode.LIKELY:
-            return self.policy.is_doubtful(self.solution.observe())
+            return self.policy.expects_intervention(self.solution.observe())
         return self.config.prefill is PrefillMode.ALWAYS
 
     def _fall_back(self, writer: Writer, failure: ModelUnavailable) -> Kept | None:

@@ -30,7 +30,7 @@ class Writer:
 
     @property
     def role(self) -> str:
-        """Under which its tokens are counted: `weak`, `middle-1`, …, `strong`."""
+        """Under which its tokens are counted: `weak`, `intermediate-1`, …, `strong`."""
         return f"{self.author}-{self.level}" if self.level else str(self.author)
 
 
@@ -163,7 +163,7 @@ class Solution:
         so far without outer space, where steps are rejoined."""
         if not self.config.rules.rejoins:
             return prefix.then(lead)
-        said = (prefix.said + lead).strip()
+        said = (prefix.text + lead).strip()
         return replace(prefix, steps=(closed(said),) if said else ())
 
     async def _ask(self, writer: Writer, prefix: Prefix, room: int) -> Completion:
@@ -177,7 +177,7 @@ class Solution:
             written = await writer.model.write_step(self._read(prefix), sampling, seed)
         self.add_usage(writer.role, written)
         if self.config.rules.context is not None:
-            self._reached[writer.role, prefix.said] = written.prompt_tokens + written.tokens
+            self._reached[writer.role, prefix.text] = written.prompt_tokens + written.tokens
         if self.config.rules.rejoins and written.ending is Ending.STEP:
             written = replace(written, text=closed(written.text.partition(SEPARATOR)[0]))
         return written
@@ -188,7 +188,7 @@ class Solution:
         came = [
             (len(said), tokens)
             for (role, said), tokens in self._reached.items()
-            if role == writer.role and prefix.said.startswith(said)
+            if role == writer.role and prefix.text.startswith(said)
         ]
         return max(came, default=(0, 0))[1]
 
@@ -260,11 +260,11 @@ class Solution:
             denied=denied,
             unread=self._unread,
             level=writer.level,
-            middle_tokens=self._decoded(Author.MIDDLE),
+            intermediate_tokens=self._decoded(Author.INTERMEDIATE),
             rejected=tuple(
                 Rejected(v.written.text, v.written.tokens, v.writer.level, v.score)
                 for v in others
-                if v.writer.author is Author.MIDDLE
+                if v.writer.author is Author.INTERMEDIATE
             ),
             fallback=self.fallback,
         )

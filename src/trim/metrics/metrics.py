@@ -97,3 +97,24 @@ def gain_at(costs: Array, gains: Array, budget: ArrayLike) -> Array:
 def at(values: Array, index: NDArray[np.intp]) -> Array:
     """The values of each line at that line's indices."""
     return np.take_along_axis(values, index, axis=-1)
+
+
+def area_under_curve(right: ArrayLike, scores: ArrayLike) -> float:
+    """AUC-ROC: the probability that a right one scores higher than a wrong one.
+
+    By ranks, ties averaged: (sum of the right ones' ranks - m (m + 1) / 2) / (m k) for m right
+    and k wrong ones, which is the Mann-Whitney U over the number of pairs; nan where one of
+    the groups is empty.
+    """
+    chosen = np.asarray(right, dtype=np.bool_)
+    m = int(chosen.sum())
+    k = len(chosen) - m
+    if not m or not k:
+        return float("nan")
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return float((ranks[chosen].sum() - m * (m + 1) / 2) / (m * k))
+
+
+FIT = 0.7
+"""AUC-ROC below which a scorer is not fit for thresholding (arXiv 2601.10245)."""

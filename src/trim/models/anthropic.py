@@ -11,18 +11,19 @@ from typing import Any
 from trim.engines.http import HttpServer
 from trim.engines.key import Key
 from trim.errors import InvalidInput, Refused
-from trim.models.continuation import Continuation, request, without_repeated
+from trim.models.continuation import Continuation, parse_member, request, without_repeated
+from trim.models.discovery import SERVICES, Once, connect
 from trim.models.model import Completion, Ending, Prefix, Sampling
+from trim.models.probe import working_choices
 from trim.models.prompt import Prompt, conversation
 from trim.models.response import Response
 from trim.steps import SEPARATOR, bare
 from trim.types import Usage
 
-ADDRESS = "https://api.anthropic.com/v1"
-VERSION = "2023-06-01"
+ADDRESS = SERVICES["anthropic"].url
 BEGIN, END = "<step>", "</step>"
-"""Around each step: this API takes no stop string of blanks alone, and no prefix that ends
-with a blank, so a blank line cannot end a step here."""
+"""Marks around each step: this API takes no blank stop string and no prefix that ends with a
+blank, hence a blank line cannot end a step."""
 INSTRUCTION = (
     "Solve the problem in short steps. Write every step between <step> and </step>. The last"
     " step holds the final answer in \\boxed{}; write nothing after it."
@@ -35,67 +36,108 @@ ENDINGS = {
 }
 
 
+PROTOCOL: dict[str, Any] = {
+    "key_header": ("x-api-key", ""),
+    "headers": {"anthropic-version": "2023-06-01"},
+}
+"""What `HttpServer` has to send besides the body."""
+
+
 def anthropic_server(key: Key | None, url: str = ADDRESS, **settings: Any) -> HttpServer:
-    """The server of an `AnthropicModel`; `settings` are those of `HttpServer`."""
-    headers = {"anthropic-version": VERSION}
-    return HttpServer(url, key, key_header=("x-api-key", ""), headers=headers, **settings)
+    """The client for an `AnthropicModel`; `settings` are those of `HttpServer`."""
+    return HttpServer(url, key, **PROTOCOL, **settings)
 
 
 class AnthropicModel:
     """Continues a solution over the Messages API.
 
-    Of the sampling, temperature and top-k are sent: newer models take temperature or top-p, not
-    both, and no seed, so a step is a function of its prefix only at temperature 0, and not quite
-    there. Log-probabilities are not told. Thinking is off unless `extra_body` switches it on.
+    Requests set temperature and top-k: newer models take temperature or top-p, not both. There is
+    no seed, so a step is not repeatable. The API returns no log-probabilities. Thinking is off
+    unless `extra_body` switches it on.
 
     Args:
-        continuation: `prefill` for models up to Claude 4.5, `user_turn` for all.
-        prompt: what is read around the question; its system message comes before the instruction
-            that asks for steps, and the beginning of the assistant's turn is left out.
+        model: the API's name of the model.
+        server: URL of the API, or a client of it (`anthropic_server`).
+        continuation: `prefill` for models up to Claude 4.5, or `user_turn` for all; None has the
+            first request find one that works, as `OpenAIModel` does.
+        name: name in traces; the model's by default.
+        prompt: text around the question. Its system message comes before the instruction that asks
+            for steps; the beginning of the assistant's message is left out.
         extra_body: fields of each request, over all others; None leaves a field out.
+        key: API key.
+        key_variable: environment variable that holds it; `ANTHROPIC_API_KEY` by default.
+
+    Attributes:
+        continuation: `user_turn` until it is found.
     """
 
     modes = (Continuation.PREFILL, Continuation.USER_TURN)
 
     def __init__(
         self,
-        server: HttpServer,
         model: str,
-        continuation: Continuation = Continuation.USER_TURN,
+        server: HttpServer | str = ADDRESS,
+        *,
+        continuation: Continuation | str | None = None,
         name: str | None = None,
         prompt: Prompt = Prompt(),  # noqa: B008 - it cannot change
         extra_body: Mapping[str, Any] | None = None,
+        key: str | Key | None = None,
+        key_variable: str | None = None,
     ) -> None:
-        if continuation not in self.modes:
-            raise InvalidInput(
-                f"{server.name}: Anthropic's API does not take the mode {continuation.value!r};"
-                f" it takes {', '.join(self.modes)}"
-            )
-        self.server = server
+        self.server = connect(server, key, key_variable, **PROTOCOL)
         self.model = model
-        self.continuation = continuation
+        self.continuation = parse_member(Continuation, continuation or Continuation.USER_TURN)
+        if self.continuation not in self.modes:
+            raise InvalidInput(
+                f"{self.server.name}: Anthropic's API does not take the mode"
+                f" {self.continuation.value!r}; it takes {', '.join(self.modes)}"
+            )
+        self._connect = Once(self._find_mode, done=continuation is not None)
         self.name = name or model
         self.prompt = prompt
         self.system = f"{prompt.system}\n\n{INSTRUCTION}" if prompt.system else INSTRUCTION
         self.extra_body = dict(extra_body or {})
 
     def with_mode(self, continuation: Continuation) -> AnthropicModel:
-        """The same model in another mode."""
+        """The same model with another continuation."""
         return AnthropicModel(
-            self.server, self.model, continuation, self.name, self.prompt, self.extra_body
+            self.model,
+            self.server,
+            continuation=continuation,
+            name=self.name,
+            prompt=self.prompt,
+            extra_body=self.extra_body,
         )
+
+    async def connect(self) -> None:
+        """Find the continuation if none was given, as the first request does.
+
+        Raises:
+            InvalidInput: none works.
+            ModelUnavailable: the API does not answer, or rejects the key.
+        """
+        await self._connect()
+
+    async def _find_mode(self) -> None:
+        try:
+            working = await working_choices(self.modes, self.with_mode, lambda mode: None)
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.name}: {error}") from error
+        self.continuation = working[-1]  # unclear for all: the one that takes least
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         """Write the next step.
 
         Raises:
-            ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
+            ContextExceeded, ModelUnavailable: see `HttpServer.post`.
         """
         started = time.perf_counter()
-        said = "".join(f"{BEGIN}{bare(step)}{END}{SEPARATOR}" for step in prefix.steps)
-        answer = await self._ask(prefix, said, BEGIN, sampling)
+        await self._connect()
+        solution = "".join(f"{BEGIN}{bare(step)}{END}{SEPARATOR}" for step in prefix.steps)
+        answer = await self._ask(prefix, solution, BEGIN, sampling)
         return Completion(
-            text=inner_step(without_repeated(said, answer.text)),
+            text=inner_step(without_repeated(solution, answer.text)),
             ending=answer.ending or Ending.SOLUTION,
             tokens=answer.usage.tokens,
             prompt_tokens=answer.usage.prompt_tokens,
@@ -103,25 +145,28 @@ class AnthropicModel:
             seconds=time.perf_counter() - started,
         )
 
-    async def go_on(self, question: str, said: str, tokens: int) -> Response:
-        """Continue any text, as steps are continued, without what is repeated of it."""
+    async def continue_text(self, question: str, text: str, tokens: int) -> Response:
+        """Continue the beginning of an answer, in the way that steps are continued."""
+        await self._connect()
         greedy = Sampling(0.0, 1.0, 0, tokens)
-        answer = await self._ask(Prefix(question), BEGIN + said, "", greedy)
+        answer = await self._ask(Prefix(question), BEGIN + text, "", greedy)
         plain = answer.text.strip().removeprefix(BEGIN)
-        return replace(answer, text=without_repeated(said, plain))
+        return replace(answer, text=without_repeated(text, plain))
 
     async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Response:
-        """Answer to a single message; this API tells no probabilities, whatever is asked for."""
+        """Answer a single message; this API returns no log-probabilities (`likeliest`)."""
         messages = [{"role": "user", "content": request}]
         return await self._post({"messages": messages, "max_tokens": tokens, "temperature": 0.0})
 
-    async def _ask(self, prefix: Prefix, said: str, opening: str, sampling: Sampling) -> Response:
+    async def _ask(
+        self, prefix: Prefix, solution: str, opening: str, sampling: Sampling
+    ) -> Response:
         prefills = self.continuation is Continuation.PREFILL
-        question = self.prompt.asked(prefix.question)
-        asked = question if prefills else request(question, said)
+        question = self.prompt.user_message(prefix.question)
+        asked = question if prefills else request(question, solution)
         system, *messages = conversation(self.system, prefix.history, asked)
         if prefills:
-            messages.append({"role": "assistant", "content": (said + opening).rstrip()})
+            messages.append({"role": "assistant", "content": (solution + opening).rstrip()})
         body: dict[str, Any] = {
             "system": system["content"],
             "messages": messages,
@@ -135,18 +180,18 @@ class AnthropicModel:
 
     async def _post(self, body: Mapping[str, Any]) -> Response:
         whole = {"model": self.model, **body, **self.extra_body}
-        return await self.server.ask("/messages", whole, read_message)
+        return await self.server.post("/messages", whole, read_message)
 
 
 def read_message(raw: Mapping[str, Any]) -> Response:
-    """The answer in the record of one message.
+    """The answer in one message of the API.
 
-    Here `input_tokens` leaves out what was read from the cache or written to it; the prompt is
-    all three.
+    Its `input_tokens` exclude tokens read from the cache or written to it; the prompt is all
+    three.
 
     Raises:
-        Refused: the model was stopped or refuses.
-        LookupError, TypeError, ValueError: the record lacks something or is damaged.
+        Refused: the model was stopped, or refuses to answer.
+        LookupError, TypeError, ValueError: the message is incomplete or malformed.
     """
     reason = raw["stop_reason"]
     if reason not in ENDINGS:
@@ -163,6 +208,6 @@ def read_message(raw: Mapping[str, Any]) -> Response:
 
 
 def inner_step(text: str) -> str:
-    """A step without its marks, and without blank lines, which would end it elsewhere."""
+    """A step without its marks and without blank lines, which would end it for other models."""
     step = text.rpartition(BEGIN)[2].partition(END)[0].strip()
     return re.sub(r"\n\s*\n", "\n", step)

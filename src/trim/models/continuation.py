@@ -1,4 +1,4 @@
-"""How a model on a server is made to go on from a text that is already there."""
+"""How a model on a server is made to continue a text, and what each kind of server takes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from trim.errors import InvalidInput
 from trim.steps import SEPARATOR, split_steps
 
 
 class Continuation(StrEnum):
-    """The ways; docs/engines.md says which server takes which."""
+    """Ways to continue a text; docs/concepts/continuation.md lists the servers that take each."""
 
     COMPLETIONS = "completions"
     """The whole text, with a chat template rendered here, goes to `/completions`."""
@@ -22,37 +22,38 @@ class Continuation(StrEnum):
     PREFIX = "prefix"
     """Last message from the assistant with `prefix: true` (DeepSeek, Mistral)."""
     PREFILL = "prefill"
-    """Last message from the assistant, continued without a word (llama.cpp, older Claude)."""
+    """Last message from the assistant, without any flag (llama.cpp, Claude up to 4.5)."""
     USER_TURN = "user_turn"
-    """The steps so far are quoted to the model, and what it repeats of them is removed."""
+    """A user message quotes the steps so far; the model's repetition of them is removed."""
 
 
 REQUEST = (
-    "{question}\n\nThe solution begins with these steps, separated by blank lines:\n\n{said}\n\n"
+    "{question}\n\nThe solution begins with these steps, separated by blank lines:\n\n{steps}\n\n"
     "Go on exactly where it ends, with the next step only. Repeat nothing and introduce nothing."
 )
-"""What a user turn asks for."""
+"""The user message of the mode `user_turn`."""
 
 
-def request(question: str, said: str) -> str:
-    """A user turn that asks to go on from `said`; the bare question where nothing is said."""
-    return REQUEST.format(question=question, said=said.strip()) if said.strip() else question
+def request(question: str, solution: str) -> str:
+    """A user message that asks to continue `solution`; the bare question where that is empty."""
+    steps = solution.strip()
+    return REQUEST.format(question=question, steps=steps) if steps else question
 
 
-def without_repeated(said: str, text: str) -> str:
-    """`text` without the beginning that only repeats `said`: all of it, or its last whole steps.
+def without_repeated(solution: str, text: str) -> str:
+    """`text` without a beginning that repeats `solution`, all of it or its last whole steps.
 
-    Words are compared, not blanks between them. A text that begins anew with the beginning of
-    `said` and ends before it is over repeats only.
+    Words are compared, not the blanks between them. A text that is only a beginning of `solution`
+    is a repetition as a whole.
     """
-    old = said.split()
+    old = solution.split()
     words = list(re.finditer(r"\S+", text))
     new = [word[0] for word in words]
     repeated = 0
     if new and old[: len(new)] == new:
         repeated = len(new)
     length = 0
-    for step in reversed(split_steps(said)):
+    for step in reversed(split_steps(solution)):
         length += len(step.split())
         if new[:length] == old[-length:]:
             repeated = max(repeated, length)
@@ -67,7 +68,7 @@ def first_step(text: str) -> str:
 
 
 class ThinkingOff(StrEnum):
-    """How a model that thinks before it answers is told not to."""
+    """How thinking is disabled for a model that thinks before it answers."""
 
     TEMPLATE = "template"
     """`enable_thinking: false` for its chat template (Qwen3 and others on vLLM, SGLang,
@@ -85,17 +86,18 @@ class Dialect:
     """One kind of server.
 
     Attributes:
-        modes: ways of continuing that it may take, the best first.
-        fields: sent with every request, so that the answer tells how a step ended.
-        limit: field for the tokens that a step may have.
+        modes: continuations that it may take, the best first.
+        fields: sent with every request; they make the answer report how a step ended.
+        limit: field for the maximum tokens of an answer.
         seed: field for the seed; None where it takes none.
         top_k: whether it takes top-k sampling.
-        all_tokens: the top-k that keeps all tokens; None for leaving the field out.
-        log_probabilities: whether it tells them without being much slower.
-        adds_begin: whether it puts the token that begins a text before a text of its own accord.
+        all_tokens: the top-k that keeps all tokens; None leaves the field out.
+        log_probabilities: whether it returns them at little cost.
+        adds_begin: whether it adds the BOS token to a prompt by itself.
         echoes: whether an answer begins with the assistant's message that it continues.
-        returned_ids: field with which `/completions` tells the tokens of prompt and answer.
-        tokenizes: whether it has a route `/tokenize`, and takes prompts of tokens.
+        returned_ids: field that makes `/completions` return token ids of prompt and answer.
+        tokenizes: whether it has a route `/tokenize`, and takes prompts of token ids.
+        thinking_off: how thinking is disabled there; None where no way is known.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Dialect:
     echoes: bool = False
     returned_ids: str | None = None
     tokenizes: bool = False
+    thinking_off: ThinkingOff | None = None
 
 
 VLLM = Dialect(
@@ -119,22 +122,25 @@ VLLM = Dialect(
     log_probabilities=True,
     adds_begin=False,  # since `add_special_tokens: false` is sent
     returned_ids="return_token_ids",
+    thinking_off=ThinkingOff.TEMPLATE,
 )
 SGLANG = Dialect(
     "sglang",
     (Continuation.COMPLETIONS, Continuation.CONTINUE_FINAL, Continuation.USER_TURN),
     all_tokens=-1,
     log_probabilities=True,
+    thinking_off=ThinkingOff.TEMPLATE,
 )
 LLAMA_CPP = Dialect(
     "llama_cpp",
     (Continuation.COMPLETIONS, Continuation.PREFILL, Continuation.USER_TURN),
-    # Only the verbose record tells a stop string from an end token.
+    # Only the verbose record distinguishes a stop string from an end token.
     fields={"verbose": True, "return_tokens": True, "cache_prompt": True, "min_p": 0.0},
     all_tokens=0,
     log_probabilities=True,
     echoes=True,
     tokenizes=True,
+    thinking_off=ThinkingOff.TEMPLATE,
 )
 TGI = Dialect("tgi", (Continuation.COMPLETIONS, Continuation.USER_TURN))
 OPENAI = Dialect(
@@ -142,9 +148,14 @@ OPENAI = Dialect(
     (Continuation.USER_TURN,),
     limit="max_completion_tokens",
     top_k=False,
+    thinking_off=ThinkingOff.EFFORT,
 )
 DEEPSEEK = Dialect(
-    "deepseek", (Continuation.PREFIX, Continuation.USER_TURN), seed=None, top_k=False
+    "deepseek",
+    (Continuation.PREFIX, Continuation.USER_TURN),
+    seed=None,
+    top_k=False,
+    thinking_off=ThinkingOff.DISABLED,
 )
 MISTRAL = Dialect(
     "mistral",
@@ -154,7 +165,7 @@ MISTRAL = Dialect(
     echoes=True,
 )
 OTHER = Dialect("other", tuple(Continuation), top_k=False)
-"""LiteLLM, OpenRouter and whatever else: only what OpenAI's protocol has is sent."""
+"""LiteLLM, OpenRouter and others: only fields of OpenAI's protocol are sent."""
 
 DIALECTS = {
     dialect.name: dialect
@@ -163,7 +174,18 @@ DIALECTS = {
 
 
 def find_dialect(name: str) -> Dialect:
-    """Raises InvalidInput for an unknown name."""
+    """The kind of server by its name; InvalidInput for an unknown one."""
     if name not in DIALECTS:
         raise InvalidInput(f"unknown kind of server {name!r}; known: {', '.join(DIALECTS)}")
     return DIALECTS[name]
+
+
+Member = TypeVar("Member", bound=StrEnum)
+
+
+def parse_member(kind: type[Member], value: Member | str) -> Member:
+    """A member of an enumeration by its value; InvalidInput for an unknown one."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise InvalidInput(f"unknown {kind.__name__} {value!r}; known: {', '.join(kind)}") from None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from trim.engines.chat_template import ChatTemplate
+from trim.engines.chat_template import ChatTemplate, read_chat_template
+from trim.engines.gguf import read_chat
 from trim.engines.llama_cpp import LlamaCppEngine
-from trim.models.continuation import Continuation, ThinkingOff
+from trim.errors import InvalidInput
+from trim.models.continuation import Continuation, ThinkingOff, parse_member
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
-from trim.models.prompt import Prompt, conversation
+from trim.models.prompt import STEP_BY_STEP, Prompt, conversation
 from trim.models.response import (
     LIKELIEST,
     LLAMA_CPP_ENDINGS,
@@ -22,17 +25,28 @@ from trim.steps import SEPARATOR
 
 
 class LlamaCppModel:
-    """Continues question and steps: as plain text, or behind a chat template.
+    """Continues question and steps, as plain text or in a chat template.
 
     Args:
-        entropy: fill in `first_entropy` of each step as well as its `log_probability` (see
-            `Confidence`). The text is the same; with the shipped models a step takes about
-            twice as long, for the engine then sorts its vocabulary at every token.
-        template: renders the conversation; None where the model reads plain text.
-        prompt: what is read around the question; a system message needs a template.
-        thinking_off: how a model that thinks is told not to: `template` or `no_think`.
-        adds_begin: whether the engine puts the token that begins a text before a text of its
-            own accord (`trim.engines.gguf`).
+        engine: GGUF file, loaded here, or an engine that runs one.
+        name: name in traces; the file's by default.
+        entropy: fill in `first_entropy` of each step as well as `log_probability` (see
+            `Confidence`). The text is the same; with the shipped models a step takes about twice as
+            long, since the engine sorts its vocabulary at every token.
+        template: renders the conversation. True for the file's own chat template, if it has one;
+            None for plain text; or a folder of tokenizer files, or a model on the hub.
+        prompt: text around the question; a system message needs a template. By default a model
+            with a template is asked for steps and a boxed answer (`STEP_BY_STEP`).
+        thinking_off: how thinking is disabled: `template` or `no_think`. By default a template of
+            the file that can disable it does.
+        adds_begin: whether the engine adds the BOS token to a prompt by itself; None for what the
+            file says.
+        context, threads, slots, exact: of an engine that is made here (`LlamaCppEngine`).
+
+    Raises:
+        InvalidInput: the file is missing or damaged, or a system message lacks a template.
+        MissingExtra: llama.cpp is not installed.
+        ModelUnavailable: llama.cpp cannot load the file.
     """
 
     continuation = Continuation.COMPLETIONS
@@ -40,33 +54,55 @@ class LlamaCppModel:
 
     def __init__(
         self,
-        engine: LlamaCppEngine,
-        name: str,
+        engine: LlamaCppEngine | Path | str,
+        name: str | None = None,
+        *,
         entropy: bool = False,
-        template: ChatTemplate | None = None,
-        prompt: Prompt = Prompt(),  # noqa: B008 - it cannot change
-        thinking_off: ThinkingOff | None = None,
-        adds_begin: bool = False,
+        template: ChatTemplate | Path | str | bool | None = True,
+        prompt: Prompt | None = None,
+        thinking_off: ThinkingOff | str | None = None,
+        adds_begin: bool | None = None,
+        context: int = 4096,
+        threads: int = 1,
+        slots: int = 4,
+        exact: bool = False,
     ) -> None:
+        if isinstance(engine, Path | str):
+            engine = LlamaCppEngine(engine, slots, context, threads, exact)
         self.engine = engine
-        self.name = name
+        self.name = name or engine.path.stem
         self.entropy = entropy
-        self.template = template
+        self.thinking_off = parse_member(ThinkingOff, thinking_off) if thinking_off else None
+        if template is True:
+            template = read_chat(engine.path).template
+            if template and "enable_thinking" in template.source:
+                self.thinking_off = self.thinking_off or ThinkingOff.TEMPLATE
+        self.template = (
+            read_chat_template(template) if isinstance(template, str | Path) else template or None
+        )
+        if prompt is None:
+            prompt = STEP_BY_STEP if self.template else Prompt()
+        if prompt.system and self.template is None:
+            raise InvalidInput(
+                f"{self.name}: a system message needs a chat template, and the file has none;"
+                " leave the system message out, or name a template"
+            )
         self.prompt = prompt
-        self.thinking_off = thinking_off
+        if adds_begin is None:
+            adds_begin = self.template is not None and read_chat(engine.path).adds_begin
         self.adds_begin = adds_begin
         self._memory = TokenMemory()
 
     def with_mode(self, continuation: Continuation) -> LlamaCppModel:
-        """The same model: it has one mode."""
+        """The same model: there is one mode only."""
         return self
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         before = self.before(prefix)
         known = self._memory.recall(prefix) or []
         answer = await self.engine.complete(
-            # What it has written itself is read as it was written, token by token.
-            [before, *known] if known else before + prefix.said,
+            # The model reads its own steps as the very tokens that it decoded.
+            [before, *known] if known else before + prefix.text,
             n_predict=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -74,7 +110,7 @@ class LlamaCppModel:
             min_p=0.0,
             seed=seed,
             stop=[SEPARATOR],
-            verbose=True,  # only the verbose record tells a stop string from an end token
+            verbose=True,  # only this record distinguishes a stop string from an end token
             return_tokens=True,
             logprobs=LIKELIEST if self.entropy else 1,
         )
@@ -98,32 +134,38 @@ class LlamaCppModel:
         )
 
     async def prefill(self, prefix: Prefix) -> Completion:
-        """Read a prefix, so that it is in the engine's cache; one token is written."""
-        spent = (await self._complete(self.before(prefix) + prefix.said, 1, 0)).usage
+        """Read a prefix into the engine's cache; one token is decoded."""
+        spent = (await self._complete(self.before(prefix) + prefix.text, 1, 0)).usage
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
         return Completion("", Ending.LENGTH, *counts)
 
-    async def go_on(self, question: str, said: str, tokens: int) -> Response:
-        """Continue any text, greedily."""
-        return await self._complete(self.rendered(self.prompt.asked(question)) + said, tokens, 0)
+    async def continue_text(self, question: str, text: str, tokens: int) -> Response:
+        """Continue the beginning of an answer, greedily."""
+        message = self.prompt.user_message(question)
+        return await self._complete(self.rendered(message) + text, tokens, 0)
 
     async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Response:
-        """Answer to a single message, greedily."""
+        """Answer a single message, greedily."""
         return await self._complete(self.rendered(request), tokens, likeliest)
 
-    async def read_on(self, text: str, likeliest: int) -> Response:
-        """The next token after a plain text, without any template, and its rivals."""
+    async def next_token(self, text: str, likeliest: int, begin: str = "") -> Response:
+        """The next token after a plain text, and the likeliest tokens in its place.
+
+        Args:
+            begin: BOS token at the beginning of `text`; left out where the engine adds it.
+        """
+        text = text.removeprefix(begin) if self.adds_begin else text
         return await self._complete(text, 1, likeliest)
 
     def before(self, prefix: Prefix) -> str:
-        """What the model reads before the steps."""
-        asked = self.prompt.asked(prefix.question)
+        """The prompt before the steps."""
+        asked = self.prompt.user_message(prefix.question)
         return self.rendered(asked, prefix.history) + self.prompt.opening(bool(prefix.steps))
 
     def rendered(self, asked: str, history: Sequence[Turn] = ()) -> str:
-        """A conversation up to the assistant's turn; `asked` is the user's newest turn."""
+        """A conversation up to the assistant's message; `asked` is the user's newest one."""
         if self.template is None:
-            return Prefix(asked, history=tuple(history)).asked + SEPARATOR
+            return Prefix(asked, history=tuple(history)).full_question + SEPARATOR
         settings: dict[str, Any] = {}
         if self.thinking_off is ThinkingOff.TEMPLATE:
             settings["enable_thinking"] = False
@@ -140,6 +182,6 @@ class LlamaCppModel:
 
 
 def written_tokens(raw: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The written tokens with their probabilities; empty where a step has none."""
+    """The decoded tokens with their log-probabilities; empty where a step has none."""
     record = raw["choices"][0].get("logprobs") or {}
     return record.get("content") or []

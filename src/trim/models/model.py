@@ -1,16 +1,22 @@
-"""What the router needs from a language model: to write the next step of a solution."""
+"""The interface of a language model that writes a solution step by step."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
+from trim.errors import InvalidInput
+from trim.plugins import make_plugin
 from trim.steps import SEPARATOR, closed
+
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Role(StrEnum):
-    """Who said something in a conversation."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -19,7 +25,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Turn:
-    """What was said before the question."""
+    """A message before the question."""
 
     role: Role
     text: str
@@ -27,11 +33,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Prefix:
-    """A bare question and the steps that have been kept so far, as they were written.
+    """A question and the steps kept so far, verbatim.
 
     Attributes:
         steps: each with the blank line that ends it.
-        history: what was said before the question, the oldest first.
+        history: messages before the question, the oldest first.
     """
 
     question: str
@@ -39,20 +45,20 @@ class Prefix:
     history: tuple[Turn, ...] = ()
 
     @property
-    def asked(self) -> str:
-        """The question after all that was said before it, for readers of plain text."""
+    def full_question(self) -> str:
+        """History and question as one plain text."""
         return SEPARATOR.join((*(turn.text for turn in self.history), self.question))
 
     @property
-    def said(self) -> str:
-        """The steps as one text, ended by a blank line."""
+    def text(self) -> str:
+        """The steps as one text that ends with a blank line; empty without steps."""
         return "".join(map(closed, self.steps))
 
     def then(self, step: str) -> Prefix:
         return replace(self, steps=(*self.steps, step))
 
     def until(self, length: int) -> Prefix:
-        """With the first `length` steps alone."""
+        """The prefix with only the first `length` steps."""
         return replace(self, steps=self.steps[:length])
 
 
@@ -62,9 +68,9 @@ class Sampling:
 
     Attributes:
         temperature: 0 is greedy.
-        top_p: share of the probability that is kept, in (0, 1].
+        top_p: nucleus sampling: probability mass that is kept, in (0, 1].
         top_k: number of likeliest tokens that are kept; 0 keeps all.
-        max_tokens: tokens a step may have before it is cut.
+        max_tokens: maximum tokens of a step; a longer one is cut.
     """
 
     temperature: float = 0.7
@@ -86,18 +92,19 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Completion:
-    """One step as a model wrote it, with the engine's own token counts.
+    """A step as a model wrote it, with the engine's token counts.
 
     Attributes:
-        text: the step as it was written, the blank line that ends it included. A model may
-            leave that out: a step that another one follows is ended by one.
+        text: the step verbatim, the blank line that ends it included. A model may leave that
+            out; it is added where another step follows.
         tokens: tokens decoded, including separator and end tokens.
         prompt_tokens: tokens of the prefix, cached ones included.
         cached_tokens: how many of those the engine had in its cache.
-        seconds: from request to answer, waiting included.
-        log_probability: mean over the tokens, in nats; None where the engine does not tell it.
-        first_entropy: entropy of the first token's distribution, in nats; None where it was not
-            asked for.
+        seconds: from request to answer, time in queues included.
+        log_probability: mean over the tokens, in nats, at most 0; None where the engine does not
+            report it.
+        first_entropy: entropy of the first token's distribution, in nats, at least 0; None where
+            it was not requested.
     """
 
     text: str
@@ -117,7 +124,7 @@ class Model(Protocol):
     def name(self) -> str: ...
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
-        """Write the next step; the same arguments give the same text within a run.
+        """Write the next step. Within a run, equal arguments give equal texts.
 
         Raises:
             ContextExceeded: the prefix does not fit.
@@ -128,12 +135,32 @@ class Model(Protocol):
 
 @runtime_checkable
 class Prefilling(Protocol):
-    """A model that can read a prefix in advance, so that its server has it in its cache."""
+    """A model that can read a prefix in advance, into the cache of its server."""
 
     async def prefill(self, prefix: Prefix) -> Completion:
-        """Read; what little is written for it is of no use.
+        """Read the prefix; the few tokens decoded for it are discarded.
 
         Raises:
             ContextExceeded, ModelUnavailable: as `write_step`.
         """
         ...
+
+
+MODELS = "trim.models"
+"""Entry-point group in which other packages offer models."""
+
+
+def load_model(kind: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Model:
+    """A model of another package, as `kind: NAME` in a configuration.
+
+    The entry point is a class or a function that takes the settings as keywords.
+
+    Raises:
+        InvalidInput: no installed package offers it, it does not take these settings, or it
+            returns no model.
+    """
+    model = make_plugin(MODELS, kind, settings)
+    if not callable(getattr(model, "write_step", None)) or not hasattr(model, "name"):
+        raise InvalidInput(f"{MODELS}: {kind!r} is not a model: it lacks name or write_step")
+    found: Model = model
+    return found

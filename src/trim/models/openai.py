@@ -1,26 +1,32 @@
-"""A model behind OpenAI's protocol: vLLM, SGLang, llama.cpp's server, TGI, hosted ones."""
+"""A model behind OpenAI's protocol: vLLM, SGLang, llama.cpp's server, TGI, hosted APIs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from trim.engines.chat_template import ChatTemplate
+from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.http import HttpServer
-from trim.errors import ContextExceeded, InvalidInput
+from trim.engines.key import Key
+from trim.errors import ContextExceeded, InvalidInput, TrimError
 from trim.models.continuation import (
     OTHER,
     Continuation,
     Dialect,
     ThinkingOff,
+    find_dialect,
     first_step,
+    parse_member,
     request,
     without_repeated,
 )
+from trim.models.discovery import Once, connect, discover, find_template, only_model
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
-from trim.models.prompt import Prompt, conversation
+from trim.models.probe import working_choices
+from trim.models.prompt import STEP_BY_STEP, Prompt, conversation
 from trim.models.response import (
     LIKELIEST,
     Response,
@@ -33,124 +39,255 @@ from trim.steps import SEPARATOR, with_rest
 
 
 class OpenAIModel:
-    """Continues a solution on a server, in an explicit mode.
+    """Continues a solution on a server with OpenAI's protocol.
+
+    What is not given is found by the first request, once: the kind of server by its own signs, the
+    model's name where the server has only one, and the continuation by having the model continue
+    half a sentence in each mode that this kind of server may take, the best first. The tokens of
+    these trials are not counted.
 
     Args:
-        server: where it runs.
-        model: the server's name of it.
-        continuation: how it is made to go on; `trim.models.probe` finds out whether it works.
-        dialect: the kind of server.
-        name: what traces call it; the server's name where None.
-        template: the model's chat template, for `completions`; without one, question and steps
-            are sent as plain text.
-        prompt: what is read around the question.
-        thinking_off: how a model that thinks is told not to; None leaves it as it is.
-        log_probabilities: ask how sure the model was of each step; None where that is free.
-        entropy: fill in `first_entropy` of each step as well.
-        token_ids: send tokens in place of text where the model goes on by itself and the
+        server: URL, as `http://localhost:8000/v1`, or client of the server.
+        model: the server's name of the model; None for its only one.
+        continuation: how the model is made to continue a text.
+        dialect: the kind of server, one of `trim.models.continuation.DIALECTS` or its name.
+        name: name in traces; the model's by default.
+        template: the model's chat template, for `completions`: a folder of tokenizer files, or a
+            model on the hub. Without one, `completions` sends question and steps as plain text.
+        prompt: text around the question. By default a model that reads chats is asked for steps
+            and a boxed answer (`STEP_BY_STEP`), and any other gets the bare question.
+        thinking_off: how thinking is disabled; None leaves it as it is, unless a continuation is
+            looked for and the model thinks first.
+        log_probabilities: request the log-probability of each step; None where that is free, or
+            where a trial returns it.
+        entropy: request `first_entropy` of each step as well.
+        token_ids: send token ids instead of text where the model continues its own steps and the
             server takes them (`completions` on vLLM and llama.cpp).
         extra_body: fields of each request, over all others; None leaves a field out.
+        key: API key.
+        key_variable: environment variable that holds it; a hosted API's own by default.
+
+    Attributes:
+        continuation, dialect: `user_turn` and `other` until they are found.
+
+    Raises:
+        InvalidInput: the server does not take the continuation, a system message lacks a chat
+            template, or a key or a template is missing.
     """
 
     def __init__(
         self,
-        server: HttpServer,
-        model: str,
-        continuation: Continuation,
-        dialect: Dialect = OTHER,
+        server: HttpServer | str,
+        model: str | None = None,
+        *,
+        continuation: Continuation | str | None = None,
+        dialect: Dialect | str | None = None,
         name: str | None = None,
-        template: ChatTemplate | None = None,
-        prompt: Prompt = Prompt(),  # noqa: B008 - it cannot change
-        thinking_off: ThinkingOff | None = None,
+        template: ChatTemplate | Path | str | None = None,
+        prompt: Prompt | None = None,
+        thinking_off: ThinkingOff | str | None = None,
         log_probabilities: bool | None = None,
         entropy: bool = False,
         token_ids: bool = True,
         extra_body: Mapping[str, Any] | None = None,
+        key: str | Key | None = None,
+        key_variable: str | None = None,
     ) -> None:
-        if continuation not in dialect.modes:
-            raise InvalidInput(
-                f"{server.name}: servers of the kind {dialect.name!r} do not take the mode"
-                f" {continuation.value!r}; they take {', '.join(dialect.modes)}"
-            )
-        if continuation is Continuation.COMPLETIONS and template is None and prompt.system:
-            raise InvalidInput(
-                f"{model}: a system message needs a chat template; name the tokenizer's folder"
-            )
-        self.server = server
-        self.model = model
-        self.continuation = continuation
-        self.dialect = dialect
-        self.name = name or model
-        self.template = template
-        self.prompt = prompt
-        self.thinking_off = thinking_off
-        self.entropy = entropy
-        free = dialect.log_probabilities
-        self.log_probabilities = entropy or (
-            free if log_probabilities is None else log_probabilities
+        self.server = connect(server, key, key_variable)
+        self.model = model or ""
+        self.name = name or model or self.server.name
+        self.continuation = parse_member(Continuation, continuation or Continuation.USER_TURN)
+        self.dialect = find_dialect(dialect) if isinstance(dialect, str) else dialect or OTHER
+        self.template = (
+            read_chat_template(template) if isinstance(template, str | Path) else template
         )
-        self.token_ids = token_ids and continuation is Continuation.COMPLETIONS
+        self.thinking_off = parse_member(ThinkingOff, thinking_off) if thinking_off else None
+        self.entropy = entropy
         self.extra_body = dict(extra_body or {})
+        self._prompt_given = prompt
+        self._log_probabilities = log_probabilities
+        self._token_ids = token_ids
+        self._owns_server = isinstance(server, str)
         self._memory = TokenMemory()
         self._spellings: dict[int, str] = {}
+        self._any_dialect, self._any_mode = dialect is None, continuation is None
+        self._identify = Once(self._find_server, done=bool(model and dialect))
+        self._connect = Once(self._find_mode, done=bool(model and dialect and continuation))
+        if not self._any_mode:
+            self._require_mode()
+
+    @property
+    def prompt(self) -> Prompt:
+        """The text around the question."""
+        if self._prompt_given is not None:
+            return self._prompt_given
+        plain = self.continuation is Continuation.COMPLETIONS and self.template is None
+        return Prompt() if plain else STEP_BY_STEP
+
+    @property
+    def log_probabilities(self) -> bool:
+        """Whether each step comes with its log-probability."""
+        free = self.dialect.log_probabilities
+        given = self._log_probabilities
+        return self.entropy or (free if given is None else given)
+
+    @property
+    def token_ids(self) -> bool:
+        """Whether token ids are sent instead of text, where they are known."""
+        return self._token_ids and self.continuation is Continuation.COMPLETIONS
 
     @property
     def modes(self) -> tuple[Continuation, ...]:
-        """Those that may work, the best first."""
+        """The continuations that may work, the best first."""
         plain = self.template is None and self.continuation is not Continuation.COMPLETIONS
         lacking = {Continuation.COMPLETIONS} if plain else set()
         return tuple(mode for mode in self.dialect.modes if mode not in lacking)
 
     @property
     def adds_begin(self) -> bool:
-        """Whether the server puts the token that begins a text before a plain text."""
+        """Whether the server adds the BOS token to a plain text."""
         return self.dialect.adds_begin or self.dialect.name == "vllm"
 
     def with_mode(self, continuation: Continuation) -> OpenAIModel:
-        """The same model in another mode."""
+        """The same model with another continuation."""
+        return self._variant(continuation, self.template, self.thinking_off)
+
+    async def connect(self) -> None:
+        """Find what was not given, as the first request does.
+
+        Raises:
+            InvalidInput: the model is one of several, or no continuation works.
+            ModelUnavailable: the server does not answer, or rejects the key.
+        """
+        await self._connect()
+
+    def _variant(
+        self,
+        continuation: Continuation,
+        template: ChatTemplate | None,
+        thinking_off: ThinkingOff | None,
+    ) -> OpenAIModel:
         return OpenAIModel(
             self.server,
             self.model,
-            continuation,
-            self.dialect,
-            self.name,
-            self.template,
-            self.prompt,
-            self.thinking_off,
-            self.log_probabilities,
-            self.entropy,
-            self.token_ids,
-            self.extra_body,
+            continuation=continuation,
+            dialect=self.dialect,
+            name=self.name,
+            template=template,
+            prompt=self._prompt_given,
+            thinking_off=thinking_off,
+            log_probabilities=self._log_probabilities,
+            entropy=self.entropy,
+            token_ids=self._token_ids,
+            extra_body=self.extra_body,
         )
+
+    def _require_mode(self) -> None:
+        """Raises InvalidInput where the continuation cannot work."""
+        if not self._any_dialect and self.continuation not in self.dialect.modes:
+            raise InvalidInput(
+                f"{self.server.name}: servers of the kind {self.dialect.name!r} do not take the"
+                f" mode {self.continuation.value!r}; they take {', '.join(self.dialect.modes)}"
+            )
+        plain = self.continuation is Continuation.COMPLETIONS and self.template is None
+        if plain and self.prompt.system:
+            raise InvalidInput(
+                f"{self.name}: a system message needs a chat template; name the tokenizer's folder"
+            )
+
+    async def _find_server(self) -> None:
+        found = await discover(self.server)
+        self.model = self.model or only_model(found, self.server.url, "model=NAME")
+        if self._any_dialect:
+            self.dialect = find_dialect(found.kind)
+            self._any_dialect = False
+        if self._owns_server and found.slots:
+            # Of llama.cpp's server each kept connection takes a thread.
+            await self.server.limit(found.slots)
+
+    async def _find_mode(self) -> None:
+        await self._identify()
+        if not self._any_mode:
+            self._require_mode()
+            return
+        template = self.template or await find_template(self.server, self.dialect, self.model)
+        try:
+            working = await working_choices(
+                self._variants(template), lambda model: model, OpenAIModel._without_thinking
+            )
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"{self.name}: {error}; pass continuation=, and for 'completions' template= with"
+                " the folder of its tokenizer"
+            ) from error
+        # Unclear for all: the last one assumes least of the model.
+        found = working[-1]
+        self.continuation, self.template = found.continuation, found.template
+        self.thinking_off = found.thinking_off
+        self._any_mode = False
+        if self._log_probabilities is None and not self.dialect.log_probabilities:
+            self._log_probabilities = await self._returns_log_probabilities()
+
+    async def _returns_log_probabilities(self) -> bool:
+        """Whether the server returns log-probabilities on request."""
+        model = self.with_mode(self.continuation)
+        model._log_probabilities = True
+        try:
+            step = await model.write_step(Prefix("What is 1 + 1?"), Sampling(max_tokens=8), 0)
+        except TrimError:
+            return False
+        return step.log_probability is not None
+
+    def _variants(self, template: ChatTemplate | None) -> Iterator[OpenAIModel]:
+        """The model with each continuation, the best first.
+
+        Plain text comes last: a model that was trained on chats continues it too, only worse.
+        """
+        for mode in self.dialect.modes:
+            if mode is not Continuation.COMPLETIONS:
+                yield self._variant(mode, self.template, self.thinking_off)
+            elif template:
+                switched = "enable_thinking" in template.source
+                off = self.thinking_off or (ThinkingOff.TEMPLATE if switched else None)
+                yield self._variant(mode, template, off)
+        system = self._prompt_given.system if self._prompt_given else None
+        if Continuation.COMPLETIONS in self.dialect.modes and not (self.template or system):
+            yield self._variant(Continuation.COMPLETIONS, None, self.thinking_off)
+
+    def _without_thinking(self) -> OpenAIModel | None:
+        if self.thinking_off or not self.dialect.thinking_off:
+            return None
+        return self._variant(self.continuation, self.template, self.dialect.thinking_off)
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         """Write the next step.
 
         Raises:
-            ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
+            ContextExceeded, ModelUnavailable: see `HttpServer.post`.
         """
         started = time.perf_counter()
-        said, opening = prefix.said, self.prompt.opening(bool(prefix.steps))
+        await self._connect()
+        solution, opening = prefix.text, self.prompt.opening(bool(prefix.steps))
         body = {**self._sampled(sampling, seed), "stop": [SEPARATOR]}
         if self.log_probabilities:
-            body |= self._told(LIKELIEST if self.entropy else 1)
+            body |= self._log_probability_fields(LIKELIEST if self.entropy else 1)
         body |= await self._prompt(prefix)
         answer = await self._ask(body)
         spent = answer.usage
-        text = self._continued(answer.text, said, opening)
-        if not text.strip() and said and self.continuation is Continuation.USER_TURN:
-            # It has only repeated what was quoted; without a stop it comes to the next step.
+        text = self._continued(answer.text, solution, opening)
+        if not text.strip() and solution and self.continuation is Continuation.USER_TURN:
+            # The answer only repeats the quoted steps; without a stop it reaches the next one.
             answer = await self._ask({**body, "stop": None})
             spent += answer.usage
-            text = self._continued(answer.text, said)
+            text = self._continued(answer.text, solution)
         step = self._first_step(text)
-        ending = self._ending(answer, text, said)
+        ending = self._ending(answer, text, solution)
         whole = step
         if ending is Ending.STEP:
             whole = step + SEPARATOR
             if not text.partition(SEPARATOR)[2].strip():
                 whole = await self._spelled(answer, whole)
-                if opening == self.prompt.opening(steps=True):  # else it will be another text
+                if opening == self.prompt.opening(steps=True):  # else the next prompt differs
                     self._remember(prefix.then(whole), body, answer)
         return Completion(
             text=whole,
@@ -164,35 +301,44 @@ class OpenAIModel:
         )
 
     async def prefill(self, prefix: Prefix) -> Completion:
-        """Have the server read a prefix, so that it is in its cache; one token is written.
+        """Have the server read a prefix into its cache; one token is decoded.
 
         Raises:
-            ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
+            ContextExceeded, ModelUnavailable: see `HttpServer.post`.
         """
+        await self._connect()
         body = self._sampled(Sampling(0.0, 1.0, 0, 1), 0)
         spent = (await self._ask({**body, **await self._prompt(prefix)})).usage
         counts = (spent.tokens, spent.prompt_tokens, spent.cached_tokens)
         return Completion("", Ending.LENGTH, *counts)
 
-    async def go_on(self, question: str, said: str, tokens: int) -> Response:
-        """Continue any text, greedily and without a stop; without what is repeated of it."""
+    async def continue_text(self, question: str, text: str, tokens: int) -> Response:
+        """Continue the beginning of an answer, greedily and without a stop string."""
+        await self._connect()
         body = self._sampled(Sampling(0.0, 1.0, 0, tokens), 0)
-        answer = await self._ask({**body, **self._text(self.prompt.asked(question), said)})
-        return replace(answer, text=self._continued(answer.text, said))
+        answer = await self._ask({**body, **self._text(self.prompt.user_message(question), text)})
+        return replace(answer, text=self._continued(answer.text, text))
 
     async def reply(self, request: str, tokens: int, likeliest: int = 0) -> Response:
-        """Answer to a single message, greedily.
+        """Answer a single message, greedily.
 
         Args:
-            likeliest: tokens whose probabilities are told in each place; 0 for none.
+            likeliest: tokens whose log-probabilities are requested at each place; 0 for none.
         """
+        await self._connect()
         body = self._sampled(Sampling(0.0, 1.0, 0, tokens), 0)
         if likeliest:
-            body |= self._told(likeliest)
+            body |= self._log_probability_fields(likeliest)
         return await self._ask({**body, **self._text(request, "")})
 
-    async def read_on(self, text: str, likeliest: int) -> Response:
-        """The next token after a plain text, without any template, and its rivals."""
+    async def next_token(self, text: str, likeliest: int, begin: str = "") -> Response:
+        """The next token after a plain text, and the likeliest tokens in its place.
+
+        Args:
+            begin: BOS token at the beginning of `text`; left out where the server adds it.
+        """
+        await self._identify()
+        text = text.removeprefix(begin) if self.adds_begin else text
         body = {**self._sampled(Sampling(0.0, 1.0, 0, 1), 0), "logprobs": likeliest}
         return await self._ask({**body, "prompt": text})
 
@@ -200,25 +346,25 @@ class OpenAIModel:
         path = "/completions" if "prompt" in body else "/chat/completions"
         whole = {"model": self.model, **self.dialect.fields, **body, **self.extra_body}
         try:
-            return await self.server.ask(path, whole, read_answer)
+            return await self.server.post(path, whole, read_answer)
         except ContextExceeded as error:
             limit = self.dialect.limit
             if not error.room or error.room <= 0 or error.room >= (whole.get(limit) or 0):
                 raise
-            # The prompt fits; some servers refuse unless the longest answer would fit as well.
-            return await self.server.ask(path, {**whole, limit: error.room}, read_answer)
+            # The prompt fits; some servers want the longest answer to fit as well.
+            return await self.server.post(path, {**whole, limit: error.room}, read_answer)
 
     async def _prompt(self, prefix: Prefix) -> dict[str, Any]:
-        """The fields that hold what is to be continued: tokens where they are known."""
+        """The fields with the prompt, as token ids where they are known."""
         opening = self.prompt.opening(bool(prefix.steps))
-        asked = self.prompt.asked(prefix.question)
-        fields = self._text(asked, prefix.said, prefix.history, opening)
+        asked = self.prompt.user_message(prefix.question)
+        fields = self._text(asked, prefix.text, prefix.history, opening)
         if not self.token_ids or not (self.dialect.returned_ids or self.dialect.tokenizes):
             return fields
         tokens = self._memory.recall(prefix)
         if tokens is None and self.dialect.tokenizes:
             request = {"content": fields["prompt"], "add_special": True, "parse_special": True}
-            tokens = await self.server.ask("//tokenize", request, lambda raw: list(raw["tokens"]))
+            tokens = await self.server.post("//tokenize", request, lambda raw: list(raw["tokens"]))
         if tokens:
             fields["prompt"] = tokens
         if self.dialect.returned_ids:
@@ -226,22 +372,23 @@ class OpenAIModel:
         return fields
 
     def _text(
-        self, asked: str, said: str, history: Sequence[Turn] = (), opening: str = ""
+        self, asked: str, solution: str, history: Sequence[Turn] = (), opening: str = ""
     ) -> dict[str, Any]:
-        """The fields that hold the user's turn and what is said so far, as text."""
+        """The fields with the user's message and the solution so far, as text."""
         if self.continuation is Continuation.COMPLETIONS:
-            return self._rendered(asked, opening + said, history)
+            return self._rendered(asked, opening + solution, history)
         if self.continuation is Continuation.USER_TURN:
-            messages = self._messages(request(asked, said), history)
+            messages = self._messages(request(asked, solution), history)
+            begun = solution
         else:
-            said = opening + said
+            begun = opening + solution
             messages = self._messages(asked, history)
-            if said:
-                messages.append({"role": "assistant", "content": said})
+            if begun:
+                messages.append({"role": "assistant", "content": begun})
         fields: dict[str, Any] = {"messages": messages}
-        if said and self.continuation is Continuation.PREFIX:
+        if begun and self.continuation is Continuation.PREFIX:
             messages[-1]["prefix"] = True
-        if said and self.continuation is Continuation.CONTINUE_FINAL:
+        if begun and self.continuation is Continuation.CONTINUE_FINAL:
             fields |= {"add_generation_prompt": False, "continue_final_message": True}
         match self.thinking_off:
             case ThinkingOff.TEMPLATE:
@@ -252,16 +399,18 @@ class OpenAIModel:
                 fields["reasoning_effort"] = "none"
         return fields
 
-    def _rendered(self, asked: str, said: str, history: Sequence[Turn]) -> dict[str, Any]:
+    def _rendered(self, asked: str, begun: str, history: Sequence[Turn]) -> dict[str, Any]:
         if self.template is None:
-            return {"prompt": Prefix(asked, history=tuple(history)).asked + SEPARATOR + said}
+            return {
+                "prompt": Prefix(asked, history=tuple(history)).full_question + SEPARATOR + begun
+            }
         settings: dict[str, Any] = {}
         if self.thinking_off is ThinkingOff.TEMPLATE:
             settings["enable_thinking"] = False
         text = self.template.render(self._messages(asked, history), **settings)
         if self.dialect.adds_begin:
             text = text.removeprefix(self.template.begin)
-        fields: dict[str, Any] = {"prompt": text + said}
+        fields: dict[str, Any] = {"prompt": text + begun}
         if self.dialect.name == "vllm":
             fields["add_special_tokens"] = False
         return fields
@@ -283,16 +432,16 @@ class OpenAIModel:
             fields[self.dialect.seed] = seed
         return fields
 
-    def _told(self, likeliest: int) -> dict[str, Any]:
+    def _log_probability_fields(self, likeliest: int) -> dict[str, Any]:
         if self.continuation is Continuation.COMPLETIONS:
             return {"logprobs": likeliest}
         return {"logprobs": True, "top_logprobs": likeliest}
 
-    def _continued(self, text: str, said: str, opening: str = "") -> str:
-        """What is new in an answer to a turn that begins with `opening` and goes on with `said`."""
+    def _continued(self, text: str, solution: str, opening: str = "") -> str:
+        """An answer without its repetition of `opening` and `solution`."""
         if self.continuation is Continuation.USER_TURN:
-            return without_repeated(said, text)
-        sent = opening + said
+            return without_repeated(solution, text)
+        sent = opening + solution
         kept = sent.rstrip()
         echoed = self.dialect.echoes and self.continuation is not Continuation.COMPLETIONS
         if echoed and kept and text.startswith(kept):
@@ -300,15 +449,17 @@ class OpenAIModel:
         return text
 
     def _first_step(self, text: str) -> str:
-        """A step without the blank line that ends it; a chat template may have trimmed the one
-        before it, so that the model begins with it."""
+        """A step without its blank line.
+
+        A chat template may have trimmed the blank line before it; the model then begins with it.
+        """
         if self.continuation is Continuation.COMPLETIONS:
             return text.partition(SEPARATOR)[0]
         return first_step(text)
 
     async def _spelled(self, answer: Response, beginning: str) -> str:
-        """A step of which the server tells only the beginning: what its last token holds behind
-        the stop string belongs to it."""
+        """The whole step where the server cuts it at the stop string: the rest of the last token
+        belongs to it."""
         spelled = "".join(token.text for token in answer.tokens)
         if spelled.startswith(beginning):
             return spelled
@@ -319,22 +470,22 @@ class OpenAIModel:
         return with_rest(beginning, "".join(end))
 
     async def _spelling(self, token: int) -> str:
-        """The text of one token, asked for once."""
+        """The text of one token, requested once."""
         if token not in self._spellings:
             body = {"tokens": [token]}
-            self._spellings[token] = await self.server.ask(
+            self._spellings[token] = await self.server.post(
                 "//detokenize", body, lambda raw: str(raw["content"])
             )
         return self._spellings[token]
 
-    def _ending(self, answer: Response, text: str, said: str) -> Ending:
-        """Why the step ended; where a server does not tell, an empty text was the end."""
+    def _ending(self, answer: Response, text: str, solution: str) -> Ending:
+        """Why the step ended; where the server does not report it, an empty text is the end."""
         plain = self.continuation is Continuation.COMPLETIONS
         if SEPARATOR in (text if plain else text.strip("\n")):
             return Ending.STEP
         if answer.ending is Ending.LENGTH:
             return Ending.LENGTH
-        asked_for_one = said and self.continuation is Continuation.USER_TURN
+        asked_for_one = solution and self.continuation is Continuation.USER_TURN
         if answer.ending is None or asked_for_one:
             return Ending.STEP if text.strip() else Ending.SOLUTION
         return answer.ending

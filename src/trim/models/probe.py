@@ -1,21 +1,24 @@
-"""Whether a model on a server really goes on from a text, asked before it is relied on."""
+"""Whether a model on a server continues a text, tried before it is relied on."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from itertools import chain
+from typing import Protocol, TypeVar
 
 from trim.errors import InvalidInput, Refused
 from trim.models.continuation import Continuation
 from trim.models.response import Response
 
 QUESTION = "Count from one to ten in words, in one line, with commas between them."
-SAID = "one, two, three, four,"
+HALF = "one, two, three, four,"
+"""The half of an answer that the model is to continue."""
 NEXT = "five"
 OPENINGS = ("one", "sure", "certainly", "okay", "here", "of", "the")
-"""First words of an answer that begins anew."""
+"""First words of an answer that starts over."""
 TOKENS = 24
 
 
@@ -28,26 +31,30 @@ class Continuing(Protocol):
     def continuation(self) -> Continuation: ...
     @property
     def modes(self) -> tuple[Continuation, ...]: ...
-    async def go_on(self, question: str, said: str, tokens: int) -> Response: ...
+    async def continue_text(self, question: str, text: str, tokens: int) -> Response: ...
     def with_mode(self, continuation: Continuation) -> Continuing: ...
 
 
+class ThinksFirst(InvalidInput):
+    """The model thinks before it answers."""
+
+
 class ProbeResult(StrEnum):
-    """What became of a sentence that was sent half."""
+    """How a model answered to half a sentence."""
 
     CONTINUED = "continued"
     RESTARTED = "restarted"
     UNCLEAR = "unclear"
-    """Neither: a model that cannot count, such as one made for a single task."""
+    """Neither: a model that cannot count, such as a small one for a single task."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A mode that may be relied on.
+    """A mode that works.
 
     Attributes:
-        cached_tokens: tokens that the second of two like requests found in the server's cache,
-            where it tells.
+        cached_tokens: prompt tokens of a repeated request that the server had in its cache, if it
+            reports them.
     """
 
     continuation: Continuation
@@ -63,7 +70,9 @@ async def probe(model: Continuing) -> Probe:
         ModelUnavailable: the server does not answer.
     """
     try:
-        return await tried(model)
+        verdict = await try_mode(model)
+        again = await model.continue_text(QUESTION, HALF, TOKENS)
+        return Probe(model.continuation, verdict, again.usage.cached_tokens)
     except (InvalidInput, Refused) as error:
         works = await working_mode(model)
         advice = f"the mode {works.value!r} works" if works else "no other mode works either"
@@ -77,34 +86,40 @@ async def working_mode(model: Continuing) -> Continuation | None:
     for mode in model.modes:
         if mode is not model.continuation:
             try:
-                await tried(model.with_mode(mode))
+                await try_mode(model.with_mode(mode))
             except (InvalidInput, Refused):
                 continue
             return mode
     return None
 
 
-async def tried(model: Continuing) -> Probe:
-    """Raises InvalidInput or Refused where the mode does not work, with the reason alone."""
-    answer = await model.go_on(QUESTION, SAID, TOKENS)
+async def try_mode(model: Continuing) -> ProbeResult:
+    """Have the model continue half a sentence.
+
+    Raises:
+        InvalidInput, Refused: the mode does not work; the message is the reason alone.
+        ModelUnavailable: the server does not answer.
+    """
+    answer = await model.continue_text(QUESTION, HALF, TOKENS)
     if answer.reasoning:
-        raise InvalidInput("the model thinks before it answers, and a thought is no step")
+        raise ThinksFirst("the model thinks before it answers, and a thought is not a step")
     verdict = verdict_on(answer.text)
     if verdict is ProbeResult.RESTARTED:
-        raise InvalidInput("the model begins anew where it should go on")
+        raise InvalidInput("the model starts over instead of continuing")
     if model.continuation in (Continuation.CONTINUE_FINAL, Continuation.PREFIX):
         await require_separator(model)
-    again = await model.go_on(QUESTION, SAID, TOKENS)
-    return Probe(model.continuation, verdict, again.usage.cached_tokens)
+    return verdict
 
 
 async def require_separator(model: Continuing) -> None:
-    """Some chat templates trim a message, and a step loses the blank line that ends it.
+    """Some chat templates trim a message, which drops the blank line at the end of a step.
 
     Raises:
-        InvalidInput: the server reads a text with and without it as equally long.
+        InvalidInput: the prompt has as many tokens with the blank line as without it.
     """
-    bare, ended = [await model.go_on(QUESTION, SAID + end, 1) for end in (" five", " five\n\n")]
+    bare, ended = [
+        await model.continue_text(QUESTION, HALF + end, 1) for end in (" five", " five\n\n")
+    ]
     if bare.usage.prompt_tokens == ended.usage.prompt_tokens:
         raise InvalidInput("the chat template drops the blank line at the end of a step")
 
@@ -116,3 +131,44 @@ def verdict_on(text: str) -> ProbeResult:
     if words and (words[0] in OPENINGS or (words[:40].count("one") and NEXT in words)):
         return ProbeResult.RESTARTED
     return ProbeResult.UNCLEAR
+
+
+Choice = TypeVar("Choice")
+
+
+async def working_choices(
+    choices: Iterable[Choice],
+    model_of: Callable[[Choice], Continuing],
+    without_thinking: Callable[[Choice], Choice | None],
+) -> list[Choice]:
+    """The first choice with which a model continues a text.
+
+    Choices whose model thinks first are tried again without thinking, after all others. If no
+    verdict is clear, the result is all choices that may work.
+
+    Args:
+        model_of: the model of a choice.
+        without_thinking: the choice with thinking disabled; None where it is, or cannot be.
+
+    Raises:
+        InvalidInput: none works; the message gives the reason of the first.
+        ModelUnavailable: the server does not answer.
+    """
+    reasons: list[Exception] = []
+    unclear: list[Choice] = []
+    retries: list[Choice] = []
+    for choice in chain(choices, (each for each in retries if not unclear)):
+        try:
+            verdict = await try_mode(model_of(choice))
+        except (InvalidInput, Refused) as error:
+            reasons.append(error)
+            quiet = without_thinking(choice) if isinstance(error, ThinksFirst) else None
+            if quiet is not None:
+                retries.append(quiet)
+            continue
+        if verdict is ProbeResult.CONTINUED:
+            return [choice]
+        unclear.append(choice)
+    if not unclear:
+        raise InvalidInput(f"no continuation works: {reasons[0]}") from reasons[0]
+    return unclear

@@ -1,4 +1,4 @@
-"""What a model reads around a bare question."""
+"""The text around a question: system message, user message, beginning of the answer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from trim.models.model import Role, Turn
 from trim.steps import SEPARATOR
 
 QUESTION = "{question}"
-"""Stands in a user template where the question comes; no other braces mean anything."""
+"""Placeholder of the question in a user template; other braces have no meaning."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """System message, user turn and the beginning of the assistant's turn.
+    """System message, user message and the beginning of the assistant's message.
 
     Attributes:
         system: None for none.
-        user: the user's turn, with `{question}` in it.
-        assistant: what the assistant's turn begins with, before the first step. A model that is
-            asked in a user turn (`user_turn`) does not read it.
-        resumed: in its place once there are steps; None for the same.
+        user: the user's message, with `{question}` in it.
+        assistant: beginning of the assistant's message, before the first step; the continuation
+            `user_turn` leaves it out.
+        resumed: the same once there are steps; None for `assistant`.
 
     Raises:
         InvalidInput: `user` does not hold `{question}`.
@@ -36,12 +36,12 @@ class Prompt:
     def __post_init__(self) -> None:
         require_question(self.user)
 
-    def asked(self, question: str) -> str:
-        """The user's turn."""
+    def user_message(self, question: str) -> str:
+        """The user's message."""
         return self.user.replace(QUESTION, question)
 
     def opening(self, steps: bool) -> str:
-        """The beginning of the assistant's turn.
+        """The beginning of the assistant's message.
 
         Args:
             steps: whether steps follow.
@@ -50,25 +50,26 @@ class Prompt:
 
 
 def require_question(template: str) -> None:
-    """Raises InvalidInput for a user template that does not hold the question."""
+    """Raises InvalidInput for a user template without the placeholder."""
     if QUESTION not in template:
-        raise InvalidInput(
-            f"the user template {template!r} lacks {QUESTION}; the question has to stand somewhere"
-        )
+        raise InvalidInput(f"the user template {template!r} lacks {QUESTION}, the question's place")
 
 
 def conversation(system: str | None, history: Sequence[Turn], asked: str) -> list[dict[str, str]]:
-    """Messages of a system message, what was said before, and the user's newest turn.
+    """Chat messages: a system message, the history, and the user's newest message.
 
-    Everything that a system said becomes one message, the model's own first, for most chat
-    templates take one, at the beginning.
+    All system messages become one, `system` first: most chat templates take only one.
     """
-    said = [turn.text for turn in history if turn.role is Role.SYSTEM]
-    told = [text for text in (system, *said) if text]
-    messages = [{"role": "system", "content": SEPARATOR.join(told)}] if told else []
+    others = [turn.text for turn in history if turn.role is Role.SYSTEM]
+    texts = [text for text in (system, *others) if text]
+    messages = [{"role": "system", "content": SEPARATOR.join(texts)}] if texts else []
     messages += [
         {"role": str(turn.role), "content": turn.text}
         for turn in history
         if turn.role is not Role.SYSTEM
     ]
     return [*messages, {"role": "user", "content": asked}]
+
+
+STEP_BY_STEP = Prompt("Please reason step by step, and put your final answer within \\boxed{}.")
+"""The usual prompt of models that read chats: the box marks the end of a solution."""

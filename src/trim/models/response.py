@@ -1,4 +1,4 @@
-"""What a server with OpenAI's protocol says to one request."""
+"""Responses of servers with OpenAI's protocol: text, ending, usage and log-probabilities."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from trim.steps import SEPARATOR
 from trim.types import Usage
 
 LIKELIEST = 20
-"""Tokens whose probabilities are asked for, where a model tells its first entropy."""
+"""Tokens whose log-probabilities are requested for the first entropy."""
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure a model was of a step: the two figures of a `Completion`, in nats.
+    """A model's confidence in a step: the two figures of a `Completion`, in nats.
 
-    Both are of the model's own distribution, at temperature 1 and before top-p and top-k.
+    Both refer to the model's own distribution, at temperature 1 and before top-p and top-k.
     """
 
     log_probability: float
@@ -30,11 +30,10 @@ class Confidence:
 
 
 def confidence_in(tokens: Sequence[Mapping[str, Any]], ending: Ending) -> Confidence:
-    """The figures from the engine's record of each token.
+    """The confidence from the engine's record of each token.
 
-    Counted are the tokens of the step's text: not the separator, which llama.cpp does not
-    list, and not the end token, so that a step's figure is that of its text however it
-    ended. A step without any text is certain: 0 and, without a first token, 0.
+    The mean is over the tokens of the step's text: neither the separator, which llama.cpp does
+    not list, nor the end token counts. Both figures are 0 for a step without tokens.
 
     Args:
         tokens: entries with `logprob` and `top_logprobs`; the end token's is the last.
@@ -46,66 +45,66 @@ def confidence_in(tokens: Sequence[Mapping[str, Any]], ending: Ending) -> Confid
 
 
 def entropy(likeliest: Sequence[Mapping[str, Any]]) -> float:
-    """Entropy in nats, at least 0, where all tokens beyond `likeliest` count as one outcome.
+    """Entropy in nats, at least 0, with all tokens beyond `likeliest` as one outcome.
 
-    That is at most the entropy of the whole distribution, and as good as equal to it where
-    a model is not at a loss.
+    This is a lower bound of the entropy of the whole distribution, and close to it unless the
+    distribution is flat.
     """
     chances = [math.exp(entry["logprob"]) for entry in likeliest]
     chances.append(max(1.0 - math.fsum(chances), 0.0))
     return max(math.fsum(-chance * math.log(chance) for chance in chances if chance > 0), 0.0)
 
 
-Text = tuple[str, tuple[Turn, ...], str]
+PrefixKey = tuple[str, tuple[Turn, ...], str]
 
 
 class TokenMemory:
-    """Tokens by the prefix that they spell, the separator of its last step included.
+    """Token ids by the prefix that they spell, the separator of its last step included.
 
-    A text that is sent back may be cut into other tokens than those that were written; with
-    the tokens themselves the model goes on from exactly what it has written.
+    A text that is sent back may be tokenized differently from the way it was decoded; with the
+    token ids the model continues exactly what it has decoded.
 
     Args:
-        size: prefixes that are remembered; the longest unused one is forgotten first.
+        size: prefixes that are kept; the least recently used one is dropped first.
     """
 
     def __init__(self, size: int = 4096) -> None:
         self.size = size
-        self._tokens: OrderedDict[Text, array[int]] = OrderedDict()
+        self._tokens: OrderedDict[PrefixKey, array[int]] = OrderedDict()
 
     def remember(self, prefix: Prefix, tokens: Iterable[int]) -> None:
-        self._tokens[spelled(prefix)] = array("i", tokens)
-        self._tokens.move_to_end(spelled(prefix))
+        self._tokens[key_of(prefix)] = array("i", tokens)
+        self._tokens.move_to_end(key_of(prefix))
         while len(self._tokens) > self.size:
             self._tokens.popitem(last=False)
 
     def recall(self, prefix: Prefix) -> list[int] | None:
-        """The tokens of a prefix; None where they are not known."""
-        tokens = self._tokens.get(spelled(prefix))
+        """The token ids of a prefix; None where they are not known."""
+        tokens = self._tokens.get(key_of(prefix))
         if tokens is None:
             return None
-        self._tokens.move_to_end(spelled(prefix))
+        self._tokens.move_to_end(key_of(prefix))
         return tokens.tolist()
 
 
-def spelled(prefix: Prefix) -> Text:
-    """What a prefix says, wherever its steps end."""
-    return prefix.question, prefix.history, prefix.said
+def key_of(prefix: Prefix) -> PrefixKey:
+    """The text of a prefix, wherever its steps end."""
+    return prefix.question, prefix.history, prefix.text
 
 
 STOPPED = ("stop", "eos", "eos_token", "stop_sequence", "end_turn")
-"""Reasons that say that a model or a stop string ended the text."""
+"""Finish reasons of a text that the model or a stop string ended."""
 LLAMA_CPP_ENDINGS = {"word": Ending.STEP, "eos": Ending.SOLUTION, "limit": Ending.LENGTH}
-"""By the `stop_type` of llama.cpp's verbose record."""
+"""Endings by the `stop_type` of llama.cpp's verbose record."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A written token.
+    """A decoded token.
 
     Attributes:
         log_probability: in nats, at most 0.
-        likeliest: the likeliest tokens in its place, with their log-probabilities.
+        likeliest: the likeliest tokens at its place, with their log-probabilities.
     """
 
     text: str
@@ -118,11 +117,12 @@ class Response:
     """One answer.
 
     Attributes:
-        text: as the server gives it.
-        ending: why it ended; None where it does not tell a stop string from the end.
-        tokens: written tokens with their probabilities; empty where none are told.
-        prompt_ids, written_ids: tokens read and written; empty where they are not told.
-        reasoning: whether the model has thought aloud before it answered.
+        text: as the server returns it.
+        ending: why it ended; None where the server does not distinguish a stop string from the
+            end of the solution.
+        tokens: decoded tokens with log-probabilities; empty where none are returned.
+        prompt_ids, written_ids: ids of prompt and decoded tokens; empty where none are returned.
+        reasoning: whether the model has thought before the answer.
     """
 
     text: str
@@ -135,19 +135,19 @@ class Response:
 
 
 def read_answer(raw: Mapping[str, Any]) -> Response:
-    """The answer in the record of `/completions` or `/chat/completions`.
+    """Parse the response of `/completions` or `/chat/completions`.
 
     Raises:
-        Refused: the model has not ended its text by itself but was stopped, as by a filter.
-        LookupError, TypeError, ValueError: the record lacks something or is damaged.
+        Refused: something else stopped the model, such as a content filter.
+        LookupError, TypeError, ValueError: the response is incomplete or malformed.
     """
     choice = raw["choices"][0]
     message = choice.get("message")
     text = choice["text"] if message is None else message.get("content") or ""
     if not isinstance(text, str):
-        raise ValueError("the text is none")
+        raise ValueError("the text is not a string")
     verbose = raw.get("__verbose") or {}
-    told = message or {}
+    parts = message or {}
     return Response(
         text=text,
         ending=ending_of(choice, verbose),
@@ -155,15 +155,17 @@ def read_answer(raw: Mapping[str, Any]) -> Response:
         tokens=tokens_of(choice.get("logprobs") or {}),
         prompt_ids=tuple(choice.get("prompt_token_ids") or raw.get("prompt_token_ids") or ()),
         written_ids=tuple(choice.get("token_ids") or verbose.get("tokens") or ()),
-        reasoning=bool(told.get("reasoning_content") or told.get("reasoning") or "<think>" in text),
+        reasoning=bool(
+            parts.get("reasoning_content") or parts.get("reasoning") or "<think>" in text
+        ),
     )
 
 
 def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any]) -> Ending | None:
-    """Why a text ended, by what each server tells; None where it does not.
+    """Why a text ended; None where the server does not report it.
 
-    vLLM tells the stop string in `stop_reason`, SGLang in `matched_stop`, llama.cpp in its
-    verbose record. The text itself is not looked at: it may begin with the steps that it
+    vLLM names the stop string in `stop_reason`, SGLang in `matched_stop`, llama.cpp in its
+    verbose record. The text itself is no evidence: it may begin with the steps that it
     continues.
     """
     reason = choice["finish_reason"]
@@ -182,17 +184,17 @@ def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any]) -> Ending |
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """The tokens of one request; cached ones where the server tells them, else none."""
+    """The tokens of one request; cached ones are 0 where the server does not report them."""
     details = usage.get("prompt_tokens_details") or {}
     cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0
     counts = (usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
     if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise ValueError("usage holds no numbers of tokens")
+        raise ValueError("usage holds no token counts")
     return Usage(*counts)
 
 
 def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
-    """The written tokens, from either form: lists side by side, or one entry a token."""
+    """The decoded tokens, from parallel lists or from one entry for each token."""
     if "content" in record:
         return tuple(
             Token(
@@ -211,14 +213,14 @@ def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
 
 
 def finite(value: float) -> float:
-    """Raises ValueError for what is no log-probability."""
+    """A log-probability, at most 0; ValueError for any other value."""
     if not -math.inf <= value < math.inf:
         raise ValueError(f"log-probability {value}")
     return min(value, 0.0)
 
 
 def spelling(tokens: Sequence[Token], text: str) -> Sequence[Token]:
-    """The tokens that spell `text`, without what comes before it, the separator and an end."""
+    """The tokens that spell `text`, without any before it, the separator and an end token."""
     start = max("".join(token.text for token in tokens).find(text), 0)
     own, position = [], 0
     for token in tokens:
@@ -229,9 +231,9 @@ def spelling(tokens: Sequence[Token], text: str) -> Sequence[Token]:
 
 
 def mean_log_probability(tokens: Sequence[Token], text: str) -> float | None:
-    """Mean in nats over the tokens that spell `text`; None where none are told.
+    """Mean in nats over the tokens that spell `text`; None without log-probabilities.
 
-    A text of no tokens is certain: 0, as in `trim.models.response`.
+    It is 0 for a text without tokens.
     """
     if not tokens:
         return None
@@ -240,9 +242,9 @@ def mean_log_probability(tokens: Sequence[Token], text: str) -> float | None:
 
 
 def first_entropy(tokens: Sequence[Token], text: str) -> float | None:
-    """Entropy in nats of the distribution of `text`'s first token; None where it is not told.
+    """Entropy in nats of the distribution of `text`'s first token; None without one.
 
-    Of a text of no tokens it is that of the end.
+    For a text without tokens it is the entropy at the end token.
     """
     first = next(iter((*spelling(tokens, text), *tokens)), None)
     if first is None or not first.likeliest:

@@ -1,4 +1,4 @@
-"""Router files: one policy at the setting that was calibrated, and what that promises."""
+"""Calibrated routers: one policy at a calibrated setting, and the guarantee of that setting."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from trim.policies.policy import Explanation, Policy
 from trim.scorers.scorer import KINDS
 from trim.types import Action, Observation
 
-FAMILY = "router"
+ROUTER = "router"
+"""Family name of calibrated routers: `router:FILE`."""
 VERSION = 1
-"""Of the layout that docs/calibration.md describes."""
-PLAIN = ("thr", "random", "cascade")
-FITTED = ("pomdp", "agg", "seq")
-"""Families that a router file may name: without a file of their own, and with one."""
-IN_FOLDERS = ("agg", "seq")
+"""Version of the file format, described in docs/reference/router-file.md."""
+PLAIN_FAMILIES = ("thr", "random", "cascade")
+FITTED_FAMILIES = ("pomdp", "agg", "seq")
+"""Families that can be calibrated: without and with a fitted file."""
+FOLDER_FAMILIES = ("agg", "seq")
+"""Fitted families stored as a folder; the others are a single file."""
 
 
 @dataclass(frozen=True)
-class RouterFile:
-    """What a router file holds.
+class CalibratedRouter:
+    """The content of a router file, written by `trim calibrate`.
 
     Attributes:
-        family: one of `PLAIN` or `FITTED`.
-        setting: of that family, in [0, 1].
-        fitted: file or folder of a fitted family, as given or beside the router file.
-        scorer: the kind of score that it was calibrated with.
-        models: sha256 of each model file by role, as the bank has them.
-        max_strong_tokens: the limit a problem that it was calibrated with.
-        promise: `target`, `confidence`, `horizon` and `bound`, for people to read.
-        figures: measured on the bank, for people to read.
-        profile: what scores and actions look like where the promise holds; None if unknown.
+        family: one of `PLAIN_FAMILIES` or `FITTED_FAMILIES`.
+        setting: the calibrated setting of that family, in [0, 1].
+        fitted: path of the fitted file or folder; None for a plain family.
+        scorer: the kind of score used in the calibration.
+        models: sha256 of each model file by role, from the bank.
+        max_strong_tokens: limit of strong tokens per problem in the calibration.
+        guarantee: `target`, `confidence`, `horizon` and `bound`, for display.
+        figures: results on the bank, for display.
+        profile: scores and actions during calibration, as `trim.monitoring.profile.Profile`
+            writes them; None if not recorded.
     """
 
     family: str
@@ -46,7 +49,7 @@ class RouterFile:
     scorer: str
     models: Mapping[str, str]
     max_strong_tokens: int | None = None
-    promise: Mapping[str, Any] = field(default_factory=dict)
+    guarantee: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     profile: Any = None
 
@@ -58,21 +61,21 @@ class RouterFile:
         return f"{self.family}:{self.fitted}@{self.setting!r}"
 
     def to_json(self, path: Path) -> dict[str, Any]:
-        """The content of the router file `path`.
+        """The content of the router file at `path`; the fitted file is named relative to it.
 
         Raises:
             InvalidInput: the fitted file cannot be read.
         """
         record: dict[str, Any] = {
-            "policy": FAMILY,
+            "policy": ROUTER,
             "version": VERSION,
             "family": self.family,
             "setting": self.setting,
         }
         if self.fitted is not None:
             record["file"] = os.path.relpath(self.fitted, path.parent)
-            record["sha256"] = fingerprint(self.family, self.fitted)
-        record |= {**self.promise, "figures": dict(self.figures)}
+            record["sha256"] = fitted_sha256(self.family, self.fitted)
+        record |= {**self.guarantee, "figures": dict(self.figures)}
         record |= {"scorer": self.scorer, "models": dict(self.models)}
         if self.max_strong_tokens is not None:
             record["max_strong_tokens"] = self.max_strong_tokens
@@ -81,50 +84,54 @@ class RouterFile:
         return record
 
 
-def read_router_file(path: Path) -> RouterFile:
-    """The inverse of `RouterFile.to_json`.
+def read_calibrated_router(path: Path) -> CalibratedRouter:
+    """The inverse of `CalibratedRouter.to_json`.
 
     Raises:
-        InvalidInput: unreadable, damaged, of another version or an unknown family, for scores
-            not known here, or its fitted file is missing or was changed.
+        InvalidInput: the file is unreadable, damaged, of another version, of an unknown family
+            or kind of score, or its fitted file is missing or has changed.
     """
-    record = read_record(path, FAMILY)
+    record = read_record(path, ROUTER)
     if record.get("version") != VERSION:
         raise InvalidInput(
             f"{path}: version {record.get('version')!r}, this program reads {VERSION}:"
-            " calibrate it anew"
+            " run `trim calibrate` again"
         )
     family, scorer = record.get("family"), record.get("scorer")
-    if family not in (*PLAIN, *FITTED):
-        known = ", ".join((*PLAIN, *FITTED))
-        raise InvalidInput(f"{path}: a router of the unknown family {family!r}; known: {known}")
+    if family not in (*PLAIN_FAMILIES, *FITTED_FAMILIES):
+        known = ", ".join((*PLAIN_FAMILIES, *FITTED_FAMILIES))
+        raise InvalidInput(f"{path}: unknown family {family!r}; known: {known}")
     if scorer not in KINDS:
         raise InvalidInput(f"{path}: calibrated on scores {scorer!r}; known: {', '.join(KINDS)}")
     try:
         (setting,) = numbers([record["setting"]])
-        fitted = path.parent / str(record["file"]) if family in FITTED else None
+        fitted = path.parent / str(record["file"]) if family in FITTED_FAMILIES else None
         digest = str(record["sha256"]) if fitted else None
         models = {str(role): str(name) for role, name in record["models"].items()}
         limit = record.get("max_strong_tokens")
-        promise = {name: record[name] for name in ("target", "confidence", "horizon", "bound")}
+        guarantee = {name: record[name] for name in ("target", "confidence", "horizon", "bound")}
         figures = dict(record["figures"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise wrong_content(path, FAMILY) from error
+        raise wrong_content(path, ROUTER) from error
     if not 0 <= setting <= 1 or not (limit is None or (type(limit) is int and limit >= 0)):
-        raise wrong_content(path, FAMILY)
-    if fitted and fingerprint(family, fitted) != digest:
-        raise InvalidInput(f"{fitted}: changed since {path} was calibrated; calibrate it anew")
+        raise wrong_content(path, ROUTER)
+    if fitted and fitted_sha256(family, fitted) != digest:
+        raise InvalidInput(
+            f"{fitted}: changed since {path} was calibrated; run `trim calibrate` again"
+        )
     profile = record.get("profile")
-    return RouterFile(family, setting, fitted, scorer, models, limit, promise, figures, profile)
+    return CalibratedRouter(
+        family, setting, fitted, scorer, models, limit, guarantee, figures, profile
+    )
 
 
 def main_file(family: str, fitted: Path) -> Path:
-    """The JSON file of a fitted policy; of a folder it has the sha256 of the other files."""
-    return fitted / f"{family}.json" if family in IN_FOLDERS else fitted
+    """The JSON file of a fitted policy. In a folder it holds the sha256 of the other files."""
+    return fitted / f"{family}.json" if family in FOLDER_FAMILIES else fitted
 
 
-def fingerprint(family: str, fitted: Path) -> str:
-    """sha256 of a fitted router's JSON file. Raises InvalidInput where it cannot be read."""
+def fitted_sha256(family: str, fitted: Path) -> str:
+    """sha256 of a fitted policy's JSON file. Raises InvalidInput if it cannot be read."""
     path = main_file(family, fitted)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -133,7 +140,7 @@ def fingerprint(family: str, fitted: Path) -> str:
 
 
 def fitted_to(family: str, fitted: Path) -> tuple[str | None, dict[str, str]]:
-    """The kind of score and the models that a fitted router is made for, as far as it says."""
+    """The kind of score and the models that a policy was fitted to, as far as recorded."""
     record = read_record(main_file(family, fitted), family)
     if family == "pomdp":
         models = dict(record["of"])
@@ -141,27 +148,27 @@ def fitted_to(family: str, fitted: Path) -> tuple[str | None, dict[str, str]]:
     return record["scorer"], dict(record["models"])
 
 
-class Calibrated(Policy):
-    """The policy of a router file, under the file's name, or another for those who may not see it.
+class CalibratedPolicy(Policy):
+    """The policy of a router file.
 
     Attributes:
-        label: what it is called instead of its path.
+        label: the name after `router:`, by default the path of the file.
     """
 
-    def __init__(self, path: Path, file: RouterFile, policy: Policy) -> None:
+    def __init__(self, path: Path, router: CalibratedRouter, policy: Policy) -> None:
         self.path = path
         self.label = str(path)
-        self.file = file
+        self.router = router
         self.policy = policy
         self.needs_scores = policy.needs_scores
         self.restarts = policy.restarts
-        self.scorer = file.scorer
-        self.models = file.models
-        self.max_strong_tokens = file.max_strong_tokens
+        self.scorer = router.scorer
+        self.models = router.models
+        self.max_strong_tokens = router.max_strong_tokens
 
     @property
     def name(self) -> str:
-        return f"{FAMILY}:{self.label}"
+        return f"{ROUTER}:{self.label}"
 
     def begin(self, question: str) -> Action:
         return self.policy.begin(question)
@@ -172,19 +179,21 @@ class Calibrated(Policy):
     def explain(self, observation: Observation) -> Explanation:
         return self.policy.explain(observation)
 
-    def is_doubtful(self, observation: Observation) -> bool:
-        return self.policy.is_doubtful(observation)
+    def expects_intervention(self, observation: Observation) -> bool:
+        return self.policy.expects_intervention(observation)
 
 
-def read_calibrated(path: Path, parse: Callable[[str], Sequence[Policy]]) -> Calibrated:
-    """The one policy of a router file.
+def read_calibrated_policy(
+    path: Path, parse: Callable[[str], Sequence[Policy]]
+) -> CalibratedPolicy:
+    """The policy of a router file.
 
     Args:
-        parse: makes the policies that a command-line word names.
+        parse: makes the policies of a command-line word (`trim.policies.registry`).
 
     Raises:
-        InvalidInput: as `read_router_file`, or its policy cannot be made.
+        InvalidInput: as `read_calibrated_router`, or the policy cannot be made.
     """
-    file = read_router_file(path)
-    (policy,) = parse(file.spec)
-    return Calibrated(path, file, policy)
+    router = read_calibrated_router(path)
+    (policy,) = parse(router.spec)
+    return CalibratedPolicy(path, router, policy)

@@ -1,11 +1,11 @@
-"""The two ends of every curve: one model alone."""
+"""Baselines: the weak model alone, the strong model alone, and a random mix."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from trim.numerics import uniform
-from trim.policies.policy import Explanation, Policy, compared, named
+from trim.policies.policy import Explanation, Policy, describe_comparison, policy_name
 from trim.types import Action, Observation
 
 
@@ -40,10 +40,10 @@ class StrongAlone(Policy):
 
 @dataclass(frozen=True)
 class RandomMix(Policy):
-    """Regenerates each step with probability `share`.
+    """Regenerates each step with probability `share`, in [0, 1].
 
-    The number drawn for a step depends on question, step and seed alone, so a larger
-    share rewrites a superset of the steps as long as the traces agree.
+    The random number of a step depends only on question, step and seed. A larger share
+    therefore rewrites a superset of the steps while the traces agree.
     """
 
     share: float
@@ -52,13 +52,15 @@ class RandomMix(Policy):
 
     @property
     def name(self) -> str:
-        return named("random", self.share)
+        return policy_name("random", self.share)
 
     def decide(self, observation: Observation) -> Action:
         return Action.REGENERATE if self._draw(observation) < self.share else Action.CONTINUE
 
     def explain(self, observation: Observation) -> Explanation:
-        return Explanation(compared("the number drawn,", self._draw(observation), self.share))
+        return Explanation(
+            describe_comparison("random number", self._draw(observation), self.share)
+        )
 
     def _draw(self, observation: Observation) -> float:
         return uniform("random", observation.seed, observation.question, len(observation.steps))

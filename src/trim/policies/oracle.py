@@ -1,4 +1,4 @@
-"""Routers that know what no router can know: the limits for all others."""
+"""Oracles: policies that use the reference solutions, as upper limits for all others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from trim.policies.policy import Policy
 from trim.types import Action, Observation
 
 StepCheck = Callable[[str, Sequence[str], str], bool]
-"""Question, earlier steps and step: whether the step is right."""
+"""(question, earlier steps, step) -> whether the step is right."""
 
 
 @dataclass(frozen=True)
 class Oracle(Policy):
-    """Regenerates exactly the steps that `is_right` finds wrong."""
+    """Regenerates exactly the steps for which `is_right` is False."""
 
     is_right: StepCheck
 
@@ -29,11 +29,11 @@ class Oracle(Policy):
 
 @dataclass(frozen=True)
 class OracleQuery(Policy):
-    """Gives a problem to the strong model where only that one solves it.
+    """Gives a question to the strong model if only the strong model solves it.
 
     Attributes:
-        strong_only: those questions; an evaluation fills it in after it has solved
-            each problem with both models.
+        strong_only: those questions; an evaluation adds them after solving each problem with
+            both models.
     """
 
     strong_only: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""The router's decision: keep a draft, or pay for the strong model."""
+"""The routing policy: keep a draft, or pay for the strong model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trim.scorers.scorer import Scorer
 from trim.types import Action, Observation
 
 
-class States(NamedTuple):
-    """Probabilities of the hidden states of a solution whose newest step is a draft.
+class Belief(NamedTuple):
+    """Probabilities of the hidden states of a solution whose newest step is a draft; sum 1.
 
     Attributes:
-        right: every step is right.
-        repairable: only the draft is wrong, so that rewriting it mends the solution.
-        lost: an earlier step is wrong.
+        right: P(S0), every step is right.
+        repairable: P(S2), only the draft is wrong; rewriting it repairs the solution.
+        lost: P(S1), an earlier step is wrong.
     """
 
     right: float
@@ -29,48 +29,47 @@ class States(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a policy says of a decision.
+    """Why a policy decided as it did.
 
     Attributes:
-        reason: a clause without a full stop, as `score 0.31 is below 0.5`.
-        states: what the policy believes; None where it has no belief.
+        reason: a clause without a full stop, such as `score 0.31 is below 0.5`.
+        belief: over the hidden states; None for policies without one.
     """
 
     reason: str
-    states: States | None = None
+    belief: Belief | None = None
 
 
-def compared(what: str, value: float, limit: float) -> str:
-    """`score 0.31 is below 0.5`, with as many digits as show on which side it lies."""
+def describe_comparison(quantity: str, value: float, limit: float) -> str:
+    """`score 0.31 is below 0.5`, with enough digits to put `value` on its side of `limit`."""
     below = value < limit
     roundings = (f"{value:.{digits}f}" for digits in range(2, 17))
     shown = next((text for text in roundings if (float(text) < limit) == below), repr(value))
-    return f"{what} {shown} {'is below' if below else 'is not below'} {limit:.12g}"
+    return f"{quantity} {shown} {'is below' if below else 'is not below'} {limit:.12g}"
 
 
-DOUBTFUL = 0.9
-"""A newest score below this is taken for a doubt about what comes next."""
+LOW_SCORE = 0.9
+"""After a score below this, `Policy.expects_intervention` expects an intervention."""
 
 
-def named(family: str, setting: float) -> str:
-    """`thr:0.5`: family and setting in as few digits as say exactly which it is."""
+def policy_name(family: str, setting: float) -> str:
+    """`thr:0.5`: family and setting, with as few digits as identify the setting exactly."""
     short = f"{setting:g}"
     return f"{family}:{short if float(short) == setting else repr(setting)}"
 
 
 class Policy(ABC):
-    """A router. A new one needs `decide`, and a name that says its setting.
+    """Base class of routing policies. A subclass needs `decide` and a `name`.
 
     Attributes:
-        needs_scores: whether drafts must be scored before `decide` is asked.
-        scorer: the kind of score it is made for, one of `trim.scorers.scorer.KINDS`; None
-            where it works with whichever a run has.
-        max_strong_tokens: the limit of strong tokens a problem that it is made for
-            (`trim.router.Router`); None where it has none.
-        models: sha256 of each model file it was fitted to, by role (`weak`, `strong`,
-            `scorer`); empty where it was not fitted, or its file does not say.
-        restarts: whether it may throw away steps that were kept (RESTART), so that nothing
-            is certain before the end.
+        needs_scores: whether drafts are scored before `decide` is called.
+        scorer: required kind of score, one of `trim.scorers.scorer.KINDS`; None accepts any.
+        max_strong_tokens: limit of strong tokens per problem that the policy was calibrated
+            with (`trim.router.Router`); None for no limit.
+        models: sha256 of each model file that the policy was fitted to, by role (`weak`,
+            `strong`, `scorer`); empty if not fitted or unknown.
+        restarts: whether it may discard steps already kept (RESTART); no step is final before
+            the end then.
     """
 
     needs_scores = True
@@ -85,57 +84,57 @@ class Policy(ABC):
         """Family and setting, as on the command line: `thr:0.5`."""
 
     def begin(self, question: str) -> Action:
-        """Decide before anything is drafted: CONTINUE with a draft, or TAKE_OVER at once."""
+        """Decide before the first draft: CONTINUE drafts a step, TAKE_OVER drafts nothing."""
         return Action.CONTINUE
 
-    def is_doubtful(self, observation: Observation) -> bool:
-        """Whether an intervention at the step after the newest is likely, should that be kept.
+    def expects_intervention(self, observation: Observation) -> bool:
+        """Whether an intervention at the next step is likely if the newest draft is kept.
 
-        Nothing is decided by it, only whether the strong model reads in advance
-        (`trim.config`). Here: where the newest score is below `DOUBTFUL`.
+        Only controls prefill of the strong model ahead of time (`trim.config`), never a
+        decision. The default compares the newest score with `LOW_SCORE`.
         """
-        return bool(observation.scores) and observation.scores[-1] < DOUBTFUL
+        return bool(observation.scores) and observation.scores[-1] < LOW_SCORE
 
     @abstractmethod
     def decide(self, observation: Observation) -> Action:
-        """Decide about the newest draft."""
+        """The action for the newest draft."""
 
     def explain(self, observation: Observation) -> Explanation:
-        """Why `decide` decides so, for people; nothing is decided by it.
+        """The reason for `decide(observation)`, for display only.
 
-        One without steps is about `begin`, of policies that may decide there.
+        An observation without steps asks about `begin`.
         """
         return Explanation(f"{self.name} does not say why")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedPolicy(Policy):
-    """What all of them know of their file.
+    """Base class of policies read from a fitted file.
 
     Attributes:
-        label: tells the files of one family apart; empty where there is only one.
+        label: distinguishes several files of one family; empty if there is only one.
         models: as in `Policy`.
     """
 
     label: str = ""
     models: Mapping[str, str] = field(default_factory=dict)
 
-    def named(self, family: str, setting: float) -> str:
+    def labelled_name(self, family: str, setting: float) -> str:
         """`agg:0.004`, or with a label `agg(chain):0.004`."""
-        return named(f"{family}({self.label})" if self.label else family, setting)
+        return policy_name(f"{family}({self.label})" if self.label else family, setting)
 
 
 P = TypeVar("P", bound=Policy)
 
 
 @dataclass(frozen=True)
-class Priced(Generic[P]):
-    """What a fitted file holds, read once.
+class PricedPolicies(Generic[P]):
+    """The policies of one fitted file, one for each price of a strong token.
 
     Attributes:
-        lowest, highest: the range, in right answers a strong token.
-        prices: the usual sweep, falling, each within the range.
-        at: the policy at a price; InvalidInput where learned ones were not trained for it.
+        lowest, highest: range of lambda, in right answers per strong token.
+        prices: the default sweep, falling, each within the range.
+        at: the policy at a price; raises InvalidInput outside the range of the training.
     """
 
     lowest: float
@@ -144,30 +143,30 @@ class Priced(Generic[P]):
     at: Callable[[float], P]
 
     def policies(self, prices: Sequence[float] = ()) -> list[P]:
-        """A policy for each price, by default for the usual sweep."""
+        """One policy per price; the default sweep if none is given."""
         return [self.at(price) for price in prices or self.prices]
 
 
 def choose_scorer(
     policy: Policy, scorer: Scorer | None, kinds: Mapping[str, Scorer]
 ) -> Scorer | None:
-    """`scorer`, unless the policy is made for one kind of score (`Policy.scorer`).
+    """`scorer`, or the one of the kind that the policy requires (`Policy.scorer`).
 
     Raises:
-        InvalidInput: `kinds` lacks that kind.
+        InvalidInput: `kinds` has no scorer of the required kind.
     """
     if policy.scorer is None or not policy.needs_scores:
         return scorer
     if policy.scorer not in kinds:
         raise InvalidInput(
             f"policy {policy.name!r} needs a scorer of the kind {policy.scorer!r};"
-            f" there is {', '.join(kinds) or 'none'}"
+            f" available: {', '.join(kinds) or 'none'}"
         )
     return kinds[policy.scorer]
 
 
 def needs_entropy(policies: Iterable[Policy], default: str | None) -> bool:
-    """Whether any of the policies, run with the kind `default`, is scored by first entropies."""
+    """Whether any policy reads first-token entropies, given the `default` kind of score."""
     return any(
         policy.needs_scores and (policy.scorer or default) == "entropy" for policy in policies
     )

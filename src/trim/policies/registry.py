@@ -1,70 +1,283 @@
-"""Policies by name: `thr:0.1,0.5` is two thresholds."""
+"""Policies by name: `thr:0.1,0.5` names two thresholds.
+
+`FAMILIES` is the table of the built-in families. Other packages add families under the
+entry-point group `trim.policies`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trim.errors import InvalidInput
-from trim.policies.agg.policy import read_agg
-from trim.policies.calibrated import FAMILY as ROUTER
-from trim.policies.calibrated import read_calibrated
+from trim.policies.calibrated import ROUTER, read_calibrated_policy
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
-from trim.policies.policy import FittedPolicy, Policy, Priced
-from trim.policies.pomdp.policy import read_pomdp
-from trim.policies.rivals import embedding as sentence
-from trim.policies.rivals.automix import AutoMix, AutoMixPRM, read_automix
+from trim.policies.policy import FittedPolicy, Policy, PricedPolicies
 from trim.policies.rivals.cascade import Cascade
-from trim.policies.rivals.classifier import read_classifier
-from trim.policies.rivals.embedding import read_embedding_classifier
 from trim.policies.rivals.stepwise import RewardGuided, SpecReason
-from trim.policies.seq.policy import read_seq
 from trim.policies.threshold import Takeover, Threshold
 
-WITHOUT_SETTING: dict[str, Callable[[], Policy]] = {"weak": WeakAlone, "strong": StrongAlone}
-WITH_SHARE: dict[str, Callable[[float], Policy]] = {
-    "random": RandomMix,
-    "thr": Threshold,
-    "takeover": Takeover,
-    "cascade": Cascade,
-    "rsd": RewardGuided,
+if TYPE_CHECKING:
+    from trim.policies.agg.policy import AggPolicy
+    from trim.policies.pomdp.policy import PomdpPolicy
+    from trim.policies.seq.policy import SeqPolicy
+
+
+class Family(Protocol):
+    """A family of policies as the command line names it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def syntax(self) -> str:
+        """Name and argument, such as `thr:K`."""
+
+    @property
+    def help(self) -> str:
+        """One line without a full stop."""
+
+    def parse(self, text: str) -> list[Policy]:
+        """The policies for the `text` after the colon; raises InvalidInput."""
+
+
+@dataclass(frozen=True)
+class PlainFamily:
+    """A single policy without a setting."""
+
+    name: str
+    make: Callable[[], Policy]
+    help: str
+
+    @property
+    def syntax(self) -> str:
+        return self.name
+
+    def parse(self, text: str) -> list[Policy]:
+        if text:
+            raise InvalidInput(
+                f"policy {self.name!r} takes no setting, got {f'{self.name}:{text}'!r}"
+            )
+        return [self.make()]
+
+
+@dataclass(frozen=True)
+class SettingFamily:
+    """A policy for each setting from 0 to `highest`.
+
+    Attributes:
+        example: a valid setting, for error messages.
+        default: the setting of the bare name; empty if the name needs a setting.
+    """
+
+    name: str
+    at: Callable[[float], Policy]
+    help: str
+    highest: float = 1
+    example: str = "0.5"
+    default: str = ""
+
+    @property
+    def syntax(self) -> str:
+        return f"{self.name}:K"
+
+    def parse(self, text: str) -> list[Policy]:
+        return [
+            self.at(parse_number(self.name, part, self.highest, self.example))
+            for part in text.split(",")
+        ]
+
+
+@dataclass(frozen=True)
+class FileFamily:
+    """Policies read from a fitted file, at its own settings or at those after an @.
+
+    Attributes:
+        read: makes the policies of a file for the given settings (none: the file's own).
+    """
+
+    name: str
+    read: Callable[[Path, tuple[float, ...]], Sequence[Policy]]
+    help: str
+
+    @property
+    def syntax(self) -> str:
+        return f"{self.name}:FILE"
+
+    def parse(self, text: str) -> list[Policy]:
+        return list(self.read(*parse_file(self.name, text)))
+
+
+@dataclass(frozen=True)
+class PricedFamily:
+    """A fitted family whose setting is the price of a strong token; a higher price spends less."""
+
+    name: str
+    open: Callable[[Path], PricedPolicies[Any]]
+    help: str
+
+    @property
+    def syntax(self) -> str:
+        return f"{self.name}:FILE"
+
+    def parse(self, text: str) -> list[Policy]:
+        path, prices = parse_file(self.name, text)
+        return list(self.open(path).policies(prices))
+
+
+@dataclass(frozen=True)
+class RouterFamily:
+    """The policy of a router file of `trim calibrate`."""
+
+    name: str
+    help: str
+
+    @property
+    def syntax(self) -> str:
+        return f"{self.name}:FILE"
+
+    def parse(self, text: str) -> list[Policy]:
+        if not text:
+            raise InvalidInput(f"{self.name}: needs a file of `trim calibrate`, as in router:FILE")
+        return [read_calibrated_policy(Path(text), parse_policies)]
+
+
+# Fitted families are imported on first use: they need numpy, and fitting code scipy.
+
+
+def _classifier(path: Path, settings: tuple[float, ...]) -> Sequence[Policy]:
+    from trim.policies.rivals.classifier import read_classifier
+
+    return read_classifier(path, settings)
+
+
+def _embedding(path: Path, settings: tuple[float, ...]) -> Sequence[Policy]:
+    from trim.policies.rivals import embedding
+
+    return embedding.read_embedding_classifier(
+        embedding.encode, embedding.ENCODER, embedding.SIZE, path, settings
+    )
+
+
+def _automix(path: Path, prices: tuple[float, ...]) -> Sequence[Policy]:
+    from trim.policies.rivals.automix import AutoMix, read_automix
+
+    return read_automix(AutoMix, path, prices)
+
+
+def _automix_prm(path: Path, prices: tuple[float, ...]) -> Sequence[Policy]:
+    from trim.policies.rivals.automix import AutoMixPRM, read_automix
+
+    return read_automix(AutoMixPRM, path, prices)
+
+
+def _pomdp(path: Path) -> PricedPolicies[PomdpPolicy]:
+    from trim.policies.pomdp.policy import read_pomdp
+
+    return read_pomdp(path)
+
+
+def _agg(path: Path) -> PricedPolicies[AggPolicy]:
+    from trim.policies.agg.policy import read_agg
+
+    return read_agg(path)
+
+
+def _seq(path: Path) -> PricedPolicies[SeqPolicy]:
+    from trim.policies.seq.policy import read_seq
+
+    return read_seq(path)
+
+
+PLAIN_FAMILIES: Mapping[str, PlainFamily] = {
+    family.name: family
+    for family in (
+        PlainFamily("weak", WeakAlone, "the weak model alone"),
+        PlainFamily("strong", StrongAlone, "the strong model alone"),
+    )
 }
-WITH_GRADE: dict[str, Callable[[float], Policy]] = {"specreason": SpecReason}
-USUAL_SETTING = {"rsd": "0.7", "specreason": "7"}
-"""What a family is without a setting, where its authors name one."""
-PRICED: dict[str, Callable[[Path], Priced[Any]]] = {
-    "pomdp": read_pomdp,
-    "agg": read_agg,
-    "seq": read_seq,
+SETTING_FAMILIES: Mapping[str, SettingFamily] = {
+    family.name: family
+    for family in (
+        SettingFamily("random", RandomMix, "regenerate a random share K of the steps"),
+        SettingFamily("thr", Threshold, "TRIM-Thr: regenerate steps with a score below K"),
+        SettingFamily(
+            "takeover", Takeover, "the strong model writes the rest after a score below K"
+        ),
+        SettingFamily("cascade", Cascade, "solve again if the lowest score is below K"),
+        SettingFamily(
+            "rsd", RewardGuided, "RSD: accept drafts with a score of at least K", default="0.7"
+        ),
+        SettingFamily(
+            "specreason",
+            SpecReason,
+            "SpecReason: accept drafts that the strong model grades K or better",
+            highest=9,
+            example="7",
+            default="7",
+        ),
+    )
 }
-"""Fitted families whose setting is the price of a strong token: the dearer, the less is spent."""
-
-
-def at_prices(family: str, path: Path, prices: tuple[float, ...]) -> Sequence[Policy]:
-    return PRICED[family](path).policies(prices)
-
-
-FROM_FILE: dict[str, Callable[[Path, tuple[float, ...]], Sequence[Policy]]] = {
-    "classifier": read_classifier,
-    "classifier-embedding": partial(
-        read_embedding_classifier, sentence.encode, sentence.ENCODER, sentence.SIZE
-    ),
-    "automix": partial(read_automix, AutoMix),
-    "automix-prm": partial(read_automix, AutoMixPRM),
-    **{family: partial(at_prices, family) for family in PRICED},
+FILE_FAMILIES: Mapping[str, FileFamily] = {
+    family.name: family
+    for family in (
+        FileFamily("classifier", _classifier, "choose one model by the words of the question"),
+        FileFamily("classifier-embedding", _embedding, "choose one model by a sentence embedding"),
+        FileFamily("automix", _automix, "AutoMix: verify the solution by the model's confidence"),
+        FileFamily("automix-prm", _automix_prm, "AutoMix: verify the solution by its step scores"),
+    )
 }
-"""Fitted families: a file and the settings to use (none: the file's own) give policies."""
-ONLY_IN_EVALUATION = ("oracle", "oracle-query")
-NO_OTHERS: Mapping[str, Policy] = MappingProxyType({})
+PRICED_FAMILIES: Mapping[str, PricedFamily] = {
+    family.name: family
+    for family in (
+        PricedFamily("pomdp", _pomdp, "TRIM-POMDP: plan on a belief over the hidden state"),
+        PricedFamily("agg", _agg, "TRIM-Agg: a network on aggregates of the scores"),
+        PricedFamily("seq", _seq, "TRIM-Seq: a transformer on all scores"),
+    )
+}
+FITTED_FAMILIES = (*FILE_FAMILIES, *PRICED_FAMILIES)
+"""Families whose argument is a fitted file or folder."""
+FAMILIES: Mapping[str, Family] = {
+    **PLAIN_FAMILIES,
+    **SETTING_FAMILIES,
+    **FILE_FAMILIES,
+    **PRICED_FAMILIES,
+    ROUTER: RouterFamily(ROUTER, "the setting that `trim calibrate` chose"),
+}
+"""All built-in families that work without reference solutions, by name."""
+EVALUATION_ONLY = {
+    "oracle": "regenerate exactly the wrong steps",
+    "oracle-query": "give the strong model the questions that only it solves",
+}
+"""Families that need reference solutions, with their help."""
+
 ENTRY_POINTS = "trim.policies"
-"""Entry-point group in which other packages offer policies: a callable that is given
-the text after the colon ("" without one) and returns a policy."""
+"""Entry-point group for policies of other packages: a callable that takes the text after the
+colon ("" without one) and returns a policy."""
+NO_OTHERS: Mapping[str, Policy] = MappingProxyType({})
+
+
+def plugins() -> dict[str, EntryPoint]:
+    """Entry points of other packages, by family name."""
+    found: dict[str, EntryPoint] = {}
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        found.setdefault(entry_point.name, entry_point)
+    return found
+
+
+def describe_families() -> Iterator[tuple[str, str]]:
+    """Syntax and one line of help of every family, for help texts and documentation."""
+    for family in FAMILIES.values():
+        yield family.syntax, family.help
+    for name, text in EVALUATION_ONLY.items():
+        yield name, f"{text} (`trim eval` only)"
+    for name, entry_point in plugins().items():
+        yield name, f"from {entry_point.value}"
 
 
 def parse_policy(spec: str) -> Policy:
@@ -82,47 +295,42 @@ def parse_policy(spec: str) -> Policy:
 def parse_policies(spec: str) -> list[Policy]:
     """The policies that a command-line word names, one for each setting in it.
 
-    A fitted family takes a file, which brings its own settings: `classifier:FILE`; others
-    come after an @, as in `classifier:FILE@0.2,0.4`.
+    A fitted family takes a file with its own settings, `classifier:FILE`, or with others
+    after an @, `classifier:FILE@0.2,0.4`.
 
     Raises:
-        InvalidInput: unknown name, a missing setting or file, or one outside its range.
+        InvalidInput: unknown name, missing setting or file, or a setting outside its range.
     """
-    family, _, settings = spec.partition(":")
-    if family in WITHOUT_SETTING:
-        if settings:
-            raise InvalidInput(f"policy {family!r} takes no setting, got {spec!r}")
-        return [WITHOUT_SETTING[family]()]
-    settings = settings or USUAL_SETTING.get(spec, "")
-    if family in WITH_SHARE:
-        return [WITH_SHARE[family](parse_share(family, text)) for text in settings.split(",")]
-    if family in WITH_GRADE:
-        return [WITH_GRADE[family](parse_grade(family, text)) for text in settings.split(",")]
-    if family in FROM_FILE:
-        return list(FROM_FILE[family](*parse_file(family, settings)))
-    if family == ROUTER and settings:
-        return [read_calibrated(Path(settings), parse_policies)]
-    if family in ONLY_IN_EVALUATION:
-        raise InvalidInput(f"policy {family!r} needs reference solutions: use it with `trim eval`")
-    for entry_point in entry_points(group=ENTRY_POINTS, name=family):
-        return [entry_point.load()(text) for text in settings.split(",")]
-    known = [
-        *WITHOUT_SETTING,
-        *(f"{name}:K" for name in (*WITH_SHARE, *WITH_GRADE)),
-        *(f"{name}:FILE" for name in (*FROM_FILE, ROUTER)),
-        *ONLY_IN_EVALUATION,
-    ]
-    raise InvalidInput(f"unknown policy {spec!r}; known: {', '.join(known)}")
+    name, _, text = spec.partition(":")
+    if name in FAMILIES:
+        # The bare name has the authors' setting; "rsd:" is an empty one.
+        default = SETTING_FAMILIES[name].default if spec in SETTING_FAMILIES else ""
+        return FAMILIES[name].parse(text or default)
+    if name in EVALUATION_ONLY:
+        raise InvalidInput(f"policy {name!r} needs reference solutions: use it with `trim eval`")
+    if name in (found := plugins()):
+        make = found[name].load()
+        return [make(part) for part in text.split(",")]
+    raise unknown(spec)
+
+
+def unknown(spec: str) -> InvalidInput:
+    """The error for a word that names no policy, with the nearest name."""
+    names = (*FAMILIES, *EVALUATION_ONLY, *plugins())
+    near = get_close_matches(spec.partition(":")[0].lower(), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near and near[0] != spec else ";"
+    known = [*(family.syntax for family in FAMILIES.values()), *EVALUATION_ONLY, *plugins()]
+    return InvalidInput(f"unknown policy {spec!r}{hint} known: {', '.join(known)}")
 
 
 def parse_all(specs: Sequence[str], others: Mapping[str, Policy] = NO_OTHERS) -> list[Policy]:
-    """The policies that several words name, each once.
+    """The policies of several words, each once.
 
-    Where a fitted family comes with several files, each is a family of its own, named after
-    its file: `agg(chain)` and `agg(hard)`.
+    If a fitted family has several files, each is a family of its own, named after its file:
+    `agg(chain)` and `agg(hard)`.
 
     Args:
-        others: policies by words that only the caller knows.
+        others: policies for words that only the caller knows.
 
     Raises:
         InvalidInput: as `parse_policies`.
@@ -142,15 +350,15 @@ def parse_all(specs: Sequence[str], others: Mapping[str, Policy] = NO_OTHERS) ->
 
 
 def fitted_file(spec: str) -> tuple[str, Path] | None:
-    """The family and the file of a word that names one, else None."""
-    family, _, settings = spec.partition(":")
-    if family not in FROM_FILE or not settings:
+    """The family and the resolved file of a word such as `agg:FILE`; None for other words."""
+    family, _, text = spec.partition(":")
+    if family not in FITTED_FAMILIES or not text:
         return None
-    return family, parse_file(family, settings)[0].resolve()
+    return family, parse_file(family, text)[0].resolve()
 
 
 def label_files(specs: Sequence[str]) -> dict[tuple[str, Path], str]:
-    """`FittedPolicy.label` of each family and file, empty where the family has no other."""
+    """`FittedPolicy.label` by family and file; empty for the only file of a family."""
     files = dict.fromkeys(filter(None, map(fitted_file, specs)))
     labels = dict.fromkeys(files, "")
     for family in dict.fromkeys(family for family, _ in files):
@@ -162,7 +370,7 @@ def label_files(specs: Sequence[str]) -> dict[tuple[str, Path], str]:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """The ends of different paths, as short as tells them apart, without `.json`."""
+    """The shortest endings that distinguish different paths, without `.json`."""
     for depth in range(1, max(len(path.parts) for path in paths)):
         ends = ["/".join(path.parts[-depth:]).removesuffix(".json") for path in paths]
         # A colon would end the family's name, and a bracket its label.
@@ -173,14 +381,12 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def parse_share(family: str, text: str) -> float:
-    return parse_number(family, text, highest=1, example="0.5")
+    """A setting from 0 to 1; raises InvalidInput for anything else."""
+    return parse_number(family, text)
 
 
-def parse_grade(family: str, text: str) -> float:
-    return parse_number(family, text, highest=9, example="7")
-
-
-def parse_number(family: str, text: str, highest: float, example: str) -> float:
+def parse_number(family: str, text: str, highest: float = 1, example: str = "0.5") -> float:
+    """A setting from 0 to `highest`; raises InvalidInput for anything else."""
     try:
         number = float(text)
     except ValueError:
@@ -193,7 +399,7 @@ def parse_number(family: str, text: str, highest: float, example: str) -> float:
 
 
 def parse_file(family: str, text: str) -> tuple[Path, tuple[float, ...]]:
-    """`FILE` or `FILE@0.2,0.4`: the file, and the settings in [0, 1] that were asked for."""
+    """`FILE` or `FILE@0.2,0.4`: the file, and the requested settings in [0, 1]."""
     file, at, settings = text.rpartition("@")
     if not at:
         file, settings = text, ""

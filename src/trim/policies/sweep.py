@@ -1,4 +1,4 @@
-"""The settings of a family in order, from one that spends nothing to one that spends most."""
+"""The settings of a family in order of cost, from the weak model alone to the strong one."""
 
 from __future__ import annotations
 
@@ -9,46 +9,48 @@ import numpy as np
 
 from trim.errors import InvalidInput
 from trim.numerics import sigmoid
-from trim.policies.calibrated import FAMILY, read_router_file
+from trim.policies.calibrated import ROUTER, read_calibrated_router
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
-from trim.policies.registry import PRICED, WITH_SHARE, parse_file, parse_share
+from trim.policies.registry import PRICED_FAMILIES, SETTING_FAMILIES, parse_file, parse_share
 
 RISING = ("thr", "takeover", "random")
-"""Plain families whose setting rewrites the more, the higher it is."""
-HIGHEST_LOG_ODDS = 7.0
-STEPS = 41
+"""Plain families that rewrite more steps at a higher setting."""
+HIGHEST_LOGIT = 7.0
+SETTINGS = 41
 
 
-def sweep(spec: str) -> tuple[Sequence[Policy], int]:
-    """Policies of the family of `spec`, and the place of its own setting among them.
+def policies_by_cost(spec: str) -> tuple[Sequence[Policy], int]:
+    """Policies of the family of `spec`, cheapest first, and the index of its own setting.
 
-    The first is the weak model alone and the last the strong one alone, so that any share lies
-    between two of them. Plain families are laid out evenly in log-odds of their setting, priced
-    ones by their usual prices.
+    The first is the weak model alone and the last the strong model alone: every share of
+    strong tokens lies between two neighbours. Settings of plain families are evenly spaced in
+    their logit; priced families use their default prices.
 
     Raises:
-        InvalidInput: a family without a setting that can be moved, or an unreadable file.
+        InvalidInput: a family without an adjustable setting, or an unreadable file.
     """
     family, _, setting = spec.partition(":")
-    if family == FAMILY and setting:
-        return sweep(read_router_file(Path(setting)).spec)
+    if family == ROUTER and setting:
+        return policies_by_cost(read_calibrated_router(Path(setting)).spec)
+    inner: list[Policy]
     if family in RISING:
         own = parse_share(family, setting)
-        odds = np.linspace(-HIGHEST_LOG_ODDS, HIGHEST_LOG_ODDS, STEPS)
-        settings = [float(f"{sigmoid(float(odd)):.5g}") for odd in odds]
-        between = [WITH_SHARE[family](each) for each in settings]
-        place = nearest(settings, own)
-    elif family in PRICED and setting:
+        logits = np.linspace(-HIGHEST_LOGIT, HIGHEST_LOGIT, SETTINGS)
+        settings = [float(f"{sigmoid(float(each)):.5g}") for each in logits]
+        inner = [SETTING_FAMILIES[family].at(each) for each in settings]
+        index = nearest(settings, own)
+    elif family in PRICED_FAMILIES and setting:
         path, own_prices = parse_file(family, setting)
-        priced = PRICED[family](path)
-        between = list(priced.policies())
-        place = nearest(priced.prices, own_prices[0]) if own_prices else len(between) // 2
+        priced = PRICED_FAMILIES[family].open(path)
+        inner = list(priced.policies())
+        index = nearest(priced.prices, own_prices[0]) if own_prices else len(inner) // 2
     else:
-        known = ", ".join((*RISING, *PRICED))
-        raise InvalidInput(f"{spec}: has no setting that could be moved; these have one: {known}")
-    return (WeakAlone(), *between, StrongAlone()), place + 1
+        known = ", ".join((*RISING, *PRICED_FAMILIES))
+        raise InvalidInput(f"{spec}: no setting to adjust; families with one: {known}")
+    return (WeakAlone(), *inner, StrongAlone()), index + 1
 
 
-def nearest(settings: Sequence[float], wished: float) -> int:
-    return min(range(len(settings)), key=lambda index: abs(settings[index] - wished))
+def nearest(settings: Sequence[float], target: float) -> int:
+    """Index of the setting nearest to `target`."""
+    return min(range(len(settings)), key=lambda index: abs(settings[index] - target))

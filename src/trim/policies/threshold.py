@@ -1,25 +1,26 @@
-"""TRIM-Thr: rewrite the steps whose score is low."""
+"""TRIM-Thr: regenerate the steps whose score is below a threshold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trim.policies.policy import Explanation, Policy, compared, named
+from trim.policies.policy import Explanation, Policy, describe_comparison, policy_name
 from trim.types import Action, Observation
 
 
 @dataclass(frozen=True)
 class Threshold(Policy):
-    """Regenerates where r_t < k (arXiv 2601.10245, TRIM-Thr).
+    """Regenerates if r_t < k (arXiv 2601.10245, TRIM-Thr).
 
-    `threshold` 0 never regenerates, and 1 always does, even where the score is 1.
+    Attributes:
+        threshold: k in [0, 1]; 0 never regenerates, 1 always does, even at a score of 1.
     """
 
     threshold: float
 
     @property
     def name(self) -> str:
-        return named("thr", self.threshold)
+        return policy_name("thr", self.threshold)
 
     def decide(self, observation: Observation) -> Action:
         low = observation.scores[-1] < self.threshold or self.threshold == 1
@@ -28,22 +29,22 @@ class Threshold(Policy):
     def explain(self, observation: Observation) -> Explanation:
         if self.threshold == 1:
             return Explanation("at a threshold of 1 every draft is rewritten")
-        return Explanation(compared("score", observation.scores[-1], self.threshold))
+        return Explanation(describe_comparison("score", observation.scores[-1], self.threshold))
 
-    def is_doubtful(self, observation: Observation) -> bool:
-        """Whether the newest score is nearer to the threshold than to 1, or below it."""
+    def expects_intervention(self, observation: Observation) -> bool:
+        """Whether the newest score is below the midpoint of the threshold and 1."""
         return bool(observation.scores) and observation.scores[-1] < (1 + self.threshold) / 2
 
 
 @dataclass(frozen=True)
 class Takeover(Policy):
-    """After the first score below `threshold` the strong model writes the rest."""
+    """The strong model writes the rest after the first score below `threshold`, in [0, 1]."""
 
     threshold: float
 
     @property
     def name(self) -> str:
-        return named("takeover", self.threshold)
+        return policy_name("takeover", self.threshold)
 
     def decide(self, observation: Observation) -> Action:
         low = Threshold(self.threshold).decide(observation) is Action.REGENERATE

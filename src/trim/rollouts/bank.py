@@ -1,4 +1,4 @@
-"""A bank as learners and audits read it."""
+"""A bank of recorded problems, as learners and audits read it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from trim.errors import InvalidInput
 from trim.fingerprints import Seen, fingerprint
-from trim.policies.ppo.trees import COPIES, TreeBatch, plant
-from trim.policies.rivals.fit import SolvedAlone, WeakSolution
+from trim.policies.ppo.trees import COPIES, TreeBatch, batch_trees
+from trim.policies.rivals.fit import TrainingProblem, WeakSolution
 from trim.rollouts.identity import Identity, identify_models, read_identity
 from trim.rollouts.record import RecordedProblem, Tree
 from trim.rollouts.store import read_parts
@@ -20,8 +20,8 @@ class Trajectory:
     """The weak model's own solution of a problem.
 
     Attributes:
-        scores, tokens: of each step, at least one.
-        right: what the suite's checker says of each step; None where there is no checker.
+        scores, tokens: of each step, at least one. Scores are in [0, 1].
+        right: the suite's check of each step; None without a checker.
         correct: whether the final answer is right.
     """
 
@@ -34,41 +34,44 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Bank:
-    """All problems of a bank, ordered by id, at least one."""
+    """All problems of a bank, ordered by id; at least one."""
 
     identity: Identity
     problems: tuple[RecordedProblem, ...]
 
     @property
-    def is_of_agreement(self) -> bool:
-        """Whether right means as the strong model alone, for nobody knew the answers."""
+    def measures_agreement(self) -> bool:
+        """Whether the strong model's own answers stand for reference answers."""
         return self.identity.described.get("reference") == "strong"
 
     @cached_property
-    def own(self) -> Seen:
-        """Fingerprints of its problems (`trim.fingerprints`)."""
+    def fingerprints(self) -> Seen:
+        """Fingerprints of the bank's problems (`trim.fingerprints`)."""
         return frozenset(fingerprint(problem.question) for problem in self.problems)
 
     @property
     def seen(self) -> Seen:
-        """What has been seen by what is fitted to it: its problems, and those of its scorer."""
-        return self.own | self.identity.seen
+        """Fingerprints of the bank's problems and of those its scorer was fitted to."""
+        return self.fingerprints | self.identity.seen
 
     @cached_property
     def trees(self) -> list[Tree]:
         return [problem.tree for problem in self.problems]
 
-    def forest(self, copies: int = COPIES) -> TreeBatch:
-        """The trees laid out flat. Raises InvalidInput where no decision was recorded.
+    def tree_batch(self, copies: int = COPIES) -> TreeBatch:
+        """The trees as flat arrays.
 
         Args:
-            copies: nodes that taking a tree apart may lead to (`unroll`); with 1 it stays as
-                it is, each draft once.
+            copies: maximum number of nodes of an unrolled tree (`unroll`); 1 leaves every tree
+                as it is, with each draft once.
+
+        Raises:
+            InvalidInput: the bank holds no recorded decision.
         """
-        return plant(self.trees, copies)
+        return batch_trees(self.trees, copies)
 
     def trajectories(self) -> list[Trajectory]:
-        """The weak model's solutions, in the order of `problems`."""
+        """The weak model's own solutions, in the order of `problems`."""
         return [
             Trajectory(
                 problem.problem_id,
@@ -80,10 +83,10 @@ class Bank:
             for problem in self.problems
         ]
 
-    def solved_alone(self) -> list[SolvedAlone]:
-        """Each problem as each model solves it alone: what query-level rivals are fitted to."""
+    def solved_alone(self) -> list[TrainingProblem]:
+        """Each problem as each model solves it alone, for query-level baselines."""
         return [
-            SolvedAlone(
+            TrainingProblem(
                 problem.question,
                 WeakSolution(
                     trajectory.scores,
@@ -102,15 +105,16 @@ def read_bank(path: Path, models: Path | None = None) -> Bank:
     """Read the bank in the folder `path`.
 
     Args:
-        models: folder of the models that the bank is wanted for, if it has to be theirs.
+        models: folder of models; the bank must have been recorded with these.
 
     Raises:
-        InvalidInput: no bank, an empty, damaged or other models' one, or another version.
+        InvalidInput: the bank is missing, empty, damaged, of another format version, or
+            recorded with other models.
     """
     identity = read_identity(path)
     if models and identity.models != identify_models(models, identity.scorer):
         raise InvalidInput(
-            f"{path}: recorded from other models than {models}; collect a bank from these"
+            f"{path}: recorded with other models than {models}; collect a bank with those"
         )
     problems = tuple(read_parts(path))
     if not problems:

@@ -1,4 +1,4 @@
-"""Fills a bank: what `trim collect` does."""
+"""Fill a bank with recorded problems: `trim collect`."""
 
 from __future__ import annotations
 
@@ -26,177 +26,132 @@ from trim.rollouts.store import BankStore
 from trim.rollouts.tree_builder import StepCheck
 
 CONCURRENCY = 16
-"""Problems under way together."""
+"""Problems under way at a time."""
+ROLLOUTS = 8
+"""Solutions per problem: a bank of 500 problems holds at most 4,000."""
 
 
-class Exploring(Protocol):
-    """Who explores a problem, here or elsewhere."""
+class ProblemExplorer(Protocol):
+    """Records problems, in this process (`Explorer`) or on a cluster."""
 
     async def explore(self, problem: Gradable) -> RecordedProblem: ...
 
 
-async def fill(
-    store: BankStore,
-    explorer: Exploring,
-    problems: Iterator[Gradable],
-    progress: Callable[[], None] = lambda: None,
-    concurrency: int = CONCURRENCY,
-    may_begin: Callable[[], bool] = lambda: True,
-) -> None:
-    """Explore the problems; `progress` is called after each.
-
-    Interrupted, the store holds every problem finished so far.
-
-    Args:
-        may_begin: asked before each problem; where it says no, no further one is begun.
-    """
-
-    async def explore_each() -> None:
-        while may_begin():
-            problem = next(problems, None)
-            if problem is None:
-                return
-            store.add(await explorer.explore(problem))
-            progress()
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(explore_each())
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
-    finally:
-        store.flush()
-        progress()
-
-
-ROLLOUTS = 8
-"""Solutions a problem: 500 problems are a bank of at most 4,000."""
-
-
 @dataclass(frozen=True)
-class Place:
-    """Where problems are explored.
+class ExplorerSession:
+    """An explorer that has to be opened and closed.
 
     Attributes:
-        opened: who explores, while it is open.
-        room: how many problems at a time, once it is open.
+        context: opens the explorer.
+        concurrency: number of problems at a time, once it is open.
     """
 
-    opened: AbstractAsyncContextManager[Exploring]
-    room: Callable[[], int]
+    context: AbstractAsyncContextManager[ProblemExplorer]
+    concurrency: Callable[[], int]
 
 
 class RemoteCollector(Protocol):
-    """Other processes."""
+    """Records problems in other processes (`trim.cluster`)."""
 
-    def explorer(
+    def open_explorer(
         self,
-        lineup: ModelSource,
+        source: ModelSource,
         problem_set: ProblemSet,
         seed: int,
         scorer: str,
         rollouts: int,
         exact: bool,
         bill: Bill,
-    ) -> Place:
-        """Where they explore problems."""
-        ...
+    ) -> ExplorerSession: ...
 
 
 def collect(
     problem_set: ProblemSet,
     seed: int,
     out: Path,
-    lineup: ModelSource,
+    source: ModelSource,
     scorer: str | None = None,
     rollouts: int = ROLLOUTS,
     exact: bool = False,
-    progress: Callable[[RunProgress], None] = lambda standing: None,
+    progress: Callable[[RunProgress], None] = lambda progress: None,
     max_money: float | None = None,
-    elsewhere: RemoteCollector | None = None,
+    remote: RemoteCollector | None = None,
     prices: Prices | None = None,
 ) -> Bank:
-    """Record problems in the bank `out`, or continue to do so.
+    """Record problems in the bank `out`, or continue an interrupted collection.
 
     Args:
-        scorer: the kind of score (`trim.scorers.scorer.KINDS`); the usual one without any.
-        rollouts: solutions a problem may have (`Explorer`).
-        exact: repeat every character from run to run.
-        progress: told how far the bank is: the accuracies are those of the models alone.
-        elsewhere: who explores the problems (`trim.cluster`); None for this process.
-        max_money: as soon as the bank has cost so much (`Bill`), no further problem is begun.
-        prices: what is billed; None where nothing is.
+        scorer: the kind of score (`trim.scorers.scorer.KINDS`); the source's default if None.
+        rollouts: maximum number of solutions per problem (`Explorer`).
+        exact: use deterministic engines.
+        progress: called regularly; its accuracies are those of the models alone.
+        max_money: start no further problem once the bank has cost this much (`Bill`).
+        remote: records the problems in other processes; None uses this process.
+        prices: None records no cost.
 
     Raises:
-        InvalidInput: `max_money` without prices, no scorer, more models than two, or a folder that
-            cannot be written or holds another bank.
+        InvalidInput: `max_money` without prices, no scorer, more than two models, or a folder
+            that cannot be written or holds another bank.
         MoneySpent: `max_money` was reached before the last problem.
     """
     require_prices(max_money, prices)
-    kind = scorer or lineup.default_kind
+    kind = scorer or source.default_kind
     if kind is None:
-        raise InvalidInput("a bank holds the scores of steps; name a scorer in the configuration")
-    lineup = lineup.for_problems(problem_set.prompt)
-    config = lineup.config
+        raise InvalidInput("a bank needs scores of steps; name a scorer in the configuration")
+    source = source.with_task(problem_set.prompt)
     identity = Identity(
         problem_set.name,
         seed,
-        lineup.identify(kind),
+        source.identify(kind),
         kind,
-        config.sampling,
+        source.config.sampling,
         rollouts,
         exact,
-        {**problem_set.metadata, "protocol": lineup.protocol.name, **lineup.record()},
-        read_seen(lineup.joint) if kind == "joint" and lineup.joint else frozenset(),
+        {**problem_set.metadata, "protocol": source.protocol.name, **source.record()},
+        read_seen(source.joint) if kind == "joint" and source.joint else frozenset(),
     )
     bill = Bill(prices, out)
-    with ExitStack() as held:
-        if elsewhere:
-            place = elsewhere.explorer(lineup, problem_set, seed, kind, rollouts, exact, bill)
+    with ExitStack() as cleanup:
+        if remote:
+            session = remote.open_explorer(source, problem_set, seed, kind, rollouts, exact, bill)
         else:
-            team = billed(lineup.load(exact=exact, entropy=kind == "entropy"), bill)
-            refuse_between(team)
-            explorer = Explorer(
-                team,
-                team.scorer_of(kind),
-                config,
-                rollouts=rollouts,
-                check=step_check(problem_set),
-                seed=seed,
-                grading=held.enter_context(GraderPool()),
-                takes_open_box=lineup.protocol.open_box,
+            models = billed(source.load(exact=exact, entropy=kind == "entropy"), bill)
+            grading = cleanup.enter_context(GraderPool())
+            explorer = make_explorer(
+                models, source, problem_set, seed, kind, rollouts, grading=grading
             )
-            place = Place(nullcontext(explorer), lambda: lineup.concurrency)
-        held.callback(FolderLock(out).release)
+            session = ExplorerSession(nullcontext(explorer), lambda: source.concurrency)
+        cleanup.callback(FolderLock(out).release)
         remove_leftovers(out / "parts")
         store = BankStore(out, identity)
         bill.recover()
-        held.callback(bill.save)
+        cleanup.callback(bill.save)
 
-        def tell() -> None:
+        def report_progress() -> None:
             done = len(store.finished)
             accuracy = (store.right["weak"] / done, store.right["strong"] / done) if done else None
             progress(
                 RunProgress(done, accuracy, money=bill.money, steps=bill.steps, tokens=bill.tokens)
             )
 
-        def keep() -> None:
+        def save_bill() -> None:
             bill.save()
-            tell()
+            report_progress()
 
-        def may_begin() -> bool:
+        def may_start() -> bool:
             return not bill.reaches(max_money)
 
-        keep()
+        save_bill()
         missing = [each for each in problem_set.problems if each.id not in store.finished]
 
-        async def work() -> None:
-            async with call_periodically(tell), place.opened as explorer:
-                await fill(store, explorer, iter(missing), keep, place.room(), may_begin)
+        async def record_missing() -> None:
+            async with call_periodically(report_progress), session.context as explorer:
+                await record_problems(
+                    store, explorer, iter(missing), save_bill, session.concurrency(), may_start
+                )
 
         if missing:
-            asyncio.run(work())
+            asyncio.run(record_missing())
     wanted = {problem.id for problem in problem_set.problems}
     done = len(wanted & store.finished)
     if bill.reaches(max_money) and done < len(wanted):
@@ -204,17 +159,84 @@ def collect(
     return read_bank(out)
 
 
-def refuse_between(team: Models) -> None:
-    """Raises InvalidInput for more models than two."""
-    if team.intermediate:
+async def record_problems(
+    store: BankStore,
+    explorer: ProblemExplorer,
+    problems: Iterator[Gradable],
+    after_each: Callable[[], None] = lambda: None,
+    concurrency: int = CONCURRENCY,
+    may_start: Callable[[], bool] = lambda: True,
+) -> None:
+    """Explore problems and add them to the store.
+
+    If it is interrupted, the store keeps every finished problem.
+
+    Args:
+        after_each: called after each problem, and once at the end.
+        may_start: asked before each problem; False starts no further one.
+    """
+
+    async def record_each() -> None:
+        while may_start():
+            problem = next(problems, None)
+            if problem is None:
+                return
+            store.add(await explorer.explore(problem))
+            after_each()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(record_each())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    finally:
+        store.flush()
+        after_each()
+
+
+def make_explorer(
+    models: Models,
+    source: ModelSource,
+    problem_set: ProblemSet,
+    seed: int,
+    scorer: str,
+    rollouts: int,
+    grading: GraderPool,
+) -> Explorer:
+    """The explorer of loaded models.
+
+    Args:
+        models: of `source`.
+        scorer: the kind of score.
+
+    Raises:
+        InvalidInput: more than two models, no such scorer, or too few rollouts.
+    """
+    refuse_intermediate(models)
+    return Explorer(
+        models,
+        models.scorer_of(scorer),
+        source.config,
+        rollouts=rollouts,
+        check=step_checker(problem_set),
+        seed=seed,
+        grading=grading,
+        takes_open_box=source.protocol.open_box,
+    )
+
+
+def refuse_intermediate(models: Models) -> None:
+    """Raises InvalidInput if there are models between weak and strong."""
+    if models.intermediate:
         raise InvalidInput(
-            "between: a bank is of a weak and a strong model; leave those between out, as with"
-            " --set between=[]"
+            "intermediate: a bank is of a weak and a strong model; leave others out, as with"
+            " --set intermediate=[]"
         )
 
 
-def step_check(problem_set: ProblemSet) -> StepCheck | None:
-    """What says which steps are right; None where there are no reference steps."""
+def step_checker(problem_set: ProblemSet) -> StepCheck | None:
+    """The check of single steps; None if the problems have no reference steps."""
     is_right = problem_set.is_right
     if is_right is None:
         return None

@@ -1,4 +1,4 @@
-"""Records what both models do with a problem: alone, and in turns."""
+"""Record a problem: each model's solution alone, and rollouts in which they alternate."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from trim.grading.extraction import find_answer
 from trim.grading.workers import GraderPool
 from trim.models.model import Completion, Prefix
 from trim.policies.fixed import StrongAlone
-from trim.rollouts.record import NodeOrigin, RecordedProblem, Rollout, Solved, SolvedStep
+from trim.rollouts.record import RecordedProblem, Rollout, RolloutOrigin, SoloSolution, SoloStep
 from trim.rollouts.tree_builder import StepCheck, TreeBuilder
 from trim.router import Router
 from trim.scorers.scorer import Scorer, Scores, score_each
 from trim.types import Finish, Trace
 
+MIN_ROLLOUTS = 2
+"""The solution by each model alone."""
 
-class StepScorer:
-    """Asks `scorer` about one step at a time, and never twice about the same.
 
-    Whether a step was scored when it was written or together with the next draft, and by
-    which of two models the same text was written, its score is then the same to the last
-    digit, so paths that lead to the same text can be told to be one. Meant to live as long
-    as one problem.
+class CachedStepScorer:
+    """Scores one step per request, and each step once.
+
+    A step's score is then the same to the last digit, whether it is scored alone or together
+    with the next draft, and whichever of two models wrote its text. Paths that lead to the same
+    text can therefore be merged. Use one instance per problem: the cache is never emptied.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -41,23 +43,22 @@ class StepScorer:
         return await score_each(trace, written, lambda upto, step: self._shared.score(upto, [step]))
 
 
-FEWEST_ROLLOUTS = 2
-"""The solution by each model alone."""
-
-
 @dataclass(frozen=True)
 class Explorer:
-    """Explores problems up to a budget of solutions.
+    """Records problems, each with a limited number of solutions.
 
     Attributes:
-        rollouts: solutions a problem may have: the weak and the strong model's alone, one
-            with every draft rewritten, then half random ones and half branches. Fewer
-            where nothing is left unknown.
-        check: says which steps are right; None where nothing can.
-        seed: of the sampling and of the random decisions.
-        grading: says which answers are right.
-        config: of which sampling, max_steps and rules are used.
-        takes_open_box: as of an evaluation (`trim.evaluation.run`).
+        config: only its sampling, max_steps and rules are used.
+        rollouts: maximum number of solutions per problem: one by each model alone, one with
+            every draft rewritten, half of the others random and half branches. Exploration
+            stops early once every edge is known.
+        check: checks single steps; None without a checker.
+        seed: of the sampling and the random decisions.
+        grading: grades answers.
+        takes_open_box: as in `trim.evaluation.run.Evaluation`.
+
+    Raises:
+        InvalidInput: fewer than 2 rollouts.
     """
 
     models: Models
@@ -70,20 +71,22 @@ class Explorer:
     takes_open_box: bool = False
 
     def __post_init__(self) -> None:
-        if self.rollouts < FEWEST_ROLLOUTS:
+        if self.rollouts < MIN_ROLLOUTS:
             raise InvalidInput(
-                f"{self.rollouts} rollouts a problem: at least {FEWEST_ROLLOUTS} are needed,"
-                " one by each model alone"
+                f"rollouts is {self.rollouts}; it must be at least {MIN_ROLLOUTS}, one solution by"
+                " each model alone"
             )
 
     async def explore(self, problem: Gradable) -> RecordedProblem:
-        """One problem; its requests wait behind those of problems that were begun before.
+        """Record one problem. Requests of problems that were begun earlier go first.
 
-        Raises ContextExceeded or ModelUnavailable as `Router.aevents` does.
+        Raises:
+            ContextExceeded: the question alone exceeds a model's context.
+            ModelUnavailable: a model or the scorer does not answer.
         """
         begin_problem()
         weak, strong = SharedModel(self.models.weak), SharedModel(self.models.strong)
-        # Rollouts are whole solutions: limits and fallbacks would cut them short.
+        # Rollouts are complete solutions: limits and fallbacks would cut them short.
         config = RouterConfig(
             sampling=self.config.sampling,
             max_steps=self.config.max_steps,
@@ -91,7 +94,7 @@ class Explorer:
         )
         router = Router(weak=weak, strong=strong, policy=StrongAlone(), config=config)
         alone = await router.asolve(problem.question, self.seed)
-        alone = replace(alone, answer=self._answer(problem, alone.solution))
+        alone = replace(alone, answer=self._find_answer(problem, alone.solution))
         if alone.finish is Finish.FAILED:
             raise ModelUnavailable(alone.failure or f"{strong.name} does not answer")
         if problem.answer == ANSWER_OF_STRONG:
@@ -99,66 +102,75 @@ class Explorer:
                 problem.id, problem.question, alone.answer or "", problem.grader
             )
         right = await self.grading.agrade(problem.grader, alone.answer, problem.answer)
-        growth = TreeBuilder(
-            *(problem, weak, strong, StepScorer(self.scorer), self.check, self.grading),
-            self._answer,
+        tree = TreeBuilder(
+            problem=problem,
+            weak=weak,
+            strong=strong,
+            scorer=CachedStepScorer(self.scorer),
+            check=self.check,
+            grading=self.grading,
+            find_answer=self._find_answer,
         )
-        await growth.plant(router.begin(problem.question, self.seed))
+        await tree.add_root(router.begin(problem.question, self.seed))
         rollouts: list[Rollout] = []
-        for origin in plan(self.rollouts):
-            if rollouts and not growth.open:
+        for origin in plan_rollouts(self.rollouts):
+            if rollouts and not tree.unexplored:
                 break
             seed = f"{self.seed}/{problem.question}/{len(rollouts)}"
-            rollouts.append(await growth.roll(origin, seed))
+            rollouts.append(await tree.run_rollout(origin, seed))
+        return RecordedProblem(
+            problem_id=problem.id,
+            question=problem.question,
+            answer=problem.answer,
+            weak=self._weak_solution(problem, tree, rollouts[0]),
+            strong=self._strong_solution(problem, replace(alone, correct=right)),
+            nodes=tuple(tree.nodes),
+            rollouts=tuple(rollouts),
+        )
+
+    def _find_answer(self, problem: Gradable, solution: str) -> str | None:
+        return find_answer(solution, problem.grader, self.takes_open_box)
+
+    def _weak_solution(self, problem: Gradable, tree: TreeBuilder, kept: Rollout) -> SoloSolution:
+        """The weak model's solution, from the rollout that keeps every draft."""
         steps = tuple(
-            SolvedStep(
+            SoloStep(
                 node.draft,
                 node.draft_tokens,
                 node.draft_score,
                 node.draft_right,
                 node.draft_log_probability,
             )
-            for node in (growth.nodes[index] for index in rollouts[0].nodes)
+            for node in (tree.nodes[index] for index in kept.nodes)
         )
-        return RecordedProblem(
-            problem_id=problem.id,
-            question=problem.question,
-            answer=problem.answer,
-            weak=Solved(
-                steps,
-                self._answer(problem, "".join(step.text for step in steps)),
-                rollouts[0].correct,
-                sum(step.tokens for step in steps),
-            ),
-            strong=self._solved(replace(alone, correct=right), problem),
-            nodes=tuple(growth.nodes),
-            rollouts=tuple(rollouts),
+        return SoloSolution(
+            steps,
+            self._find_answer(problem, "".join(step.text for step in steps)),
+            kept.correct,
+            sum(step.tokens for step in steps),
         )
 
-    def _answer(self, problem: Gradable, solution: str) -> str | None:
-        return find_answer(solution, problem.grader, self.takes_open_box)
-
-    def _solved(self, trace: Trace, problem: Gradable) -> Solved:
+    def _strong_solution(self, problem: Gradable, trace: Trace) -> SoloSolution:
         texts = [step.text for step in trace.steps]
         steps = (
-            SolvedStep(
+            SoloStep(
                 step.text,
                 step.strong_tokens,
                 right=self.check(problem, texts[:index], step.text) if self.check else None,
             )
             for index, step in enumerate(trace.steps)
         )
-        return Solved(tuple(steps), trace.answer, bool(trace.correct), trace.strong_tokens)
+        return SoloSolution(tuple(steps), trace.answer, bool(trace.correct), trace.strong_tokens)
 
 
-def plan(rollouts: int) -> list[NodeOrigin]:
-    """The rollouts through the tree, in order; the strong model alone is not one of them."""
-    left = rollouts - FEWEST_ROLLOUTS
+def plan_rollouts(rollouts: int) -> list[RolloutOrigin]:
+    """Origins of the rollouts through the tree, in order, without the strong model's solution."""
+    left = rollouts - MIN_ROLLOUTS
     rewrite, random = min(left, 1), max(left - 1, 0) // 2
     branch = left - rewrite - random
     return [
-        NodeOrigin.KEEP,
-        *[NodeOrigin.REWRITE] * rewrite,
-        *[NodeOrigin.RANDOM] * random,
-        *[NodeOrigin.BRANCH] * branch,
+        RolloutOrigin.KEEP,
+        *[RolloutOrigin.REWRITE] * rewrite,
+        *[RolloutOrigin.RANDOM] * random,
+        *[RolloutOrigin.BRANCH] * branch,
     ]

@@ -10,31 +10,32 @@ from typing import Any
 from trim.errors import InvalidInput
 from trim.files import sha256_of
 from trim.fingerprints import FIELD, Seen, seen_field, seen_of
+from trim.legacy import current_record, current_roles
 from trim.models.model import Sampling
 from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 
 FORMAT = 3
-"""Version of the layout that docs/bank.md describes."""
-
+"""Version of the layout that docs/reference/bank.md describes."""
 
 NAME = "bank.json"
+"""File in the bank's folder that holds its identity."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What all traces of a bank have in common.
+    """What all problems of a bank have in common. Banks that differ in it are never mixed.
 
     Attributes:
-        suite: where the problems come from; of imported traces, their data set.
+        suite: source of the problems; of imported traces, their data set.
         seed: of the problems, the sampling and the random decisions; None if imported.
-        models: sha256 of each model file by role (`weak`, `strong`, `scorer`, and `joint` of
-            joint scores), and what names a model on a server; of imported traces, that of
+        models: sha256 of each model file by role (`weak`, `strong`, `scorer`, and `joint` for
+            joint scores), or a server's name for its model; of imported traces, the sha256 of
             their file as `source`.
         scorer: the kind of score (`trim.scorers.scorer.KINDS`).
         sampling: None if imported.
-        rollouts: solutions that a problem may have.
-        exact: whether the engines repeated every character.
-        described: what else says which problems these are, and what the models were told.
+        rollouts: maximum number of solutions per problem.
+        exact: whether the engines were deterministic to the last character.
+        described: further metadata of the problems and the models' prompts.
         seen: fingerprints of the problems that the scorer was fitted to (`trim.fingerprints`).
     """
 
@@ -66,46 +67,50 @@ def identify_models(folder: Path, scorer: str = "prm") -> dict[str, str]:
         scorer: the kind of score (`trim.scorers.scorer.KINDS`).
 
     Raises:
-        InvalidInput: one of them cannot be read.
+        InvalidInput: a file is missing or unreadable.
     """
     files = {role: folder / f"{role}.gguf" for role in ("weak", "strong", "scorer")}
     if scorer == "joint":
         files["joint"] = folder / NAME_OF_WEIGHTS
         if not files["joint"].exists():
             raise InvalidInput(
-                f"{files['joint']}: no weights of a joint score; fit them with"
+                f"{files['joint']}: joint scores need this file of weights; fit it with"
                 f" `trim fit-scorer BANK --out {files['joint']}`"
             )
     return {role: sha256_of(path) for role, path in files.items()}
 
 
 def read_identity(folder: Path) -> Identity:
-    """What `bank.json` in a bank's folder says.
+    """Read `bank.json` of the bank in `folder`.
 
     Raises:
-        InvalidInput: it is missing, damaged, or of another version.
+        InvalidInput: it is missing, damaged, or of another format version.
     """
     path = folder / NAME
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(
-            f"{folder}: no bank of traces (no readable {NAME}); make one with `trim collect`"
+            f"{folder}: not a bank (no readable {NAME}); create one with `trim collect`"
         ) from error
     except ValueError as error:
         raise damaged(path) from error
     if not isinstance(record, dict) or "format" not in record:
         raise damaged(path)
-    if record.pop("format") != FORMAT:
+    version = record.pop("format")
+    if version != FORMAT:
         raise InvalidInput(
-            f"{path}: a bank of another version; this one reads format {FORMAT}: collect it anew"
+            f"{path}: bank format {version!r} is not supported, only {FORMAT}; collect the bank"
+            " again with this version of trim"
         )
     try:
         sampling = record["sampling"]
         record["sampling"] = None if sampling is None else Sampling(**sampling)
+        record["models"] = current_roles(record["models"])
+        record["described"] = current_record(record.get("described", {}))
         record[FIELD] = seen_of(record, path)
         return Identity(**record)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(path) from error
 
 

@@ -1,4 +1,4 @@
-"""What a bank knows of one problem."""
+"""The records of one problem: both models' solutions, the tree of drafts, and rollouts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN
 
 @dataclass(frozen=True)
 class Node:
-    """One draft, and what the strong model writes instead of it.
+    """One draft, and the strong model's rewrite of it.
 
     Attributes:
-        step: number of the step under decision, from 1.
+        step: number of the step that is decided, from 1.
         draft, draft_score, draft_tokens: the weak model's step; its score is in [0, 1].
-        draft_right: whether the suite's checker accepts it; None where there is no checker.
+        draft_right: the suite's check of the draft; None without a checker.
         draft_ends: whether the solution ends with this draft, if it is kept.
-        draft_answers: whether it has an answer then (`trim.policies.policy.Observation`).
+        draft_answers: whether it then has an answer (`trim.types.Observation`).
         strong_ends: whether the solution ends with the strong model's step.
-        strong: the strong model's step; None where it was not asked, or had no room.
-        strong_score: its score in [0, 1] after the same prefix; None where it has none.
+        strong: the strong model's step; None if it was not asked or its context was full.
+        strong_score: its score in [0, 1] after the same prefix; None if it was not scored.
         strong_tokens, strong_right: as for the draft; 0 and None without a strong step.
         continue_to, regenerate_to: index of the node that the action leads to, or
             LEAF_RIGHT, LEAF_WRONG or UNKNOWN (`trim.policies.ppo.trees`).
         draft_log_probability, strong_log_probability: mean over the tokens of each, in nats;
-            None where it is not known.
+            None if unknown.
     """
 
     step: int
@@ -54,10 +54,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Tree:
-    """The nodes of a problem, the root first, every other one behind its parent.
+    """The nodes of a problem in topological order, the root first.
 
-    The arrays are what `trim.policies.ppo.trees.TreeArrays` asks for, each of shape (nodes,);
-    a score that is not known is nan.
+    Implements `trim.policies.ppo.trees.TreeArrays`: every array has shape (nodes,); unknown
+    scores are nan.
     """
 
     nodes: tuple[Node, ...]
@@ -92,7 +92,7 @@ class Tree:
 
 
 def check_tree(nodes: Sequence[Node]) -> None:
-    """ValueError where the nodes are no tree as `Tree` describes it."""
+    """Raises ValueError if the nodes are not a `Tree`."""
     for index, node in enumerate(nodes):
         if not 0 <= node.draft_score <= 1 or node.draft_tokens < 0 or node.strong_tokens < 0:
             raise ValueError(f"node {index} has a score or a count outside its range")
@@ -108,14 +108,14 @@ def check_tree(nodes: Sequence[Node]) -> None:
 
 
 @dataclass(frozen=True)
-class SolvedStep:
+class SoloStep:
     """A step of a solution by one model alone.
 
     Attributes:
         tokens: decoded by its author.
-        score: in [0, 1]; None where it was not scored.
-        log_probability: mean over its tokens, in nats; None where it is not known.
-        right: what the suite's checker says; None where there is no checker.
+        score: in [0, 1]; None if it was not scored.
+        log_probability: mean over its tokens, in nats; None if unknown.
+        right: the suite's check of the step; None without a checker.
     """
 
     text: str
@@ -126,23 +126,23 @@ class SolvedStep:
 
 
 @dataclass(frozen=True)
-class Solved:
-    """A problem as one model solves it alone.
+class SoloSolution:
+    """A problem solved by one model alone.
 
     Attributes:
-        answer: content of the last boxed answer, None without one.
-        correct: whether it is the reference answer.
+        answer: content of the last boxed answer; None without one.
+        correct: whether it matches the reference answer.
         tokens: decoded for the whole solution.
     """
 
-    steps: tuple[SolvedStep, ...]
+    steps: tuple[SoloStep, ...]
     answer: str | None
     correct: bool
     tokens: int
 
 
-class NodeOrigin(StrEnum):
-    """How the decisions of a rollout came about."""
+class RolloutOrigin(StrEnum):
+    """How the decisions of a rollout were made."""
 
     KEEP = "keep"
     """Every draft is kept."""
@@ -151,7 +151,7 @@ class NodeOrigin(StrEnum):
     RANDOM = "random"
     """Each draft is rewritten with the rollout's probability."""
     BRANCH = "branch"
-    """An action not taken before, wherever in the tree; random behind it."""
+    """Leads to an unexplored edge anywhere in the tree; random after it."""
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,14 @@ class Rollout:
     """One solution, from the root of the tree to a leaf.
 
     Attributes:
-        share: probability to rewrite a draft, where the decision was drawn.
-        nodes: indices of the nodes it passed.
-        regenerate: what was decided at each of them.
-        probability: of that decision, in (0, 1]; None where it was not drawn but set, which
-            are the decisions up to the branch.
+        share: probability of rewriting a draft, for random decisions.
+        nodes: indices of the nodes on the path.
+        regenerate: the decision at each of them: whether the draft was rewritten.
+        probability: of that decision, in (0, 1]; None for the fixed decisions up to a branch.
         correct, strong_tokens: of the solution.
     """
 
-    origin: NodeOrigin
+    origin: RolloutOrigin
     share: float
     nodes: tuple[int, ...]
     regenerate: tuple[bool, ...]
@@ -178,19 +177,19 @@ class Rollout:
 
 @dataclass(frozen=True)
 class RecordedProblem:
-    """A problem with all that was recorded of it.
+    """Everything recorded about a problem.
 
     Attributes:
         answer: the reference answer.
-        weak, strong: what each model does alone; every step of the weak one is scored.
-        nodes: of its tree (see `Tree`).
+        weak, strong: each model's solution alone; the weak one's steps are all scored.
+        nodes: of the problem's `Tree`.
     """
 
     problem_id: str
     question: str
     answer: str
-    weak: Solved
-    strong: Solved
+    weak: SoloSolution
+    strong: SoloSolution
     nodes: tuple[Node, ...]
     rollouts: tuple[Rollout, ...]
 

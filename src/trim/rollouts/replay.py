@@ -1,4 +1,4 @@
-"""What a policy does with a recorded problem: the step loop of `trim.router`, without models."""
+"""Replay of a policy on a recorded problem: the step loop of `trim.router`, without models."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from trim.types import Action, Observation, Usage
 
 
 class ReplayState:
-    """Grows by one decision at a time, as `trim.loop.solution.Solution` does with models.
+    """A replayed solution under way, the counterpart of `trim.loop.solution.Solution`.
 
-    A bank holds no prompt tokens, so they are reckoned: who writes or scores a step reads the
-    question and the kept steps before it, the scorer the draft as well. What it has read or
-    written of that before is cached, unless the way is unknown. A kept step is as long as the
-    tokens decoded for it; the question has as many characters a token as the weak model's
-    steps. A server that drops its cache makes a real trace dearer, and so do a chat
-    template's own words.
+    A bank holds no prompt tokens, so they are estimated: every writer and scorer of a step reads
+    the question and the kept steps, the scorer the draft as well. Text that a model or scorer
+    has read or written before is cached, except after an unrecorded path. A kept step is as long
+    as the tokens decoded for it; the question has as many characters per token as the weak
+    model's steps. Real traces cost more if a server evicts its cache or a chat template adds
+    words.
 
     Args:
         seed: of the bank.
         scored: whether the policy sees scores.
-        limit: strong tokens after which the strong model is not asked again.
+        limit: maximum of strong tokens, after which the strong model is not asked again.
 
     Attributes:
-        scores, actions, denied: of the drafts, what was done about each, and whether the limit
-            forbade what was wished for.
+        scores: of the drafts, in [0, 1].
+        actions, denied: what was done about each draft, and whether the limit overruled the
+            policy's decision.
         weak, strong, scorer: tokens so far.
-        complete: whether all that was wished for is recorded.
+        complete: whether the bank holds everything that the policy decided.
     """
 
     def __init__(
@@ -47,36 +48,23 @@ class ReplayState:
         self.weak = self.strong = self.scorer = Usage()
         self.complete = True
         characters = sum(len(step.text) for step in problem.weak.steps)
-        self._asked = round(len(self.question) * problem.weak.tokens / max(characters, 1))
+        self._question_tokens = round(len(self.question) * problem.weak.tokens / max(characters, 1))
         self._kept: list[tuple[str, float | None, int]] = []
         self._cached = {"weak": 0, "strong": 0, "scorer": 0}
 
     @property
-    def affords(self) -> bool:
-        """Whether the strong model may be asked."""
+    def affords_strong(self) -> bool:
+        """Whether the limit leaves room for another strong step."""
         return self.limit is None or self.strong.tokens < self.limit
 
-    @property
-    def _prompt(self) -> int:
-        return self._asked + sum(tokens for _, _, tokens in self._kept)
-
-    def _read(self, role: str, prompt: int, written: int = 0) -> Usage:
-        """A model or the scorer reads a prompt, and writes on."""
-        cached = min(self._cached[role], prompt)
-        self._cached[role] = prompt + written
-        return Usage(prompt, cached, written)
-
-    def _forget(self, prompt: int) -> None:
-        """Nothing that was read or written behind the first `prompt` tokens is kept."""
-        self._cached = {role: min(known, prompt) for role, known in self._cached.items()}
-
-    def draft(self, node: Node) -> None:
-        self.weak += self._read("weak", self._prompt, node.draft_tokens)
+    def add_draft(self, node: Node) -> None:
+        """Count the tokens of a draft and of its score."""
+        self.weak += self._read("weak", self._prompt_tokens, node.draft_tokens)
         if self.scored:
-            self.scorer += self._read("scorer", self._prompt + node.draft_tokens)
+            self.scorer += self._read("scorer", self._prompt_tokens + node.draft_tokens)
 
     def observe(self, node: Node) -> Observation:
-        """What a policy sees of the draft and of all before it."""
+        """The policy's observation of a draft and everything before it."""
         kept = (*self._kept, (node.draft, node.draft_score, node.draft_tokens))
         return Observation(
             question=self.question,
@@ -90,53 +78,61 @@ class ReplayState:
             answered=node.draft_answers,
         )
 
-    def keep(self, node: Node, action: Action, denied: bool) -> None:
-        """Take the step that an action keeps; none at a restart."""
+    def commit(self, node: Node, action: Action, denied: bool) -> None:
+        """Append the step that an action keeps; nothing for RESTART."""
         self.scores.append(node.draft_score)
         self.actions.append(action)
         self.denied.append(denied)
         if action is Action.CONTINUE:
             self._kept.append((node.draft, node.draft_score, node.draft_tokens))
         elif action is not Action.RESTART:
-            self._forget(self._prompt)
-            self.strong += self._read("strong", self._prompt, node.strong_tokens)
+            self._forget(self._prompt_tokens)
+            self.strong += self._read("strong", self._prompt_tokens, node.strong_tokens)
             self._kept.append((node.strong or "", node.strong_score, node.strong_tokens))
 
-    def write_alone(self, after: int = 0) -> bool:
-        """The strong model writes its own solution, as far as the limit lets it.
+    def write_strong_solution(self, first: int = 0) -> bool:
+        """Follow the strong model's own solution as far as the limit allows.
 
         Args:
-            after: its first steps, that are kept already.
+            first: index of its first step that has not been kept yet.
 
         Returns:
-            Whether it comes to its end; what the weak model makes of a part is not recorded.
+            Whether it was followed to its end. If the limit cuts it, the weak model's continuation
+            is not recorded.
         """
-        solved = self.problem.strong
-        if not after:
-            self._forget(self._asked)
+        solution = self.problem.strong
+        if not first:
+            self._forget(self._question_tokens)
             self._kept = []
-        for step in solved.steps[after:]:
-            if not self.affords:
+        for step in solution.steps[first:]:
+            if not self.affords_strong:
                 spent = self.strong
-                self.write_unknown()
+                self.write_unrecorded()
                 self.strong = spent
                 return False
-            self.strong += self._read("strong", self._prompt, step.tokens)
+            self.strong += self._read("strong", self._prompt_tokens, step.tokens)
             self._kept.append((step.text, None, step.tokens))
-        # What a last step took that did not fit the context belongs to no step.
-        self.strong += Usage(tokens=solved.tokens - sum(step.tokens for step in solved.steps))
+        # The tokens of a last step that exceeded the context belong to no step.
+        self.strong += Usage(tokens=solution.tokens - sum(step.tokens for step in solution.steps))
         return True
 
     def take_over(self) -> bool:
-        """The strong model writes the rest, which is recorded if it wrote all so far."""
+        """Let the strong model write the rest. Recorded only if it wrote every step so far.
+
+        Returns:
+            As `write_strong_solution`.
+        """
         if len(self.actions) == 1:
-            return self.write_alone(after=1)
-        self.write_unknown()
+            return self.write_strong_solution(first=1)
+        self.write_unrecorded()
         return False
 
-    def write_unknown(self) -> None:
-        """What follows is not recorded: the strong model writes all that is left, and the weak
-        one drafts it, each as much as in any recorded solution behind as many steps."""
+    def write_unrecorded(self) -> None:
+        """Count an upper estimate for an unrecorded continuation.
+
+        The weak model drafts and the strong model rewrites the rest, each with the most tokens
+        of any recorded solution after as many steps.
+        """
         self.complete = False
         kept, problem = len(self._kept), self.problem
         strong = [[step.tokens for step in problem.strong.steps]]
@@ -150,24 +146,49 @@ class ReplayState:
         if self.scored:
             self.scorer += Usage(drafted.prompt_tokens + drafted.tokens)
 
+    def result(self, correct: bool) -> Replayed:
+        """The finished replay; an incomplete one is never correct."""
+        return Replayed(
+            scores=tuple(self.scores),
+            actions=tuple(self.actions),
+            denied=tuple(self.denied),
+            correct=correct and self.complete,
+            complete=self.complete,
+            usage={"weak": self.weak, "strong": self.strong, "scorer": self.scorer},
+        )
+
+    @property
+    def _prompt_tokens(self) -> int:
+        return self._question_tokens + sum(tokens for _, _, tokens in self._kept)
+
+    def _read(self, role: str, prompt: int, written: int = 0) -> Usage:
+        """Usage of a role that reads a prompt and writes tokens after it."""
+        cached = min(self._cached[role], prompt)
+        self._cached[role] = prompt + written
+        return Usage(prompt, cached, written)
+
+    def _forget(self, prompt: int) -> None:
+        """Drop cached tokens after the first `prompt` ones."""
+        self._cached = {role: min(known, prompt) for role, known in self._cached.items()}
+
     def _read_and_write(self, steps: list[int]) -> Usage:
-        """What one model needs for further steps of so many tokens, if all are kept."""
-        prompts = [self._prompt + sum(steps[:index]) for index in range(len(steps))]
+        """Usage of one model that writes and keeps further steps of these token counts."""
+        prompts = [self._prompt_tokens + sum(steps[:index]) for index in range(len(steps))]
         return Usage(sum(prompts), 0, sum(steps))
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """A policy's way through a tree.
+    """A policy's path through a recorded tree.
 
     Attributes:
-        scores: of the drafts on its way, in [0, 1], whether the policy asked for them or not.
+        scores: of the drafts on the path, in [0, 1], even if the policy needs none.
         actions: what was done about each of them.
-        denied: whether the limit of strong tokens forbade what the policy wished for.
-        correct: whether the answer is right; False where that is not recorded.
-        complete: whether everything that the policy wished for is recorded.
-        usage: of `weak`, `strong` and `scorer`, as `trim.types.Trace` has it, discarded
-            drafts included; the prompts are reckoned (`trim.rollouts.replay`).
+        denied: whether the limit of strong tokens overruled the policy's decision.
+        correct: whether the answer is right; False if the path is incomplete.
+        complete: whether the bank holds everything that the policy decided.
+        usage: of `weak`, `strong` and `scorer`, discarded drafts included (`trim.types.Trace`);
+            prompt tokens are estimated (`ReplayState`).
     """
 
     scores: tuple[float, ...]
@@ -191,50 +212,34 @@ def replay(
 ) -> Replayed:
     """Follow a policy through a problem's tree.
 
-    Where it wishes for something that was not recorded, its way is incomplete. It then
-    counts as wrong, and as dear as if the strong model rewrote all that is left: the most that
-    it wrote behind as many steps in any recorded solution of the problem. A real trace
-    exceeds that only where the strong model is wordier than in all of them.
+    A path that leaves the recorded tree is incomplete: it counts as wrong, and as expensive as
+    if the strong model rewrote the rest, with the most tokens that it wrote after as many steps
+    in any recorded solution of the problem. A real trace costs more only if the strong model is
+    wordier than in all of them.
 
     Args:
         seed: of the bank, for policies that draw random numbers.
-        max_strong_tokens: as `trim.router.Router` has it.
+        max_strong_tokens: as in `trim.config.RouterConfig`.
     """
-    books = ReplayState(problem, seed, policy.needs_scores, lowest(max_strong_tokens, policy))
-    wish = policy.begin(books.question)
-    if wish in STRONG_ONLY and books.affords:
-        return finish(books, books.write_alone() and problem.strong.correct)
-    place = 0
-    while place >= 0:
-        node = problem.nodes[place]
-        books.draft(node)
-        if wish not in STRONG_ONLY:
-            wish = policy.decide(books.observe(node))
-        action = wish if books.affords else Action.CONTINUE
-        books.keep(node, action, denied=wish is not action)
+    limits = [each for each in (max_strong_tokens, policy.max_strong_tokens) if each is not None]
+    state = ReplayState(problem, seed, policy.needs_scores, min(limits, default=None))
+    decision = policy.begin(state.question)
+    if decision in STRONG_ONLY and state.affords_strong:
+        return state.result(state.write_strong_solution() and problem.strong.correct)
+    index = 0
+    while index >= 0:
+        node = problem.nodes[index]
+        state.add_draft(node)
+        if decision not in STRONG_ONLY:
+            decision = policy.decide(state.observe(node))
+        action = decision if state.affords_strong else Action.CONTINUE
+        state.commit(node, action, denied=decision is not action)
         if action is Action.RESTART:
-            return finish(books, books.write_alone() and problem.strong.correct)
-        place = node.continue_to if action is Action.CONTINUE else node.regenerate_to
-        known_to_end = node.strong is None or node.strong_ends
-        if action is Action.TAKE_OVER and books.affords and not known_to_end:
-            return finish(books, books.take_over() and problem.strong.correct)
-    if place == UNKNOWN:
-        books.write_unknown()
-    return finish(books, place == LEAF_RIGHT)
-
-
-def lowest(limit: int | None, policy: Policy) -> int | None:
-    """The lower of a router's limit of strong tokens and its policy's."""
-    limits = [given for given in (limit, policy.max_strong_tokens) if given is not None]
-    return min(limits, default=None)
-
-
-def finish(books: ReplayState, correct: bool) -> Replayed:
-    return Replayed(
-        scores=tuple(books.scores),
-        actions=tuple(books.actions),
-        denied=tuple(books.denied),
-        correct=correct and books.complete,
-        complete=books.complete,
-        usage={"weak": books.weak, "strong": books.strong, "scorer": books.scorer},
-    )
+            return state.result(state.write_strong_solution() and problem.strong.correct)
+        index = node.continue_to if action is Action.CONTINUE else node.regenerate_to
+        ends = node.strong is None or node.strong_ends
+        if action is Action.TAKE_OVER and state.affords_strong and not ends:
+            return state.result(state.take_over() and problem.strong.correct)
+    if index == UNKNOWN:
+        state.write_unrecorded()
+    return state.result(index == LEAF_RIGHT)

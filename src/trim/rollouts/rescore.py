@@ -1,4 +1,4 @@
-"""A bank whose steps are scored anew, from what it recorded of them."""
+"""A bank with other scores for the same steps: joint scores, or scores with added noise."""
 
 from __future__ import annotations
 
@@ -8,74 +8,54 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.fingerprints import Seen
+from trim.models.model import Prefix
 from trim.rollouts.bank import Bank
-from trim.rollouts.record import RecordedProblem, Solved
+from trim.rollouts.record import Node, RecordedProblem, SoloSolution, SoloStep
 from trim.scorers.joint import JointWeights, Signals
+from trim.scorers.noisy import check_sigma, noisy
 
 
-def groups_of(banks: Sequence[Bank]) -> list[tuple[Signals, bool]]:
-    """Labelled steps; of a bank without labels, the weak model's solutions.
+def labelled_signals(banks: Sequence[Bank]) -> list[tuple[Signals, bool]]:
+    """Training examples for joint scores (`trim.scorers.joint.fit_joint`).
+
+    Returns:
+        Signals and label of each checked step; for a bank without step labels, signals of each
+        weak solution and whether its answer is right.
 
     Raises:
-        InvalidInput: other scores than the reward model's, banks of different models, or
-            steps without their log-probability.
+        InvalidInput: a bank does not hold `prm` scores, the banks are of different models, or a
+            step lacks its log-probability.
     """
-    groups: list[tuple[Signals, bool]] = []
+    examples: list[tuple[Signals, bool]] = []
     for bank in banks:
         if bank.identity.scorer != "prm":
             raise InvalidInput(
-                f"a bank of scores {bank.identity.scorer!r}; joint scores are fitted to those of"
-                " prm: collect one with --scorer prm"
+                f"the bank holds {bank.identity.scorer!r} scores; joint scores are fitted to prm"
+                " scores: collect a bank with --scorer prm"
             )
         if bank.identity.models != banks[0].identity.models:
             raise InvalidInput("the banks are of different models; fit each pair by itself")
-        labelled = [step for problem in bank.problems for step in labelled_steps(problem)]
-        groups += labelled or [solution(problem) for problem in bank.problems]
-    return groups
-
-
-def labelled_steps(problem: RecordedProblem) -> Iterator[tuple[Signals, bool]]:
-    for node in problem.nodes:
-        for score, log_probability, right in (
-            (node.draft_score, node.draft_log_probability, node.draft_right),
-            (node.strong_score, node.strong_log_probability, node.strong_right),
-        ):
-            if right is not None and score is not None:
-                yield [(score, told(log_probability))], right
-
-
-def solution(problem: RecordedProblem) -> tuple[Signals, bool]:
-    steps = [
-        (step.score, told(step.log_probability))
-        for step in problem.weak.steps
-        if step.score is not None
-    ]
-    return steps, problem.weak.correct
-
-
-def told(log_probability: float | None) -> float:
-    if log_probability is None:
-        raise InvalidInput(
-            "a step without its log-probability, which joint scores need; a bank of"
-            " `trim collect` has it for every step"
-        )
-    return log_probability
+        labelled = [step for problem in bank.problems for step in _step_examples(problem)]
+        examples += labelled or [_solution_example(problem) for problem in bank.problems]
+    return examples
 
 
 def rescore(bank: Bank, weights: JointWeights, fingerprint: str, seen: Seen = frozenset()) -> Bank:
-    """The same traces with joint scores instead of the reward model's.
+    """The same bank with joint scores in place of the reward model's.
 
     Args:
         fingerprint: sha256 of the file of the weights.
-        seen: the problems that they were fitted to.
+        seen: fingerprints of the problems that the weights were fitted to.
 
     Raises:
-        InvalidInput: other scores than the reward model's, weights of other models, or a
-            step without its log-probability.
+        InvalidInput: the bank does not hold `prm` scores, the weights are of other models, or a
+            step lacks its log-probability.
     """
     identity = bank.identity
     if identity.scorer != "prm":
-        raise InvalidInput(f"a bank of scores {identity.scorer!r}; joint scores need those of prm")
+        raise InvalidInput(
+            f"the bank holds {identity.scorer!r} scores; joint scores need those of prm"
+        )
     if weights.models != identity.models:
         raise InvalidInput(
             "the weights were fitted to other models than the bank's; fit them to this bank with"
@@ -84,36 +64,118 @@ def rescore(bank: Bank, weights: JointWeights, fingerprint: str, seen: Seen = fr
     models = {**identity.models, "joint": fingerprint}
     return Bank(
         replace(identity, scorer="joint", models=models, seen=seen),
-        tuple(rescored(problem, weights) for problem in bank.problems),
+        tuple(_rescore_problem(problem, weights) for problem in bank.problems),
     )
 
 
-def rescored(problem: RecordedProblem, weights: JointWeights) -> RecordedProblem:
+def add_noise(bank: Bank, sigma: float) -> Bank:
+    """The same bank as recorded with `trim.scorers.noisy.NoisyScorer`.
+
+    Args:
+        sigma: standard deviation of the noise in the scores' log-odds, at least 0.
+
+    Raises:
+        InvalidInput: `sigma` is negative or not finite.
+    """
+    check_sigma(sigma)
+    problems = tuple(_add_noise_to_problem(problem, sigma) for problem in bank.problems)
+    return Bank(bank.identity, problems)
+
+
+def _step_examples(problem: RecordedProblem) -> Iterator[tuple[Signals, bool]]:
+    for node in problem.nodes:
+        for score, log_probability, right in (
+            (node.draft_score, node.draft_log_probability, node.draft_right),
+            (node.strong_score, node.strong_log_probability, node.strong_right),
+        ):
+            if right is not None and score is not None:
+                yield [(score, _require(log_probability))], right
+
+
+def _solution_example(problem: RecordedProblem) -> tuple[Signals, bool]:
+    steps = [
+        (step.score, _require(step.log_probability))
+        for step in problem.weak.steps
+        if step.score is not None
+    ]
+    return steps, problem.weak.correct
+
+
+def _require(log_probability: float | None) -> float:
+    if log_probability is None:
+        raise InvalidInput(
+            "a step of the bank lacks its log-probability, which joint scores need; collect a bank"
+            " with `trim collect`, which records it"
+        )
+    return log_probability
+
+
+def _rescore_problem(problem: RecordedProblem, weights: JointWeights) -> RecordedProblem:
     return replace(
         problem,
-        weak=solved(problem.weak, weights),
-        strong=solved(problem.strong, weights),
+        weak=_rescore_solution(problem.weak, weights),
+        strong=_rescore_solution(problem.strong, weights),
         nodes=tuple(
             replace(
                 node,
-                draft_score=joint(node.draft_score, node.draft_log_probability, weights),
-                strong_score=joint(node.strong_score, node.strong_log_probability, weights),
+                draft_score=_joint(node.draft_score, node.draft_log_probability, weights),
+                strong_score=_joint(node.strong_score, node.strong_log_probability, weights),
             )
             for node in problem.nodes
         ),
     )
 
 
-def solved(alone: Solved, weights: JointWeights) -> Solved:
+def _rescore_solution(solution: SoloSolution, weights: JointWeights) -> SoloSolution:
     return replace(
-        alone,
+        solution,
         steps=tuple(
-            replace(step, score=joint(step.score, step.log_probability, weights))
-            for step in alone.steps
+            replace(step, score=_joint(step.score, step.log_probability, weights))
+            for step in solution.steps
         ),
     )
 
 
-def joint(score: float | None, log_probability: float | None, weights: JointWeights) -> Any:
-    """None only where there was no score."""
-    return None if score is None else weights.of(score, told(log_probability))
+def _joint(score: float | None, log_probability: float | None, weights: JointWeights) -> Any:
+    """The joint score; None for a step that was not scored."""
+    return None if score is None else weights.of(score, _require(log_probability))
+
+
+def _add_noise_to_problem(problem: RecordedProblem, sigma: float) -> RecordedProblem:
+    start = Prefix(problem.question)
+    return replace(
+        problem,
+        nodes=_add_noise_to_nodes(problem.nodes, start, sigma),
+        weak=_add_noise_to_solution(problem.weak, start, sigma),
+        strong=_add_noise_to_solution(problem.strong, start, sigma),
+    )
+
+
+def _add_noise_to_nodes(nodes: Sequence[Node], start: Prefix, sigma: float) -> tuple[Node, ...]:
+    # Nodes are in topological order, and all paths to a node have the same text.
+    prefixes = {0: start}
+    changed = []
+    for index, node in enumerate(nodes):
+        prefix = prefixes[index]
+        drafted = prefix.then(node.draft)
+        node = replace(node, draft_score=noisy(node.draft_score, drafted, sigma))
+        if node.continue_to >= 0:
+            prefixes[node.continue_to] = drafted
+        if node.strong is not None:
+            rewritten = prefix.then(node.strong)
+            if node.strong_score is not None:
+                score = noisy(node.strong_score, rewritten, sigma)
+                node = replace(node, strong_score=score)
+            if node.regenerate_to >= 0:
+                prefixes[node.regenerate_to] = rewritten
+        changed.append(node)
+    return tuple(changed)
+
+
+def _add_noise_to_solution(solution: SoloSolution, prefix: Prefix, sigma: float) -> SoloSolution:
+    steps: list[SoloStep] = []
+    for step in solution.steps:
+        prefix = prefix.then(step.text)
+        score = None if step.score is None else noisy(step.score, prefix, sigma)
+        steps.append(replace(step, score=score))
+    return replace(solution, steps=tuple(steps))

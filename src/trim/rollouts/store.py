@@ -1,4 +1,4 @@
-"""A bank on disk while it is being filled: complete problems only, safe to interrupt."""
+"""A bank on disk: one Parquet part per batch of complete problems, safe to interrupt."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from trim.files import write_atomically
 from trim.rollouts.identity import NAME, Identity, read_identity
 from trim.rollouts.record import (
     Node,
-    NodeOrigin,
     RecordedProblem,
     Rollout,
-    Solved,
-    SolvedStep,
+    RolloutOrigin,
+    SoloSolution,
+    SoloStep,
     check_tree,
 )
 
@@ -103,7 +103,7 @@ SCHEMA = pa.schema(
 
 
 def encode(problems: Sequence[RecordedProblem]) -> bytes:
-    """A Parquet file of these problems."""
+    """Serialize problems as a Parquet file."""
     table = pa.Table.from_pylist([asdict(problem) for problem in problems], schema=SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(
@@ -118,25 +118,25 @@ def encode(problems: Sequence[RecordedProblem]) -> bytes:
 
 
 def decode(path: Path | BytesIO) -> list[RecordedProblem]:
-    """The problems in a Parquet file, or in its content.
+    """Read the problems of a Parquet file, given by path or content.
 
     Raises:
-        InvalidInput: unreadable, damaged, or with other columns.
+        InvalidInput: the file is unreadable, damaged, or has other columns.
     """
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
         if not table.schema.equals(SCHEMA):
             raise ValueError("other columns")
-        return [recorded(row) for row in table.to_pylist()]
+        return [problem_from_row(row) for row in table.to_pylist()]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InvalidInput(
-            f"{path}: damaged, or no part of a bank; delete it, and the command that made the"
-            " bank collects its problems again"
+            f"{path}: damaged, or not a part of a bank; delete it and repeat the command that"
+            " made the bank, which collects its problems again"
         ) from error
 
 
-def recorded(row: dict[str, Any]) -> RecordedProblem:
-    """The inverse of `asdict`; ValueError where the row is none of a bank."""
+def problem_from_row(row: dict[str, Any]) -> RecordedProblem:
+    """The inverse of `asdict`. Raises ValueError if the row is not a valid problem."""
     nodes = tuple(Node(**node) for node in row["nodes"])
     check_tree(nodes)
     if not row["weak"]["steps"] or any(step["score"] is None for step in row["weak"]["steps"]):
@@ -144,47 +144,47 @@ def recorded(row: dict[str, Any]) -> RecordedProblem:
     return RecordedProblem(
         **{
             **row,
-            "weak": solved(row["weak"]),
-            "strong": solved(row["strong"]),
+            "weak": solution_from_row(row["weak"]),
+            "strong": solution_from_row(row["strong"]),
             "nodes": nodes,
-            "rollouts": tuple(rollout(record) for record in row["rollouts"]),
+            "rollouts": tuple(rollout_from_row(record) for record in row["rollouts"]),
         }
     )
 
 
-def solved(record: dict[str, Any]) -> Solved:
-    return Solved(**{**record, "steps": tuple(SolvedStep(**step) for step in record["steps"])})
+def solution_from_row(record: dict[str, Any]) -> SoloSolution:
+    return SoloSolution(**{**record, "steps": tuple(SoloStep(**step) for step in record["steps"])})
 
 
-def rollout(record: dict[str, Any]) -> Rollout:
+def rollout_from_row(record: dict[str, Any]) -> Rollout:
     lists = {name: tuple(record[name]) for name in ("nodes", "regenerate", "probability")}
-    return Rollout(**{**record, **lists, "origin": NodeOrigin(record["origin"])})
+    return Rollout(**{**record, **lists, "origin": RolloutOrigin(record["origin"])})
 
 
 class BankStore:
-    """A folder with `bank.json`, which says what bank it is, and `parts/*.parquet`.
+    """Appends problems to a bank: a folder with `bank.json` (`Identity`) and `parts/*.parquet`.
 
-    A part appears in one move and is never written again, so a process that is killed
-    loses nothing that was written. Its name is derived from its problems, so that two
-    processes do not overwrite each other's.
+    Each part is written atomically and never changed, so a killed process loses nothing on
+    disk. A part's name is a hash of its problems' ids, so two processes cannot overwrite each
+    other's parts.
 
     Args:
-        folder: created if it is missing.
-        identity: of the traces; a folder that holds other ones is refused.
-        part: problems that are written together: one, where each takes long to make.
+        folder: created if missing.
+        identity: a folder with a bank of another identity is refused.
+        part_size: problems per part. The default of 1 suits problems that take long to record.
 
     Attributes:
-        finished: ids of the problems that are on disk.
-        right: how many of those each model solves alone, weak and strong.
+        finished: ids of the problems on disk.
+        right: number of those that each model solves alone, by `weak` and `strong`.
 
     Raises:
-        InvalidInput: the folder cannot be written, is damaged or holds another bank.
+        InvalidInput: the folder cannot be written, is damaged, or holds another bank.
     """
 
-    def __init__(self, folder: Path, identity: Identity, part: int = 1) -> None:
+    def __init__(self, folder: Path, identity: Identity, part_size: int = 1) -> None:
         self.folder = folder
-        self.part = part
-        self._waiting: list[RecordedProblem] = []
+        self.part_size = part_size
+        self._pending: list[RecordedProblem] = []
         try:
             (folder / "parts").mkdir(parents=True, exist_ok=True)
             self._claim(identity)
@@ -202,31 +202,31 @@ class BankStore:
         elif differences := identity.differences(read_identity(self.folder)):
             raise InvalidInput(
                 f"{self.folder}: holds a bank with other {', '.join(differences)} (see {NAME});"
-                " name another --out, or repeat that bank's command to continue it"
+                " choose another --out, or repeat that bank's command to continue it"
             )
 
     def add(self, problem: RecordedProblem) -> None:
-        """Add a problem, unless it is there already; written when a part is full."""
-        waiting = {other.problem_id for other in self._waiting}
-        if problem.problem_id in self.finished | waiting:
+        """Add a problem unless the bank has it; written once a part is full."""
+        pending = {other.problem_id for other in self._pending}
+        if problem.problem_id in self.finished | pending:
             return
-        self._waiting.append(problem)
-        if len(self._waiting) >= self.part:
+        self._pending.append(problem)
+        if len(self._pending) >= self.part_size:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting. Raises InvalidInput where that is not possible."""
-        if not self._waiting:
+        """Write pending problems. Raises InvalidInput if the folder cannot be written."""
+        if not self._pending:
             return
-        ids = [problem.problem_id for problem in self._waiting]
+        ids = [problem.problem_id for problem in self._pending]
         name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
         try:
-            write_atomically(self.folder / "parts" / f"{name}.parquet", encode(self._waiting))
+            write_atomically(self.folder / "parts" / f"{name}.parquet", encode(self._pending))
         except OSError as error:
             raise self._not_writable(error) from error
         self.finished.update(ids)
-        self._count(self._waiting)
-        self._waiting = []
+        self._count(self._pending)
+        self._pending = []
 
     def _count(self, problems: Iterable[RecordedProblem]) -> None:
         for problem in problems:
@@ -234,13 +234,13 @@ class BankStore:
 
     def _not_writable(self, error: OSError) -> InvalidInput:
         return InvalidInput(
-            f"{self.folder}: cannot write there ({error.strerror}); make room or name another"
-            " --out, and the same command continues"
+            f"{self.folder}: cannot be written ({error.strerror}); free space and repeat the"
+            " command to continue, or choose another --out"
         )
 
 
 def read_parts(folder: Path) -> Sequence[RecordedProblem]:
-    """Every problem of a bank once, ordered by id.
+    """Read every problem of a bank once, ordered by id.
 
     Raises:
         InvalidInput: a part is damaged.

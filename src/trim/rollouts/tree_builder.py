@@ -1,4 +1,4 @@
-"""A problem's tree while it is explored: the step loop of `trim.router`, taken both ways."""
+"""Build a problem's tree of drafts: the step loop of `trim.router` with both actions taken."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from trim.loop.solution import Solution, Writer
 from trim.models.model import Completion, Model, Prefix
 from trim.numerics import uniform
 from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN
-from trim.rollouts.record import Node, NodeOrigin, Rollout
+from trim.rollouts.record import Node, Rollout, RolloutOrigin
 from trim.scorers.scorer import Scorer
 from trim.types import Action, Author
 
 StepCheck = Callable[[Gradable, Sequence[str], str], bool]
 """Whether a step of a problem is right after earlier ones."""
 FindAnswer = Callable[[Gradable, str], str | None]
-"""The answer in a whole solution."""
+"""The answer in a complete solution."""
 
 
 class TreeBuilder:
-    """A tree that grows by the edges that rollouts ask for.
+    """A tree that grows by the edges that rollouts follow.
 
-    At every draft the strong model writes too, whatever is decided, so both actions are
-    known where one of them ends the solution, or where both keep the same text, as many
-    tokens long: what the models do next is then the same, even if the two were scored
-    differently, as by their authors' confidence.
+    The strong model rewrites every draft, whatever the decision. Both edges of a node are
+    therefore known if an action ends the solution, and they are one edge if both actions keep
+    the same text with the same number of tokens: the models then continue alike, even if the
+    two versions have different scores.
 
     Args:
-        scorer: gives the same step the same score (`StepScorer`).
-        check: says which steps are right; None where nothing can.
-        grading: says which answers are right.
-        answer: finds the answer of a solution.
+        scorer: must give the same step the same score (`CachedStepScorer`).
+        check: checks single steps; None without a checker.
+        grading: grades answers.
+        find_answer: extracts the answer of a solution.
 
     Attributes:
         nodes: the tree so far.
-        open: for each (node, regenerate) that leads to a draft nobody has asked for yet,
-            the solution that it continues.
+        unexplored: the edges (node, regenerate) without a child yet, and the solution that
+            each of them continues.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TreeBuilder:
         scorer: Scorer,
         check: StepCheck | None,
         grading: GraderPool,
-        answer: FindAnswer,
+        find_answer: FindAnswer,
     ) -> None:
         self.problem = problem
         self.weak = weak
@@ -58,78 +58,87 @@ class TreeBuilder:
         self.scorer = scorer
         self.check = check
         self.grading = grading
-        self.answer = answer
+        self.find_answer = find_answer
         self.nodes: list[Node] = []
-        self.open: dict[tuple[int, bool], Solution] = {}
+        self.unexplored: dict[tuple[int, bool], Solution] = {}
         self._merged: set[int] = set()
-        self._ways: list[tuple[bool, ...]] = []
+        self._paths: list[tuple[bool, ...]] = []
 
-    async def plant(self, solution: Solution) -> None:
-        """Draft the first step. Raises ContextExceeded where the question does not fit."""
-        await self._expand(solution, ())
+    async def add_root(self, solution: Solution) -> None:
+        """Draft the first step. Raises ContextExceeded if the question exceeds a context."""
+        await self._add_node(solution, ())
 
-    async def roll(self, origin: NodeOrigin, seed: str) -> Rollout:
-        """One more solution, from the root to a leaf.
+    async def run_rollout(self, origin: RolloutOrigin, seed: str) -> Rollout:
+        """Follow edges from the root to a leaf, adding nodes on the way.
 
         Args:
-            seed: of its random decisions.
+            seed: of the random decisions.
         """
-        share = {NodeOrigin.KEEP: 0.0, NodeOrigin.REWRITE: 1.0}.get(origin, uniform(seed, "share"))
-        way = self._unknown_way(seed) if origin is NodeOrigin.BRANCH else ()
+        share = {RolloutOrigin.KEEP: 0.0, RolloutOrigin.REWRITE: 1.0}.get(
+            origin, uniform(seed, "share")
+        )
+        branch = self._draw_branch(seed) if origin is RolloutOrigin.BRANCH else ()
         nodes: list[int] = []
         regenerate: list[bool] = []
         probability: list[float | None] = []
-        place = 0
-        while place >= 0:
+        node = 0
+        while node >= 0:
             depth = len(nodes)
-            if depth < len(way):
-                decision, chance = way[depth], None
+            if depth < len(branch):
+                decision, chance = branch[depth], None
             else:
                 decision = uniform(seed, depth) < share
                 chance = share if decision else 1 - share
-            nodes.append(place)
+            nodes.append(node)
             regenerate.append(decision)
             probability.append(chance)
-            place = await self._follow(place, decision)
-        paid = (self.nodes[node] for node, strong in zip(nodes, regenerate, strict=True) if strong)
+            node = await self._follow(node, decision)
+        rewritten = (
+            self.nodes[index] for index, strong in zip(nodes, regenerate, strict=True) if strong
+        )
         return Rollout(
             origin=origin,
             share=share,
             nodes=tuple(nodes),
             regenerate=tuple(regenerate),
             probability=tuple(probability),
-            correct=place == LEAF_RIGHT,
-            strong_tokens=sum(node.strong_tokens for node in paid),
+            correct=node == LEAF_RIGHT,
+            strong_tokens=sum(each.strong_tokens for each in rewritten),
         )
 
-    def _unknown_way(self, seed: str) -> tuple[bool, ...]:
-        """Decisions that lead to a random open edge and through it."""
-        edges = sorted(self.open)
-        place, regenerate = edges[int(uniform(seed, "branch") * len(edges))]
-        return (*self._ways[place], regenerate)
+    def _draw_branch(self, seed: str) -> tuple[bool, ...]:
+        """Decisions that lead from the root through a random unexplored edge."""
+        edges = sorted(self.unexplored)
+        node, regenerate = edges[int(uniform(seed, "branch") * len(edges))]
+        return (*self._paths[node], regenerate)
 
-    async def _follow(self, place: int, regenerate: bool) -> int:
-        """The node or leaf that an action leads to, drafted now if nobody has been there."""
-        solution = self.open.pop((place, regenerate and place not in self._merged), None)
+    async def _follow(self, parent: int, regenerate: bool) -> int:
+        """The node or leaf at the end of an edge; an unexplored edge gets its child now."""
+        edge = (parent, regenerate and parent not in self._merged)
+        solution = self.unexplored.pop(edge, None)
         if solution:
             try:
-                child = await self._expand(solution, (*self._ways[place], regenerate))
+                child = await self._add_node(solution, (*self._paths[parent], regenerate))
             except ContextExceeded:
                 child = LEAF_WRONG
-            self._lead(place, regenerate, child)
-        node = self.nodes[place]
+            self._set_child(parent, regenerate, child)
+        node = self.nodes[parent]
         return node.regenerate_to if regenerate else node.continue_to
 
-    def _lead(self, place: int, regenerate: bool, child: int) -> None:
-        node = self.nodes[place]
-        if regenerate or place in self._merged:
+    def _set_child(self, parent: int, regenerate: bool, child: int) -> None:
+        node = self.nodes[parent]
+        if regenerate or parent in self._merged:
             node = replace(node, regenerate_to=child)
-        if not regenerate or place in self._merged:
+        if not regenerate or parent in self._merged:
             node = replace(node, continue_to=child)
-        self.nodes[place] = node
+        self.nodes[parent] = node
 
-    async def _expand(self, solution: Solution, way: tuple[bool, ...]) -> int:
-        """Add the node of the next draft, and what each action makes of it."""
+    async def _add_node(self, solution: Solution, path: tuple[bool, ...]) -> int:
+        """Have both models write the next step, and add it as a node.
+
+        Args:
+            path: decisions that lead to the node.
+        """
         earlier = solution.prefix
         draft = await solution.write(Writer(Author.WEAK, self.weak))
         node = Node(
@@ -155,27 +164,27 @@ class TreeBuilder:
             node = replace(
                 node,
                 strong=text,
-                strong_score=await self._score(earlier, strong),
+                strong_score=await self._score_rewrite(earlier, strong),
                 strong_tokens=strong.tokens,
                 strong_right=self._is_right(earlier, strong.text),
                 strong_log_probability=strong.log_probability,
                 strong_ends=rewritten.finish is not None,
                 regenerate_to=await self._leaf(rewritten),
             )
-        place = len(self.nodes)
+        index = len(self.nodes)
         self.nodes.append(node)
-        self._ways.append(way)
+        self._paths.append(path)
         if node.continue_to == UNKNOWN:
-            self.open[place, False] = kept
+            self.unexplored[index, False] = kept
         if node.regenerate_to == UNKNOWN and rewritten:
-            if node.continue_to == UNKNOWN and is_same(node):
-                self._merged.add(place)
+            if node.continue_to == UNKNOWN and keeps_same_text(node):
+                self._merged.add(index)
             else:
-                self.open[place, True] = rewritten
-        return place
+                self.unexplored[index, True] = rewritten
+        return index
 
     async def _rewrite(self, solution: Solution) -> Completion | None:
-        """The strong model's step; None where there is no room for it, which ends a solution."""
+        """The strong model's step; None if its context is full, which ends the solution."""
         try:
             return await solution.write(Writer(Author.STRONG, self.strong))
         except ContextExceeded:
@@ -183,18 +192,18 @@ class TreeBuilder:
                 raise
             return None
 
-    async def _score(self, earlier: Prefix, strong: Completion) -> float | None:
-        """The score that a rewritten step is given together with the next draft."""
+    async def _score_rewrite(self, earlier: Prefix, strong: Completion) -> float | None:
+        """The score of a rewrite, which the router asks for together with the next draft's."""
         try:
             return (await self.scorer.score(earlier.then(strong.text), [strong])).values[0]
         except ContextExceeded:
             return None
 
     async def _leaf(self, solution: Solution) -> int:
-        """UNKNOWN where the solution goes on."""
+        """The leaf of a finished solution; UNKNOWN for one that continues."""
         if solution.finish is None:
             return UNKNOWN
-        answer = self.answer(self.problem, solution.text)
+        answer = self.find_answer(self.problem, solution.text)
         right = await self.grading.agrade(self.problem.grader, answer, self.problem.answer)
         return LEAF_RIGHT if right else LEAF_WRONG
 
@@ -202,6 +211,6 @@ class TreeBuilder:
         return self.check(self.problem, earlier.steps, step) if self.check else None
 
 
-def is_same(node: Node) -> bool:
-    """Whether both actions keep the same text, as long, and so lead to one node."""
+def keeps_same_text(node: Node) -> bool:
+    """Whether both actions keep the same text and tokens, so that both edges have one child."""
     return (node.draft, node.draft_tokens) == (node.strong, node.strong_tokens)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trim.models.model import Completion, Prefix
 from trim.models.response import Response
-from trim.scorers.scorer import Scores, checked, score_each
+from trim.scorers.scorer import Scores, require_scores, score_each
 from trim.steps import SEPARATOR, bare, join_steps
 from trim.types import GRADE
 
@@ -18,22 +18,21 @@ if TYPE_CHECKING:
     from trim.engines.llama_cpp import LlamaCppEngine
 
 GRADING_PROMPT = "Grade: "
-"""What the strong model continues by a digit, after the steps and a blank line."""
+"""Text after the steps that the strong model continues with a digit."""
 BEST_GRADE = 9
 ONE_DIGIT = "root ::= [0-9]"
-"""The grammar of an answer. With it the engine tells the probabilities of the ten digits."""
+"""Grammar of an answer; with it the engine returns the probabilities of the ten digits."""
 
 
 class GradeScorer:
-    """Asks `engine` for a grade from 0 to 9 after each step: one token, and no reward model.
+    """Asks the strong model for a grade from 0 to 9 after each step: one token, no reward model.
 
-    The score is the expected grade over the probabilities of the ten digits, divided
-    by 9; the digit that was written, divided by 9, where the engine tells none.
+    The score is the expected grade over the probabilities of the ten digits, divided by 9; without
+    probabilities, the decoded digit divided by 9.
 
     Args:
-        engine: runs the strong model, and may be the one that it writes with, so that a
-            prefix is in its cache. The tokens count as the scorer's (a price list
-            charges them as the strong model's).
+        engine: runs the strong model; the engine that it writes with has the prefix in its cache.
+            The tokens count as the scorer's; a price list charges them as the strong model's.
     """
 
     name = GRADE
@@ -47,7 +46,7 @@ class GradeScorer:
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         answer = await self.engine.complete(
-            join_steps(trace.asked, trace.steps) + GRADING_PROMPT,
+            join_steps(trace.full_question, trace.steps) + GRADING_PROMPT,
             n_predict=1,
             grammar=ONE_DIGIT,
             logprobs=10,
@@ -65,7 +64,7 @@ class GradeScorer:
 
 
 def listed_tokens(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The likeliest first tokens with their `prob` or `logprob`; empty where none are told."""
+    """The likeliest first tokens with `prob` or `logprob`; empty where none are returned."""
     content = (raw["choices"][0].get("logprobs") or {}).get("content") or [{}]
     return content[0].get("top_probs") or content[0].get("top_logprobs") or []
 
@@ -74,8 +73,8 @@ def grade_of(written: str, likeliest: Iterable[Mapping[str, Any]]) -> float:
     """A grade in [0, 9].
 
     Args:
-        written: the answer, taken as it is where `likeliest` holds no digit; half of the
-            best grade where it is no digit either.
+        written: the decoded answer, used where `likeliest` holds no digit; half of the best grade
+            if it is no digit either.
         likeliest: entries with `token` and `prob` or `logprob`.
     """
     chances = [0.0] * (BEST_GRADE + 1)
@@ -99,7 +98,7 @@ REQUEST = (
 )
 LIKELIEST = 20
 TOKENS = 2
-"""That a grade may take: some tokenizers put a blank before the digit."""
+"""Maximum tokens of a grade: some tokenizers put a blank before the digit."""
 
 
 class Replying(Protocol):
@@ -109,14 +108,15 @@ class Replying(Protocol):
 
 
 class HttpGradeScorer:
-    """Asks the strong model for one digit after each step, with no reward model.
+    """Asks the strong model for one digit after each step, without a reward model.
 
     The score is the expected grade over the digits among the likeliest tokens, divided by 9;
-    the digit that was written where the server tells no probabilities. Its tokens count as the
-    scorer's (a price list charges them as the strong model's).
+    without probabilities, the decoded digit divided by 9. Its tokens count as the scorer's; a price
+    list charges them as the strong model's.
 
     Args:
-        likeliest: tokens to ask probabilities of; 0 for a server that tells none.
+        model: the strong model.
+        likeliest: tokens whose log-probabilities are requested; 0 for a server without them.
     """
 
     name = GradeScorer.name
@@ -130,23 +130,25 @@ class HttpGradeScorer:
         """Grade the newest steps, one request for each.
 
         Raises:
-            ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
+            ContextExceeded, ModelUnavailable: see `HttpServer.post`.
         """
         scores = await score_each(trace, written, self._score_newest)
-        return replace(scores, values=checked(scores.values))
+        return replace(scores, values=require_scores(scores.values))
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         started = time.perf_counter()
-        request = REQUEST.format(question=trace.asked, steps=SEPARATOR.join(map(bare, trace.steps)))
+        request = REQUEST.format(
+            question=trace.full_question, steps=SEPARATOR.join(map(bare, trace.steps))
+        )
         answer = await self.model.reply(request, TOKENS, self.likeliest)
         seconds = time.perf_counter() - started
         return Scores.of([grade_in(answer) / BEST_GRADE], answer.usage, seconds)
 
 
 def grade_in(answer: Response) -> float:
-    """A grade in [0, 9]: by the first token that is more than a blank."""
-    told = next((token for token in answer.tokens if token.text.strip()), None)
+    """A grade in [0, 9], from the first token that is not blank."""
+    first = next((token for token in answer.tokens if token.text.strip()), None)
     likeliest = (
-        [{"token": text, "logprob": value} for text, value in told.likeliest] if told else []
+        [{"token": text, "logprob": value} for text, value in first.likeliest] if first else []
     )
     return grade_of(answer.text.strip()[:1], likeliest)

@@ -1,4 +1,4 @@
-"""Fitting the weights of joint scores to a bank's steps."""
+"""Joint scores: a reward model's score and the author's confidence, weighed together."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_expit
 
 from trim.errors import InvalidInput
 from trim.files import read_object, write_atomically, writing
 from trim.fingerprints import Seen, seen_field
 from trim.models.model import Completion, Prefix
 from trim.numerics import FINEST, logit, logit_array, sigmoid
-from trim.scorers.confidence import told
+from trim.scorers.confidence import require_confidence
 from trim.scorers.scorer import Scorer, Scores
 
 NAME = "joint.json"
-"""Of the weights' file in a folder of models."""
+"""Name of the file of weights in a folder of models."""
 VERSION = 1
 
 
@@ -32,10 +30,10 @@ class JointWeights:
     """A logistic regression on two signals (stacking: Wolpert 1992, Neural Networks 5).
 
     Attributes:
-        intercept: log-odds of a right step whose score is 0.5 and whose tokens were certain.
+        intercept: log-odds of a right step whose score is 0.5 and whose tokens are certain.
         prm: weight of the log-odds of the reward model's score.
         log_probability: weight of the mean log-probability of the step's tokens, in nats.
-        models: sha256 by role of the files that they were fitted to.
+        models: sha256 by role of the files that the weights were fitted to.
     """
 
     intercept: float
@@ -58,11 +56,11 @@ class JointWeights:
 
 
 class JointScorer:
-    """Scores a step by the reward model's score and by how sure its author was.
+    """Scores a step by the reward model's score and its author's confidence.
 
-    The two err about different steps: a reward model reads what stands there, and the
-    author knew how close it was to writing something else. The confidence comes with the
-    step, so a joint score costs what the reward model's does.
+    The two err on different steps: a reward model sees the text, the author how close it was to
+    another text. The confidence comes with the step, so a joint score costs what the reward model's
+    does.
     """
 
     name = "joint"
@@ -72,10 +70,10 @@ class JointScorer:
         self.weights = weights
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        """Raises InvalidInput where a step came without its log-probability."""
+        """Raises InvalidInput for a step without log-probability."""
         read = await self.scorer.score(trace, written)
         values = (
-            self.weights.of(value, told(step.log_probability, self.name))
+            self.weights.of(value, require_confidence(step.log_probability, self.name))
             for value, step in zip(read.values, written, strict=True)
         )
         return replace(read, values=tuple(values))
@@ -110,7 +108,7 @@ def read_weights(path: Path) -> JointWeights:
         record = read_object(path)
     except OSError as error:
         raise InvalidInput(
-            f"{path}: no readable weights of a joint score ({error.strerror}); fit them with"
+            f"{path}: cannot read the weights of a joint score ({error.strerror}); fit them with"
             f" `trim fit-scorer BANK --out {path}`"
         ) from error
     except ValueError as error:
@@ -119,8 +117,8 @@ def read_weights(path: Path) -> JointWeights:
         raise damaged(path)
     if record.get("version") != VERSION:
         raise InvalidInput(
-            f"{path}: version {record.get('version')!r} of this file is not known, {VERSION} is;"
-            " fit it anew with `trim fit-scorer`"
+            f"{path}: unknown version {record.get('version')!r}, expected {VERSION};"
+            " fit it again with `trim fit-scorer`"
         )
     try:
         intercept, prm, log_probability = (
@@ -135,32 +133,36 @@ def read_weights(path: Path) -> JointWeights:
 
 
 def damaged(path: Path) -> InvalidInput:
-    return InvalidInput(f"{path}: no weights of a joint score; fit them with `trim fit-scorer`")
+    return InvalidInput(f"{path}: not weights of a joint score; fit them with `trim fit-scorer`")
 
 
 FEWEST = 20
-"""Examples of either outcome below which weights would be a guess."""
+"""Fewest examples of either outcome that weights are fitted to."""
 PENALTY = 1e-3
-"""Of squared weights, in units of one example's likelihood: keeps them finite where the two
-signals tell all right steps from all wrong ones."""
+"""L2 penalty, in units of one example's log-likelihood: keeps the weights finite if the signals
+separate all right steps from all wrong ones."""
 
 Signals = Sequence[tuple[float, float]]
-"""Of steps: the reward model's score in [0, 1] and the mean log-probability in nats."""
+"""For each step the reward model's score in [0, 1] and the mean log-probability in nats."""
 
 
 def fit_joint(groups: Sequence[tuple[Signals, bool]], models: Mapping[str, str]) -> JointWeights:
-    """Maximum likelihood of what is known: which groups of steps are right as a whole.
+    """Fit the weights by maximum likelihood to groups of steps that are right or wrong as a whole.
 
-    A group of one step is a labelled step, which makes this a logistic regression. Without
-    labels a group is a whole solution and what is known is its answer, which is right
-    where all steps are: P(right) is the product over the steps.
+    A labelled step is a group of its own, as in logistic regression. Without labels a group is a
+    solution, and the known outcome is its answer, which is right where all steps are: P(right) is
+    the product over the steps.
 
     Args:
+        groups: the signals of each group's steps, and whether the group is right.
         models: sha256 by role, kept with the weights.
 
     Raises:
-        InvalidInput: fewer than 20 groups that are right, or wrong.
+        InvalidInput: fewer than 20 right or 20 wrong groups.
     """
+    from scipy.optimize import minimize
+    from scipy.special import log_expit
+
     right = np.array([outcome for _, outcome in groups], dtype=bool)
     for name, found in (("right", int(right.sum())), ("wrong", int((~right).sum()))):
         if found < FEWEST:

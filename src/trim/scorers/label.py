@@ -6,38 +6,43 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
-from trim.engines.chat_template import ChatTemplate
+from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import Refused
 from trim.models.model import Completion, Prefix
 from trim.models.response import Response
 from trim.numerics import sigmoid
-from trim.scorers.scorer import Scores, checked, score_each
+from trim.scorers.scorer import Scores, require_scores, score_each
 from trim.steps import bare, join_steps
 
 RIGHT, WRONG = "+", "-"
 
 
 class LabelScorer:
-    """Reads the trace so far and compares the probabilities of the two label tokens.
+    """Compares the probabilities of the two labels as the next token after plain text.
 
     The score is p(+) / (p(+) + p(-)), the probability that the newest step is right.
+
+    Args:
+        engine: GGUF file of the label model, loaded here, or an engine that runs it.
+        name: name in traces; the file's by default.
     """
 
     reads_confidence = False
 
-    def __init__(self, engine: LlamaCppEngine, name: str) -> None:
-        self.engine = engine
-        self.name = name
+    def __init__(self, engine: LlamaCppEngine | Path | str, name: str | None = None) -> None:
+        self.engine = LlamaCppEngine(engine) if isinstance(engine, Path | str) else engine
+        self.name = name or self.engine.path.stem
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
         return await score_each(trace, written, self._score_newest)
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         answer = await self.engine.complete(
-            join_steps(trace.asked, trace.steps), n_predict=1, temperature=0.0, logprobs=8
+            join_steps(trace.full_question, trace.steps), n_predict=1, temperature=0.0, logprobs=8
         )
         top = answer.raw["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         value = label_probability({entry["token"]: entry["logprob"] for entry in top})
@@ -56,32 +61,30 @@ def label_probability(log_probabilities: dict[str, float]) -> float:
 
 
 LIKELIEST = 20
-"""Tokens that the two labels are looked for among; most servers tell no more."""
+"""Likeliest tokens among which the labels are sought; most servers return no more."""
 
 
 class Reading(Protocol):
-    """A model that tells what may come next after a text."""
+    """A model that returns the likeliest next tokens after a text (`OpenAIModel.next_token`)."""
 
     @property
     def name(self) -> str: ...
-    @property
-    def adds_begin(self) -> bool:
-        """Whether the token that begins a text is put before it without being asked for."""
-        ...
 
-    async def read_on(self, text: str, likeliest: int) -> Response: ...
+    async def next_token(self, text: str, likeliest: int, begin: str = "") -> Response: ...
 
 
 class HttpLabelScorer:
     """Compares the probabilities of the two labels as the next token: p(+) / (p(+) + p(-)).
 
-    With a chat template the steps are turns, the first together with the question, and each is
-    answered by a label, as in RLHFlow's reward models (arXiv 2405.07863); all earlier answers
-    are `right`. Without one, question and steps are read as plain text, as by the shipped
-    scorer.
+    With a chat template each step is a user message, the first one after the question, answered by
+    a label, as in RLHFlow's reward models (arXiv 2405.07863); all earlier answers are `right`.
+    Without one, the model reads question and steps as plain text, like the shipped scorer.
 
     Args:
-        model: the label model; of a server only its `/completions` is used.
+        model: the label model, as `OpenAIModel(url, name)`; only `/completions` is used.
+        template: its chat template, a folder of tokenizer files, or a model on the hub; None for
+            plain text.
+        right, wrong: the labels.
     """
 
     reads_confidence = False
@@ -89,13 +92,15 @@ class HttpLabelScorer:
     def __init__(
         self,
         model: Reading,
-        template: ChatTemplate | None = None,
+        template: ChatTemplate | Path | str | None = None,
         right: str = RIGHT,
         wrong: str = WRONG,
     ) -> None:
         self.model = model
         self.name = model.name
-        self.template = template
+        self.template = (
+            read_chat_template(template) if isinstance(template, str | Path) else template
+        )
         self.right = right
         self.wrong = wrong
 
@@ -103,30 +108,30 @@ class HttpLabelScorer:
         """Score the newest steps, one request for each.
 
         Raises:
-            Refused: neither label is among the likeliest tokens, so it is no such model.
-            ContextExceeded, ModelUnavailable: see `HttpServer.ask`.
+            Refused: neither label is among the likeliest tokens; it is no label model.
+            ContextExceeded, ModelUnavailable: see `HttpServer.post`.
         """
         scores = await score_each(trace, written, self._score_newest)
-        return replace(scores, values=checked(scores.values))
+        return replace(scores, values=require_scores(scores.values))
 
     def rendered(self, question: str, steps: Sequence[str]) -> str:
-        """The text whose next token is the label of the newest step."""
+        """The text before the label of the newest step."""
         if self.template is None:
             return join_steps(question, steps)
         messages = []
         for index, step in enumerate(map(bare, steps)):
-            said = f"{question} {step}" if index == 0 else step
+            content = f"{question} {step}" if index == 0 else step
             messages += [
-                {"role": "user", "content": said},
+                {"role": "user", "content": content},
                 {"role": "assistant", "content": self.right},
             ]
-        text = self.template.render(messages[:-1])
-        return text.removeprefix(self.template.begin) if self.model.adds_begin else text
+        return self.template.render(messages[:-1])
 
     async def _score_newest(self, trace: Prefix, step: Completion) -> Scores:
         started = time.perf_counter()
-        text = self.rendered(trace.asked, trace.steps)
-        answer = await self.model.read_on(text, LIKELIEST)
+        text = self.rendered(trace.full_question, trace.steps)
+        begin = self.template.begin if self.template else ""
+        answer = await self.model.next_token(text, LIKELIEST, begin)
         seconds = time.perf_counter() - started
         return Scores.of([self._share(answer)], answer.usage, seconds)
 

@@ -1,4 +1,4 @@
-"""A scorer made worse on purpose, to see what a router still does with it."""
+"""A scorer with artificial noise, for studies of a router's robustness."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ STANDARD = NormalDist()
 class NoisyScorer:
     """Adds Gaussian noise to the log-odds of every score of `scorer`.
 
-    The noise of a step depends on the text up to and with it and on nothing else, so a step
-    has the same score whenever and however often it is asked for; at another `sigma` it is
-    the same noise, longer or shorter.
+    The noise of a step depends only on the text up to its end: scores are repeatable, and another
+    `sigma` scales the same noise.
 
     Attributes:
-        sigma: standard deviation of the noise, at least 0, which adds none.
+        sigma: standard deviation of the noise, at least 0; 0 adds none.
     """
 
     scorer: Scorer
@@ -55,15 +54,15 @@ class NoisyScorer:
 
 
 def noisy(score: float, trace: Prefix, sigma: float) -> float:
-    """The score in [0, 1] of the newest step of `trace`, with noise in its log-odds."""
+    """The score in [0, 1] of the newest step of `trace`, with noise added to its log-odds."""
     if sigma == 0:
         return score
-    # The half keeps 0 out, which has no quantile.
-    quantile = (derive_seed("noise", join_steps(trace.asked, trace.steps)) + 0.5) / 2**31
+    # 0 has no quantile.
+    quantile = (derive_seed("noise", join_steps(trace.full_question, trace.steps)) + 0.5) / 2**31
     return sigmoid(logit(score, FINEST) + sigma * STANDARD.inv_cdf(quantile))
 
 
 def check_sigma(sigma: float) -> None:
-    """Raises InvalidInput for what is no standard deviation."""
+    """Raises InvalidInput for an invalid standard deviation."""
     if not 0 <= sigma < math.inf:
         raise InvalidInput(f"noise {sigma:g}: a standard deviation is a number from 0, as in 2")

@@ -5,71 +5,87 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from trim.engines.chat_template import ChatTemplate
+from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.http import HttpServer
+from trim.engines.key import Key
 from trim.errors import ContextExceeded, InvalidInput
+from trim.models.continuation import OTHER
+from trim.models.discovery import Once, connect, discover, find_template, only_model
 from trim.models.model import Completion, Prefix
 from trim.models.response import usage_of
 from trim.numerics import sigmoid
-from trim.scorers.scorer import Scores, checked
+from trim.scorers.scorer import Scores, require_scores
 from trim.steps import bare
 from trim.types import Usage
 
 TAG = "<extra_0>"
-"""After each step, for Qwen2.5-Math-PRM."""
+"""Tag after each step, for Qwen2.5-Math-PRM."""
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
-"""The system message that Qwen2.5-Math-PRM was made with."""
+"""The system message that Qwen2.5-Math-PRM was trained with."""
 SHARE = 0.9
-"""Of the limit, which a trace is cut to where its length is only estimated."""
+"""Share of the limit to which a trace of estimated length is cut."""
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Rows of one answer, a row for each tag, and the tokens that were read."""
+    """One response: a row of class probabilities for each tag, and the tokens read."""
 
     rows: tuple[tuple[float, ...], ...]
     usage: Usage
 
 
 class PoolingScorer:
-    """Reads the whole trace and takes the probability of class 1 at the tag after each step.
+    """Scores a step by the probability of class 1 at the tag after it.
 
     A trace longer than the reward model's limit loses its earliest steps, whole ones, until it
-    fits; `Scores.unread_steps` says how many. Those tokens that the server has read before it
-    said that it was too long count as well, as far as it tells.
+    fits; `Scores.unread_steps` counts them. Tokens of requests that turn out too long count as
+    well, where the server reports them.
 
     Args:
-        server: of vLLM, with `--runner pooling` (`--task reward` before version 0.11) and
-            a step tag in its pooler configuration.
-        template: the reward model's chat template.
-        limit: tokens that the reward model was made to read; None for the server's own limit.
-        logits: the server gives logits, as with `use_activation: false`; they are turned into
-            probabilities here.
+        server: URL or client of a vLLM server with `--runner pooling` (`--task reward` before
+            version 0.11) and a step tag in its pooler configuration.
+        model: the server's name of the reward model; None for its only one.
+        template: the reward model's chat template, a folder of tokenizer files, or a model on the
+            hub; None has the first request look for one under the model's name.
+        name: name in traces; the model's by default.
+        tag: text after each step at which the model scores.
+        system: the system message; None for none.
+        limit: maximum tokens of a trace; None for the server's own limit.
+        logits: the server returns logits, as with `use_activation: false`.
         extra_body: fields of each request, as `{"task": "token_classify"}`; None leaves one out.
+        key: API key.
+        key_variable: environment variable that holds it.
     """
 
     reads_confidence = False
 
     def __init__(
         self,
-        server: HttpServer,
-        model: str,
-        template: ChatTemplate,
+        server: HttpServer | str,
+        model: str | None = None,
+        *,
+        template: ChatTemplate | Path | str | None = None,
         name: str | None = None,
         tag: str = TAG,
         system: str | None = SYSTEM,
         limit: int | None = 4096,
         logits: bool = False,
         extra_body: Mapping[str, Any] | None = None,
+        key: str | Key | None = None,
+        key_variable: str | None = None,
     ) -> None:
+        self.server = connect(server, key, key_variable)
+        self.model = model or ""
+        self.name = name or model or self.server.name
         if limit is not None and limit < 1:
-            raise InvalidInput(f"{model}: limit {limit} must be a number of tokens from 1 up")
-        self.server = server
-        self.model = model
-        self.template = template
-        self.name = name or model
+            raise InvalidInput(f"{self.name}: limit {limit} must be at least 1 token")
+        self.template = (
+            read_chat_template(template) if isinstance(template, str | Path) else template
+        )
+        self._connect = Once(self._find_model, done=bool(model and template))
         self.tag = tag
         self.system = system
         self.limit = limit
@@ -81,18 +97,19 @@ class PoolingScorer:
         """Score the newest steps.
 
         Raises:
-            InvalidInput: the server marks another number of steps than it was sent.
+            InvalidInput: the server returns another number of scores than steps.
             ContextExceeded: the newest step alone is too long.
-            ModelUnavailable: see `HttpServer.ask`; also where scores stay outside [0, 1].
+            ModelUnavailable: see `HttpServer.post`; or scores stay outside [0, 1].
         """
         started = time.perf_counter()
+        await self._connect()
         spent = Usage()
-        text = whole = self.rendered(trace.asked, trace.steps)
+        text = whole = self.rendered(trace.full_question, trace.steps)
         unread = self._estimate(trace, len(whole))
         while True:
             rest = trace.steps[unread:]
             if unread:
-                text = self.rendered(trace.asked, rest)
+                text = self.rendered(trace.full_question, rest)
             try:
                 pooled = await self._ask(text, len(rest))
             except ContextExceeded:
@@ -108,15 +125,29 @@ class PoolingScorer:
                     f" {self.limit or 'own'} tokens; shorten the problem"
                 )
             unread = max(unread + 1, self._estimate(trace, len(whole)))
-        values = checked([self._value(row) for row in pooled.rows])
+        values = require_scores([self._value(row) for row in pooled.rows])
         seconds = time.perf_counter() - started
         return Scores.of(values[-len(written) :], spent, seconds, unread)
 
-    def rendered(self, question: str, steps: Sequence[str]) -> str:
-        """The text that the reward model reads: every step is followed by the tag.
+    async def _find_model(self) -> None:
+        if not self.model:
+            found = await discover(self.server)
+            self.model = only_model(found, self.server.url, "model=NAME")
+        if self.template is None:
+            self.template = await find_template(self.server, OTHER, self.model)
+        if self.template is None:
+            raise InvalidInput(
+                f"{self.name}: no chat template found; pass template= with the folder of the reward"
+                " model's tokenizer, or its name on the hub"
+            )
 
-        A tag that a model wrote itself is taken out, for it would be a step of its own.
+    def rendered(self, question: str, steps: Sequence[str]) -> str:
+        """The text that the reward model reads, with the tag after every step.
+
+        Tags in the steps themselves are removed, since the model would score them as well.
         """
+        if self.template is None:
+            raise InvalidInput(f"{self.name}: the chat template is not known before a request")
         messages = [{"role": "system", "content": self.system}] if self.system else []
         plain = (bare(step.replace(self.tag, "")) for step in steps)
         messages += [
@@ -126,15 +157,15 @@ class PoolingScorer:
         return self.template.render(messages, add_generation_prompt=False)
 
     def _estimate(self, trace: Prefix, length: int) -> int:
-        """Earliest steps to leave out so that the trace, `length` characters as it is rendered,
-        is likely to fit: only if it is not."""
+        """How many of the earliest steps to leave out of a trace of `length` rendered characters,
+        by the tokens per character of earlier ones; 0 where it is likely to fit."""
         if self.limit is None or not self._tokens_a_character:
             return 0
         room = self.limit / self._tokens_a_character
         if length <= room:
             return 0
         for unread in range(1, len(trace.steps)):
-            if len(self.rendered(trace.asked, trace.steps[unread:])) <= SHARE * room:
+            if len(self.rendered(trace.full_question, trace.steps[unread:])) <= SHARE * room:
                 return unread
         return len(trace.steps) - 1
 
@@ -148,13 +179,13 @@ class PoolingScorer:
                     f"{self.name}: {len(pooled.rows)} scores for {steps} steps; the server's"
                     f" step_tag_id must be the token {self.tag!r}, and it must not cut prompts"
                 )
-            checked([self._value(row) for row in pooled.rows])
+            require_scores([self._value(row) for row in pooled.rows])
             return pooled
 
-        return await self.server.ask("//pooling", body, read)
+        return await self.server.post("//pooling", body, read)
 
     def _value(self, row: Sequence[float]) -> float:
-        """The probability of the last class, that the step is right."""
+        """The probability of the last class: a right step."""
         if not self.logits:
             return row[-1]
         odds = row[-1] - row[0] if len(row) == 2 else row[-1]
@@ -162,18 +193,18 @@ class PoolingScorer:
 
 
 def read_pooled(raw: Mapping[str, Any]) -> Pooled:
-    """The rows of an answer, from any of vLLM's forms.
+    """Parse the response of any version of vLLM.
 
-    New ones have `data[0].data`, older ones `data[0].embedding`; a row is a list of class
+    The rows are `data[0].data`, in older versions `data[0].embedding`; a row is a list of class
     probabilities, a list of one, or a bare number.
 
     Raises:
-        LookupError, TypeError, ValueError: the record lacks something or is damaged.
+        LookupError, TypeError, ValueError: the response is incomplete or malformed.
     """
     (entry,) = raw["data"]
     rows = entry["data"] if "data" in entry else entry["embedding"]
     if not isinstance(rows, list):
-        raise ValueError("the rows are no list")
+        raise ValueError("the rows are not a list")
     listed = tuple(tuple(row) if isinstance(row, list) else (row,) for row in rows)
     if not all(listed):
         raise ValueError("a row is empty")

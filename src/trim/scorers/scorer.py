@@ -1,28 +1,30 @@
-"""What the router needs from a scorer: how likely each of the newest steps is right."""
+"""The interface of a step scorer: the probability that each of the newest steps is right."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from trim.models.model import Completion, Prefix
+from trim.errors import InvalidInput
+from trim.models.model import NO_SETTINGS, Completion, Prefix
+from trim.plugins import make_plugin
 from trim.types import Usage
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of consecutive steps, the newest last, and what they cost.
+    """Scores of consecutive steps, the newest last, and their cost.
 
     Attributes:
-        values: one in [0, 1] for each step that was asked for.
+        values: one in [0, 1] for each scored step.
         prompt_tokens: tokens read, cached ones included.
         cached_tokens: how many of those the engine had in its cache.
         tokens: tokens decoded, for scorers that answer by writing.
-        seconds: from request to answer, waiting included.
-        unread_steps: earliest steps of the trace that the scorer has not read, for it was too
-            long.
+        seconds: from request to answer, time in queues included.
+        unread_steps: number of earliest steps that were left out of a trace too long for the
+            scorer.
     """
 
     values: tuple[float, ...]
@@ -45,13 +47,17 @@ class Scores:
 
 
 class Scorer(Protocol):
-    """A process reward model, or anything that grades the steps of a solution."""
+    """A process reward model, or anything else that grades the steps of a solution."""
 
     @property
     def name(self) -> str: ...
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        """Score the newest steps of a trace: those that `written` holds as they were written.
+        """Score the newest steps of a trace.
+
+        Args:
+            trace: question and steps, those to be scored last.
+            written: the completions of the steps to be scored, at least one.
 
         Raises:
             ContextExceeded: the trace does not fit.
@@ -60,12 +66,8 @@ class Scorer(Protocol):
         ...
 
 
-def checked(values: Sequence[float]) -> tuple[float, ...]:
-    """The scores as they are.
-
-    Raises:
-        ValueError: one is no number, not finite or outside [0, 1].
-    """
+def require_scores(values: Sequence[float]) -> tuple[float, ...]:
+    """The scores, unchanged; ValueError if one is not a number in [0, 1]."""
     for position, value in enumerate(values, 1):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or not 0 <= value <= 1:
@@ -74,11 +76,11 @@ def checked(values: Sequence[float]) -> tuple[float, ...]:
 
 
 ScoreOne = Callable[[Prefix, Completion], Awaitable[Scores]]
-"""Scores the newest step of a trace, given as it was written as well."""
+"""Scores the newest step of a trace, given its completion too."""
 
 
 async def score_each(trace: Prefix, written: Sequence[Completion], score_one: ScoreOne) -> Scores:
-    """The scores of the newest steps, one after the other, and what they cost together."""
+    """Score the newest steps one after the other; costs are summed."""
     first = len(trace.steps) - len(written) + 1
     scored = [await score_one(trace.until(end), step) for end, step in enumerate(written, first)]
     return Scores(
@@ -92,6 +94,26 @@ async def score_each(trace: Prefix, written: Sequence[Completion], score_one: Sc
 
 
 KINDS = ("joint", "prm", "logprob", "entropy", "grade")
-"""Kinds of score: reward model and confidence together, process reward model, confidence in
-the step, certainty of its first token, grade by the strong model. The first two need a model
-of their own, the others none."""
+"""Kinds of scores: reward model and confidence together, process reward model, confidence in the
+step, certainty of its first token, grade by the strong model. Only the first two need a reward
+model."""
+
+
+SCORERS = "trim.scorers"
+"""Entry-point group in which other packages offer scorers."""
+
+
+def load_scorer(kind: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Scorer:
+    """A scorer of another package, as `kind: NAME` in a configuration.
+
+    The entry point is a class or a function that takes the settings as keywords.
+
+    Raises:
+        InvalidInput: no installed package offers it, it does not take these settings, or it
+            returns no scorer.
+    """
+    scorer = make_plugin(SCORERS, kind, settings)
+    if not callable(getattr(scorer, "score", None)) or not hasattr(scorer, "name"):
+        raise InvalidInput(f"{SCORERS}: {kind!r} is not a scorer: it lacks name or score")
+    found: Scorer = scorer
+    return found

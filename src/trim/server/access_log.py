@@ -1,4 +1,4 @@
-"""One line for each request, without what was asked and answered."""
+"""The access log: one line for each request, without questions and answers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUESTS = logging.getLogger("trim.requests")
 PROBES = ("/healthz", "/readyz", "/metrics")
-"""Asked every few seconds, and not worth a line."""
-CLIENT_GONE = 499
-"""The status where nobody was there to be told one."""
+"""Paths that are polled, and not logged."""
+CLIENT_DISCONNECTED = 499
+"""Status in the log of a request whose client disconnected before the response."""
 
 
 class LogFormat(StrEnum):
-    """How lines look: for programs, or for people."""
+    """Format of log lines."""
 
     JSON = "json"
     TEXT = "text"
 
 
 class AccessLog:
-    """Writes a line when a request has ended, from what `request.state` tells of it.
+    """ASGI middleware that logs each request when it has ended.
 
-    `key` is the name of the key, `error` the code of a failure, and `asked` the request
-    (`trim.server.accounts.Asked`), whose `told` says what was done. A path is that of a route, for
-    any other may hold anything.
+    It reads `request.state`: `key` is the name of the key, `error` the code of an error, and
+    `record` the `trim.server.accounts.RequestRecord`. The path is the route's template, because the
+    path of an unknown route may hold anything.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,38 +42,40 @@ class AccessLog:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = CLIENT_GONE
+        status = CLIENT_DISCONNECTED
 
-        async def send_noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, send_noted)
+            await self.app(scope, receive, send_and_note)
         finally:
             state = scope.get("state", {})
-            asked = state.get("asked")
+            record = state.get("record")
             fields = {
                 "status": status,
                 "path": getattr(scope.get("route"), "path", None),
                 "key": state.get("key"),
                 "error": state.get("error"),
                 "seconds": round(time.perf_counter() - started, 4),
-                **(asked.told if asked else {}),
+                **(record.log_fields if record else {}),
             }
-            told = {name: value for name, value in fields.items() if value is not None}
-            REQUESTS.info("request", extra={"fields": told})
+            known = {name: value for name, value in fields.items() if value is not None}
+            REQUESTS.info("request", extra={"fields": known})
 
 
 class Formatter(logging.Formatter):
-    """A record in one line. Of an exception it has the kind and the places, not the message, which
-    may quote a request."""
+    """Formats a log record as one line.
 
-    def __init__(self, kind: LogFormat) -> None:
+    Of an exception it shows class and call stack without the message, which may quote a request.
+    """
+
+    def __init__(self, log_format: LogFormat) -> None:
         super().__init__()
-        self.kind = kind
+        self.log_format = log_format
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
@@ -83,22 +85,22 @@ class Formatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0]:
-            kind, _, places = record.exc_info
+            kind, _, stack = record.exc_info
             fields["exception"] = kind.__name__
             fields["places"] = [
-                f"{place.filename}:{place.lineno} {place.name}"
-                for place in traceback.extract_tb(places)
+                f"{frame.filename}:{frame.lineno} {frame.name}"
+                for frame in traceback.extract_tb(stack)
             ]
-        if self.kind is LogFormat.JSON:
+        if self.log_format is LogFormat.JSON:
             return json.dumps(fields, ensure_ascii=False)
         time_of_day, _, event = (fields.pop(name) for name in ("time", "level", "event"))
-        words = (f"{name}={value}" for name, value in fields.items())
-        return " ".join((time_of_day, event, *words))
+        pairs = (f"{name}={value}" for name, value in fields.items())
+        return " ".join((time_of_day, event, *pairs))
 
 
-def begin_journal(kind: LogFormat) -> None:
-    """Have all logging of this process written to stderr: requests, and warnings of anybody."""
+def configure_logging(log_format: LogFormat) -> None:
+    """Send all logging of this process to stderr: requests, and warnings of any library."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Formatter(kind))
+    handler.setFormatter(Formatter(log_format))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     REQUESTS.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Who asks, what they may spend, and what is kept of it."""
+"""Authentication, budgets and records of requests."""
 
 from __future__ import annotations
 
@@ -16,34 +16,32 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from trim.costs import Prices
 from trim.router import Router
 from trim.server.errors import APIError
-from trim.server.storage.database import FAULTS, open_database
+from trim.server.storage.database import DATABASE_ERRORS, Transactions, open_database
 from trim.server.storage.keys import Keys, UserKey
-from trim.server.storage.ledger import Ledger, Left, today
-from trim.server.storage.reader import Reader
+from trim.server.storage.ledger import Ledger, Remaining, today
 from trim.server.storage.recorder import Entry, Recorder
 from trim.types import Trace
 
-SCHEME = "bearer"
-LOOK_AGAIN = 1.0
-"""Seconds after which a server without keys sees that one was made."""
-TOLD = (
+KEY_CHECK_SECONDS = 1.0
+"""Seconds after which a server without keys notices that one was created."""
+LOGGED = (
     *("id", "model", "policy", "stream", "finish", "strong_tokens", "middle_tokens"),
     *("weak_tokens", "discarded_tokens", "scorer_tokens", "money"),
 )
-"""What the journal tells of a request."""
+"""Columns of `requests` that the access log shows."""
 
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """A request, as it is kept.
+    """A request as it is recorded.
 
     Attributes:
         created: seconds since 1970.
-        question: kept where texts are.
-        turns: messages before it.
-        chat: whether it is a conversation, not a text to complete.
-        headers: what the client sent, for the trace that it may be part of.
-        told: what became of it, for the journal; empty until it has ended.
+        question: stored only where texts are kept.
+        turns: number of messages before the question.
+        chat: a conversation, as opposed to a text completion.
+        headers: of the request, for the trace that it may belong to.
+        log_fields: for the access log; empty until the request has ended.
     """
 
     id: str
@@ -55,136 +53,123 @@ class RequestRecord:
     turns: int = 0
     chat: bool = True
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    told: dict[str, Any] = field(default_factory=dict)
+    log_fields: dict[str, Any] = field(default_factory=dict)
 
 
 class Accounts:
-    """Keys, budgets and records on one database.
+    """Keys, budgets and records in one database.
 
     Args:
-        keep_texts: keep questions, answers and steps, not only what they cost.
+        keep_texts: store questions, answers and steps, not only their cost.
 
     Attributes:
-        need_key: whether a key must be sent: once there is one, and then even if it is revoked.
+        need_key: whether requests need a key: once one exists, and from then on even if all are
+            revoked.
     """
 
     def __init__(self, engine: AsyncEngine, prices: Prices, keep_texts: bool = False) -> None:
         self.engine = engine
         self.prices = prices
         self.keep_texts = keep_texts
-        self.reader = Reader(engine)
-        self.keys = Keys(engine, self.reader)
-        self.ledger = Ledger(engine, self.reader)
-        self.recorder = Recorder(engine)
+        self.transactions = Transactions(engine)
+        self.keys = Keys(engine, self.transactions)
+        self.ledger = Ledger(engine, self.transactions)
+        self.recorder = Recorder(engine, self.transactions)
         self.need_key = False
-        self._watching: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
-    async def begin(self) -> None:
-        """See whether a key must be sent, and go on to see it until it must."""
-        self.need_key = await self.keys.any_holds()
-        self._watching = asyncio.create_task(self._watch())
+    async def start(self) -> None:
+        """Check whether requests need a key, and keep checking until they do."""
+        self.need_key = await self.keys.any_valid()
+        self._watcher = asyncio.create_task(self._watch_for_keys())
 
-    async def _watch(self) -> None:
+    async def _watch_for_keys(self) -> None:
         while not self.need_key:
-            await asyncio.sleep(LOOK_AGAIN)
-            with suppress(*FAULTS):
-                self.need_key = await self.keys.any_holds()
+            await asyncio.sleep(KEY_CHECK_SECONDS)
+            with suppress(*DATABASE_ERRORS):
+                self.need_key = await self.keys.any_valid()
 
-    async def identify(self, header: str | None) -> UserKey | None:
-        """The key in an `Authorization` header; None where nobody needs one.
-
-        Raises:
-            Failure: 401 without a key that holds.
-        """
-        return await self._known(header) if self.need_key else None
-
-    async def authorize_operator(self, header: str | None) -> None:
-        """Let in whose key is an operator's, and everybody where nobody needs a key.
+    async def identify(self, sent: str | None) -> UserKey | None:
+        """The record of the key that a client sent; None where no key is needed.
 
         Raises:
-            Failure: 401 without a key that holds, 403 where it is another's.
+            APIError: 401 without a valid key.
         """
-        key = await self.identify(header)
-        if key and not key.operator:
-            raise APIError(
-                403,
-                "this key may ask, not see the traffic of others; an operator's is made by"
-                " `trim keys create NAME --operator`",
-                "permission_error",
-                "operator_key_needed",
-            )
-
-    async def _known(self, header: str | None) -> UserKey:
-        """Raises Failure without a key that holds."""
-        scheme, _, shown = (header or "").partition(" ")
-        key = await self.keys.find(shown.strip()) if scheme.lower() == SCHEME else None
+        if not self.need_key:
+            return None
+        key = await self.keys.find(sent.strip()) if sent else None
         if key is None:
             raise APIError(
                 401,
-                "no key that holds; send one as `Authorization: Bearer trim-…`",
+                "no valid key; send one as `Authorization: Bearer trim-…`",
                 "authentication_error",
                 "invalid_api_key",
             )
         return key
 
-    async def left(self, key: UserKey | None) -> Left:
-        """What may still be spent today with a key; without one there is no limit.
+    async def remaining(self, key: UserKey | None) -> Remaining:
+        """The rest of a key's budget for today; without a key there is no limit.
 
         Raises:
-            Failure: nothing is left (429).
+            APIError: the budget is used up (429).
         """
-        return await self.ledger.left(key) if key else Left()
+        return await self.ledger.remaining(key) if key else Remaining()
 
-    async def limited(self, router: Router, key: UserKey | None, count: int) -> Router:
-        """The router, which spends no more than is left to a key, shared by `count` solutions.
+    async def limit_router(self, router: Router, key: UserKey | None, count: int) -> Router:
+        """The router, limited to the rest of a key's budget divided by `count` solutions.
 
         Raises:
-            Failure: nothing is left (429).
+            APIError: the budget is used up (429).
         """
-        left = await self.left(key)
-        if left.money < math.inf:
+        remaining = await self.remaining(key)
+        if remaining.money < math.inf:
             router = router.with_config(
-                max_money=least(router.config.max_money, left.money / count)
+                max_money=smaller(router.config.max_money, remaining.money / count)
             )
-        if left.strong_tokens < math.inf:
-            share = max(1, int(left.strong_tokens) // count)
-            tokens = least(router.config.max_strong_tokens, share)
+        if remaining.strong_tokens < math.inf:
+            share = max(1, int(remaining.strong_tokens) // count)
+            tokens = smaller(router.config.max_strong_tokens, share)
             router = router.with_config(max_strong_tokens=int(tokens))
         return router
 
-    def record(
-        self, asked: RequestRecord, traces: Sequence[Trace], finish: str, failure: str | None = None
+    def write(
+        self,
+        record: RequestRecord,
+        traces: Sequence[Trace],
+        finish: str,
+        failure: str | None = None,
     ) -> asyncio.Future[None]:
-        """Keep what was done for a request, whatever became of it (`Recorder.write`)."""
-        entry = self.entry(asked, traces, finish, failure)
-        asked.told.update((name, entry.request[name]) for name in TOLD)
+        """Store a request that has ended, in any way (`Recorder.write`)."""
+        entry = self.entry(record, traces, finish, failure)
+        record.log_fields.update((name, entry.request[name]) for name in LOGGED)
         return self.recorder.write(entry)
 
     def entry(
-        self, asked: RequestRecord, traces: Sequence[Trace], finish: str, failure: str | None
+        self, record: RequestRecord, traces: Sequence[Trace], finish: str, failure: str | None
     ) -> Entry:
         texts = self.keep_texts
-        totals = ("strong_tokens", "middle_tokens", "weak_tokens", "discarded_tokens")
+        totals = ("strong_tokens", "weak_tokens", "discarded_tokens")
         request: dict[str, Any] = {
-            "id": asked.id,
-            "key_id": asked.key.id if asked.key else None,
-            "created": asked.created,
-            "seconds": time.time() - asked.created,
-            "model": asked.model,
+            "id": record.id,
+            "key_id": record.key.id if record.key else None,
+            "created": record.created,
+            "seconds": time.time() - record.created,
+            "model": record.model,
             "policy": traces[0].policy if traces else "",
-            "stream": asked.stream,
+            "stream": record.stream,
             "finish": finish,
             **{name: sum(getattr(trace, name) for trace in traces) for name in totals},
+            "middle_tokens": sum(trace.intermediate_tokens for trace in traces),
             "scorer_tokens": sum(trace.scorer_tokens for trace in traces),
             "money": sum(map(self.prices.of, traces)),
             "failure": failure,
-            "question": asked.question if texts else None,
+            "question": record.question if texts else None,
             "answer": traces[0].solution if texts and traces else None,
-            "turns": asked.turns,
+            "turns": record.turns,
         }
         steps = [
             {
-                "request_id": asked.id,
+                "request_id": record.id,
                 "choice": choice,
                 "number": number,
                 "author": str(step.author),
@@ -207,22 +192,22 @@ class Accounts:
         try:
             async with self.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
-        except FAULTS:
+        except DATABASE_ERRORS:
             return False
         return True
 
     async def close(self) -> None:
-        """Write what waits."""
-        if self._watching:
-            self._watching.cancel()
+        """Write the queued records and disconnect."""
+        if self._watcher:
+            self._watcher.cancel()
             with suppress(asyncio.CancelledError):
-                await self._watching
+                await self._watcher
         await self.recorder.close()
-        await self.reader.close()
+        self.transactions.close()
         await self.engine.dispose()
 
 
-def least(limit: float | None, other: float) -> float:
+def smaller(limit: float | None, other: float) -> float:
     return other if limit is None else min(limit, other)
 
 
@@ -233,5 +218,5 @@ async def open_accounts(address: str, prices: Prices, keep_texts: bool = False) 
         InvalidInput: the database cannot be used.
     """
     accounts = Accounts(await open_database(address), prices, keep_texts)
-    await accounts.begin()
+    await accounts.start()
     return accounts

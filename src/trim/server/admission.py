@@ -1,8 +1,9 @@
-"""Who is served now, who waits, and who is sent away."""
+"""Limits of the server, and the queue of solutions that wait for a slot."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,18 +13,18 @@ from trim.server.errors import APIError
 
 @dataclass(frozen=True)
 class Limits:
-    """Each with the status that answers what is beyond.
+    """Limits on requests, with the status of a response beyond them.
 
     Attributes:
         body: bytes of a request (413).
-        upload: seconds in which the head of a request must have come (or the connection ends),
-            and after it the body (408).
-        stalled: seconds in which a client must take what waits for it (or the connection ends).
+        upload: seconds for the head of a request to arrive (or the connection is closed), and then
+            for the body (408).
+        stalled: seconds for a client to read what was sent (or the connection is closed).
         prompt: characters of all messages together (400).
-        running: solutions under way together; the others wait in the queue.
+        running: solutions in progress at the same time; others wait in the queue.
         queue: solutions that wait (503 beyond, with Retry-After).
         seconds: for one answer, waiting included; a request may ask for less.
-        shutdown: seconds in which answers under way may be finished when the server stops.
+        shutdown: seconds for answers in progress to finish when the server stops.
     """
 
     body: int = 1_000_000
@@ -36,41 +37,41 @@ class Limits:
     shutdown: float = 30.0
 
 
-OVERLOADED = "the server has as many requests as it can take; ask again later"
+OVERLOADED = "the server is overloaded; try again later"
 
 
 class AdmissionQueue:
-    """Lets so many solutions run together, and others wait in the order in which they came.
+    """Limits the solutions in progress; others wait in the order of their arrival.
 
     Args:
-        show: told how many run and wait whenever that changes.
+        on_change: called with the numbers of running and waiting solutions when they change.
 
     Attributes:
-        running, waiting: solutions, now.
+        running, waiting: number of solutions.
     """
 
     def __init__(
-        self, limits: Limits, show: Callable[[int, int], None] = lambda running, waiting: None
+        self, limits: Limits, on_change: Callable[[int, int], None] = lambda running, waiting: None
     ) -> None:
         self.limits = limits
-        self.show = show
+        self.on_change = on_change
         self.running = 0
         self.waiting = 0
-        self._turns = asyncio.Semaphore(limits.running)
+        self._slots = asyncio.Semaphore(limits.running)
 
     def admit(self, count: int) -> None:
-        """Raises Failure where so many more do not fit in."""
-        held = self.running + self.waiting
-        if held + count > self.limits.running + self.limits.queue:
+        """Raises APIError (503) if the queue has no room for `count` more solutions."""
+        admitted = self.running + self.waiting
+        if admitted + count > self.limits.running + self.limits.queue:
             raise APIError(503, OVERLOADED, "server_error", "overloaded", retry_after=1)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[bool]:
-        """Within it, one solution runs; it is told whether it had to wait."""
-        waits = self._turns.locked()
+    async def slot(self) -> AsyncIterator[bool]:
+        """Hold a slot for one solution; yields whether it had to wait for it."""
+        waits = self._slots.locked()
         self._count(waiting=1)
         try:
-            await self._turns.acquire()
+            await self._slots.acquire()
         finally:
             self._count(waiting=-1)
         self._count(running=1)
@@ -78,9 +79,19 @@ class AdmissionQueue:
             yield waits
         finally:
             self._count(running=-1)
-            self._turns.release()
+            self._slots.release()
 
     def _count(self, running: int = 0, waiting: int = 0) -> None:
         self.running += running
         self.waiting += waiting
-        self.show(self.running, self.waiting)
+        self.on_change(self.running, self.waiting)
+
+
+def seconds_left(deadline: float) -> float:
+    """Seconds until a deadline by `time.monotonic`. Raises APIError (504) once it has passed."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise APIError(
+            504, "the deadline passed before the answer began", "server_error", "deadline"
+        )
+    return left

@@ -1,91 +1,117 @@
-"""The application: routes, and what every request goes through."""
+"""The ASGI application: its routes, and the responses to errors."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import Request as HttpRequest
-from starlette.types import ASGIApp
+from starlette.requests import ClientDisconnect
 
-from trim.server.access_log import CLIENT_GONE
-from trim.server.body import CLOSE
-from trim.server.description import BODIES, describe
-from trim.server.errors import APIError, Gone, invalid
-from trim.server.page.routes import page_routes
-from trim.server.routes import routes
+from trim.server import routes
+from trim.server.access_log import CLIENT_DISCONNECTED
+from trim.server.dependencies import CLOSE, CurrentService
+from trim.server.errors import APIError, invalid
+from trim.server.page import routes as page_routes
+from trim.server.page.events import read_belief
+from trim.server.request import ChatRequest, CompletionRequest
 from trim.server.service import Service
-from trim.server.shortcut import Shortcut
+
+BODIES: Mapping[str, type[BaseModel]] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+}
+"""The schemas of bodies, by path."""
 
 
-def make_app(service: Service) -> ASGIApp:
-    """The application of one process."""
+def make_app(service: Service) -> FastAPI:
+    """The application of one process.
+
+    Raises:
+        InvalidInput: the belief of the models cannot be read, or was fitted to other models.
+    """
     app = FastAPI(title="trim", description="Step-level hybrid inference behind OpenAI's API.")
-    api = routes(service, fingerprint(service))
-    app.include_router(api)
-    app.include_router(page_routes(service))
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """Whether the process answers."""
-        return {"status": "ok"}
-
-    @app.get("/readyz", responses={503: {"description": "not ready"}})
-    async def readyz() -> Response:
-        """Whether requests can be answered: the database and all servers of models answer."""
-        silent = service.silent()
-        if not await service.accounts.reachable():
-            silent.append("the database")
-        if silent:
-            return JSONResponse({"status": "not ready", "silent": silent}, 503)
-        return JSONResponse({"status": "ready"})
-
-    @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        """Figures for Prometheus."""
-        return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
-
-    @app.exception_handler(APIError)
-    async def tell(http: HttpRequest, failure: APIError) -> Response:
-        http.state.error = failure.code
-        return JSONResponse(failure.body, failure.status, failure.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def tell_invalid(http: HttpRequest, error: RequestValidationError) -> Response:
-        mistake = error.errors()[0]
-        where = ".".join(str(name) for name in mistake["loc"][1:])
-        return await tell(http, invalid(f"{where}: {mistake['msg']}", where))
-
-    @app.exception_handler(HTTPException)
-    async def tell_http(http: HttpRequest, error: HTTPException) -> Response:
-        failure = APIError(error.status_code, f"{http.method} {http.url.path}: {error.detail}")
-        return JSONResponse(failure.body, failure.status, error.headers)
-
-    @app.exception_handler(Gone)
-    async def tell_nobody(http: HttpRequest, error: Gone) -> Response:
-        return Response(status_code=CLIENT_GONE)
-
-    @app.exception_handler(Exception)
-    async def tell_unexpected(http: HttpRequest, error: Exception) -> Response:
-        # Uvicorn closes the connection after an exception; a client that is not told would send
-        # its next request into it.
-        failure = APIError(
-            500, "the server made a mistake; its log says more", "server_error", headers=CLOSE
-        )
-        return JSONResponse(failure.body, failure.status, failure.headers)
-
-    describe(app)
-    known = (each for each in api.routes if isinstance(each, APIRoute))
-    return Shortcut(app, {each.path: each for each in known if each.path in BODIES})
+    app.state.service = service
+    app.state.belief = read_belief(service.source)
+    app.include_router(routes.router)
+    app.include_router(page_routes.router)
+    app.add_api_route("/healthz", healthz)
+    app.add_api_route("/readyz", readyz, responses={503: {"description": "not ready"}})
+    app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
+    app.add_exception_handler(APIError, api_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(ClientDisconnect, disconnected)
+    app.add_exception_handler(Exception, internal_error)
+    add_bodies(app)
+    return app
 
 
-def fingerprint(service: Service) -> str:
-    """Tells answers of other models apart."""
-    models = json.dumps(service.lineup.identify(service.lineup.default_kind), sort_keys=True)
-    return f"fp_{hashlib.sha256(models.encode()).hexdigest()[:10]}"
+async def healthz() -> dict[str, str]:
+    """Whether the process answers."""
+    return {"status": "ok"}
+
+
+async def readyz(service: CurrentService) -> Response:
+    """Whether requests can be answered: the database and all model servers answer."""
+    silent = service.unreachable()
+    if not await service.accounts.reachable():
+        silent.append("the database")
+    if silent:
+        return JSONResponse({"status": "not ready", "silent": silent}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+async def metrics(service: CurrentService) -> Response:
+    """Metrics for Prometheus."""
+    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, APIError)
+    request.state.error = error.code
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def validation_error(request: Request, error: Exception) -> Response:
+    """The first error, without the rejected value, which may be private."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(name) for name in first["loc"][1:])
+    return await api_error(
+        request, invalid(f"{where or 'the body'}: {first['msg']}", where or None)
+    )
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    failure = APIError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+    return JSONResponse(failure.body, failure.status, error.headers)
+
+
+async def disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_DISCONNECTED)
+
+
+async def internal_error(request: Request, error: Exception) -> Response:
+    # Uvicorn closes the connection after an exception; the header keeps clients from reusing it.
+    failure = APIError(
+        500, "internal server error; see the server log", "server_error", headers=CLOSE
+    )
+    return JSONResponse(failure.body, failure.status, failure.headers)
+
+
+def add_bodies(app: FastAPI) -> None:
+    """Declare the bodies in `/openapi.json`: FastAPI does not know those read by a dependency."""
+    document = app.openapi()
+    for path, kind in BODIES.items():
+        schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= schema.pop("$defs", {})
+        document["paths"][path]["post"]["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }

@@ -1,4 +1,4 @@
-"""Holds the strong share of the traffic at a target, whatever is asked."""
+"""Holds the strong share of the traffic at a target."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from trim.policies.policy import Policy
 from trim.types import Trace
 
 GAIN = 3.0
-"""Settings to move by after a request that missed the target by all its tokens."""
+"""Settings to move after a request that missed the target by all its tokens."""
 CALM = 8
-"""Requests under way at which the gain is halved: what has begun does not know of a move."""
+"""Concurrent requests at which the gain is halved, since they began with earlier settings."""
 MEMORY = 200
-"""Requests that the share which is reported looks back on, as a mean life."""
+"""Mean lifetime, in requests, of the moving average of the realised share."""
 
 
 class Controller:
-    """Moves along the settings of a family by what each answer was away from the target.
+    """An integral controller over the settings of a family of policies.
 
-    An integral controller. The share is that of the strong model's tokens in all tokens of the
-    answers, for what the strong model alone would have written is not known at work. As long as
-    the place stays between the ends, the sum of all deviations is what the place has moved by, over
-    the gain: so the realised share comes as near to the target as one likes, for any traffic and
-    any order of it, as 1 / requests. (The argument of Gibbs and Candès, Adaptive Conformal
-    Inference Under Distribution Shift, 2021, for a cost instead of an error.) The ends are the
-    models alone, so a place beyond them says that the target cannot be reached.
+    The share is that of strong tokens among all tokens of the answers, because the tokens that the
+    strong model alone would have needed are unknown in operation. While the position stays between
+    the ends, the sum of all deviations equals its movement divided by the gain, so the realised
+    share converges to the target as 1 / requests, for any traffic in any order. (The argument of
+    Gibbs and Candès, Adaptive Conformal Inference Under Distribution Shift, 2021, for a cost in
+    place of an error.) The ends are the models alone, so a position beyond them means that the
+    target cannot be reached.
 
     Args:
-        policies: of rising share, as `trim.policies.sweep` has them.
-        place: the policy to begin with.
+        policies: by rising share, as `trim.policies.sweep` orders them.
+        place: index of the first policy.
         target: in [0, 1].
-        seed: for choosing between two neighbours.
+        seed: for the choice between two neighbours.
     """
 
     def __init__(
@@ -43,35 +43,33 @@ class Controller:
         self.place = float(place)
         self.requests = 0
         self._tokens = 0.0
-        self._draw = random.Random(seed)
+        self._random = random.Random(seed)
         self._recent_strong = self._recent_tokens = 0.0
 
     @property
     def share(self) -> float | None:
-        """Realised, over the recent requests; None before the first."""
+        """The realised share of recent requests; None before the first."""
         return self._recent_strong / self._recent_tokens if self._recent_tokens else None
 
     @property
     def at_end(self) -> bool:
-        """Whether one of the models alone answers, and even that misses the target."""
+        """Whether one of the models answers alone."""
         return self.place <= 0 or self.place >= len(self.policies) - 1
 
     def policy(self) -> Policy:
-        """For the next request: one of the two that the place lies between, the nearer likelier.
-
-        So the share follows the place without steps.
-        """
-        chosen = math.floor(self.place + self._draw.random())
+        """The policy of the next request: one of the two neighbours of the position, drawn by
+        distance, so that the share changes without steps."""
+        chosen = math.floor(self.place + self._random.random())
         return self.policies[min(max(chosen, 0), len(self.policies) - 1)]
 
-    def steers(self, policy: Policy) -> bool:
+    def controls(self, policy: Policy) -> bool:
         return any(policy is each for each in self.policies)
 
-    def see(self, traces: Iterable[Trace], under_way: int = 0) -> None:
-        """Move by what a request has cost, finished or not.
+    def update(self, traces: Iterable[Trace], concurrent: int = 0) -> None:
+        """Move by the cost of a request, finished or not.
 
         Args:
-            under_way: other requests, begun with settings of before.
+            concurrent: other requests in progress, which began with earlier settings.
         """
         strong = tokens = 0
         for trace in traces:
@@ -81,9 +79,9 @@ class Controller:
             return
         self.requests += 1
         self._tokens += tokens
-        missed = (self.target * tokens - strong) / (self._tokens / self.requests)
-        moved = self.place + GAIN * missed / (1 + under_way / CALM)
-        # No further beyond the ends than one: a model that was away for an hour is not owed it.
+        deviation = (self.target * tokens - strong) / (self._tokens / self.requests)
+        moved = self.place + GAIN * deviation / (1 + concurrent / CALM)
+        # Anti-windup: clamp the integrator one setting beyond the ends.
         self.place = min(max(moved, -1.0), float(len(self.policies)))
         kept = 1 - 1 / MEMORY
         self._recent_strong = kept * self._recent_strong + strong

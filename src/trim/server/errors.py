@@ -1,4 +1,4 @@
-"""What goes wrong with a request, in OpenAI's form."""
+"""Errors as OpenAI's API reports them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Gone(Exception):
-    """The client has closed the connection."""
-
-
 class APIError(Exception):
-    """An answer that is an error.
+    """An API error response.
 
     Attributes:
-        status: of HTTP.
-        kind: OpenAI's type, as `invalid_request_error`.
-        code: what a program can tell it by.
-        param: the field of the request that is to blame.
-        retry_after: seconds after which asking again makes sense; None where it does not.
-        headers: of the answer.
+        status: HTTP status.
+        kind: OpenAI's `type`, such as `invalid_request_error`.
+        code: for programs to tell errors apart.
+        param: the field of the request that caused it.
+        retry_after: seconds after which a retry makes sense; None if it does not.
+        headers: of the response.
     """
 
     def __init__(
@@ -39,8 +35,8 @@ class APIError(Exception):
         self.code = code
         self.param = param
         self.retry_after = retry_after
-        wish = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        self.headers = {**wish, **(headers or {})}
+        retry = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.headers = {**retry, **(headers or {})}
 
     @property
     def body(self) -> dict[str, Any]:
@@ -55,20 +51,20 @@ class APIError(Exception):
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> APIError:
-    """The request is at fault."""
+    """An error in the request (400)."""
     return APIError(400, message, code=code, param=param)
 
 
 def unsupported(feature: str) -> APIError:
-    """The request asks for what routing cannot give."""
+    """The request needs a feature that routing does not offer (400)."""
     return invalid(
-        f"{feature}: this server routes steps of text, and none of its models is configured to be"
-        " handed the rest (server.passthrough)",
+        f"{feature}: not supported by routing, and no model is configured to take such requests"
+        " (server.passthrough)",
         feature,
         "unsupported_feature",
     )
 
 
 def unavailable(message: str) -> APIError:
-    """A model does not answer."""
+    """A model does not answer (503)."""
     return APIError(503, message, "server_error", "model_unavailable", retry_after=5)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trim.server.controller import Controller
 from trim.types import Trace
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Names the folder in which the figures of several processes meet; set before they begin."""
+"""Names the folder that the processes of a server share; set before they start."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
 
 
 class Metrics:
-    """Counted since the server began, over all its processes."""
+    """Metrics since the server started, over all its processes."""
 
     def __init__(self, prices: Prices, servers: Sequence[HttpServer]) -> None:
         self.registry = CollectorRegistry()
@@ -28,74 +28,81 @@ class Metrics:
         self.servers = servers
         self.requests = Counter(
             "trim_requests",
-            "Requests that were begun, by how they ended.",
+            "Finished requests by their finish.",
             ["finish"],
             registry=self.registry,
         )
         self.seconds = Histogram(
-            "trim_request_seconds", "From request to end.", buckets=SECONDS, registry=self.registry
+            "trim_request_seconds",
+            "Seconds from a request to the end of its answer.",
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self.steps = Counter(
             "trim_steps", "Kept steps.", ["author", "action"], registry=self.registry
         )
         self.scores = Histogram(
             "trim_score",
-            "Scores that steps were decided by.",
+            "Scores of the kept steps.",
             buckets=SCORES,
             registry=self.registry,
         )
-        self.fallbacks = Counter("trim_fallbacks", "Steps that a part was silent for.",
-                                 ["part"], registry=self.registry)  # fmt: skip
+        self.fallbacks = Counter(
+            "trim_fallbacks",
+            "Steps for which a model or the scorer did not answer.",
+            ["part"],
+            registry=self.registry,
+        )
         self.tokens = Counter("trim_tokens", "Tokens decoded.", ["role"], registry=self.registry)
         self.discarded = Counter(
             "trim_discarded_tokens",
-            "Tokens of drafts that were thrown away.",
+            "Tokens of discarded drafts.",
             registry=self.registry,
         )
-        self.money = Counter("trim_money", "By the price list.", registry=self.registry)
+        self.money = Counter("trim_money", "Cost by the price list.", registry=self.registry)
         self.faults = Counter(
             "trim_faults",
-            "Failures of model servers, retried ones included.",
+            "Failed calls of model servers, including retried ones.",
             ["server", "kind"],
             registry=self.registry,
         )
-        self._watched: Controller | None = None
-        self._told = [dict[str, int]() for _ in servers]
+        self._controller: Controller | None = None
+        self._counted = [dict[str, int]() for _ in servers]
         self.running, self.waiting = (
-            Gauge(name, said, registry=self.registry, multiprocess_mode="livesum")
-            for name, said in (
-                ("trim_running", "Solutions under way."),
+            Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
+            for name, text in (
+                ("trim_running", "Solutions in progress."),
                 ("trim_waiting", "Solutions in the queue."),
             )
         )
 
-    def show(self, running: int, waiting: int) -> None:
-        """Solutions under way and in the queue, now."""
+    def set_load(self, running: int, waiting: int) -> None:
+        """Set the numbers of solutions in progress and in the queue."""
         self.running.set(running)
         self.waiting.set(waiting)
 
     def watch(self, controller: Controller) -> None:
-        """Show from now on where a controller is; that of each process for itself."""
-        self._watched = controller
+        """Export the state of a controller, separately for each process."""
+        self._controller = controller
         self.target, self.realised, self.place = (
-            Gauge(name, said, registry=self.registry, multiprocess_mode="liveall")
-            for name, said in (
-                ("trim_target_share", "Strong share to hold."),
-                ("trim_realised_share", "Strong share held lately."),
-                ("trim_controller_place", "Setting, by its place in the family's sweep."),
+            Gauge(name, text, registry=self.registry, multiprocess_mode="liveall")
+            for name, text in (
+                ("trim_target_share", "Target of the strong share."),
+                ("trim_realised_share", "Realised strong share of recent requests."),
+                ("trim_controller_place", "Index of the setting in the family's sweep."),
             )
         )
-        self.steered()
+        self.update_controller()
 
-    def steered(self) -> None:
-        """The controller has moved."""
-        if controller := self._watched:
+    def update_controller(self) -> None:
+        """Export the state of the controller after it has moved."""
+        if controller := self._controller:
             self.target.set(controller.target)
             self.realised.set(controller.share or 0.0)
             self.place.set(controller.place)
 
-    def answered(self, traces: Sequence[Trace], finish: str, seconds: float) -> None:
-        """Count a request that has ended, whatever became of it."""
+    def record(self, traces: Sequence[Trace], finish: str, seconds: float) -> None:
+        """Count a request that has ended, in any way."""
         self._count_faults()
         self.requests.labels(finish).inc()
         self.seconds.observe(seconds)
@@ -111,18 +118,18 @@ class Metrics:
                 if step.fallback:
                     self.fallbacks.labels(step.fallback).inc()
 
-    def page(self) -> bytes:
-        """In Prometheus' text form."""
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format."""
         self._count_faults()
         if folder := os.environ.get(FOLDER_VARIABLE):
-            together = CollectorRegistry()
-            MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
-            return generate_latest(together)
+            merged = CollectorRegistry()
+            MultiProcessCollector(merged, folder)  # type: ignore[no-untyped-call]
+            return generate_latest(merged)
         return generate_latest(self.registry)
 
     def _count_faults(self) -> None:
-        """Add what the clients of models and scorers have met since."""
-        for server, told in zip(self.servers, self._told, strict=True):
+        """Add the faults of model and scorer servers since the last call."""
+        for server, counted in zip(self.servers, self._counted, strict=True):
             for kind, count in server.faults.items():
-                self.faults.labels(server.name, kind).inc(count - told.get(kind, 0))
-                told[kind] = count
+                self.faults.labels(server.name, kind).inc(count - counted.get(kind, 0))
+                counted[kind] = count

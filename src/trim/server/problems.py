@@ -1,4 +1,4 @@
-"""Kept traffic as problems, so that routers learn from what is really asked."""
+"""Recorded traffic as a problem set, to collect a bank from real questions."""
 
 from __future__ import annotations
 
@@ -7,23 +7,93 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.benchmarks.data_file import DataFile
 from trim.evaluation.problem_set import ANSWER_OF_STRONG, ProblemSet
 from trim.grading.grader import find_grader
-from trim.server.storage.questions import KeptQuestion, KeptQuestions
+from trim.server.storage.keys import id_of
+from trim.server.storage.tables import requests
 
 NAME = "traffic"
 USUAL_GRADER = "math"
+FAILED = "failed"
+"""The finish of a request without an answer."""
+
+
+@dataclass(frozen=True)
+class KeptQuestion:
+    """A question outside a conversation.
+
+    Attributes:
+        requests: ids of the requests that asked it.
+    """
+
+    question: str
+    requests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeptQuestions:
+    """Distinct questions in the order in which they were first asked.
+
+    Attributes:
+        conversations: number of requests with earlier messages, without which the question is
+            incomplete, or for which this is not known.
+        failed: number of requests without an answer.
+        without_text: number of requests whose texts were not kept.
+    """
+
+    questions: tuple[KeptQuestion, ...]
+    conversations: int = 0
+    failed: int = 0
+    without_text: int = 0
+
+
+async def kept_questions(
+    engine: AsyncEngine, since: float = 0.0, key: str | None = None
+) -> KeptQuestions:
+    """The recorded questions since a time.
+
+    Args:
+        since: seconds since 1970.
+        key: name of the key whose requests to take; None for all.
+
+    Raises:
+        InvalidInput: no such key.
+    """
+    query = (
+        select(requests.c.id, requests.c.question, requests.c.turns, requests.c.finish)
+        .where(requests.c.created >= since)
+        .order_by(requests.c.created, requests.c.id)
+    )
+    ids: dict[str, list[str]] = {}
+    conversations = failed = without_text = 0
+    async with engine.connect() as connection:
+        if key is not None:
+            query = query.where(requests.c.key_id == await id_of(connection, key))
+        for row in await connection.execute(query):
+            if row.question is None:
+                without_text += 1
+            elif row.turns != 0:
+                conversations += 1
+            elif row.finish == FAILED:
+                failed += 1
+            else:
+                ids.setdefault(row.question, []).append(row.id)
+    questions = (KeptQuestion(question, tuple(each)) for question, each in ids.items())
+    return KeptQuestions(tuple(questions), conversations, failed, without_text)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Right answers that somebody has given.
+    """Correct answers from a file.
 
     Attributes:
-        by_question, by_request: the answer to a text, or to a request's id.
+        by_question, by_request: the answer to a question, or to the request with an id.
     """
 
     by_question: Mapping[str, str]
@@ -34,34 +104,34 @@ class Answers:
         """Read a file whose records have `answer`, and `question` or `request`.
 
         Raises:
-            InvalidInput: it cannot be read, or a record says otherwise.
+            InvalidInput: the file cannot be read, or a record is malformed.
         """
         by_question: dict[str, str] = {}
         by_request: dict[str, str] = {}
         for record in DataFile.read(path).records:
             answer = record.text("answer")
             if "request" in record.values:
-                # Clients know a request as chatcmpl-ID.
+                # Clients see the id with a prefix, as chatcmpl-ID.
                 by_request[record.text("request").rpartition("-")[2]] = answer
             else:
                 by_question[record.text("question")] = answer
         return Answers(by_question, by_request)
 
-    def of(self, asked: KeptQuestion) -> str | None:
-        """The answer to a question; None where none was given."""
-        given = (self.by_request[each] for each in asked.requests if each in self.by_request)
-        return next(given, self.by_question.get(asked.question))
+    def of(self, kept: KeptQuestion) -> str | None:
+        """The answer to a question; None if the file has none."""
+        given = (self.by_request[each] for each in kept.requests if each in self.by_request)
+        return next(given, self.by_question.get(kept.question))
 
 
 def problems_of(
     kept: KeptQuestions, count: int | None, answers: Answers | None, grader: str | None
 ) -> ProblemSet:
-    """The first `count` questions of kept traffic, or all of them.
+    """The first `count` questions of the traffic, or all of them.
 
     Args:
-        answers: only questions with one are taken. Without any, the answer that the strong model
-            comes to alone stands for the right one.
-        grader: name of the grader; `math` if None.
+        answers: takes only questions with an answer. None takes the strong model's own answer as
+            the reference.
+        grader: name of the grader; None for `math`.
 
     Raises:
         InvalidInput: no question is left, or no such grader.
@@ -71,31 +141,30 @@ def problems_of(
     if count is not None and count < 1:
         raise InvalidInput(f"-n {count}: at least one question is needed")
     problems = []
-    for asked in kept.questions:
-        answer = answers.of(asked) if answers else ANSWER_OF_STRONG
+    for each in kept.questions:
+        answer = answers.of(each) if answers else ANSWER_OF_STRONG
         if answer is not None:
-            identifier = hashlib.sha256(asked.question.encode()).hexdigest()[:16]
-            problems.append(BenchmarkProblem(f"{NAME}-{identifier}", asked.question, answer, name))
+            identifier = hashlib.sha256(each.question.encode()).hexdigest()[:16]
+            problems.append(BenchmarkProblem(f"{NAME}-{identifier}", each.question, answer, name))
     if not problems:
-        raise InvalidInput(nothing(kept))
+        raise InvalidInput(why_empty(kept))
     described = {"reference": "given" if answers else "strong", "grader": name}
     return ProblemSet(NAME, tuple(problems[:count]), metadata=described)
 
 
-def nothing(kept: KeptQuestions) -> str:
-    """Why there is no question."""
+def why_empty(kept: KeptQuestions) -> str:
     if kept.questions:
-        return "--answers: none of them is to a question that was asked"
+        return "--answers: no answer belongs to a recorded question"
     if kept.without_text:
         return (
-            f"{kept.without_text} requests were kept without their texts;"
+            f"{kept.without_text} requests were recorded without their texts;"
             " `trim serve --keep-texts` keeps them"
         )
-    return f"no question was asked by itself ({left_out(kept)}); take more traffic"
+    return f"no recorded question stands alone ({left_out(kept)}); record more traffic"
 
 
 def left_out(kept: KeptQuestions) -> str:
-    """What is no question of a bank, in a few words."""
+    """The requests that are not used, in a few words."""
     return (
         f"left out: {kept.conversations} requests in conversations, {kept.failed} that failed,"
         f" {kept.without_text} without texts"

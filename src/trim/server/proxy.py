@@ -1,15 +1,18 @@
-"""Requests that routing cannot serve, handed on to one model as they are."""
+"""Forwards requests that routing does not support to one model, unchanged."""
 
 from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from fastapi import Request
+from fastapi.responses import Response
 from pydantic_core import from_json
 
 from trim.engines.http import message_in
@@ -17,23 +20,38 @@ from trim.engines.retry import retry_after
 from trim.errors import ModelUnavailable
 from trim.models.openai import OpenAIModel
 from trim.models.response import usage_of
-from trim.server.errors import APIError, invalid, unavailable
+from trim.server.accounts import RequestRecord
+from trim.server.admission import seconds_left
+from trim.server.errors import APIError, invalid, unavailable, unsupported
+from trim.server.request import BaseRequest, RoutingOptions, validate
+from trim.server.response import (
+    DONE,
+    cancel_on_disconnect,
+    headers_of,
+    sse,
+    start_stream,
+    usage_body,
+)
+from trim.server.storage.keys import UserKey
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
+if TYPE_CHECKING:
+    from trim.server.service import Service
+
 NAME = "passthrough"
-"""The policy under which such requests are kept."""
-CHARACTERS_A_TOKEN = 4
-"""By which a prompt is counted where the server could not tell its usage."""
+"""The policy under which such requests are recorded."""
+CHARACTERS_PER_TOKEN = 4
+"""For estimating the tokens of a prompt whose usage is unknown."""
 
 
 @dataclass
 class ProxiedRequest:
-    """One request that is handed on, and what it has cost so far.
+    """A forwarded request and its cost so far.
 
     Attributes:
-        usage: as the server tells it; None until it does. What breaks off before is counted by
-            the pieces that came and the characters that were sent.
-        reason: why the answer ended; None until it has.
+        usage: as reported by the server; None until then. An answer that breaks off before is
+            estimated from the chunks received and the characters sent.
+        reason: the finish reason; None until the answer has ended.
     """
 
     body: dict[str, Any]
@@ -42,7 +60,7 @@ class ProxiedRequest:
     sent: bool = False
     usage: Usage | None = None
     reason: str | None = None
-    pieces: int = 0
+    chunks: int = 0
     texts: list[str] = field(default_factory=list)
 
     @property
@@ -52,26 +70,26 @@ class ProxiedRequest:
         return "".join(texts_in(messages[-1] if messages else self.body.get("prompt")))
 
     def read(self, record: Any) -> None:
-        """Take in a whole answer, or a piece of one. Raises ValueError for anything else."""
+        """Update from a response or a chunk of one. Raises ValueError for anything else."""
         try:
             if record.get("usage"):
                 self.usage = usage_of(record["usage"])
             for choice in record["choices"]:
-                said = choice.get("message") or choice.get("delta") or choice
-                self.pieces += 1
+                message = choice.get("message") or choice.get("delta") or choice
+                self.chunks += 1
                 self.reason = choice.get("finish_reason") or self.reason
-                text = said.get("content", said.get("text"))
+                text = message.get("content", message.get("text"))
                 if text and not choice.get("index"):
                     self.texts.append(str(text))
         except (LookupError, TypeError, AttributeError) as error:
-            raise ValueError("no answer in OpenAI's form") from error
+            raise ValueError("the response is not in OpenAI's form") from error
 
     def traces(self) -> list[Trace]:
-        """The answer as a solution of one step; none before the server was asked."""
+        """The answer as a solution of one step; empty before the request was sent."""
         if not self.sent:
             return []
         read = sum(map(len, texts_in(self.body.get("messages") or self.body.get("prompt"))))
-        used = self.usage or Usage(read // CHARACTERS_A_TOKEN, 0, self.pieces)
+        used = self.usage or Usage(read // CHARACTERS_PER_TOKEN, 0, self.chunks)
         weak = self.author is Author.WEAK
         step = Step(
             "".join(self.texts),
@@ -81,7 +99,7 @@ class ProxiedRequest:
             strong_tokens=0 if weak else used.tokens,
             truncated=self.reason == "length",
         )
-        nobody = {role: Usage() for role in ("weak", "strong", "scorer")}
+        unused = {role: Usage() for role in ("weak", "strong", "scorer")}
         return [
             Trace(
                 self.question,
@@ -89,7 +107,7 @@ class ProxiedRequest:
                 seed=0,
                 steps=(step,),
                 finish=Finish.TOKENS if step.truncated else Finish.STOP,
-                usage={**nobody, str(self.author): used},
+                usage={**unused, str(self.author): used},
                 seconds=time.monotonic() - self.started,
             )
         ]
@@ -109,15 +127,15 @@ def texts_in(given: Any) -> list[str]:
     return []
 
 
-THEIR_FAULT = (400, 413, 415, 422)
-"""Statuses that say that the request is wrong."""
+CLIENT_ERRORS = (400, 413, 415, 422)
+"""Statuses of a server for an error in the client's request."""
 
 
 class Passthrough:
-    """Hands requests on to the server of one model.
+    """Forwards requests to the server of one model.
 
     Args:
-        author: whose tokens its answers are, and at whose price.
+        author: the role whose tokens and price its answers count as.
     """
 
     def __init__(self, model: OpenAIModel, author: Author) -> None:
@@ -125,101 +143,188 @@ class Passthrough:
         self.author = author
 
     def begin(self, fields: Mapping[str, Any]) -> ProxiedRequest:
-        """A request as the server is to get it: the model's name is changed, what is for this
-        server left out, and a stream is to tell its usage."""
+        """A request as it is sent: with the model's own name and `extra_body`, without `trim`, and
+        with the usage of a stream."""
         body = {name: value for name, value in fields.items() if name != "trim"}
         if body.get("stream"):
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        ours = self.model.extra_body
-        body = {name: value for name, value in body.items() if ours.get(name, "") is not None}
-        theirs = {name: value for name, value in ours.items() if value is not None}
-        return ProxiedRequest({**body, "model": self.model.model, **theirs}, self.author)
+        extra = self.model.extra_body
+        body = {name: value for name, value in body.items() if extra.get(name, "") is not None}
+        added = {name: value for name, value in extra.items() if value is not None}
+        return ProxiedRequest({**body, "model": self.model.model, **added}, self.author)
 
-    async def whole(self, path: str, passage: ProxiedRequest, seconds: float) -> bytes:
-        """The answer as it came.
+    async def respond(self, path: str, proxied: ProxiedRequest, seconds: float) -> bytes:
+        """The response, unchanged.
 
         Raises:
-            Failure: a number in it is infinite, or the server refuses it or does not answer.
+            APIError: a number in the body is infinite, or the server rejects it or does not answer.
         """
-        async with self._answer(path, passage, seconds) as answer:
+        async with self._answer(path, proxied, seconds) as answer:
             content = await answer.read()
-            self._take(passage, content)
+            self._take(proxied, content)
             return content
 
-    async def pieces(
-        self, path: str, passage: ProxiedRequest, seconds: float
+    async def stream(
+        self, path: str, proxied: ProxiedRequest, seconds: float
     ) -> AsyncGenerator[tuple[bytes, dict[str, Any]], None]:
-        """The events of a stream, as they came and as records.
+        """The events of a stream, unchanged and parsed.
 
         Raises:
-            Failure: the server refuses the request, does not answer, or stops in the middle.
+            APIError: the server rejects the request, does not answer, or breaks off.
         """
-        async with self._answer(path, passage, seconds) as answer:
+        async with self._answer(path, proxied, seconds) as answer:
             async for data in events(answer.content.iter_any()):
                 if data == b"[DONE]":
                     return
-                yield data, self._take(passage, data)
-        if passage.reason is None:
+                yield data, self._take(proxied, data)
+        if proxied.reason is None:
             raise unavailable(f"{self.model.server.name}: the stream ended before the answer did")
 
-    def _take(self, passage: ProxiedRequest, data: bytes) -> dict[str, Any]:
-        """A whole answer or a piece of one, which is counted."""
+    def _take(self, proxied: ProxiedRequest, data: bytes) -> dict[str, Any]:
+        """Parse a response or a chunk of one, and count it."""
         server = self.model.server
         try:
             record: dict[str, Any] = from_json(data)
             if isinstance(record, dict) and record.get("error"):
-                told = server.hidden(message_in(data.decode()))
-                raise unavailable(f"{server.name}: {told}")
-            passage.read(record)
+                message = server.hidden(message_in(data.decode()))
+                raise unavailable(f"{server.name}: {message}")
+            proxied.read(record)
         except ValueError as error:
             raise unavailable(f"{server.name}: {error}") from error
         return record
 
     @asynccontextmanager
     async def _answer(
-        self, path: str, passage: ProxiedRequest, seconds: float
+        self, path: str, proxied: ProxiedRequest, seconds: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The one answer of the server, if it takes the request."""
+        """Send the request once; yields the server's response if it accepts."""
         server = self.model.server
         try:
-            body = json.dumps(passage.body, allow_nan=False).encode()
+            body = json.dumps(proxied.body, allow_nan=False).encode()
         except ValueError:
             raise invalid("a number in the body is too large") from None
-        passage.sent = True
+        proxied.sent = True
         try:
-            async with server.relay(path, body, seconds) as answer:
+            async with server.stream(path, body, seconds) as answer:
                 if answer.status != 200:
-                    passage.sent = False
-                    raise refused(server.name, answer, await server.text_of(answer))
+                    proxied.sent = False
+                    raise rejection(server.name, answer, await server.text_of(answer))
                 yield answer
         except ModelUnavailable as error:
             raise unavailable(str(error)) from error
 
 
-def refused(name: str, answer: aiohttp.ClientResponse, text: str) -> APIError:
-    """What a client is told where a server does not take its request.
+def rejection(name: str, answer: aiohttp.ClientResponse, text: str) -> APIError:
+    """The error for the client of a rejected request.
 
-    That it did not accept this server's own key, or knows no such model, is not the client's fault.
+    A rejected key or model name is this server's fault, not the client's.
     """
     message = f"{name}: {message_in(text)}"
     if answer.status == 429:
         pause = max(1, round(retry_after(answer.headers)))
         return APIError(429, message, "rate_limit_error", "rate_limit_exceeded", retry_after=pause)
-    if answer.status not in THEIR_FAULT:
-        return unavailable(f"{name}: does not take requests of this server ({answer.status})")
+    if answer.status not in CLIENT_ERRORS:
+        return unavailable(f"{name}: rejects requests of this server ({answer.status})")
     try:
-        told = json.loads(text)["error"]
-        code, param = (told[name] and str(told[name]) for name in ("code", "param"))
+        error = json.loads(text)["error"]
+        code, param = (error[name] and str(error[name]) for name in ("code", "param"))
     except (ValueError, LookupError, TypeError):
         code = param = None
     return APIError(answer.status, message, code=code, param=param)
 
 
 async def events(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """The data of server-sent events, each of one line, as OpenAI's protocol has them."""
+    """The data of server-sent events of one line each, as in OpenAI's protocol."""
     rest = b""
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 yield line[5:].strip()
+
+
+async def forward(
+    service: Service,
+    request: Request,
+    key: UserKey | None,
+    fields: dict[str, Any],
+    feature: str,
+) -> Response:
+    """Respond to a request by forwarding it, since it uses `feature`.
+
+    Raises:
+        APIError: no model takes such requests, the request is invalid, or the model does not
+            answer.
+    """
+    passthrough = service.passthrough
+    if passthrough is None:
+        raise unsupported(feature)
+    body = validate(BaseRequest, fields)
+    service.catalog.choose(body.model, body.trim)
+    if limit := limit_in(body.trim):
+        raise invalid(
+            f"{limit}: cannot be enforced with {feature}, because such requests are forwarded",
+            limit,
+        )
+    await service.accounts.remaining(key)
+    service.queue.admit(1)
+    path = request.url.path.removeprefix("/v1")
+    proxied = passthrough.begin(fields)
+    deadline = service.deadline(body.trim.deadline)
+    record = RequestRecord(
+        uuid.uuid4().hex, key, time.time(), body.model, bool(body.stream), proxied.question
+    )
+    request.state.record = record
+
+    @asynccontextmanager
+    async def slot() -> AsyncIterator[float]:
+        """Hold a slot of the queue; yields the seconds until the deadline."""
+        async with service.queue.slot() as waited:
+            if waited:  # Other requests may have spent the budget meanwhile.
+                await service.accounts.remaining(key)
+            yield seconds_left(deadline)
+
+    async def respond() -> bytes:
+        async with slot() as seconds:
+            return await passthrough.respond(path, proxied, seconds)
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        """The events; finish and usage follow once the request is on disk.
+
+        Raises APIError before the first event; a later error is the last event.
+        """
+        begun = False
+        held: list[bytes] = []
+        try:
+            async with (
+                service.recording_traces(record, proxied.traces),
+                slot() as seconds,
+                aclosing(passthrough.stream(path, proxied, seconds)) as chunks,
+            ):
+                async for data, chunk in chunks:
+                    event = b"data: " + data + b"\n\n"
+                    if any(choice.get("finish_reason") for choice in chunk["choices"]):
+                        held.append(event)
+                    elif chunk["choices"]:
+                        yield event
+                        begun = True
+                    elif body.with_usage or not chunk.get("usage"):
+                        held.append(event)
+            yield b"".join((*held, DONE))
+        except APIError as failure:
+            if not begun:
+                raise
+            yield sse(failure.body)
+
+    if body.stream:
+        return await start_stream(request, stream(), deadline)
+    async with service.recording_traces(record, proxied.traces):
+        answer = await cancel_on_disconnect(request, respond())
+    headers = headers_of(usage_body(proxied.traces(), service.prices, with_steps=False))
+    return Response(answer, media_type="application/json", headers=headers)
+
+
+def limit_in(options: RoutingOptions) -> str | None:
+    """The first option that only routing can enforce, between steps."""
+    limits = {"trim.strong_tokens": options.strong_tokens, "trim.money": options.money}
+    return next((name for name, limit in limits.items() if limit is not None), None)

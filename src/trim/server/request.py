@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from trim.server.errors import invalid
 
 Stop = Annotated[str, Field(min_length=1)]
 
 
 class TextPart(BaseModel):
-    """A piece of a message's text."""
+    """A part of a message that is text."""
 
     type: Literal["text"]
     text: str
 
 
 class Message(BaseModel):
-    """One turn of a conversation."""
+    """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
@@ -39,18 +38,18 @@ class StreamOptions(BaseModel):
 
 
 class RoutingOptions(BaseModel):
-    """The field `trim` of a request: how it is to be routed.
+    """The field `trim` of a request: how to route it.
 
     Attributes:
-        policy: a router by name, as after `trim:` in the model's name.
-        strong_share: the router that spends most of what is allowed, of those measured: strong
-            tokens as a share of the strong model's alone.
-        accuracy: the cheapest router that was measured to be right so often.
-        strong_tokens: that the request may cost; one step may pass it.
-        money: that the request may cost before the strong model is asked no more.
-        fallback: what is done where a part does not answer.
+        policy: name of a router, as after `trim:` in the model's name.
+        strong_share: largest share of strong tokens, relative to the strong model alone; selects
+            the measured router that uses most of it.
+        accuracy: smallest accuracy; selects the cheapest measured router that reaches it.
+        strong_tokens: limit on strong tokens, which the last step may exceed.
+        money: limit on cost, after which the strong model is not asked again.
+        fallback: what to do when a model or the scorer does not answer.
         deadline: seconds for the whole answer.
-        steps: whether the answer lists who wrote each step, and why.
+        steps: list the steps with their authors and decisions.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,8 +64,8 @@ class RoutingOptions(BaseModel):
     steps: bool = False
 
 
-class Envelope(BaseModel):
-    """What this server reads of every request, those included that it hands on."""
+class BaseRequest(BaseModel):
+    """The fields that this server reads of every request, also of those it forwards."""
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
     stream: bool | None = False
@@ -78,12 +77,8 @@ class Envelope(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
 
-Body = TypeVar("Body", bound=Envelope)
-
-
-class Request(Envelope):
-    """What both kinds of routed request have; of other fields `trim.server.request` says which
-    change nothing."""
+class RoutedRequest(BaseRequest):
+    """The fields of both kinds of routed request; others have no effect (`NEUTRAL`)."""
 
     n: Annotated[int, Field(ge=1, le=8)] = 1
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
@@ -91,17 +86,22 @@ class Request(Envelope):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     user: str | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """The largest number of tokens of the answer."""
+        return self.max_tokens
 
     @property
     def stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
-class ChatRequest(Request):
+class ChatRequest(RoutedRequest):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
 
     @property
@@ -109,28 +109,31 @@ class ChatRequest(Request):
         return self.max_completion_tokens or self.max_tokens
 
 
-class CompletionRequest(Request):
+class CompletionRequest(RoutedRequest):
     """`POST /v1/completions`: the prompt is the question."""
 
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def text(self) -> str:
         return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
 
 
-def checked(kind: type[Body], fields: Mapping[str, Any]) -> Body:
-    """Raises Failure for the first mistake, without the value, which may be private."""
+Body = TypeVar("Body", bound=BaseRequest)
+
+
+def validate(kind: type[Body], fields: Mapping[str, Any]) -> Body:
+    """The body of a request. Raises RequestValidationError, as FastAPI does, if it is invalid."""
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        mistake = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, mistake["loc"]))
-        raise invalid(f"{where or 'the body'}: {mistake['msg']}", where or None) from None
+        errors = error.errors(include_url=False, include_input=False)
+        for each in errors:
+            each["loc"] = ("body", *each["loc"])
+        raise RequestValidationError(errors) from None
 
 
-HARMLESS: Mapping[str, Callable[[Any], bool]] = {
+NEUTRAL: Mapping[str, Callable[[Any], bool]] = {
     "tools": lambda value: value == [],
     "tool_choice": lambda value: value in ("none", "auto"),
     "parallel_tool_calls": lambda value: True,
@@ -151,22 +154,21 @@ HARMLESS: Mapping[str, Callable[[Any], bool]] = {
     "suffix": lambda value: value == "",
     "best_of": lambda value: value == 1,
 }
-"""Values with which a field asks for nothing. Fields that are not here (`metadata`, `store`,
-`service_tier` and whatever comes) are taken and ignored."""
+"""Fields that routing does not support, and the values with which they have no effect. Any other
+field (`metadata`, `store`, `service_tier`, …) is accepted and ignored."""
 
 
-def unserved(fields: Mapping[str, Any]) -> str | None:
-    """What of a request's body asks for what routing cannot give: a field, or a kind of message;
-    None where there is nothing."""
+def unsupported_feature(fields: Mapping[str, Any]) -> str | None:
+    """The field or kind of content in a request that routing does not support; None without any."""
     for name, value in fields.items():
-        if value is not None and name in HARMLESS and not HARMLESS[name](value):
+        if value is not None and name in NEUTRAL and not NEUTRAL[name](value):
             return name
-    return unserved_message(fields)
+    return unsupported_content(fields)
 
 
-def unserved_message(body: Mapping[str, Any]) -> str | None:
-    """What a message holds that is no text: a role or a kind of part; None where all is text."""
-    messages = body.get("messages")
+def unsupported_content(fields: Mapping[str, Any]) -> str | None:
+    """A role or kind of part that is not text; None if all messages are text."""
+    messages = fields.get("messages")
     for message in messages if isinstance(messages, list) else ():
         if not isinstance(message, dict):
             continue
@@ -179,13 +181,13 @@ def unserved_message(body: Mapping[str, Any]) -> str | None:
     return None
 
 
-class Stopping:
-    """Lets a text through until one of the stop strings begins: the one that is complete first.
+class StopFilter:
+    """Cuts a text at the stop string that is complete first.
 
-    What may be the beginning of one is held back until the next piece tells.
+    Text that may be the beginning of a stop string is held back until more arrives.
 
     Attributes:
-        stopped: whether one was met; nothing is let through after it.
+        stopped: whether a stop string was found; no text passes after it.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -193,27 +195,27 @@ class Stopping:
         self.stopped = False
         self._held = ""
 
-    def let(self, piece: str) -> str:
-        """What of the text so far may be shown now."""
+    def feed(self, piece: str) -> str:
+        """Add a piece; return the text that may be shown now."""
         if self.stopped:
             return ""
         text = self._held + piece
         found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self.stops]
-        met = [(end, place) for end, place in found if place >= 0]
-        if met:
+        matches = [(end, start) for end, start in found if start >= 0]
+        if matches:
             self.stopped, self._held = True, ""
-            return text[: min(met)[1]]
+            return text[: min(matches)[1]]
         held = max((overlap(text, stop) for stop in self.stops), default=0)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]
 
-    def rest(self) -> str:
-        """What was held back, when nothing more comes."""
+    def flush(self) -> str:
+        """The text held back, at the end."""
         held, self._held = self._held, ""
         return held
 
 
 def overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that `stop` begins with."""
+    """Length of the longest suffix of `text` that is a proper prefix of `stop`."""
     longest = min(len(stop) - 1, len(text))
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -8,104 +8,125 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from fastapi import APIRouter
-from fastapi.responses import Response
-from starlette.requests import Request as HttpRequest
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
 
 from trim.server.accounts import RequestRecord
-from trim.server.body import read_fields
-from trim.server.description import ChatAnswer, ModelList, TextAnswer, answers, errors
+from trim.server.dependencies import CurrentKey, CurrentService, JsonFields
 from trim.server.errors import APIError
-from trim.server.recording import solving
-from trim.server.relay import passed_on
-from trim.server.request import ChatRequest, CompletionRequest, Stopping, checked, unserved
-from trim.server.response import ChatResponse, Choice, headers_of, usage_of
+from trim.server.proxy import forward
+from trim.server.request import (
+    ChatRequest,
+    CompletionRequest,
+    StopFilter,
+    unsupported_feature,
+    validate,
+)
+from trim.server.response import (
+    DONE,
+    ChatBody,
+    ChatResponse,
+    Choice,
+    CompletionBody,
+    ModelList,
+    cancel_on_disconnect,
+    error_responses,
+    headers_of,
+    responses,
+    sse,
+    start_stream,
+    usage_body,
+)
 from trim.server.service import Job, Service
-from trim.server.streaming import DONE, JsonAnswer, begun, sent, unless_gone
+from trim.server.storage.keys import UserKey
 from trim.types import Trace
 
-
-def routes(service: Service, fingerprint: str) -> APIRouter:
-    """What applications call."""
-    router = APIRouter(prefix="/v1")
-
-    @router.get("/models", response_model=ModelList, responses=errors(401))
-    async def models(http: HttpRequest) -> dict[str, Any]:
-        await service.accounts.identify(http.headers.get("authorization"))
-        listed = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "trim"}
-            for name in service.menu.names
-        ]
-        return {"object": "list", "data": listed}
-
-    @router.post("/chat/completions", responses=answers(ChatAnswer))
-    async def chat(http: HttpRequest) -> Response:
-        return await answered(http, ChatRequest)
-
-    @router.post("/completions", responses=answers(TextAnswer))
-    async def completions(http: HttpRequest) -> Response:
-        return await answered(http, CompletionRequest)
-
-    async def answered(
-        http: HttpRequest, kind: type[ChatRequest] | type[CompletionRequest]
-    ) -> Response:
-        key = await service.accounts.identify(http.headers.get("authorization"))
-        http.state.key = key and key.name
-        fields = await read_fields(http, service.limits)
-        if feature := unserved(fields):
-            return await passed_on(service, http, key, fields, feature)
-        body = checked(kind, fields)
-        job = await service.admitted(body, key)
-        answer = ChatResponse(kind is ChatRequest, body.model, fingerprint)
-        choices = [Choice(index, Stopping(body.stops)) for index in range(body.n)]
-        asked = RequestRecord(
-            answer.id,
-            key,
-            time.time(),
-            body.model,
-            bool(body.stream),
-            job.question,
-            len(job.history),
-            answer.chat,
-            http.headers,
-        )
-        http.state.asked = asked
-        if body.stream:
-            pieces = streamed(service, job, body, answer, choices, asked)
-            return await begun(http, pieces, job.moment)
-        async with solving(service, asked, job, choices):
-            traces = await unless_gone(http, all_solved(service, job, choices))
-        usage = usage_of(traces, service.prices, body.trim.steps)
-        return JsonAnswer(answer.whole(choices, usage), headers=headers_of(usage))
-
-    return router
+router = APIRouter(prefix="/v1")
 
 
-async def all_solved(service: Service, job: Job, choices: list[Choice]) -> list[Trace]:
-    """Every choice, solved.
+@router.get("/models", response_model=ModelList, responses=error_responses(401))
+async def models(service: CurrentService, key: CurrentKey) -> dict[str, Any]:
+    listed = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "trim"}
+        for name in service.catalog.names
+    ]
+    return {"object": "list", "data": listed}
+
+
+@router.post("/chat/completions", responses=responses(ChatBody))
+async def chat(
+    request: Request, service: CurrentService, key: CurrentKey, fields: JsonFields
+) -> Response:
+    return await respond(request, service, key, fields, ChatRequest)
+
+
+@router.post("/completions", responses=responses(CompletionBody))
+async def completions(
+    request: Request, service: CurrentService, key: CurrentKey, fields: JsonFields
+) -> Response:
+    return await respond(request, service, key, fields, CompletionRequest)
+
+
+async def respond(
+    request: Request,
+    service: Service,
+    key: UserKey | None,
+    fields: dict[str, Any],
+    kind: type[ChatRequest] | type[CompletionRequest],
+) -> Response:
+    """Route a request, or forward it if routing does not support it."""
+    if feature := unsupported_feature(fields):
+        return await forward(service, request, key, fields, feature)
+    body = validate(kind, fields)
+    job = await service.admit(body, key)
+    response = ChatResponse(kind is ChatRequest, body.model, service.fingerprint)
+    choices = [Choice(index, StopFilter(body.stops)) for index in range(body.n)]
+    record = RequestRecord(
+        response.id,
+        key,
+        time.time(),
+        body.model,
+        bool(body.stream),
+        job.question,
+        len(job.history),
+        response.chat,
+        request.headers,
+    )
+    request.state.record = record
+    if body.stream:
+        chunks = stream(service, job, body, response, choices, record)
+        return await start_stream(request, chunks, job.deadline)
+    async with service.recording(record, job, choices):
+        traces = await cancel_on_disconnect(request, solve_all(service, job, choices))
+    usage = usage_body(traces, service.prices, body.trim.steps)
+    return JSONResponse(response.whole(choices, usage), headers=headers_of(usage))
+
+
+async def solve_all(service: Service, job: Job, choices: list[Choice]) -> list[Trace]:
+    """Solve all choices concurrently.
 
     Raises:
-        Failure: one of them has no answer.
+        APIError: one of them has failed.
     """
+
+    async def solve(choice: Choice) -> None:
+        async with aclosing(texts(service, job, choice)) as pieces:
+            async for _ in pieces:
+                pass
+
     try:
         async with asyncio.TaskGroup() as group:
             for choice in choices:
-                group.create_task(solve(service, job, choice))
+                group.create_task(solve(choice))
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     return [choice.trace for choice in choices if choice.trace]
 
 
-async def solve(service: Service, job: Job, choice: Choice) -> None:
-    async with aclosing(texts(service, job, choice)) as parts:
-        async for _ in parts:
-            pass
-
-
 async def texts(service: Service, job: Job, choice: Choice) -> AsyncGenerator[str, None]:
-    """The text of a choice, in pieces that will not be taken back.
+    """The text of a choice in final pieces.
 
-    A policy that may throw kept steps away shows nothing before the end.
+    A policy that may restart, dropping kept steps, yields nothing before the end.
     """
     restarts = job.router.policy.restarts
     shown = 0
@@ -114,72 +135,74 @@ async def texts(service: Service, job: Job, choice: Choice) -> AsyncGenerator[st
             if shown < len(choice.text) and not restarts:
                 yield choice.text[shown:]
                 shown = len(choice.text)
-    choice.rest()
+    choice.finish()
     if shown < len(choice.text) or restarts:
         yield choice.text[shown:]
 
 
-async def streamed(
+async def stream(
     service: Service,
     job: Job,
     body: ChatRequest | CompletionRequest,
-    answer: ChatResponse,
+    response: ChatResponse,
     choices: list[Choice],
-    asked: RequestRecord,
+    record: RequestRecord,
 ) -> AsyncGenerator[bytes, None]:
-    """The events of a stream, those that come together as one piece.
+    """The events of a stream; those that are ready at the same time are one chunk.
 
-    Raises Failure before the first of them, and tells it after.
+    Raises APIError before the first event; a later error is the last event.
     """
-    pieces: asyncio.Queue[tuple[Choice, str] | Choice | APIError] = asyncio.Queue()
+    results: asyncio.Queue[tuple[Choice, str] | Choice | APIError] = asyncio.Queue()
 
     async def work(choice: Choice) -> None:
         try:
-            async with aclosing(texts(service, job, choice)) as parts:
-                async for part in parts:
-                    await pieces.put((choice, part))
-            await pieces.put(choice)
+            async with aclosing(texts(service, job, choice)) as pieces:
+                async for piece in pieces:
+                    await results.put((choice, piece))
+            await results.put(choice)
         except APIError as failure:
-            await pieces.put(failure)
+            await results.put(failure)
 
-    named: set[int] = set()
+    introduced: set[int] = set()
     ready: list[bytes] = []
-    shown = False
+    begun = False
     tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
-        async with solving(service, asked, job, choices):
+        async with service.recording(record, job, choices):
             ended: list[Choice] = []
             while len(ended) < len(choices):
-                match await pieces.get():
+                match await results.get():
                     case APIError() as failure:
                         raise failure
                     case Choice() as choice:
                         ended.append(choice)
                     case (Choice(index=index), text):
-                        ready.append(sent(answer.piece(index, text, first=index not in named)))
-                        named.add(index)
-                if pieces.empty() and ready and len(ended) < len(choices):
+                        chunk = response.chunk(index, text, first=index not in introduced)
+                        ready.append(sse(chunk))
+                        introduced.add(index)
+                if results.empty() and ready and len(ended) < len(choices):
                     yield b"".join(ready)
-                    shown, ready = True, []
-            await stop(tasks)
-        # What it cost is on disk now.
+                    begun, ready = True, []
+            await cancel(tasks)
+        # The request is on disk now; only then the client receives the end of the answer.
         for choice in ended:
-            if choice.index not in named:
-                ready.append(sent(answer.piece(choice.index, "", first=True)))
-            ready.append(sent(answer.piece(choice.index, finish=choice.finish_reason)))
+            if choice.index not in introduced:
+                ready.append(sse(response.chunk(choice.index, "", first=True)))
+            ready.append(sse(response.chunk(choice.index, finish=choice.finish_reason)))
         if body.with_usage:
             traces = [choice.trace for choice in choices if choice.trace]
-            ready.append(sent(answer.spent(usage_of(traces, service.prices, body.trim.steps))))
+            usage = usage_body(traces, service.prices, body.trim.steps)
+            ready.append(sse(response.usage_chunk(usage)))
         yield b"".join((*ready, DONE))
     except APIError as failure:
-        if not shown:
+        if not begun:
             raise
-        yield b"".join((*ready, sent(failure.body)))
+        yield b"".join((*ready, sse(failure.body)))
     finally:
-        await stop(tasks)
+        await cancel(tasks)
 
 
-async def stop(tasks: list[asyncio.Task[None]]) -> None:
+async def cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     if not all(task.done() for task in tasks):

@@ -1,54 +1,61 @@
-"""Starting and stopping a server."""
+"""Starting and stopping the server."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import multiprocessing
+import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import Models, ModelSource
-from trim.errors import InvalidInput
-from trim.policies.sweep import sweep
-from trim.server.access_log import AccessLog, LogFormat, begin_journal
+from trim.errors import InvalidInput, require_extra
+from trim.policies.sweep import policies_by_cost
+from trim.server.access_log import AccessLog, LogFormat, configure_logging
 from trim.server.accounts import open_accounts
 from trim.server.admission import Limits
 from trim.server.app import make_app
-from trim.server.catalog import RouterCatalog, read_curve, read_origin
-from trim.server.connection import Connection
+from trim.server.catalog import RouterCatalog, describe_curve, read_curve
 from trim.server.controller import Controller
 from trim.server.service import Service
-from trim.server.tracing import open_tracing
-from trim.server.workers import BEAT, supervise
+from trim.server.workers import supervise
+
+if TYPE_CHECKING:
+    from trim.server.tracing import Tracing
 
 BACKLOG = 2048
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+KEEP_ALIVE = 75
+"""Seconds after which an idle connection is closed."""
+HEAD_BYTES = 64 * 1024
+"""Largest head of a request."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What a server is started with.
+    """The options of a server.
 
     Attributes:
-        port: 0 for any free one.
+        port: 0 for any free port.
         database: a file for SQLite, or `postgresql://…`.
-        policy: of the model `trim`; the lineup's own where None.
-        curve: what was measured of routers (`trim.server.catalog.read_curve`); the lineup's own
-            where None.
-        keep_texts: keep questions and answers, not only what they cost.
-        target_share: of strong tokens, which the usual router is held at by moving its setting;
-            the lineup's own where None.
+        policy: of the model `trim`; None for that of the models' source.
+        curve: measured routers (`trim.server.catalog.read_curve`); None for the source's own.
+        keep_texts: store questions and answers, not only their cost.
+        target_share: share of strong tokens at which to hold the usual router by moving its
+            setting; None for the source's own.
         workers: processes behind the port, each with its own models and limits.
     """
 
@@ -64,64 +71,17 @@ class Serving:
     log_format: LogFormat = LogFormat.TEXT
 
 
-class Server(uvicorn.Server):
-    """Ends by SIGINT and SIGTERM alike, and where the process that has started it is gone, once
-    answers under way are finished and written.
-
-    Args:
-        ready: called as soon as requests are taken.
-        beat: called every second from then to the end of the event loop.
-    """
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        ready: Callable[[], None],
-        beat: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(config)
-        self.ready = ready
-        self.beat = beat
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready()
-        self._beating = asyncio.create_task(self._go_on_beating())
-
-    async def _go_on_beating(self) -> None:
-        while True:
-            self.beat()
-            await asyncio.sleep(BEAT)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Uvicorn's own would end the process before the database is closed."""
-        loop = asyncio.get_running_loop()
-        parent = multiprocessing.parent_process()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        if parent:
-            loop.add_reader(parent.sentinel, self.handle_exit, signal.SIGTERM, None)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-            if parent:
-                loop.remove_reader(parent.sentinel)
-
-
-def serve(lineup: ModelSource, serving: Serving) -> None:
-    """Answer until the process is told to stop; answers under way are finished first.
+def serve(source: ModelSource, serving: Serving) -> None:
+    """Serve until SIGINT or SIGTERM; answers in progress are finished first.
 
     Raises:
-        InvalidInput: a wrong policy, curve or database, a policy that cannot be held at the target
-            share; an address that cannot be listened on, or one that others reach while there is
-            no key; a model that does not work.
-        ModelUnavailable: a server does not answer.
+        InvalidInput: an invalid policy, curve or database; a policy that cannot be held at the
+            target share; an address that cannot be listened on, or that others can reach while
+            there is no key; a model that does not work.
+        ModelUnavailable: a model server does not answer.
     """
-    menu_of(lineup, serving)
-    controller_of(lineup, serving)
+    catalog_of(source, serving)
+    controller_of(source, serving)
     listening = listen(serving.host, serving.port)
 
     def announce() -> None:
@@ -129,80 +89,151 @@ def serve(lineup: ModelSource, serving: Serving) -> None:
         click.echo(f"trim: listening on http://{host}:{port}/v1", err=True)
 
     if serving.workers == 1:
-        answer(lineup, serving, listening, announce)
+        run_server(source, serving, listening, announce)
     else:
-        supervise(serving.workers, answer, (lineup, serving, listening), announce)
+        work = partial(run_server, source, serving, listening)
+        supervise(serving.workers, work, announce, serving.limits.shutdown)
 
 
-def answer(
-    lineup: ModelSource,
+def run_server(
+    source: ModelSource,
     serving: Serving,
     listening: socket.socket,
-    ready: Callable[[], None],
-    beat: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None],
+    heartbeat: Callable[[], None] | None = None,
 ) -> None:
-    """The work of one process, until it is told to stop. Raises as `serve` does."""
-    begin_journal(serving.log_format)
-    team = lineup.load()
+    """Serve in this process until it is told to stop.
 
-    async def until_told() -> None:
-        async with opened(lineup, team, serving) as service:
-            server = Server(settings(service), ready, beat)
-            look_for_cycles_seldom()
+    Args:
+        on_ready: called once requests are accepted.
+        heartbeat: called every second from then on.
+
+    Raises as `serve` does.
+    """
+    configure_logging(serving.log_format)
+    models = source.load()
+
+    async def run() -> None:
+        async with opened(source, models, serving) as service:
+            server = Server(server_config(service, heartbeat), on_ready)
+            tune_garbage_collection()
             await server.serve([listening])
 
-    asyncio.run(until_told())
+    asyncio.run(run())
 
 
-def look_for_cycles_seldom() -> None:
-    """Python's collector holds up all streams: each look at those of 500 takes 0.15 s.
+def tune_garbage_collection() -> None:
+    """Run Python's collector rarely: with 500 streams a full collection stops them for 0.15 s.
 
-    What is there now stays, and no request that is answered leaves a cycle behind.
+    Existing objects are exempt, and requests leave no cycles behind.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 100)
 
 
-@asynccontextmanager
-async def opened(lineup: ModelSource, team: Models, serving: Serving) -> AsyncIterator[Service]:
-    """The service of one process, on an open database."""
-    tracing = open_tracing(serving.keep_texts)
-    accounts = await open_accounts(serving.database, lineup.prices, serving.keep_texts)
-    try:
-        if serving.host not in LOOPBACK and not accounts.need_key:
-            raise InvalidInput(
-                f"--host {serving.host}: without keys only this machine may ask; make one with"
-                " `trim keys create NAME`"
-            )
-        menu, controller = menu_of(lineup, serving), controller_of(lineup, serving)
-        yield Service(lineup, team, menu, serving.limits, accounts, controller, tracing)
-    finally:
-        await accounts.close()
-        if tracing:
-            await asyncio.to_thread(tracing.close)
+class Server(uvicorn.Server):
+    """Uvicorn's server, which returns after SIGINT and SIGTERM, and stops when its parent is gone.
+
+    Args:
+        on_ready: called once requests are accepted.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        parent = multiprocessing.parent_process()
+        if parent:
+            loop.add_reader(parent.sentinel, self.handle_exit, signal.SIGTERM, None)
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                # Uvicorn raises them again, which would end the process before the database closes.
+                self._captured_signals.clear()
+                if parent:
+                    loop.remove_reader(parent.sentinel)
 
 
-def menu_of(lineup: ModelSource, serving: Serving) -> RouterCatalog:
-    """What is offered. Raises InvalidInput for a wrong policy or curve."""
-    curve = serving.curve or lineup.curve
-    usual = usual_policy(lineup, serving)
-    if curve is None:
-        return RouterCatalog(usual, lineup.routers)
-    return RouterCatalog(usual, lineup.routers, read_curve(curve), read_origin(curve))
+class Connection(HttpToolsProtocol):
+    """Uvicorn's connection, closed if a request does not arrive or a response is not read in time.
+
+    Uvicorn itself only closes connections that are idle after a response, and limits no head. (Its
+    h11 parser does, but accepts requests with both Content-Length and chunks, which are used to
+    smuggle requests past a proxy.) A head is timed from its first byte, or from the start of the
+    connection.
+    """
+
+    def __init__(self, limits: Limits, **named: Any) -> None:
+        super().__init__(**named)
+        self._limits = limits
+        self._head_bytes = 0
+        self._in_body = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(self._limits.upload, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._head_timer, self._write_timer):
+            if timer:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._in_body:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > HEAD_BYTES:
+            self.transport.abort()
+        idle = self.cycle is None or self.cycle.response_complete
+        if not idle and self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+        elif idle and not self._head_timer:
+            self._head_timer = self.loop.call_later(self._limits.upload, self.transport.abort)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_body, self._head_bytes = True, 0
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_body = False
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_timer:
+            self._write_timer.cancel()
+        self._write_timer = self.loop.call_later(self._limits.stalled, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer:
+            self._write_timer.cancel()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size():
+            # Closing would wait for the client to read the rest.
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
 
 
-def controller_of(lineup: ModelSource, serving: Serving) -> Controller | None:
-    """What holds the share, if one is to be held. Raises InvalidInput where that cannot be."""
-    target = lineup.target_share if serving.target_share is None else serving.target_share
-    return None if target is None else Controller(*sweep(usual_policy(lineup, serving)), target)
+def server_config(service: Service, heartbeat: Callable[[], None] | None = None) -> uvicorn.Config:
+    async def notify() -> None:
+        if heartbeat:
+            heartbeat()
 
-
-def usual_policy(lineup: ModelSource, serving: Serving) -> str:
-    return serving.policy or lineup.policy or DEFAULT_POLICY
-
-
-def settings(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         AccessLog(make_app(service)),
         http=partial(Connection, service.limits),  # type: ignore[arg-type]
@@ -210,40 +241,113 @@ def settings(service: Service) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         proxy_headers=False,
+        callback_notify=notify,
+        timeout_notify=0,
         timeout_graceful_shutdown=int(service.limits.shutdown),
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE,
     )
 
 
+@asynccontextmanager
+async def opened(source: ModelSource, models: Models, serving: Serving) -> AsyncIterator[Service]:
+    """The service of one process, with an open database."""
+    tracing = open_tracing(serving.keep_texts)
+    accounts = await open_accounts(serving.database, source.prices, serving.keep_texts)
+    try:
+        if serving.host not in LOOPBACK and not accounts.need_key:
+            raise InvalidInput(
+                f"--host {serving.host}: other machines need a key; create one with"
+                " `trim keys create NAME`"
+            )
+        catalog, controller = catalog_of(source, serving), controller_of(source, serving)
+        yield Service(source, models, catalog, serving.limits, accounts, controller, tracing)
+    finally:
+        await accounts.close()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
+
+
+def catalog_of(source: ModelSource, serving: Serving) -> RouterCatalog:
+    """The routers that requests may name. Raises InvalidInput for an invalid policy or curve."""
+    curve = serving.curve or source.curve
+    usual = usual_policy(source, serving)
+    if curve is None:
+        return RouterCatalog(usual, source.routers)
+    return RouterCatalog(usual, source.routers, read_curve(curve), describe_curve(curve))
+
+
+def controller_of(source: ModelSource, serving: Serving) -> Controller | None:
+    """None without a target share. Raises InvalidInput for a policy that cannot be controlled."""
+    target = source.target_share if serving.target_share is None else serving.target_share
+    return (
+        None
+        if target is None
+        else Controller(*policies_by_cost(usual_policy(source, serving)), target)
+    )
+
+
+def usual_policy(source: ModelSource, serving: Serving) -> str:
+    return serving.policy or source.policy or DEFAULT_POLICY
+
+
 def listen(host: str, port: int) -> socket.socket:
-    """Raises InvalidInput where the address is taken or not this machine's."""
+    """A listening socket. Raises InvalidInput if the address is taken or not this machine's."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        # By the protocol's number asyncio knows to send small pieces at once.
+        # Asyncio sets TCP_NODELAY only on sockets that name their protocol.
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:
         reason = error.strerror or error
-        raise InvalidInput(f"{host}:{port}: cannot be listened on ({reason})") from error
+        raise InvalidInput(f"{host}:{port}: cannot listen ({reason})") from error
     return listening
 
 
-def application(lineup: Callable[[], ModelSource], serving: Serving) -> FastAPI:
-    """An application that loads its models and opens its database when it is started.
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+PROTOCOL = "http/protobuf"
+
+
+def open_tracing(keep_texts: bool, variables: Mapping[str, str] = os.environ) -> Tracing | None:
+    """The exporter of traces; None if OpenTelemetry's standard variables name no collector or
+    disable traces.
 
     Args:
-        lineup: called in the process that answers.
-        serving: of its `host` it matters whether others can reach it, for then keys are needed.
+        keep_texts: export questions, answers and steps, not only their cost.
+        variables: the environment.
+
+    Raises:
+        InvalidInput: the protocol is not supported.
+        MissingExtra: the extra `telemetry` is not installed.
+    """
+    named = next((name for name in ENDPOINTS if variables.get(name)), None)
+    off = variables.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if named is None or off or variables.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    for name in PROTOCOLS:
+        if variables.get(name, PROTOCOL) != PROTOCOL:
+            raise InvalidInput(f"{name}={variables[name]}: only {PROTOCOL} is supported")
+    with require_extra(f"{named} is set, which"):
+        from trim.server.tracing import Tracing, make_provider
+    return Tracing(make_provider(), keep_texts)
+
+
+def application(source: Callable[[], ModelSource], serving: Serving) -> FastAPI:
+    """An application that loads its models and opens its database at startup.
+
+    Args:
+        source: called in the process that serves.
+        serving: `host` decides whether keys are needed.
     """
 
     @asynccontextmanager
-    async def running(app: FastAPI) -> AsyncIterator[None]:
-        known = lineup()
-        team = await asyncio.to_thread(known.load)
-        async with opened(known, team, serving) as service:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        known = source()
+        models = await asyncio.to_thread(known.load)
+        async with opened(known, models, serving) as service:
             app.mount("/", make_app(service))
             yield
 
-    return FastAPI(lifespan=running, openapi_url=None)
+    return FastAPI(lifespan=lifespan, openapi_url=None)

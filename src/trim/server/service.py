@@ -1,11 +1,13 @@
-"""A request as solutions under way: what the server does between two forms of JSON."""
+"""Turns requests into solutions, within the server's limits."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,8 +20,8 @@ from trim.models.model import Role, Turn
 from trim.models.openai import OpenAIModel
 from trim.policies.policy import Policy, choose_scorer
 from trim.router import Router
-from trim.server.accounts import Accounts
-from trim.server.admission import AdmissionQueue, Limits
+from trim.server.accounts import Accounts, RequestRecord
+from trim.server.admission import AdmissionQueue, Limits, seconds_left
 from trim.server.catalog import RouterCatalog
 from trim.server.controller import Controller
 from trim.server.errors import APIError, invalid, unavailable
@@ -34,119 +36,123 @@ if TYPE_CHECKING:
     from trim.server.tracing import Tracing
 
 LONGEST_STEP = 32_768
-"""Tokens that a request may ask of a single step; engines take no number without bound."""
+"""Largest number of tokens of a single step; engines need a bound."""
 FALLBACKS: Mapping[str, Fallbacks] = {
     "fail": Fallbacks(),
     "keep": Fallbacks(Fallback.ESCALATE, Fallback.KEEP, Fallback.KEEP, Fallback.KEEP),
     "escalate": Fallbacks(Fallback.ESCALATE, Fallback.ESCALATE, Fallback.KEEP, Fallback.ESCALATE),
 }
-"""By the fallback that a request wishes for; a part that has no such fallback has its next best."""
+"""By the `fallback` of a request; where it does not apply to a part, the next best one."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A request that has been understood.
+    """A validated request.
 
     Attributes:
-        router: which spends no more than was left to the key when the request came.
-        seeds: one for each solution that is asked for.
-        moment: of `time.monotonic` at which the answer is due.
+        router: limited to what remained of the key's budget when the request arrived.
+        seeds: one for each solution.
+        deadline: of the answer, by `time.monotonic`.
     """
 
     question: str
     history: tuple[Turn, ...]
     router: Router
     seeds: tuple[int, ...]
-    moment: float
+    deadline: float
     key: UserKey | None = None
 
 
 class Service:
-    """Solves what is asked for.
+    """Solves requests with the models of one process.
 
     Args:
-        lineup: who solves, and how.
-        team: the same, loaded or reached.
-        accounts: who may ask, and where it is kept.
-        controller: chooses the setting of the usual router; without one it stays.
-        tracing: sends traces of requests; None for none.
+        source: the configuration of the models.
+        models: the loaded models and scorers of `source`.
+        catalog: the routers that requests may name.
+        controller: chooses the setting of the usual router; None leaves it.
+        tracing: exports traces of requests; None for none.
+
+    Attributes:
+        fingerprint: changes with the models.
     """
 
     def __init__(
         self,
-        lineup: ModelSource,
-        team: Models,
-        menu: RouterCatalog,
+        source: ModelSource,
+        models: Models,
+        catalog: RouterCatalog,
         limits: Limits,
         accounts: Accounts,
         controller: Controller | None = None,
         tracing: Tracing | None = None,
     ) -> None:
-        self.lineup = lineup
-        self.accounts = accounts
-        self.team = team
-        self.menu = menu
+        self.source = source
+        self.models = models
+        self.catalog = catalog
         self.limits = limits
+        self.accounts = accounts
         self.controller = controller
         self.tracing = tracing
-        self.prices = lineup.prices
-        self.servers = servers_of(team)
+        self.prices = source.prices
+        self.fingerprint = fingerprint_of(source)
+        self.servers = servers_of(models)
         self.metrics = Metrics(self.prices, self.servers)
-        self.desk = AdmissionQueue(limits, self.metrics.show)
+        self.queue = AdmissionQueue(limits, self.metrics.set_load)
         if controller:
             self.metrics.watch(controller)
-        self.passthrough = passthrough_of(lineup, team)
-        self._usual = team.scorer_of(lineup.default_kind) if lineup.default_kind else None
+        self.passthrough = passthrough_of(source, models)
+        self._usual_scorer = models.scorer_of(source.default_kind) if source.default_kind else None
 
-    def silent(self) -> list[str]:
-        """Servers of models and scorers that do not answer now."""
+    def unreachable(self) -> list[str]:
+        """Names of model and scorer servers that do not answer at present."""
         return [server.name for server in self.servers if server.breaker.is_open]
 
-    async def admitted(self, request: ChatRequest | CompletionRequest, key: UserKey | None) -> Job:
-        """A request of a key as it may be done now.
+    async def admit(self, request: ChatRequest | CompletionRequest, key: UserKey | None) -> Job:
+        """The job of a request.
 
         Raises:
-            Failure: it may not, or cannot.
+            APIError: it is invalid, the queue is full or the key's budget is used up.
         """
-        job = self.understand(request)
-        router = await self.accounts.limited(job.router, key, request.n)
-        self.desk.admit(request.n)
+        job = self.prepare(request)
+        router = await self.accounts.limit_router(job.router, key, request.n)
+        self.queue.admit(request.n)
         return replace(job, router=router, key=key)
 
-    def understand(self, request: ChatRequest | CompletionRequest) -> Job:
-        """Raises Failure for what cannot be done."""
-        history, question = asked(request)
+    def prepare(self, request: ChatRequest | CompletionRequest) -> Job:
+        """Raises APIError for an invalid request."""
+        history, question = conversation(request)
         characters = len(question) + sum(len(turn.text) for turn in history)
         if characters > self.limits.prompt:
             raise invalid(
-                f"the messages have {characters} characters; at most {self.limits.prompt} may be",
+                f"the messages have {characters} characters; the limit is {self.limits.prompt}",
                 code="context_length_exceeded",
             )
         if not question.strip():
-            raise invalid("the last message is empty; it should hold the question", "messages")
+            raise invalid("the last message is empty; it must hold the question", "messages")
         first = request.seed if request.seed is not None else secrets.randbits(31)
         return Job(
             question,
             history,
             self.router(request),
             tuple(range(first, first + request.n)),
-            self.moment(request.trim.deadline),
+            self.deadline(request.trim.deadline),
         )
 
-    def moment(self, deadline: float | None) -> float:
-        """The moment of `time.monotonic` at which an answer is due that may take so long."""
-        return time.monotonic() + min(deadline or self.limits.seconds, self.limits.seconds)
+    def deadline(self, seconds: float | None) -> float:
+        """The time by `time.monotonic` at which an answer that may take `seconds` is due."""
+        return time.monotonic() + min(seconds or self.limits.seconds, self.limits.seconds)
 
     def router(self, request: ChatRequest | CompletionRequest) -> Router:
-        """The router of a request: the server's settings, and what the request wishes."""
-        wishes = request.trim
-        policy = self.menu.choose(request.model, wishes)
-        if self.controller and policy is self.menu.usual:
+        """The router of a request, with the server's settings and the request's options."""
+        options = request.trim
+        policy = self.catalog.choose(request.model, options)
+        if self.controller and policy is self.catalog.usual:
             policy = self.controller.policy()
         try:
-            scorer = choose_scorer(policy, self._usual, self.team.scorers)
+            scorer = choose_scorer(policy, self._usual_scorer, self.models.scorers)
             router = Router.of(
-                self.team, policy=policy, scorer=scorer, config=self.lineup.chat_config
+                self.models, policy=policy, scorer=scorer, config=self.source.chat_config
             )
         except InvalidInput as error:
             raise invalid(str(error), "model") from error
@@ -156,100 +162,136 @@ class Service:
             sampling = replace(sampling, temperature=request.temperature)
         if request.top_p is not None:
             sampling = replace(sampling, top_p=request.top_p)
-        limit = limit_of(request)
-        if limit is not None:
-            # An answer without a blank line is a single step, which may be as long as was asked.
-            longest = max(sampling.max_tokens, min(limit, LONGEST_STEP))
+        if request.limit is not None:
+            # An answer without a blank line is a single step, and may use the whole limit.
+            longest = max(sampling.max_tokens, min(request.limit, LONGEST_STEP))
             sampling = replace(sampling, max_tokens=longest)
-        limits = (config.max_strong_tokens, wishes.strong_tokens)
+        limits = (config.max_strong_tokens, options.strong_tokens)
         return router.with_config(
             sampling=sampling,
-            max_tokens=limit,
+            max_tokens=request.limit,
             max_strong_tokens=min((limit for limit in limits if limit is not None), default=None),
-            max_money=wishes.money,
+            max_money=options.money,
             prices=self.prices,
             stops=request.stops,
-            fallbacks=FALLBACKS[wishes.fallback] if wishes.fallback else config.fallbacks,
+            fallbacks=FALLBACKS[options.fallback] if options.fallback else config.fallbacks,
         )
 
-    def answered(
-        self, policy: Policy | None, traces: Sequence[Trace], finish: str, seconds: float
-    ) -> None:
-        """Learn from a request that has ended, whatever became of it.
-
-        Args:
-            policy: that has decided in it, if one did.
-        """
-        self.metrics.answered(traces, finish, seconds)
-        if self.controller and policy and self.controller.steers(policy):
-            self.controller.see(traces, self.desk.running)
-            self.metrics.steered()
-
     async def events(self, job: Job, choice: Choice) -> AsyncGenerator[Event, None]:
-        """Solve a choice of a job once it is its turn; the choice has followed each event.
+        """Solve a choice of a job once a slot is free; the choice has followed each event.
 
-        Closing the iterator stops all work for it.
+        Closing the generator cancels the work.
 
         Raises:
-            Failure: nothing is left to the key any more, the question does not fit, or a part does
-                not answer and the fallback is to fail; where something had been kept, after that.
+            APIError: the key's budget was used up meanwhile, the question exceeds the context, or
+                a part does not answer and its fallback is to fail; possibly after some events.
         """
-        async with self.desk.turn() as waited:
-            router = job.router.with_config(max_seconds=seconds_to(job.moment))
-            if waited:  # Others may have spent meanwhile what was left.
-                router = await self.accounts.limited(router, job.key, len(job.seeds))
+        async with self.queue.slot() as waited:
+            router = job.router.with_config(max_seconds=seconds_left(job.deadline))
+            if waited:  # Other requests may have spent the budget meanwhile.
+                router = await self.accounts.limit_router(router, job.key, len(job.seeds))
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
             choice.router, choice.solution, choice.began = router, solution, time.time_ns()
             try:
                 async with aclosing(router.run(solution)) as events:
                     async for event in events:
                         choice.follow(event)
-                        if isinstance(event, Finished) and (failure := failed(event)):
+                        if isinstance(event, Finished) and (failure := failure_in(event)):
                             raise failure
                         yield event
             except ContextExceeded as error:
                 raise invalid(str(error), "messages", "context_length_exceeded") from error
 
+    def recording(
+        self, record: RequestRecord, job: Job, choices: Sequence[Choice]
+    ) -> AbstractAsyncContextManager[None]:
+        """`recording_traces` for a routed request."""
+        policy = job.router.policy
 
-def seconds_to(moment: float) -> float:
-    """Raises Failure where none is left."""
-    left = moment - time.monotonic()
-    if left <= 0:
-        raise APIError(504, "the answer was due before it began", "server_error", "deadline")
-    return left
+        def traces() -> list[Trace]:
+            return [c.trace or c.solution.trace(policy.name) for c in choices if c.solution]
+
+        return self.recording_traces(record, traces, policy, choices)
+
+    @asynccontextmanager
+    async def recording_traces(
+        self,
+        record: RequestRecord,
+        traces: Callable[[], Sequence[Trace]],
+        policy: Policy | None = None,
+        choices: Sequence[Choice] = (),
+    ) -> AsyncIterator[None]:
+        """Record the work of a request on disk when the context ends, in any way.
+
+        Args:
+            traces: returns the work so far.
+            policy: the policy that decides, if one does.
+            choices: the solutions whose events are traced.
+        """
+        finish, failure = "abandoned", None
+        span = self.tracing.start(record, choices, self.prices) if self.tracing else None
+        try:
+            yield
+            finish = next((str(trace.finish) for trace in traces()), finish)
+        except APIError as error:
+            finish, failure = "failed", error.message
+            record.log_fields["error"] = error.code
+            raise
+        finally:
+            done = traces()
+            written = self.accounts.write(record, done, finish, failure)
+            self.metrics.record(done, finish, time.time() - record.created)
+            if self.controller and policy and self.controller.controls(policy):
+                self.controller.update(done, self.queue.running)
+                self.metrics.update_controller()
+            if span:
+                span.end(done, finish, failure)
+            # The record is written even if a disconnect cancels this wait.
+            try:
+                await written
+            except APIError as error:
+                record.log_fields["error"] = error.code
+                raise
 
 
-def servers_of(team: Models) -> list[HttpServer]:
-    """The servers behind models and scorers, each once."""
-    parts = (team.weak, *team.intermediate, team.strong, *team.scorers.values())
+def fingerprint_of(source: ModelSource) -> str:
+    models = json.dumps(source.identify(source.default_kind), sort_keys=True)
+    return f"fp_{hashlib.sha256(models.encode()).hexdigest()[:10]}"
+
+
+def servers_of(models: Models) -> list[HttpServer]:
+    """The distinct HTTP servers of models and scorers."""
+    parts = (models.weak, *models.intermediate, models.strong, *models.scorers.values())
     owners = (part for each in parts for part in (each, getattr(each, "model", None)))
     servers = (getattr(owner, "server", None) for owner in owners)
     return list({id(each): each for each in servers if isinstance(each, HttpServer)}.values())
 
 
-def passthrough_of(lineup: ModelSource, team: Models) -> Passthrough | None:
-    """Raises InvalidInput where the model is not reached by OpenAI's protocol."""
-    if lineup.passthrough is None:
+def passthrough_of(source: ModelSource, models: Models) -> Passthrough | None:
+    """Raises InvalidInput if the model is not reached by OpenAI's protocol."""
+    if source.passthrough is None:
         return None
-    author = Author(lineup.passthrough)
-    model = team.weak if author is Author.WEAK else team.strong
+    author = Author(source.passthrough)
+    model = models.weak if author is Author.WEAK else models.strong
     if not isinstance(model, OpenAIModel):
-        raise InvalidInput(f"the {author} model is not on a server that requests can be handed to")
+        raise InvalidInput(
+            f"server.passthrough: the {author} model must be reached by `api: openai`"
+        )
     return Passthrough(model, author)
 
 
-def failed(event: Finished) -> APIError | None:
-    """The failure that a solution ended with, if it did."""
+def failure_in(event: Finished) -> APIError | None:
+    """The error of a solution that failed."""
     if event.trace.finish is not Finish.FAILED:
         return None
     return unavailable(event.trace.failure or "a model does not answer")
 
 
-def asked(request: ChatRequest | CompletionRequest) -> tuple[tuple[Turn, ...], str]:
-    """What was said before, and the question: the last message, which is the user's.
+def conversation(request: ChatRequest | CompletionRequest) -> tuple[tuple[Turn, ...], str]:
+    """The earlier messages, and the question: the last message, which must be the user's.
 
     Raises:
-        Failure: the last message is somebody else's.
+        APIError: the last message has another role.
     """
     if isinstance(request, CompletionRequest):
         return (), request.text
@@ -257,9 +299,5 @@ def asked(request: ChatRequest | CompletionRequest) -> tuple[tuple[Turn, ...], s
     if last.role != "user":
         raise invalid("the last message must be the user's", "messages")
     roles = {"developer": Role.SYSTEM}
-    turns = (Turn(roles.get(said.role) or Role(said.role), said.text) for said in earlier)
+    turns = (Turn(roles.get(each.role) or Role(each.role), each.text) for each in earlier)
     return tuple(turns), last.text
-
-
-def limit_of(request: ChatRequest | CompletionRequest) -> int | None:
-    return request.limit if isinstance(request, ChatRequest) else request.max_tokens

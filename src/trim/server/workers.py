@@ -1,178 +1,181 @@
-"""Several processes behind one port: started together, replaced where one dies or hangs, ended
-together."""
+"""Several worker processes behind one port, supervised by uvicorn."""
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
-import multiprocessing
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import Any
+import time
+from collections.abc import Callable
+from contextlib import suppress
 
 import click
+import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from trim.errors import InvalidInput, TrimError
 from trim.server.metrics import FOLDER_VARIABLE
 
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds before a worker is replaced; doubled where its successor cannot begin either."""
-BEAT, SILENCE = 1.0, 30
-"""Seconds between a worker's signs of life, and how many may be missing before it is killed."""
-SPAWN = multiprocessing.get_context("spawn")
-READY = ""
+"""Seconds before a worker that could not start is tried again; doubled each time."""
+INTERVAL = 0.5
+"""Seconds between uvicorn's checks of the workers."""
+SILENCE = 30.0
+"""Seconds without a heartbeat after which a worker is killed."""
+FLUSH_SECONDS = 10.0
+"""Seconds that a worker may take to stop after its last answer."""
 
-Work = Callable[..., None]
-Beats = ctypes.c_ulong
+Work = Callable[[Callable[[], None], Callable[[], None]], None]
+"""The work of a process, called with `on_ready` and `heartbeat` (`trim.server.run.run_server`)."""
 
 
-def supervise(
-    count: int, work: Work, arguments: tuple[Any, ...], ready: Callable[[], None]
-) -> None:
-    """Have `count` processes at work until this one is told to stop, by SIGINT or SIGTERM.
+def supervise(count: int, work: Work, on_ready: Callable[[], None], shutdown: float) -> None:
+    """Run workers until SIGINT or SIGTERM.
 
     Args:
-        work: called in each process with `arguments` and with two functions: it calls the first as
-            soon as it takes requests, and the second every `BEAT` seconds from then to its end.
-        ready: called once, when all of them do.
+        on_ready: called once all workers accept requests.
+        shutdown: seconds for answers in progress to finish.
 
     Raises:
-        InvalidInput: one of the first cannot begin, and why. A later one is tried again.
+        InvalidInput: a worker cannot start. Later, one that cannot start is tried again.
     """
     with tempfile.TemporaryDirectory(prefix="trim-metrics-") as folder:
-        # Their figures meet there; `prometheus_client` looks for it when it is imported.
+        # Read by `prometheus_client` when a worker imports it.
         os.environ[FOLDER_VARIABLE] = folder
-        asyncio.run(Workers(work, arguments, folder).run(count, ready))
+        config = uvicorn.Config("", workers=count, log_config=None, log_level="warning")
+        supervisor = Supervisor(config, work, on_ready, shutdown)
+        supervisor.run()
+        if supervisor.failure:
+            raise InvalidInput(supervisor.failure)
 
 
-class Workers:
-    """The processes of one server."""
+class Worker(Process):
+    """A worker process, whose event loop sends heartbeats through the pipe.
 
-    def __init__(self, work: Work, arguments: tuple[Any, ...], folder: str) -> None:
+    Uvicorn's own asks a thread, which answers even if the event loop hangs, and waits for it.
+
+    Args:
+        pause: seconds to wait in the process before the work.
+
+    Attributes:
+        ready: whether it accepts requests.
+    """
+
+    def __init__(self, config: uvicorn.Config, work: Work, pause: float) -> None:
+        super().__init__(config, [])
         self.work = work
-        self.arguments = arguments
-        self.folder = folder
+        self.pause = pause
+        self.ready = False
+        self._silent = 0
 
-    async def run(self, count: int, ready: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-        told = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, told.set)
-        begun = [loop.create_future() for _ in range(count)]
-        tasks = [
-            asyncio.create_task(told.wait()),
-            *(asyncio.create_task(self._keep(future)) for future in begun),
-        ]
-        announcing = asyncio.create_task(after(begun, ready))
-        try:
-            # The others never end by themselves, unless one cannot begin.
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in (announcing, *tasks):
-                task.cancel()
-            await asyncio.gather(announcing, *tasks, return_exceptions=True)
-
-    async def _keep(self, begun: asyncio.Future[None]) -> None:
-        """Have one process at work all the time; `begun` is set when the first of them is ready."""
-        pause = PAUSE
-        while True:
-            async with self._started() as (process, line, beats):
-                failure = await first_word(line)
-                if failure == READY and not begun.done():
-                    begun.set_result(None)
-                if not begun.done():
-                    raise InvalidInput(failure)
-                how = failure or await end_of(process, beats)
-                click.echo(f"trim: worker {process.pid} is replaced: {how}", err=True)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE) if failure else PAUSE
-
-    @asynccontextmanager
-    async def _started(self) -> AsyncIterator[tuple[SpawnProcess, Connection, Beats]]:
-        """A process, what it says, and its signs of life; at the end it has finished its answers
-        and is gone."""
-        line, its_end = SPAWN.Pipe(duplex=False)
-        beats = SPAWN.RawValue("L", 0)
-        process = SPAWN.Process(target=begin, args=(self.work, self.arguments, its_end, beats))
-        # A terminal sends SIGINT to all processes; the workers are told by this one.
+    def start(self) -> None:
+        # A terminal sends SIGINT to all processes; the supervisor stops the workers.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            super().start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        its_end.close()
+        self.child_conn.close()  # So the end of the process ends the pipe.
+
+    def target(self, sockets: object = None) -> None:
+        """The work of the process. An empty message is a heartbeat, any other an error."""
+
+        def heartbeat() -> None:
+            with suppress(OSError):
+                self.child_conn.send_bytes(b"")
+
+        time.sleep(self.pause)
         try:
-            yield process, line, beats
-        finally:
-            process.terminate()
-            await end_of(process, beats)
-            mark_process_dead(process.pid, self.folder)  # type: ignore[no-untyped-call]
-            process.close()
-            line.close()
+            self.work(heartbeat, heartbeat)
+        except TrimError as error:
+            self.child_conn.send_bytes(str(error).encode())
+            sys.exit(2)
+
+    def check(self) -> str | None:
+        """Read its messages. Returns why it must be replaced, None if it works.
+
+        Missing heartbeats are counted by checks, since the supervisor itself may be held up.
+        """
+        self._silent += 1
+        try:
+            while self.parent_conn.poll():
+                if message := self.parent_conn.recv_bytes():
+                    return message.decode()
+                self.ready, self._silent = True, 0
+        except (EOFError, OSError):
+            self.join()
+            return f"ended with code {self.exitcode}"
+        if self.ready and self._silent * INTERVAL > SILENCE:
+            return f"gave no sign of life for {SILENCE:g} s"
+        return None
 
 
-async def first_word(line: Connection) -> str:
-    """`READY`, or why a worker cannot begin."""
-    await readable(line.fileno())
-    try:
-        return line.recv_bytes().decode()
-    except EOFError:
-        return "a worker ended before it was ready"
+class Supervisor(Multiprocess):
+    """Uvicorn's supervisor, which reports what it replaces and ends hanging workers.
 
-
-async def end_of(process: SpawnProcess, beats: Beats) -> str:
-    """How a process came to its end: by itself, or killed for it gave no sign of life.
-
-    Silence is counted and not timed, for this process may itself have been held up.
+    Attributes:
+        failure: why the server could not start; None if it did.
     """
-    seen, silent = beats.value, 0
-    while silent < SILENCE:
-        try:
-            async with asyncio.timeout(BEAT):
-                await readable(process.sentinel)
-            process.join()
-            return f"ended with code {process.exitcode}"
-        except TimeoutError:
-            silent = silent + 1 if beats.value == seen else 0
-            seen = beats.value
-    process.kill()
-    process.join()
-    return f"gave no sign of life for {SILENCE * BEAT:.0f} s"
 
+    processes: list[Worker]  # type: ignore[assignment]
 
-def begin(work: Work, arguments: tuple[Any, ...], line: Connection, beats: Beats) -> None:
-    """What a worker does; through `line` it says once that it is ready, or why it cannot be."""
+    def __init__(
+        self, config: uvicorn.Config, work: Work, on_ready: Callable[[], None], shutdown: float
+    ) -> None:
+        super().__init__(config, [])
+        self.work = work
+        self.on_ready = on_ready
+        self.shutdown = shutdown
+        self.started = False
+        self.failure: str | None = None
 
-    def beat() -> None:
-        beats.value += 1
+    def new_worker(self, pause: float = 0.0) -> Worker:
+        worker = Worker(self.config, self.work, pause)
+        worker.start()
+        return worker
 
-    try:
-        work(*arguments, lambda: line.send_bytes(READY.encode()), beat)
-    except TrimError as error:
-        line.send_bytes(str(error).encode())
-        sys.exit(2)
+    def init_processes(self) -> None:
+        self.processes = [self.new_worker() for _ in range(self.processes_num)]
 
+    def keep_subprocess_alive(self) -> None:
+        for index, worker in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            reason = worker.check()
+            if reason is None:
+                continue
+            self.remove(worker)
+            if not self.started:
+                self.failure = reason
+                self.should_exit.set()
+                return
+            click.echo(f"trim: worker {worker.pid} is replaced: {reason}", err=True)
+            pause = 0.0 if worker.ready else min(max(PAUSE, 2 * worker.pause), LONGEST_PAUSE)
+            self.processes[index] = self.new_worker(pause)
+        if not self.started and all(worker.ready for worker in self.processes):
+            self.started = True
+            self.on_ready()
 
-async def after(futures: list[asyncio.Future[None]], call: Callable[[], None]) -> None:
-    await asyncio.gather(*futures)
-    call()
+    def remove(self, worker: Worker) -> None:
+        worker.kill()
+        worker.join()
+        mark_process_dead(worker.pid, os.environ[FOLDER_VARIABLE])  # type: ignore[no-untyped-call]
 
+    def join_all(self) -> None:
+        """Wait for all workers; kill those that take too long."""
+        deadline = time.monotonic() + self.shutdown + FLUSH_SECONDS
+        for worker in self.processes:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.exitcode is None:
+                self.remove(worker)
 
-async def readable(descriptor: int) -> None:
-    """Until there is something to read; of a process's sentinel, until it has ended."""
-    loop = asyncio.get_running_loop()
-    found = asyncio.Event()
-    loop.add_reader(descriptor, found.set)
-    try:
-        await found.wait()
-    finally:
-        loop.remove_reader(descriptor)
+    def handle_hup(self) -> None:
+        self.should_exit.set()
+
+    def handle_ttin(self) -> None:
+        """The number of workers is fixed."""
+
+    def handle_ttou(self) -> None:
+        """The number of workers is fixed."""

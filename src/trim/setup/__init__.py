@@ -1,1 +1,1 @@
-"""From two models to a configuration that works: `trim init`."""
+"""`trim init`: a configuration for two models."""

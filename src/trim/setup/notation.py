@@ -1,45 +1,19 @@
-"""A model in one word, as on the command line of `trim init`."""
+"""The notation of models on the command line of `trim init`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-from trim.engines.http import HttpServer, checked_url
-from trim.errors import InvalidInput, Refused
-from trim.models.anthropic import ADDRESS
+from trim.engines.http import checked_url
+from trim.errors import InvalidInput
+from trim.models.discovery import SERVICES, Service
 
 FORMS = (
     "a GGUF file, as weak.gguf; a server and its model, as"
     " http://localhost:8000/v1#Qwen/Qwen2.5-1.5B-Instruct; or a service and its model, as"
     " anthropic:MODEL"
 )
-
-
-@dataclass(frozen=True)
-class Service:
-    """A hosted API.
-
-    Attributes:
-        server: its kind (`trim.models.continuation`); None for Anthropic's own protocol.
-        variable: the environment variable that usually holds its key.
-    """
-
-    url: str
-    server: str | None
-    variable: str
-
-
-SERVICES = {
-    "anthropic": Service(ADDRESS, None, "ANTHROPIC_API_KEY"),
-    "openai": Service("https://api.openai.com/v1", "openai", "OPENAI_API_KEY"),
-    "deepseek": Service("https://api.deepseek.com/beta", "deepseek", "DEEPSEEK_API_KEY"),
-    "mistral": Service("https://api.mistral.ai/v1", "mistral", "MISTRAL_API_KEY"),
-}
-"""By the word before the colon."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +28,7 @@ class ServerSource:
     """A server.
 
     Attributes:
-        model: the server's name of it; None for the only one that it has.
+        model: its name on the server; None for the server's only model.
     """
 
     url: str
@@ -76,7 +50,7 @@ def parse_source(text: str, role: str) -> Source:
     """A GGUF file, `URL#MODEL`, or `SERVICE:MODEL`.
 
     Args:
-        role: what the model is for, for errors.
+        role: for error messages.
 
     Raises:
         InvalidInput: it is none of them.
@@ -96,80 +70,4 @@ def parse_source(text: str, role: str) -> Source:
         return ServiceSource(SERVICES[name], model)
     if word.endswith(".gguf") or Path(word).is_file():
         return FileSource(Path(word))
-    raise InvalidInput(f"{role}: {word!r} names no model; name {FORMS}")
-
-
-HOSTS = {
-    "api.openai.com": "openai",
-    "api.deepseek.com": "deepseek",
-    "api.mistral.ai": "mistral",
-}
-OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama_cpp"}
-"""By `owned_by` in the list of models."""
-SIGNS = (
-    ("//props", "default_generation_settings", "llama_cpp"),
-    ("//get_model_info", "model_path", "sglang"),
-    ("//info", "max_input_tokens", "tgi"),
-    ("//version", "version", "vllm"),
-)
-"""Routes that only one kind of server has, and a name in their answers."""
-SHOWN = 5
-"""Models of a server that an error lists."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """What is known of a server.
-
-    Attributes:
-        kind: as in `trim.models.continuation.DIALECTS`.
-        models: the names of its models; empty where it does not list them.
-        slots: requests that it works on together; None where it does not tell.
-    """
-
-    kind: str
-    models: tuple[str, ...]
-    slots: int | None = None
-
-
-async def discover(server: HttpServer) -> Server:
-    """Ask a server what it is.
-
-    Raises:
-        Refused: the key was not accepted.
-        ModelUnavailable: no answer.
-    """
-    listed = await server.look("/models")
-    entries = listed.get("data") if isinstance(listed, Mapping) else None
-    models = [each for each in entries or () if isinstance(each, Mapping)]
-    names = tuple(str(each["id"]) for each in models if "id" in each)
-    host = urlsplit(server.url).hostname or ""
-    owners = [OWNERS[each["owned_by"]] for each in models if each.get("owned_by") in OWNERS]
-    kind = HOSTS.get(host) or next(iter(owners), None) or await sign_of(server) or "other"
-    properties = await server.look("//props") if kind == "llama_cpp" else None
-    slots = properties.get("total_slots") if isinstance(properties, Mapping) else None
-    return Server(kind, names, slots if isinstance(slots, int) and slots > 0 else None)
-
-
-async def sign_of(server: HttpServer) -> str | None:
-    """The kind of a server by a route that no other kind has."""
-    for path, name, kind in SIGNS:
-        try:
-            answer: Any = await server.look(path)
-        except Refused:
-            continue
-        if isinstance(answer, Mapping) and name in answer:
-            return kind
-    return None
-
-
-def only_model(server: Server, address: str) -> str:
-    """The name of a server's only model.
-
-    Raises:
-        InvalidInput: it has several, or lists none.
-    """
-    if len(server.models) == 1:
-        return server.models[0]
-    some = ", ".join(server.models[:SHOWN]) or "it lists none"
-    raise InvalidInput(f"{address}: name one of its models, as {address}#MODEL; it has: {some}")
+    raise InvalidInput(f"{role}: {word!r} is not a model; name {FORMS}")

@@ -1,4 +1,4 @@
-"""The part of a configuration that describes a model, found out by asking it."""
+"""Sections of models for a new configuration, found by trying what works."""
 
 from __future__ import annotations
 
@@ -9,58 +9,48 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from trim.checks.exercises import BATCH, KINDS, TOKENS, written
-from trim.configuration.build import WritingSection, hasty, make_model, make_server
-from trim.configuration.models import AnthropicServed, GgufSection, OpenAIServed
+from trim.checks.exercises import BATCH, KINDS, TOKENS, write_drafts
+from trim.configuration.build import WritingModel, for_trial, make_model, make_server
+from trim.configuration.models import AnthropicServed, GgufSection, OpenAIServed, WritingSection
 from trim.configuration.section import Section, first_error
 from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.gguf import read_chat, read_metadata
 from trim.engines.llama_cpp import check_file
-from trim.errors import InvalidInput, Refused, TrimError
+from trim.errors import InvalidInput, MissingExtra, TrimError
 from trim.models.anthropic import AnthropicModel
 from trim.models.continuation import DIALECTS, Continuation, ThinkingOff
+from trim.models.discovery import discover, only_model
 from trim.models.model import Model, Prefix, Sampling
-from trim.models.probe import ProbeResult, tried
+from trim.models.probe import working_choices
 from trim.setup.notation import (
     FileSource,
     ServerSource,
     ServiceSource,
     Source,
-    discover,
-    only_model,
 )
 
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
-"""For models that take a system message, so that a solution is known to be at its end."""
+"""System message of models that take one: a boxed answer ends the solution."""
 CONTEXT = 4096
-"""Tokens that a request to a GGUF file may have, unless its model takes fewer."""
+"""Maximum tokens of a request to a GGUF file, unless its model was trained on fewer."""
 SMALL = 100 << 20
-"""Bytes of a file below which more than one thread does not pay."""
-THINKING_OFF = {
-    "vllm": ThinkingOff.TEMPLATE,
-    "sglang": ThinkingOff.TEMPLATE,
-    "llama_cpp": ThinkingOff.TEMPLATE,
-    "deepseek": ThinkingOff.DISABLED,
-    "openai": ThinkingOff.EFFORT,
-}
-"""What is tried where a model thinks before it answers."""
-
+"""Size in bytes of a file up to which one thread is fastest."""
 Document = dict[str, Any]
-Made = TypeVar("Made", bound=Section)
-Kept = list[object]
-"""Whatever holds connections: it must not be forgotten before the event loop ends."""
+AnySection = TypeVar("AnySection", bound=Section)
+Connections = list[object]
+"""Models and servers with open connections: they must not be freed before the event loop ends."""
 
 
 async def describe(
-    source: Source, role: str, variable: str | None, folder: Path, kept: Kept
+    source: Source, role: str, variable: str | None, folder: Path, connections: Connections
 ) -> Document:
     """The section of a model.
 
     Args:
-        variable: environment variable that holds its key; None for no key, or the service's usual
-            one.
-        folder: of the configuration, which a relative path is seen from.
-        kept: what was reached is added.
+        variable: environment variable that holds the key; None for no key, or for the default
+            one of the service.
+        folder: of the configuration, to which paths are relative.
+        connections: all models and servers that are made are added.
 
     Raises:
         InvalidInput: the file or the key is missing, or no continuation works.
@@ -69,13 +59,13 @@ async def describe(
     if isinstance(source, FileSource):
         return describe_file(source.path, folder)
     if isinstance(source, ServiceSource) and source.service.server is None:
-        return await describe_anthropic(source, role, variable, kept)
-    return await describe_server(source, role, variable, kept)
+        return await describe_anthropic(source, role, variable, connections)
+    return await describe_server(source, role, variable, connections)
 
 
 def describe_file(path: Path, folder: Path) -> Document:
     check_file(path)
-    section = placed(path, folder)
+    section = file_section(path, folder)
     template = read_chat(path).template
     if template:
         section["system"] = SYSTEM
@@ -84,31 +74,31 @@ def describe_file(path: Path, folder: Path) -> Document:
     return section
 
 
-def placed(path: Path, folder: Path) -> Document:
-    """Where a file is, and what it may use."""
+def file_section(path: Path, folder: Path) -> Document:
+    """Path, context and threads of a file."""
     metadata = read_metadata(path)
     trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
     context = min(CONTEXT, trained) if isinstance(trained, int) and trained >= 64 else CONTEXT
     large = {"threads": os.cpu_count() or 1} if path.stat().st_size > SMALL else {}
-    return {"gguf": seen_from(path, folder), "context": context, **large}
+    return {"gguf": relative_path(path, folder), "context": context, **large}
 
 
-def seen_from(path: Path, folder: Path) -> str:
-    """A path as it stands in a file of a folder; one from the root stays as it is."""
+def relative_path(path: Path, folder: Path) -> str:
+    """A path relative to a folder; an absolute path is unchanged."""
     return str(path) if path.is_absolute() else Path(os.path.relpath(path, folder)).as_posix()
 
 
 async def describe_anthropic(
-    source: ServiceSource, role: str, variable: str | None, kept: Kept
+    source: ServiceSource, role: str, variable: str | None, connections: Connections
 ) -> Document:
     section: Document = {"api": "anthropic", "model": source.model}
     section["key_variable"] = variable or source.service.variable
     choices = [{**section, "continuation": mode.value} for mode in AnthropicModel.modes]
-    return await first_working(choices, role, kept)
+    return await first_working(choices, role, connections)
 
 
 async def describe_server(
-    source: ServerSource | ServiceSource, role: str, variable: str | None, kept: Kept
+    source: ServerSource | ServiceSource, role: str, variable: str | None, connections: Connections
 ) -> Document:
     section: Document = {"api": "openai"}
     if isinstance(source, ServiceSource):
@@ -117,104 +107,103 @@ async def describe_server(
     else:
         section["url"] = source.url
         key = {"key_variable": variable} if variable else {}
-        section |= await identified(source, role, key, kept)
+        section |= await identify_server(source, role, key, connections)
     choices = list(possible_modes(section))
-    found = await first_working(choices, role, kept)
-    if not DIALECTS[found["server"]].log_probabilities and await tells(found, role, kept):
+    found = await first_working(choices, role, connections)
+    if not DIALECTS[found["server"]].log_probabilities and await reports_log_probabilities(
+        found, role, connections
+    ):
         found["log_probabilities"] = True
     return found
 
 
-async def identified(source: ServerSource, role: str, key: Document, kept: Kept) -> Document:
-    """The kind of a server, the name of its model, and how many requests it works on together."""
+async def identify_server(
+    source: ServerSource, role: str, key: Document, connections: Connections
+) -> Document:
+    """The kind of a server, its model and its concurrency."""
     draft = {"api": "openai", "url": source.url, "model": "-", "continuation": "user_turn", **key}
-    server = make_server(validated(OpenAIServed, draft, role), role)
-    kept.append(server)
+    server = make_server(validate(OpenAIServed, draft, role), role)
+    connections.append(server)
     found = await discover(server)
-    model = source.model or only_model(found, source.url)
-    # Of llama.cpp's server each kept connection takes a thread.
+    model = source.model or only_model(found, source.url, f"{source.url}#MODEL")
+    # Each open connection takes a thread of llama.cpp's server.
     slots = {"concurrency": found.slots} if found.slots else {}
     return {"server": found.kind, "model": model, **key, **slots}
 
 
 def possible_modes(section: Document) -> Iterator[Document]:
-    """The section in each continuation that its server may take, the best first.
+    """The section with each continuation that its server may take, best first.
 
-    Plain text is the last one to try, for a model that was trained on chats would answer it as
-    well, only worse.
+    Plain text comes last: a chat model answers it as well, but worse.
     """
     modes = DIALECTS[section["server"]].modes
     for mode in modes:
         if mode is not Continuation.COMPLETIONS:
             yield {**section, "continuation": mode.value, "system": SYSTEM}
-        elif template_of_hub(section["model"]):
+        elif hub_template(section["model"]):
             more = {"template": section["model"], "system": SYSTEM}
             yield {**section, "continuation": mode.value, **more}
     if Continuation.COMPLETIONS in modes:
         yield {**section, "continuation": Continuation.COMPLETIONS.value}
 
 
-def template_of_hub(model: str) -> ChatTemplate | None:
-    """The chat template of a model on the hub; None where it cannot be had."""
+def hub_template(model: str) -> ChatTemplate | None:
+    """The chat template of a model on the hub; None if it cannot be fetched."""
     try:
         return read_chat_template(model)
-    except (InvalidInput, OSError):
+    except (InvalidInput, MissingExtra, OSError):
         return None
 
 
-async def first_working(choices: list[Document], role: str, kept: Kept) -> Document:
-    """The first section by which the model goes on from a text.
+async def first_working(choices: list[Document], role: str, connections: Connections) -> Document:
+    """The first section with which the model continues a text.
 
-    Where that is unclear for all, it is the one by which the model does most small problems.
+    If that is unclear for all, the section with which the model solves most small problems.
 
     Raises:
-        InvalidInput, Refused: none works; the reason is that of the first.
+        InvalidInput: none works; the reason is that of the first.
         ModelUnavailable: the server does not answer.
     """
-    reasons: list[TrimError] = []
-    unclear: list[tuple[Document, Model]] = []
-    for choice in (*choices, *without_thinking(choices)):
-        thinks = any("thinks" in str(reason) for reason in reasons)
-        if "thinking_off" in choice and (not thinks or unclear):
-            break
-        model = make_model(hasty(section_of(choice, role)), role)
-        kept.append(model)
-        try:
-            found = await tried(model)
-        except (InvalidInput, Refused) as error:
-            reasons.append(error)
-            continue
-        if found.verdict is ProbeResult.CONTINUED:
-            return choice
-        unclear.append((choice, model))
-    if unclear:
-        able = [await right_steps(model) for _, model in unclear]
-        return unclear[able.index(max(able))][0]
-    raise InvalidInput(f"{role}: no continuation works: {reasons[0]}") from reasons[0]
+
+    def model_of(choice: Document) -> WritingModel:
+        model = make_model(for_trial(section_of(choice, role)), role)
+        connections.append(model)
+        return model
+
+    try:
+        working = await working_choices(choices, model_of, without_thinking)
+    except InvalidInput as error:
+        raise InvalidInput(f"{role}: {error}") from error
+    if len(working) == 1:
+        return working[0]
+    able = [await count_right_steps(model_of(choice)) for choice in working]
+    return working[able.index(max(able))]
 
 
-def without_thinking(choices: list[Document]) -> Iterator[Document]:
-    for choice in choices:
-        if way := THINKING_OFF.get(choice.get("server", "")):
-            yield {**choice, "thinking_off": way.value}
+def without_thinking(choice: Document) -> Document | None:
+    """The choice with thinking disabled; None where it is, or cannot be."""
+    dialect = DIALECTS.get(choice.get("server", ""))
+    if dialect is None or dialect.thinking_off is None or "thinking_off" in choice:
+        return None
+    return {**choice, "thinking_off": dialect.thinking_off.value}
 
 
-async def right_steps(model: Model) -> int:
-    """How many small problems of any kind the model does."""
+async def count_right_steps(model: Model) -> int:
+    """The number of small problems that the model solves."""
     drafts = [
         draft
         for kind in KINDS
-        for draft in await written(
+        for draft in await write_drafts(
             model, kind.exercises(BATCH // 4), Sampling(max_tokens=TOKENS), 0
         )
     ]
     return sum(draft.right for draft in drafts)
 
 
-async def tells(section: Document, role: str, kept: Kept) -> bool:
-    """Whether a server tells log-probabilities where it is asked for them."""
-    model = make_model(hasty(section_of({**section, "log_probabilities": True}, role)), role)
-    kept.append(model)
+async def reports_log_probabilities(section: Document, role: str, connections: Connections) -> bool:
+    """Whether a server reports log-probabilities on request."""
+    model = make_model(for_trial(section_of({**section, "log_probabilities": True}, role)), role)
+    connections.append(model)
     try:
         step = await model.write_step(Prefix("What is 1 + 1?"), Sampling(max_tokens=8), 0)
     except TrimError:
@@ -224,14 +213,14 @@ async def tells(section: Document, role: str, kept: Kept) -> bool:
 
 def section_of(document: Document, role: str) -> WritingSection:
     if "gguf" in document:
-        return validated(GgufSection, document, role)
+        return validate(GgufSection, document, role)
     if document["api"] == "anthropic":
-        return validated(AnthropicServed, document, role)
-    return validated(OpenAIServed, document, role)
+        return validate(AnthropicServed, document, role)
+    return validate(OpenAIServed, document, role)
 
 
-def validated(kind: type[Made], document: Document, role: str) -> Made:
-    """Raises InvalidInput where the values do not fit the section."""
+def validate(kind: type[AnySection], document: Document, role: str) -> AnySection:
+    """The section of a document. Raises InvalidInput if a value is invalid."""
     try:
         return kind(**document)
     except ValidationError as error:

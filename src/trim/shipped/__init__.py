@@ -9,6 +9,6 @@ from trim.models.model import Sampling
 
 FOLDER = Path(__file__).parent / "models"
 BELIEF = FOLDER.parent / "belief.json"
-"""A POMDP model fitted to the shipped models (`make figures`)."""
+"""POMDP model of the shipped models (`make figures`)."""
 SAMPLING = Sampling(max_tokens=96)
 """The sampling of `models/trim.yaml`: the method's, with steps that fit the models' context."""

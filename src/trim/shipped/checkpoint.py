@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from trim.shipped.gguf_model import EMBEDDING, NORM, Floats, GgufCheckpoint
 
 SMALLEST_HEAD = 32
-"""vLLM's attention on a CPU has no smaller one."""
+"""Smallest head size of vLLM's attention on a CPU."""
 LAYER_NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -28,7 +28,7 @@ CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.content }}"
     "{% if message.role == 'user' %}{{ '\\n\\n' }}{% endif %}{% endfor %}"
 )
-"""A chat as plain text: question, blank line, answer."""
+"""Renders a chat as plain text: question, blank line, answer."""
 
 
 def checkpoint_of(model: GgufCheckpoint) -> dict[str, bytes]:
@@ -47,7 +47,7 @@ def as_json(record: Any) -> bytes:
 
 
 def widening(model: GgufCheckpoint) -> int:
-    """How many times as wide each head is made, so that it is wide enough."""
+    """The factor that heads are widened by to reach `SMALLEST_HEAD`."""
     return -(-SMALLEST_HEAD * model.heads // model.width)
 
 
@@ -83,7 +83,7 @@ def weights(model: GgufCheckpoint) -> dict[str, Floats]:
     Heads are widened by zeros. Rotary positions turn pair i of a head of size d by
     base^(-2i/d) at each position (RoFormer, arXiv 2104.09864, eq. 15), so pair i of a head
     f times as wide as d stands where pair f i is. Attention divides by the root of the
-    size (arXiv 1706.03762, eq. 1), which the queries make good.
+    size (arXiv 1706.03762, eq. 1), so the queries are scaled by the root of f.
     """
     heads, factor = model.heads, widening(model)
     named = {
@@ -130,7 +130,7 @@ def padded(matrix: Floats, heads: int, factor: int) -> Floats:
 
 
 def tokenizer(model: GgufCheckpoint) -> dict[str, Any]:
-    """As the library `tokenizers` reads it; cuts text as llama.cpp does."""
+    """The `tokenizer.json` of the library `tokenizers`; it splits text as llama.cpp does."""
     begin = model.tokens[model.begin]
     first = {"SpecialToken": {"id": begin, "type_id": 0}}
     byte_level = {
@@ -164,7 +164,7 @@ def tokenizer(model: GgufCheckpoint) -> dict[str, Any]:
 
 
 def added_token(index: int, token: str, special: bool = True) -> dict[str, Any]:
-    """A token that no text is cut into, as the library `tokenizers` reads it."""
+    """A control token in the format of the library `tokenizers`."""
     return {
         "id": index,
         "content": token,
@@ -177,7 +177,7 @@ def added_token(index: int, token: str, special: bool = True) -> dict[str, Any]:
 
 
 def pair_model(vocabulary: Mapping[str, int], merges: Sequence[str]) -> dict[str, Any]:
-    """Byte-level pairs as the library `tokenizers` reads them."""
+    """A byte-level BPE model in the format of the library `tokenizers`."""
     return {
         "type": "BPE",
         "dropout": None,

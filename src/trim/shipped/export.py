@@ -1,4 +1,4 @@
-"""The weak model, the strong one and the scorer as Hugging Face checkpoints, in one folder."""
+"""`trim export`: the shipped models as Hugging Face checkpoints."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ ROLES = ("weak", "strong", "scorer")
 def export_models(models: Path, folder: Path) -> tuple[Path, ...]:
     """Write a checkpoint of `models/ROLE.gguf` to `folder/ROLE` for each role.
 
-    The folder is whole or not there; one that holds an earlier export is replaced at once.
+    The folder is written atomically; one with an earlier export is replaced.
 
     Returns:
-        The checkpoints' folders.
+        The folders of the checkpoints.
 
     Raises:
         InvalidInput: a model is missing, damaged or of another kind, or the folder holds
             something else or cannot be written.
-        ModelUnavailable: the reader of GGUF is not installed.
+        MissingExtra: the reader of GGUF is not installed.
     """
     if not models.is_dir():
         raise InvalidInput(
@@ -40,7 +40,7 @@ def export_models(models: Path, folder: Path) -> tuple[Path, ...]:
 
 
 def require_replaceable(folder: Path, checkpoints: Mapping[str, Mapping[str, bytes]]) -> None:
-    """Raises InvalidInput where something would be lost that is no export."""
+    """Raises InvalidInput if the folder holds anything but an earlier export."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -50,13 +50,13 @@ def require_replaceable(folder: Path, checkpoints: Mapping[str, Mapping[str, byt
     for path in sorted(folder.rglob("*")):
         if path.relative_to(folder) not in known or path.is_symlink():
             raise InvalidInput(
-                f"{folder}: holds {path.relative_to(folder)}, which is no export;"
+                f"{folder}: holds {path.relative_to(folder)}, which is not part of an export;"
                 " name a new folder or empty it"
             )
 
 
 def replace(folder: Path, checkpoints: Mapping[str, Mapping[str, bytes]]) -> None:
-    """Put the checkpoints in place of the folder in one move; OSError leaves it as it was."""
+    """Replace the folder by the checkpoints atomically; an OSError leaves it unchanged."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as staging:
         new, old = Path(staging, "new"), Path(staging, "old")

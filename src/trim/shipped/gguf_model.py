@@ -1,4 +1,4 @@
-"""A small language model as its GGUF file holds it."""
+"""The contents of a small language model's GGUF file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trim.engines.llama_cpp import check_file
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.errors import InvalidInput, require_extra
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -28,9 +28,9 @@ BLOCK_TENSORS = (
 )
 """Of each block, as `blk.0.attn_q.weight`."""
 CONTROL = 3
-"""The type of a token that no text is cut into."""
+"""The type of control tokens, which never come from text."""
 TOKENIZER = ("gpt2", "gpt-2")
-"""Byte-level pairs, and GPT-2's own rule of where words end."""
+"""Byte-level BPE with GPT-2's splitting of words."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class GgufCheckpoint:
     """Sizes, tokenizer and weights.
 
     Attributes:
-        context: tokens that prompt and answer may have together.
+        context: maximum tokens of prompt and completion together.
         width, layers, heads, feed_forward: sizes of the network; a head has width / heads.
-        rope_base: of the rotary positions.
-        norm_epsilon: of the RMS norms.
+        rope_base: base of the rotary position embedding.
+        norm_epsilon: epsilon of the RMS norms.
         tokens: the vocabulary, by id.
-        merges: pairs of tokens that are joined, the first ones first, as "a b".
-        control: ids of tokens that are no text.
+        merges: BPE merges in order of priority, as "a b".
+        control: ids of control tokens.
         begin, end, unknown: ids; every text begins with `begin`.
         tensors: by GGUF's name without `.weight`; matrices are (outputs, inputs), and the
             embedding (tokens, width) gives the output as well.
@@ -66,7 +66,7 @@ class GgufCheckpoint:
     tensors: Mapping[str, Floats]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the tensors that such a model has."""
+        """The shapes of all tensors."""
         width, hidden = self.width, self.feed_forward
         wide = {"ffn_gate": (hidden, width), "ffn_up": (hidden, width), "ffn_down": (width, hidden)}
         shapes: dict[str, tuple[int, ...]] = {
@@ -85,12 +85,10 @@ def read_gguf(path: Path) -> GgufCheckpoint:
 
     Raises:
         InvalidInput: missing, damaged, or not a model like the shipped ones.
-        ModelUnavailable: the reader of GGUF is not installed.
+        MissingExtra: the reader of GGUF is not installed.
     """
-    try:
+    with require_extra("export"):
         from gguf import GGUFReader
-    except ImportError as error:
-        raise ModelUnavailable(f"export needs {error.name}: pip install 'trim[export]'") from error
     check_file(path)
     try:
         reader = GGUFReader(path)
@@ -152,4 +150,4 @@ def model_of(
 
 def require(what: str, found: Any, wanted: Any) -> None:
     if found != wanted:
-        raise ValueError(f"{what}: {found!r} and not {wanted!r}")
+        raise ValueError(f"{what}: {found!r}, must be {wanted!r}")

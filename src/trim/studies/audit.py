@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
+from trim.metrics.metrics import area_under_curve
 from trim.rollouts.bank import Bank
 from trim.studies.detection import (
     EVEN,
@@ -22,7 +23,6 @@ from trim.studies.fitness import (
     Area,
     Judgement,
     area_of,
-    area_under_curve,
     interval_of,
     judge,
     resampled_areas,

@@ -8,35 +8,17 @@ from enum import StrEnum
 
 import numpy as np
 
-from trim.errors import require_extra
 from trim.evaluation.report import percent
 from trim.metrics.intervals import CONFIDENCE
+from trim.metrics.metrics import FIT, area_under_curve
 from trim.studies.detection import FirstRewrites
 from trim.studies.reliability import BINS, Reliability
-from trim.studies.sample import Booleans, Floats, Sample
+from trim.studies.sample import Floats, Sample
 
 RESAMPLES = 2_000
 """Fewer than for means, as areas are slower; the ends vary by 2 % of the interval's width."""
 BATCH = 100
 """Resamples held in memory at once."""
-
-
-def area_under_curve(right: Booleans, scores: Floats) -> float:
-    """AUC-ROC: the probability that a right step (or solution) scores higher than a wrong one.
-
-    By ranks, ties averaged: (sum of the right ones' ranks - m (m + 1) / 2) / (m k) for m right
-    and k wrong ones, which is the Mann-Whitney U over the number of pairs; NaN if one of the
-    groups is empty.
-    """
-    chosen = np.asarray(right, dtype=np.bool_)
-    m = int(chosen.sum())
-    k = len(chosen) - m
-    if not m or not k:
-        return float("nan")
-    with require_extra("the area under a ROC curve"):
-        from scipy.stats import rankdata
-    ranks = rankdata(scores)
-    return float((ranks[chosen].sum() - m * (m + 1) / 2) / (m * k))
 
 
 @dataclass(frozen=True)
@@ -95,8 +77,6 @@ def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
 
 CHANCE = 0.5
 """AUC-ROC of uninformative scores."""
-FIT = 0.7
-"""AUC-ROC below which a scorer is not fit for thresholding (arXiv 2601.10245)."""
 MISCALIBRATED = 1 / BINS
 """Largest acceptable calibration error beyond chance: the width of one bin of the diagram."""
 

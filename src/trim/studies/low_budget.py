@@ -15,7 +15,7 @@ from trim.evaluation.comparison import direction
 from trim.evaluation.report import NOTHING, Page, Table, difference, number, percent, save_picture
 from trim.evaluation.summary import split_name
 from trim.metrics.metrics import Array, pgr
-from trim.policies.registry import PRICED, parse_policies
+from trim.policies.registry import PRICED_FAMILIES, parse_policies
 from trim.studies.curves import draw_curves
 from trim.studies.trial import Progress, Results, Trial, is_rival, with_rival
 
@@ -111,7 +111,7 @@ def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
 
 def densely(spec: str) -> str:
     """Give a router with prices `SETTINGS` of them, over the upper half of its default sweep."""
-    if spec.partition(":")[0] not in PRICED or "@" in spec:
+    if spec.partition(":")[0] not in PRICED_FAMILIES or "@" in spec:
         return spec
     prices = [price for _, price in (split_name(policy.name) for policy in parse_policies(spec))]
     default = sorted(price for price in prices if price is not None)

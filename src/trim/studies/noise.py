@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import direction, interval_of
 from trim.evaluation.evaluate import find_suite
 from trim.evaluation.plot import COLOURS, MARKERS, new_figure
 from trim.evaluation.report import Page, Table, number, results_folder, save_picture
 from trim.files import write_atomically
-from trim.metrics.metrics import Array
+from trim.metrics.metrics import Array, area_under_curve
 from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import write_model
 from trim.policies.ppo.weights import LearnedRouter, write_router
 from trim.rollouts.bank import Bank
-from trim.rollouts.degraded import degraded
-from trim.rollouts.fit import evidence_of_bank
+from trim.rollouts.fit import evidence_from_bank
+from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import check_sigma
 from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves
-from trim.studies.fitness import area_under_curve
 from trim.studies.sample import judged_steps, lowest_scores
 from trim.studies.trial import RIVAL, Progress, Results, Trial, with_settings
 
@@ -90,7 +89,7 @@ def study_noise(
     levels = []
     for index, sigma in enumerate(sigmas):
         folder = out / f"sigma-{sigma:g}"
-        worse = degraded(bank, sigma)
+        worse = add_noise(bank, sigma)
         specs = [thresholds_for(worse), *fitted(worse, folder, trainer)]
         results = replace(trial, sigma=sigma).run(specs, folder, progress_of(index))
         steps, lowest = areas(worse)
@@ -129,7 +128,7 @@ def fitted(bank: Bank, folder: Path, trainer: Trainer | None) -> Iterator[str]:
         pomdp = folder / "pomdp.json"
         if not pomdp.exists():
             of = {**bank.identity.models, "kind": bank.identity.scorer}
-            write_model(pomdp, fit_evidence(evidence_of_bank(bank), of), bank.seen)
+            write_model(pomdp, fit_evidence(evidence_from_bank(bank), of), bank.seen)
     yield f"pomdp:{pomdp}"
     if trainer:
         agg = folder / "agg"
@@ -160,7 +159,7 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             "Noise of standard deviation sigma is added to the log-odds of every score; pomdp"
             f"{' and agg are' if learned else ' is'} refitted to"
             f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
-            *(() if learned else ("agg is left out: it needs pip install 'trim-router[train]'.",)),
+            *(() if learned else (f"agg is left out: it needs {DISTRIBUTION}[train].",)),
             "AUC-ROC is measured on the bank: for drafts up to the first error, and for solutions"
             " by their lowest score.",
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",

@@ -9,7 +9,7 @@ from trim.evaluation.comparison import Weights, direction
 from trim.evaluation.report import Page, Table, difference, number, percent, save_picture
 from trim.metrics.curve import BUDGETS, GAINS
 from trim.metrics.metrics import Array
-from trim.policies.policy import named
+from trim.policies.policy import policy_name
 from trim.studies.curves import COLUMNS, curves_table, draw_curves
 from trim.studies.trial import THRESHOLDS, Progress, Results, Trial, with_settings
 
@@ -102,7 +102,7 @@ def settings_table(
     weights = Weights.draw(len(figures["weak"]))
     rows = []
     for threshold in dict.fromkeys(thresholds):
-        step, rest = (figures[named(family, threshold)] for family in (STEP, REST))
+        step, rest = (figures[policy_name(family, threshold)] for family in (STEP, REST))
         means = (number(scale * float(values.mean()), 1, unit) for values in (step, rest))
         less = weights.means((step - rest)[None])[:, 0]
         rows.append((f"{threshold:g}", *means, difference(less, 1, scale)))

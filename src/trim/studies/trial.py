@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trim.configuration.source import models_in
-from trim.errors import InvalidInput
+from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import Figures, Weights
 from trim.evaluation.evaluate import draw, policies_on
 from trim.evaluation.execution import solve_in_folder
@@ -121,7 +121,7 @@ class Trial:
             "n": self.count,
             "seed": self.seed,
             "scorer": scorers[kind].name,
-            "version": version("trim"),
+            "version": version(DISTRIBUTION),
         }
         evaluation = evaluation_of(
             embedded,

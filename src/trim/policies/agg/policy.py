@@ -1,4 +1,4 @@
-"""TRIM-Agg: a small network on a few aggregates of the trace (arXiv 2601.10245)."""
+"""TRIM-Agg: a small network on aggregates of the trace (arXiv 2601.10245)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.numerics import logit, logit_array, sigmoid
-from trim.policies.policy import Explanation, FittedPolicy, Priced, compared
+from trim.policies.policy import Explanation, FittedPolicy, PricedPolicies, describe_comparison
 from trim.policies.ppo.weights import LearnedRouter, Weights, read_router
 from trim.types import Action, Observation
 
 PAPER = ("score", "lowest", "tokens", "step")
-"""r_t, min r_1..r_{t-1}, c_t / 300, t / 30: the default."""
+"""The default: r_t, min r_1..r_{t-1}, c_t / 300, t / 30."""
 SCRIPTS = (*PAPER, "product")
-"""The same and the product of r_1..r_{t-1}, as in the authors' scripts."""
+"""With the product of r_1..r_{t-1}, as in the authors' scripts."""
 SCORES = (0, 1, 4)
-"""Which of them are scores, and so may be read as log-odds."""
+"""Indices of features that are scores, and can be given as log-odds."""
 TOKENS_SCALE, STEPS_SCALE = 300.0, 30.0
 
 SHAPES: dict[str, tuple[str | int, ...]] = {
@@ -31,16 +31,16 @@ SHAPES: dict[str, tuple[str | int, ...]] = {
     "output.weight": ("second",),
     "output.bias": (1,),
 }
-"""hidden1 reads the features, then the price's position (`PriceRange.position`)."""
+"""Tensors in the file. hidden1 reads the features, then the position of the price."""
 
 
 def features(
-    names: Sequence[str], odds: bool, scores: Sequence[float], tokens: Sequence[int]
+    names: Sequence[str], log_odds: bool, scores: Sequence[float], tokens: Sequence[int]
 ) -> list[float]:
-    """The features `names` of a trace whose draft is the newest step.
+    """The features `names` of a trace whose newest step is a draft.
 
     Args:
-        odds: whether those that are scores are given as log-odds.
+        log_odds: whether scores are given as log-odds.
         scores, tokens: r_1..r_t in [0, 1] and c_1..c_t. An empty minimum or product is 1.
     """
     earlier = scores[:-1]
@@ -52,7 +52,7 @@ def features(
     ]
     if "product" in names:
         found.append(math.prod(earlier))
-    if odds:
+    if log_odds:
         for index in SCORES[: len(found) - 2]:
             found[index] = logit(found[index])
     return found
@@ -60,7 +60,7 @@ def features(
 
 def features_of_all(
     names: Sequence[str],
-    odds: bool,
+    log_odds: bool,
     scores: NDArray[np.float64],
     tokens: NDArray[np.float64],
     step: NDArray[np.int64],
@@ -81,75 +81,74 @@ def features_of_all(
     ]
     if "product" in names:
         columns.append(earlier.prod(axis=1))
-    if odds:
+    if log_odds:
         for index in SCORES[: len(columns) - 2]:
             columns[index] = logit_array(columns[index])
     return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True)
-class Aggregated(FittedPolicy):
-    """Regenerates where the network's output is positive. Made by `read_agg`.
+class AggPolicy(FittedPolicy):
+    """Regenerates if the output of the network is positive. Read by `read_agg`.
 
     Attributes:
-        price: lambda, in right answers a strong token; the biases hold it already.
+        price: lambda, in right answers per strong token; already in the biases.
         names: the features that the network reads.
-        odds: whether it reads scores as log-odds.
+        log_odds: whether scores are given as log-odds.
         layers: weights and biases of two tanh layers and of the output.
         scorer: the kind of score that it was trained on.
     """
 
     price: float
     names: tuple[str, ...]
-    odds: bool
+    log_odds: bool
     layers: tuple[tuple[Weights, Weights], tuple[Weights, Weights], tuple[Weights, float]]
     scorer: str
 
     @property
     def name(self) -> str:
-        return self.named("agg", self.price)
+        return self.labelled_name("agg", self.price)
 
     def decide(self, observation: Observation) -> Action:
-        seen = features(self.names, self.odds, observation.scores, observation.tokens)
-        return Action.REGENERATE if self.output(seen) > 0 else Action.CONTINUE
+        inputs = features(self.names, self.log_odds, observation.scores, observation.tokens)
+        return Action.REGENERATE if self.output(inputs) > 0 else Action.CONTINUE
 
     def explain(self, observation: Observation) -> Explanation:
-        seen = features(self.names, self.odds, observation.scores, observation.tokens)
-        output = self.output(seen)
-        rewriting = sigmoid(output)
-        return Explanation(compared("the network's probability of rewriting,", rewriting, 0.5))
+        inputs = features(self.names, self.log_odds, observation.scores, observation.tokens)
+        probability = sigmoid(self.output(inputs))
+        return Explanation(describe_comparison("probability of rewriting", probability, 0.5))
 
-    def output(self, seen: Sequence[float]) -> float:
-        """Log-odds of regenerating, for the features `seen`."""
+    def output(self, inputs: Sequence[float]) -> float:
+        """Log-odds of regenerating, for the features of `names`."""
         (first, first_bias), (second, second_bias), (output, output_bias) = self.layers
-        hidden = np.tanh(first @ np.array(seen, dtype=np.float32) + first_bias)
+        hidden = np.tanh(first @ np.array(inputs, dtype=np.float32) + first_bias)
         hidden = np.tanh(second @ hidden + second_bias)
         return float(output @ hidden) + output_bias
 
 
-def read_agg(folder: Path) -> Priced[Aggregated]:
-    """The policies of a folder that `trim train` has written. Raises as `read_router`."""
+def read_agg(folder: Path) -> PricedPolicies[AggPolicy]:
+    """The policies of a folder of `trim train`. Raises as `read_router`."""
     router = read_router(folder, "agg", (PAPER, SCRIPTS), SHAPES)
-    return Priced(
+    return PricedPolicies(
         router.range.lowest,
         router.range.highest,
         router.prices,
-        lambda price: aggregated(router, price),
+        lambda price: agg_policy(router, price),
     )
 
 
-def aggregated(router: LearnedRouter, price: float) -> Aggregated:
-    """Raises InvalidInput where the price is outside the range of the training."""
+def agg_policy(router: LearnedRouter, price: float) -> AggPolicy:
+    """Raises InvalidInput for a price outside the range of the training."""
     tensors = router.tensors
     first = tensors["hidden1.weight"]
-    return Aggregated(
+    return AggPolicy(
         price,
         router.features,
-        router.odds,
+        router.log_odds,
         (
             (
                 np.ascontiguousarray(first[:, :-1]),
-                tensors["hidden1.bias"] + first[:, -1] * np.float32(router.range.place(price)),
+                tensors["hidden1.bias"] + first[:, -1] * np.float32(router.range.position(price)),
             ),
             (tensors["hidden2.weight"], tensors["hidden2.bias"]),
             (tensors["output.weight"], float(tensors["output.bias"][0])),

@@ -1,4 +1,4 @@
-"""What to believe about a trace: P(S0), P(S1), P(S2) from its scores."""
+"""Beliefs P(S0), P(S1), P(S2) of a trace from its scores."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ from numpy.typing import NDArray
 from trim.policies.pomdp.observations import Observations
 from trim.policies.pomdp.process import Floats, Process
 
-DOUBT = 0.4
-"""The method regenerates only if P(S2) is within this of the likeliest state's."""
+REPAIRABLE_MARGIN = 0.4
+"""The paper regenerates only if P(S2) is within this of the largest probability."""
 
 
-class Belief(StrEnum):
-    """How a router comes to its belief."""
+class BeliefKind(StrEnum):
+    """How a belief is computed from scores."""
 
     UNIFORM = "uniform"
-    """The method's: posterior of the newest pair under a uniform prior (arXiv 2601.10245)."""
+    """Posterior of the newest pair of scores under a uniform prior (arXiv 2601.10245)."""
     PAIRS = "pairs"
-    """Bayes filter over the trace, each kept step seen as its pair (lowest earlier, newest)."""
+    """Bayes filter; the observation of a step is the pair (lowest earlier, newest) score."""
     NEWEST = "newest"
-    """Bayes filter over the trace, each kept step seen by its own score alone."""
+    """Bayes filter; the observation of a step is its own score."""
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Beliefs from traces.
+class BeliefFilter:
+    """Computes the belief of a trace.
 
-    The filters know who wrote each step: a draft that was kept, or the strong model's step
-    that replaced one. Of a rewritten step they see the score of what was kept; that of the
-    draft before it is gone with the draft.
+    The Bayes filters use the transition of each step's author. For a rewritten step they use
+    the score of the strong model's text, not of the discarded draft.
+
+    Attributes:
+        process: transitions of the hidden state.
+        observations: P(score | state).
+        kind: how the belief is computed.
     """
 
     process: Process
     observations: Observations
-    kind: Belief
+    kind: BeliefKind
 
     def belief(
         self, scores: Sequence[float], rewritten: Sequence[bool]
@@ -48,10 +52,10 @@ class Filter:
         """P(S0), P(S1), P(S2) of a trace whose newest step is a draft.
 
         Args:
-            scores: r_1..r_t in [0, 1], of kept steps and of the draft.
-            rewritten: for each of the steps 1..t-1 whether the strong model wrote it.
+            scores: (t,) in [0, 1], of the kept steps and the draft.
+            rewritten: (t - 1,) whether the strong model wrote each kept step.
         """
-        if self.kind is Belief.UNIFORM:
+        if self.kind is BeliefKind.UNIFORM:
             l0, l1, l2 = self.likelihood(min(scores[:-1], default=1.0), scores[-1])
             total = l0 + l1 + l2
             return l0 / total, l1 / total, l2 / total
@@ -60,33 +64,36 @@ class Filter:
         lowest = 1.0
         for score, strong in zip(scores, (*rewritten, False), strict=True):
             if strong:
-                b0, b1, b2 = moved(b0, b1, b2, rewriting)
+                b0, b1, b2 = transition(b0, b1, b2, rewriting)
             l0, l1, l2 = self.likelihood(lowest, score)
             b0, b1, b2 = b0 * l0, b1 * l1, b2 * l2
             total = b0 + b1 + b2
-            right, lost, mendable = b0 / total, b1 / total, b2 / total
-            b0, b1, b2 = moved(right, lost, mendable, redrafting if strong else drafting)
+            right, lost, repairable = b0 / total, b1 / total, b2 / total
+            b0, b1, b2 = transition(right, lost, repairable, redrafting if strong else drafting)
             lowest = min(lowest, score)
-        return right, lost, mendable
+        return right, lost, repairable
 
     def likelihood(self, lowest: float, newest: float) -> tuple[float, float, float]:
-        if self.kind is Belief.NEWEST:
+        """P(observation | S0), P(. | S1), P(. | S2), each at least 1e-12."""
+        if self.kind is BeliefKind.NEWEST:
             return self._newest[bisect_right(self._edges, newest)]
         bins = len(self._pairs)
         row = self._pairs[min(int(lowest * bins), bins - 1)]
         return row[min(int(newest * bins), bins - 1)]
 
     def likelihoods(self, lowest: Floats, newest: Floats) -> Floats:
-        """(n, 3) the same for arrays of scores."""
-        if self.kind is Belief.NEWEST:
+        """(n, 3) `likelihood` for arrays (n,) of scores."""
+        if self.kind is BeliefKind.NEWEST:
             bins = np.searchsorted(self.observations.newest_edges, newest, side="right")
-            return possible(self.observations.newest)[bins]
+            return positive(self.observations.newest)[bins]
         side = len(self._pairs)
-        return possible(self.observations.pairs)[bins_of(lowest, side), bins_of(newest, side)]
+        return positive(self.observations.pairs)[
+            bin_indices(lowest, side), bin_indices(newest, side)
+        ]
 
     @cached_property
     def _newest(self) -> list[tuple[float, float, float]]:
-        return [(l0, l1, l2) for l0, l1, l2 in possible(self.observations.newest).tolist()]
+        return [(l0, l1, l2) for l0, l1, l2 in positive(self.observations.newest).tolist()]
 
     @cached_property
     def _edges(self) -> list[float]:
@@ -95,7 +102,7 @@ class Filter:
 
     @cached_property
     def _pairs(self) -> list[list[tuple[float, float, float]]]:
-        rows = possible(self.observations.pairs).tolist()
+        rows = positive(self.observations.pairs).tolist()
         return [[(l0, l1, l2) for l0, l1, l2 in row] for row in rows]
 
     @cached_property
@@ -108,16 +115,19 @@ class Filter:
         )
 
 
-def moved(b0: float, b1: float, b2: float, table: list[list[float]]) -> tuple[float, float, float]:
-    """A belief after a transition."""
+def transition(
+    b0: float, b1: float, b2: float, table: list[list[float]]
+) -> tuple[float, float, float]:
+    """The belief after a (3, 3) transition table."""
     (a, b, c), (d, e, f), (g, h, i) = table
     return b0 * a + b1 * d + b2 * g, b0 * b + b1 * e + b2 * h, b0 * c + b1 * f + b2 * i
 
 
-def possible(table: Floats) -> Floats:
-    """Likelihoods of which none is 0, so that no trace contradicts the model."""
+def positive(table: Floats) -> Floats:
+    """Likelihoods of at least 1e-12: no trace contradicts the model."""
     return np.maximum(table, 1e-12)
 
 
-def bins_of(scores: Floats, bins: int) -> NDArray[np.int64]:
+def bin_indices(scores: Floats, bins: int) -> NDArray[np.int64]:
+    """Indices of equal bins of [0, 1]; a score of 1 is in the last one."""
     return np.minimum((scores * bins).astype(np.int64), bins - 1)

@@ -1,4 +1,4 @@
-"""Fitting the model of traces to solved problems."""
+"""Fitting the POMDP model to solved problems."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from trim.errors import InvalidInput
-from trim.policies.pomdp.belief import Belief
+from trim.policies.pomdp.belief import BeliefKind
 from trim.policies.pomdp.model import PomdpModel
-from trim.policies.pomdp.observations import FEWEST_EXAMPLES, fit_observations
-from trim.policies.pomdp.process import hazard_of, method_process
+from trim.policies.pomdp.observations import MIN_EXAMPLES, fit_observations
+from trim.policies.pomdp.process import fit_hazard, process_from_accuracies
 
 WRONG_BELOW = 0.35
-"""Score of the first wrong step where no label says which it is (the method's scripts)."""
+"""Without labels, the first step with a score below this is the first error (authors' scripts)."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class LabelledTrajectory:
     """The kept steps 1..T of one finished solution.
 
     Attributes:
-        scores: r_1..r_T in [0, 1].
-        tokens: of each step, decoded by its author.
-        by_strong: whether the strong model wrote each step.
+        scores: (T,) r_1..r_T in [0, 1].
+        tokens: (T,) decoded by the author of each step.
+        by_strong: (T,) whether the strong model wrote each step.
         correct: whether the final answer is right.
-        right: whether each step is right, where that is known; else None.
+        right: (T,) whether each step is right; None without labels.
     """
 
     scores: tuple[float, ...]
@@ -46,10 +46,10 @@ class LabelledTrajectory:
 
     @property
     def first_error(self) -> int | None:
-        """Index of the first wrong step, None if there is none.
+        """Index of the first wrong step; None if there is none.
 
-        Without labels all steps of a right solution are right, and the first wrong one of
-        another is the first with a score below 0.35, or else the lowest one.
+        Without labels, all steps of a right solution are right. The first error of a wrong one
+        is its first step with a score below 0.35, or else its lowest score.
         """
         if self.right is not None:
             return self.right.index(False) if False in self.right else None
@@ -61,8 +61,8 @@ class LabelledTrajectory:
     def examples(self) -> Iterator[tuple[int, float, float]]:
         """State, lowest earlier score and newest score at every step.
 
-        The method cuts a right trace at each quarter and a wrong one at its first error and
-        once later; every step is seen by a filter, so here every step is an example.
+        The paper takes a few steps of each trace; here every step is an example, since a filter
+        observes every step.
         """
         error, lowest = self.first_error, 1.0
         for i, score in enumerate(self.scores):
@@ -70,8 +70,8 @@ class LabelledTrajectory:
             yield state, lowest, score
             lowest = min(lowest, score)
 
-    def judged(self) -> Iterator[tuple[bool, bool]]:
-        """By the strong model, and right, of each step after steps that are all right."""
+    def step_outcomes(self) -> Iterator[tuple[bool, bool]]:
+        """(by the strong model, right) for each step whose earlier steps are all right."""
         error = self.first_error
         for i, strong in enumerate(self.by_strong):
             yield strong, i != error
@@ -81,28 +81,29 @@ class LabelledTrajectory:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Counts to be.
+    """The statistics that the model is fitted to.
 
     Attributes:
-        examples: state (0, 1, 2), lowest earlier score and newest score of steps.
-        judged: by the strong model, and right, of steps after right steps alone.
-        lengths: steps of solutions.
-        strong_tokens: of steps that the strong model wrote.
-        recovered: of solutions with a wrong step: whether the answer is right all the same.
+        examples: (state 0, 1 or 2, lowest earlier score, newest score) of each step.
+        step_outcomes: (by the strong model, right) of each step whose earlier steps are all right.
+        lengths: number of steps of each solution.
+        strong_tokens: tokens of each step of the strong model.
+        recovered: whether the answer is right, for each solution with a wrong step.
     """
 
     examples: list[tuple[int, float, float]] = field(default_factory=list)
-    judged: list[tuple[bool, bool]] = field(default_factory=list)
+    step_outcomes: list[tuple[bool, bool]] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     strong_tokens: list[int] = field(default_factory=list)
     recovered: list[bool] = field(default_factory=list)
 
 
-def evidence_of(trajectories: Iterable[LabelledTrajectory]) -> Evidence:
+def evidence_from_solutions(trajectories: Iterable[LabelledTrajectory]) -> Evidence:
+    """The statistics of finished solutions."""
     evidence = Evidence()
     for trajectory in trajectories:
         evidence.examples.extend(trajectory.examples())
-        evidence.judged.extend(trajectory.judged())
+        evidence.step_outcomes.extend(trajectory.step_outcomes())
         evidence.lengths.append(len(trajectory.scores))
         if trajectory.first_error is not None:
             evidence.recovered.append(trajectory.correct)
@@ -116,52 +117,54 @@ def evidence_of(trajectories: Iterable[LabelledTrajectory]) -> Evidence:
 
 def fit_pomdp(
     trajectories: Sequence[LabelledTrajectory],
-    of: Mapping[str, str] | None = None,
-    belief: Belief = Belief.NEWEST,
+    fitted_to: Mapping[str, str] | None = None,
+    belief: BeliefKind = BeliefKind.NEWEST,
 ) -> PomdpModel:
     """`fit_evidence` of finished solutions."""
-    return fit_evidence(evidence_of(trajectories), of, belief)
+    return fit_evidence(evidence_from_solutions(trajectories), fitted_to, belief)
 
 
 def fit_evidence(
-    evidence: Evidence, of: Mapping[str, str] | None = None, belief: Belief = Belief.NEWEST
+    evidence: Evidence,
+    fitted_to: Mapping[str, str] | None = None,
+    belief: BeliefKind = BeliefKind.NEWEST,
 ) -> PomdpModel:
-    """The method's model (arXiv 2601.10245).
+    """Fit the model of arXiv 2601.10245.
 
-    A next-step accuracy is the share of right ones among the steps that a model wrote after
-    right steps alone; the hazard is of all solutions; `tokens` are of the strong model's.
-    Beyond the method, errors that do no harm are counted where labels tell them (`recovery`).
+    The next-step accuracy of a model is the share of right steps among its steps whose earlier
+    steps are all right. The hazard uses all solutions, `tokens` the steps of the strong model.
+    Beyond the paper, `recovery` counts right answers of solutions with a wrong step.
 
     Args:
-        of: names of models and scorer, see `PomdpModel`.
+        fitted_to: models and kind of score, see `PomdpModel`.
 
     Raises:
-        InvalidInput: no solutions; too few examples of a state, or too few steps of a model.
+        InvalidInput: there are no solutions, or too few examples of a state or steps of a model.
     """
     if not evidence.lengths:
-        raise InvalidInput("there is no solved problem to fit the model to; collect some first")
+        raise InvalidInput("no solved problem to fit the model to; collect some first")
     accuracies = []
     for strong, name in enumerate(("weak", "strong")):
-        right = [right for by_strong, right in evidence.judged if by_strong is bool(strong)]
-        if len(right) < FEWEST_EXAMPLES:
+        right = [right for by_strong, right in evidence.step_outcomes if by_strong is bool(strong)]
+        if len(right) < MIN_EXAMPLES:
             raise InvalidInput(
-                f"{len(right)} steps of the {name} model after right ones, at least"
-                f" {FEWEST_EXAMPLES} are needed; collect more traces"
+                f"{len(right)} steps of the {name} model after right steps, at least"
+                f" {MIN_EXAMPLES} are needed; collect more traces"
             )
         accuracies.append(float(np.mean(right)))
-    # Of models that made no mistake here it is not believed that they never do.
+    # A model without a mistake in this sample is not perfect: keep accuracies below 1.
     weak, strong_accuracy = (
-        min(accuracy, 1 - 0.5 / len(evidence.judged)) for accuracy in accuracies
+        min(accuracy, 1 - 0.5 / len(evidence.step_outcomes)) for accuracy in accuracies
     )
     process = replace(
-        method_process(
+        process_from_accuracies(
             weak,
             strong_accuracy,
-            hazard_of(evidence.lengths),
+            fit_hazard(evidence.lengths),
             float(np.mean(evidence.strong_tokens)),
         ),
-        # One more wrong answer than there was: of few solutions not all are believed in.
+        # One wrong answer is added: the estimate stays below 1 for few solutions.
         recovery=sum(evidence.recovered) / (len(evidence.recovered) + 1),
     )
     observations = fit_observations(np.array(evidence.examples, dtype=np.float64).reshape(-1, 3))
-    return PomdpModel(process, observations, belief, of or {})
+    return PomdpModel(process, observations, belief, fitted_to or {})

@@ -1,10 +1,10 @@
-"""The planner for tables with paired rows: the whole plan is convex functions on a line.
+"""The planner for tables with paired rows: the plan is one convex function on a line per step.
 
-Where the rows of keeping are equal for S1 and S2, the belief after it depends on P(S0)
-alone; where those of rewriting are equal for S0 and S2, on 1 - P(S1) alone. The beliefs
-that can follow an action lie on a segment between two rows of its table, and the optimal
-value on a segment is a convex function of the place x in [0, 1]. In the method's table both
-actions lead to one and the same segment, and there is one function for each step.
+If the rows of CONTINUE are equal for S1 and S2, the next belief depends only on P(S0); if those
+of REGENERATE are equal for S0 and S2, only on 1 - P(S1). The beliefs that can follow an action
+lie on a segment between two rows of its table, and the optimal value on a segment is a convex
+function of the position x in [0, 1]. In the table of arXiv 2601.10245 both actions lead to the
+same segment.
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
-from trim.policies.pomdp.problem import RoutingProblem
-from trim.policies.pomdp.process import STEPS, Floats
+from trim.policies.pomdp.process import STEPS, Floats, RoutingProblem
 
-Lead = tuple[int, float, float]
-"""Segment, place at probability 0, place at probability 1."""
+SegmentMap = tuple[int, float, float]
+"""Index of a segment, and the positions on it for probability 0 and probability 1."""
 
 COARSEST, FINEST = 33, 4097
-"""Points on a segment; a pass that is not exact enough is repeated with twice as many."""
+"""Grid points on a segment; their number doubles until the gap is small enough."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Beliefs x * high + (1 - x) * low for x in [0, 1]; both of shape (3,)."""
+    """Beliefs x * high + (1 - x) * low for x in [0, 1]; both ends have shape (3,)."""
 
     high: Floats
     low: Floats
 
-    def place(self, belief: Floats) -> float | None:
-        """x of a belief; None where it does not lie on the segment."""
+    def position(self, belief: Floats) -> float | None:
+        """x of a belief; None if it is not on the segment."""
         along = self.high - self.low
         length = float(along @ along)
         x = float((belief - self.low) @ along / length) if length else 0.0
@@ -45,16 +44,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class LinePlan:
-    """Bounds on the value of every belief that an action can lead to.
+    """Bounds on the value of every belief that can follow an action (`Plan`).
 
     Attributes:
         lower, upper: bounds on the value before the first observation.
-        grid: (n,) the places on a segment at which both bounds were computed.
-        intercepts, slopes: (31, segments, n) at [t] the lower bounds on the value before
-            the observation at step t: at place x the better of the two lines
-            intercept + slope * x that belong to the neighbouring points. Each line is what
-            some policy earns. [0] is not used.
-        leads: where keeping leads by P(S0), and rewriting by 1 - P(S1).
+        grid: (n,) positions on a segment at which both bounds were computed.
+        intercepts, slopes: (31, segments, n). At [t], the lower bound on the value before the
+            observation at step t and at position x is the larger of the two lines
+            intercept + slope * x of the neighbouring grid points. Each line is the value of
+            some policy. [0] is unused.
+        segment_maps: the successors of CONTINUE by P(S0), and of REGENERATE by 1 - P(S1).
     """
 
     problem: RoutingProblem
@@ -63,14 +62,16 @@ class LinePlan:
     grid: Floats
     intercepts: Floats
     slopes: Floats
-    leads: tuple[Lead, Lead]
+    segment_maps: tuple[SegmentMap, SegmentMap]
 
     def gain(self, step: int, right: float, lost: float) -> float:
         grid, lines = self._lists
         last = len(grid) - 2
         values = []
-        for (segment, zero, one), place in zip(self.leads, (right, 1 - lost), strict=True):
-            x = zero + (one - zero) * place
+        for (segment, zero, one), probability in zip(
+            self.segment_maps, (right, 1 - lost), strict=True
+        ):
+            x = zero + (one - zero) * probability
             i = min(bisect_right(grid, x) - 1, last)
             intercepts, slopes = lines[min(step + 1, STEPS)][segment]
             values.append(max(intercepts[i] + slopes[i] * x, intercepts[i + 1] + slopes[i + 1] * x))
@@ -79,42 +80,48 @@ class LinePlan:
     def gains(self, step: int, right: Floats, lost: Floats) -> Floats:
         t = min(step + 1, STEPS)
         keep, rewrite = (
-            lower_at(
-                zero + (one - zero) * place, self.grid, self.intercepts[t, s], self.slopes[t, s]
+            lower_bounds(
+                zero + (one - zero) * probability,
+                self.grid,
+                self.intercepts[t, s],
+                self.slopes[t, s],
             )
-            for (s, zero, one), place in zip(self.leads, (right, 1 - lost), strict=True)
+            for (s, zero, one), probability in zip(
+                self.segment_maps, (right, 1 - lost), strict=True
+            )
         )
         return rewrite - keep
 
     @cached_property
     def _lists(self) -> tuple[list[float], list[list[tuple[list[float], list[float]]]]]:
-        """Plain numbers, which are read faster one by one."""
+        """Lists: single elements are read faster than from arrays."""
         return self.grid.tolist(), [
             [(a.tolist(), s.tolist()) for a, s in zip(at, slopes, strict=True)]
             for at, slopes in zip(self.intercepts, self.slopes, strict=True)
         ]
 
 
-def lower_at(x: Floats, grid: Floats, intercepts: Floats, slopes: Floats) -> Floats:
-    i = cells_of(x, grid)
+def lower_bounds(x: Floats, grid: Floats, intercepts: Floats, slopes: Floats) -> Floats:
+    """The lower bound at positions x, of any shape."""
+    i = cell_indices(x, grid)
     return np.maximum(intercepts[i] + slopes[i] * x, intercepts[i + 1] + slopes[i + 1] * x)
 
 
-def cells_of(x: Floats, grid: Floats) -> NDArray[np.int64]:
-    """Index of the point below each place; x lies in [0, 1]."""
+def cell_indices(x: Floats, grid: Floats) -> NDArray[np.int64]:
+    """Index of the grid point at or below each x in [0, 1]."""
     return np.minimum(np.searchsorted(grid, x, side="right") - 1, len(grid) - 2)
 
 
 def plan_lines(problem: RoutingProblem, gap: float, finest: int = FINEST) -> LinePlan:
-    """Plan with upper - lower <= `gap` (units of the reward), or as near as `finest` points.
+    """Plan with upper - lower <= `gap` (units of the reward), using at most `finest` points.
 
     Raises:
-        InvalidInput: rows that are not paired; a gap that is not above 0.
+        InvalidInput: the rows are not paired, or the gap is not above 0.
     """
     if not gap > 0:
-        raise InvalidInput(f"gap {gap}: a gap between two bounds has to be above 0")
-    if not problem.process.paired:
-        raise InvalidInput("transition rows that are not paired: not for this planner")
+        raise InvalidInput(f"gap {gap}: must be above 0")
+    if not problem.process.has_paired_rows:
+        raise InvalidInput("transition rows are not paired; use plan_triangle")
     points = min(COARSEST, finest)
     while True:
         plan = plan_on_grid(problem, points)
@@ -124,79 +131,83 @@ def plan_lines(problem: RoutingProblem, gap: float, finest: int = FINEST) -> Lin
 
 
 def plan_on_grid(problem: RoutingProblem, points: int) -> LinePlan:
-    """One backward pass over `points` places a segment.
+    """One backward pass with `points` grid points per segment.
 
-    Upper bound: exact at the places if the next step's were, and between two places the
-    secant, which is above any convex function. Lower bound: at each place the best action
-    for each observation, which makes a line that this policy earns everywhere.
+    Upper bound: backed up at the grid points, and interpolated by secants, which lie above any
+    convex function. Lower bound: the best action at a grid point for each observation is a
+    policy, whose value is a line on the segment.
     """
     process, reward = problem.process, problem.reward
     price = problem.price * process.tokens
-    segments, leads = segments_of(problem)
-    # Denser at both ends: scores that say much lead there.
+    segments, segment_maps = successor_segments(problem)
+    # Denser at both ends, where informative scores lead.
     grid = (1 - np.cos(np.pi * np.linspace(0, 1, points))) / 2
     grid[-1] = 1.0
     beliefs = np.concatenate([grid[:, None] * (s.high - s.low) + s.low for s in segments])
-    likely = problem.symbols.T
-    joint = beliefs.T[:, :, None] * likely[:, None, :]
+    likelihoods = problem.observation_model.T
+    joint = beliefs.T[:, :, None] * likelihoods[:, None, :]
     total = joint.sum(axis=0)
     shares = joint[[0, 0]]
     shares[1] += joint[2]
     shares /= np.maximum(total, 1e-300)
     keep, rewrite = (
-        Way.leading(lead, np.minimum(share, 1.0), grid)
-        for lead, share in zip(leads, shares, strict=True)
+        Successors.of(mapping, np.minimum(share, 1.0), grid)
+        for mapping, share in zip(segment_maps, shares, strict=True)
     )
 
-    worth = np.array([reward * process.finishing[0], reward * process.finishing[1] - price])
-    ends = np.tensordot(worth, joint, axes=1)
-    end_upper = ends.max(axis=0).sum(axis=1)
-    rewritten = ends[1] > ends[0]
-    end_states = np.where(rewritten[..., None], worth[1], worth[0])
-    end_states = np.einsum("rks,sk->rs", end_states, likely)
+    final_values = np.array(
+        [reward * process.final_accuracy[0], reward * process.final_accuracy[1] - price]
+    )
+    final_q = np.tensordot(final_values, joint, axes=1)
+    final_upper = final_q.max(axis=0).sum(axis=1)
+    rewritten = final_q[1] > final_q[0]
+    final_states = np.where(rewritten[..., None], final_values[1], final_values[0])
+    final_states = np.einsum("rks,sk->rs", final_states, likelihoods)
 
-    upper, states = end_upper, end_states
+    upper, states = final_upper, final_states
     shape = (len(segments), points)
     intercepts, slopes = np.zeros((STEPS + 1, *shape)), np.zeros((STEPS + 1, *shape))
     for t in range(STEPS, 0, -1):
         if t < STEPS:
             h = process.hazard[t]
             best = np.maximum(keep.secant(upper), rewrite.secant(upper) - price)
-            upper = h * end_upper + (1 - h) * (total * best).sum(axis=1)
+            upper = h * final_upper + (1 - h) * (total * best).sum(axis=1)
             lines = intercepts[t + 1].ravel(), slopes[t + 1].ravel()
-            kept, kept_base, kept_extra = keep.tangent(*lines)
-            paid, paid_base, paid_extra = rewrite.tangent(*lines)
-            rewritten = paid - price > kept
-            base = np.where(rewritten, paid_base - price, kept_base)
-            # Either line rises with P(S0); that of rewriting with P(S2) just as much.
-            going_on = np.stack(
+            kept_value, kept_base, kept_extra = keep.tangent(*lines)
+            rewritten_value, rewritten_base, rewritten_extra = rewrite.tangent(*lines)
+            rewritten = rewritten_value - price > kept_value
+            base = np.where(rewritten, rewritten_base - price, kept_base)
+            # Both lines rise with P(S0), and that of REGENERATE equally with P(S2).
+            continued = np.stack(
                 [
-                    (base + np.where(rewritten, paid_extra, kept_extra)) @ likely[0],
-                    base @ likely[1],
-                    (base + np.where(rewritten, paid_extra, 0)) @ likely[2],
+                    (base + np.where(rewritten, rewritten_extra, kept_extra)) @ likelihoods[0],
+                    base @ likelihoods[1],
+                    (base + np.where(rewritten, rewritten_extra, 0)) @ likelihoods[2],
                 ],
                 axis=1,
             )
-            states = h * end_states + (1 - h) * going_on
+            states = h * final_states + (1 - h) * continued
         for i, (segment, values) in enumerate(
             zip(segments, np.split(states, shape[0]), strict=True)
         ):
             intercepts[t, i] = values @ segment.low
             slopes[t, i] = values @ (segment.high - segment.low)
-    # The first draft follows from S0 for sure: the upper end of the first segment.
+    # The first draft follows from S0: the upper end of the first segment.
     lower = float(intercepts[1, 0, -1] + slopes[1, 0, -1])
-    return LinePlan(problem, lower, float(upper[points - 1]), grid, intercepts, slopes, leads)
+    return LinePlan(
+        problem, lower, float(upper[points - 1]), grid, intercepts, slopes, segment_maps
+    )
 
 
 @dataclass(frozen=True)
-class Way:
-    """Where an action leads from each (place, observation), all of shape (rows, K).
+class Successors:
+    """Positions after an action from each (grid point, observation), all (rows, K).
 
     Attributes:
-        x: the place.
-        below: index of the point below it, segments one after the other.
-        part: how far the place is from there to the next point, 0..1.
-        zero, scale: x = zero + scale * the probability that the action depends on.
+        x: the position.
+        below: index of the grid point at or below it, over all segments in order.
+        part: fraction of the way to the next grid point, in [0, 1].
+        zero, scale: x = zero + scale * the probability on which the successor depends.
     """
 
     x: Floats
@@ -206,18 +217,19 @@ class Way:
     scale: float
 
     @staticmethod
-    def leading(lead: Lead, share: Floats, grid: Floats) -> Way:
-        segment, zero, one = lead
+    def of(mapping: SegmentMap, share: Floats, grid: Floats) -> Successors:
+        segment, zero, one = mapping
         x = zero + (one - zero) * share
-        below = cells_of(x, grid)
+        below = cell_indices(x, grid)
         part = (x - grid[below]) / np.diff(grid)[below]
-        return Way(x, below + segment * len(grid), part, zero, one - zero)
+        return Successors(x, below + segment * len(grid), part, zero, one - zero)
 
     def secant(self, values: Floats) -> Floats:
+        """Linear interpolation of `values` at the grid points."""
         return np.asarray(values[self.below] * (1 - self.part) + values[self.below + 1] * self.part)
 
     def tangent(self, intercepts: Floats, slopes: Floats) -> tuple[Floats, Floats, Floats]:
-        """Value of the better neighbouring line, and that line as base + extra * probability."""
+        """Value of the larger neighbouring line, and that line as base + extra * probability."""
         sides = self.below, self.below + 1
         left, right = (intercepts[side] + slopes[side] * self.x for side in sides)
         better = np.where(left >= right, *sides)
@@ -226,11 +238,13 @@ class Way:
         return np.maximum(left, right), base, slope * self.scale
 
 
-def segments_of(problem: RoutingProblem) -> tuple[list[Segment], tuple[Lead, Lead]]:
-    """The segments that the two actions lead to; one, where the second lies on the first."""
+def successor_segments(
+    problem: RoutingProblem,
+) -> tuple[list[Segment], tuple[SegmentMap, SegmentMap]]:
+    """The segments after CONTINUE and REGENERATE; one if the second lies on the first."""
     keep, rewrite = problem.process.transitions
     first, second = Segment(keep[0], keep[1]), Segment(rewrite[0], rewrite[1])
-    zero, one = first.place(second.low), first.place(second.high)
+    zero, one = first.position(second.low), first.position(second.high)
     if zero is not None and one is not None:
         return [first], ((0, 0.0, 1.0), (0, zero, one))
     return [first, second], ((0, 0.0, 1.0), (1, 0.0, 1.0))

@@ -1,4 +1,4 @@
-"""A fitted model of traces, and the file that keeps it: `pomdp.json`."""
+"""The fitted POMDP model and its file, `pomdp.json`."""
 
 from __future__ import annotations
 
@@ -13,66 +13,65 @@ import numpy as np
 from trim.errors import InvalidInput
 from trim.files import read_record, write_atomically, writing, wrong_content
 from trim.fingerprints import Seen, seen_field
-from trim.policies.pomdp.belief import Belief, Filter
+from trim.policies.pomdp.belief import BeliefFilter, BeliefKind
 from trim.policies.pomdp.observations import Observations
-from trim.policies.pomdp.problem import RoutingProblem
-from trim.policies.pomdp.process import Floats, Process
+from trim.policies.pomdp.process import Floats, Process, RoutingProblem
 
 VERSION = 1
 DIGITS = 7
-"""Significant digits of probabilities in the file."""
+"""Significant digits of the observation model in the file."""
 
 STEP_PRICES = (
     *(0.9, 0.8, 0.7, 0.64, 0.58, 0.53, 0.48, 0.44, 0.4, 0.35, 0.3, 0.25),
     *(0.18, 0.12, 0.08, 0.05, 0.03, 0.015, 0.005, 0.0015, 0.0005),
 )
-"""The usual sweep: right answers that rewriting a step of mean length has to be worth."""
+"""The default sweep: cost of rewriting a step of mean length, in right answers."""
 
 
 @dataclass(frozen=True)
 class PomdpModel:
-    """All that the router knows of the models and the scorer.
+    """The POMDP router's model of a weak model, a strong model and a scorer.
 
     Attributes:
-        process: how the hidden state moves, when it ends, what a step costs.
-        observations: what scores say about it.
-        belief: how the router comes to its belief, by default the kind that did best.
-        of: names of the `weak` and `strong` model and the `scorer` it was fitted to, and
-            `kind`, the kind of score (`trim.scorers.scorer.KINDS`); each may be missing.
+        process: transitions of the hidden state, hazard of ending, tokens of a step.
+        observations: P(score | state).
+        belief: the default way to compute beliefs.
+        fitted_to: sha256 of the `weak` and `strong` model and the `scorer`, and `kind`, the kind
+            of score (`trim.scorers.scorer.KINDS`); each may be missing.
     """
 
     process: Process
     observations: Observations
-    belief: Belief = Belief.NEWEST
-    of: Mapping[str, str] = field(default_factory=dict)
+    belief: BeliefKind = BeliefKind.NEWEST
+    fitted_to: Mapping[str, str] = field(default_factory=dict)
 
-    def filter(self, kind: Belief | None = None) -> Filter:
-        return Filter(self.process, self.observations, kind or self.belief)
+    def filter(self, kind: BeliefKind | None = None) -> BeliefFilter:
+        return BeliefFilter(self.process, self.observations, kind or self.belief)
 
     def problem(
-        self, price: float, kind: Belief | None = None, reward: float = 1.0
+        self, price: float, kind: BeliefKind | None = None, reward: float = 1.0
     ) -> RoutingProblem:
-        """What to plan for a kind of belief at `price` a token, in units of the reward."""
-        newest = (kind or self.belief) is Belief.NEWEST
+        """The planning problem at `price` per token, in units of the reward."""
+        newest = (kind or self.belief) is BeliefKind.NEWEST
         table = self.observations.newest if newest else self.observations.pairs
         return RoutingProblem(self.process, table.reshape(-1, 3), price, reward)
 
     def prices(self) -> tuple[float, ...]:
-        """lambda of the usual sweep, in right answers a token, falling."""
+        """lambda of the default sweep, in right answers per token, falling."""
         return tuple(float(f"{price / self.process.tokens:.3g}") for price in STEP_PRICES)
 
 
 def write_model(path: Path, model: PomdpModel, seen: Seen = frozenset()) -> None:
-    """Write a model, and the problems that it was fitted to (`trim.fingerprints`).
+    """Write a model and the fingerprints of the problems that it was fitted to.
 
     Raises:
-        InvalidInput: the file cannot be written; an older one is then kept.
+        InvalidInput: the file cannot be written; an older file is kept.
     """
     process, observations = model.process, model.observations
     record = {
         "policy": "pomdp",
         "version": VERSION,
-        "of": dict(model.of),
+        "of": dict(model.fitted_to),
         "belief": str(model.belief),
         "drafting": process.drafting.tolist(),
         "rewriting": process.rewriting.tolist(),
@@ -98,20 +97,20 @@ def read_model(path: Path) -> PomdpModel:
     """The inverse of `write_model`.
 
     Raises:
-        InvalidInput: unreadable, of another version, or not such a model.
+        InvalidInput: the file is unreadable, malformed, or of another version.
     """
     record = read_record(path, "pomdp")
     if record.get("version") != VERSION:
         raise InvalidInput(
-            f"{path}: version {record.get('version')!r} of this file is not known, {VERSION} is;"
-            " fit it anew"
+            f"{path}: version {record.get('version')!r}, this program reads {VERSION}:"
+            " run `trim fit` again"
         )
     try:
         names = ("drafting", "rewriting", "redrafting", "hazard", "pairs", "newest", "edges")
         drafting, rewriting, redrafting, hazard, pairs, newest, edges = (
             np.array(record[name], dtype=np.float64) for name in names
         )
-        of = {str(role): str(name) for role, name in record["of"].items()}
+        fitted_to = {str(role): str(name) for role, name in record["of"].items()}
         process = Process(
             drafting,
             rewriting,
@@ -121,6 +120,6 @@ def read_model(path: Path) -> PomdpModel:
             float(record.get("recovery", 0)),
         )
         observations = Observations(pairs, newest, edges)
-        return PomdpModel(process, observations, Belief(record["belief"]), of)
+        return PomdpModel(process, observations, BeliefKind(record["belief"]), fitted_to)
     except (AttributeError, KeyError, TypeError, ValueError, InvalidInput) as error:
         raise wrong_content(path, "pomdp") from error

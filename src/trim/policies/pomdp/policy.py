@@ -1,4 +1,4 @@
-"""TRIM-POMDP: rewrite where the plan says that it pays, at what the scores let one believe."""
+"""TRIM-POMDP: regenerate if a plan over beliefs gains more than the tokens cost."""
 
 from __future__ import annotations
 
@@ -6,55 +6,54 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trim.errors import InvalidInput
-from trim.policies.policy import Explanation, FittedPolicy, Priced, States
-from trim.policies.pomdp.belief import DOUBT, Belief, Filter
+from trim.policies.policy import Belief, Explanation, FittedPolicy, PricedPolicies
+from trim.policies.pomdp.belief import REPAIRABLE_MARGIN, BeliefFilter, BeliefKind
 from trim.policies.pomdp.model import read_model
-from trim.policies.pomdp.plan import make_plan
-from trim.policies.pomdp.problem import Plan
+from trim.policies.pomdp.plan import Plan, make_plan
 from trim.scorers.scorer import KINDS
 from trim.types import Action, Observation
 
 
 @dataclass(frozen=True)
-class Pomdp(FittedPolicy):
-    """Regenerates where Q(regenerate) > Q(continue) (arXiv 2601.10245, TRIM-POMDP).
+class PomdpPolicy(FittedPolicy):
+    """Regenerates if Q(regenerate) > Q(continue) (arXiv 2601.10245, TRIM-POMDP).
 
-    Unlike the authors' table of solver runs the plan is one for all steps, beliefs and
-    lengths, and the belief may be a filter over the whole trace. Made by `read_pomdp` from
-    a file that `trim fit` has fitted.
+    The authors use a table of solver runs; here one plan covers all steps, beliefs and lengths,
+    and the belief may come from a filter over the whole trace. `read_pomdp` reads the policy
+    from a file of `trim fit`.
 
     Attributes:
-        plan: for a reward of 1; its price is lambda, in right answers a strong token.
-        filter: how the belief comes about.
-        scorer: the kind of score that the model was fitted to, None if the file names none.
+        plan: for a reward of 1; its price is lambda, in right answers per strong token.
+        filter: computes the belief.
+        scorer: the kind of score that the model was fitted to; None if not recorded.
     """
 
     plan: Plan
-    filter: Filter
+    filter: BeliefFilter
     scorer: str | None = None
 
     @property
     def name(self) -> str:
-        return self.named("pomdp", self.plan.problem.price)
-
-    def decide(self, observation: Observation) -> Action:
-        right, repairable, lost = states = states_of(self.filter, observation)
-        if self.filter.kind is Belief.UNIFORM and repairable < max(right, lost) - DOUBT:
-            return Action.CONTINUE
-        pays = self.gain(states, observation) > self.price * observation.tokens[-1]
-        return Action.REGENERATE if pays else Action.CONTINUE
+        return self.labelled_name("pomdp", self.price)
 
     @property
     def price(self) -> float:
-        """lambda, in right answers a strong token."""
+        """lambda, in right answers per strong token."""
         return self.plan.problem.price
 
-    def gain(self, states: States, observation: Observation) -> float:
-        """Right answers that rewriting the draft earns more than keeping it."""
-        right, repairable, lost = states
+    def decide(self, observation: Observation) -> Action:
+        belief = belief_of(self.filter, observation)
+        if self._is_unlikely_repairable(belief):
+            return Action.CONTINUE
+        pays = self.gain(belief, observation) > self.price * observation.tokens[-1]
+        return Action.REGENERATE if pays else Action.CONTINUE
+
+    def gain(self, belief: Belief, observation: Observation) -> float:
+        """Expected gain of regenerating over continuing, in right answers, before its cost."""
+        right, repairable, lost = belief
         if not observation.last:
             return self.plan.gain(len(observation.scores), right, lost)
-        keep, rewrite = self.plan.problem.process.finishing
+        keep, rewrite = self.plan.problem.process.final_accuracy
         return float(
             right * (rewrite[0] - keep[0])
             + lost * (rewrite[1] - keep[1])
@@ -62,40 +61,46 @@ class Pomdp(FittedPolicy):
         )
 
     def explain(self, observation: Observation) -> Explanation:
-        states = states_of(self.filter, observation)
-        if self.filter.kind is Belief.UNIFORM and states.repairable < max(states) - DOUBT:
-            return Explanation("it is too unlikely that only this draft is wrong", states)
+        belief = belief_of(self.filter, observation)
+        if self._is_unlikely_repairable(belief):
+            return Explanation("it is too unlikely that only this draft is wrong", belief)
         cost = self.price * observation.tokens[-1]
         return Explanation(
-            f"rewriting should gain {self.gain(states, observation):.3f} right answers, and"
+            f"rewriting should gain {self.gain(belief, observation):.3f} right answers, and"
             f" {observation.tokens[-1]} tokens cost {cost:.3f}",
-            states,
+            belief,
         )
 
+    def _is_unlikely_repairable(self, belief: Belief) -> bool:
+        """The paper's condition on top of the plan, for its own kind of belief only."""
+        if self.filter.kind is not BeliefKind.UNIFORM:
+            return False
+        return belief.repairable < max(belief.right, belief.lost) - REPAIRABLE_MARGIN
 
-def states_of(filter: Filter, observation: Observation) -> States:
-    """What a filter believes of the solution, by all its scores."""
+
+def belief_of(filter: BeliefFilter, observation: Observation) -> Belief:
+    """The belief after all scores of an observation."""
     rewritten = [action is not Action.CONTINUE for action in observation.actions]
     right, lost, repairable = filter.belief(observation.scores, rewritten)
-    return States(right, repairable, lost)
+    return Belief(right, repairable, lost)
 
 
-def read_pomdp(path: Path) -> Priced[Pomdp]:
-    """The policies of a file that `trim fit` has written; its sweep spans the curve.
+def read_pomdp(path: Path) -> PricedPolicies[PomdpPolicy]:
+    """The policies of a file of `trim fit`; the default sweep spans the curve.
 
     Raises:
-        InvalidInput: unreadable, not a fitted model, or of an unknown kind of score.
+        InvalidInput: the file is unreadable, malformed, or of an unknown kind of score.
     """
     model = read_model(path)
-    kind = model.of.get("kind")
+    kind = model.fitted_to.get("kind")
     if kind is not None and kind not in KINDS:
         raise InvalidInput(f"{path}: fitted to scores {kind!r}; known: {', '.join(KINDS)}")
     beliefs = model.filter()
-    models = {role: name for role, name in model.of.items() if role != "kind"}
+    models = {role: name for role, name in model.fitted_to.items() if role != "kind"}
     prices = model.prices()
-    return Priced(
+    return PricedPolicies(
         min(prices),
         max(prices),
         prices,
-        lambda price: Pomdp(make_plan(model.problem(price)), beliefs, kind, models=models),
+        lambda price: PomdpPolicy(make_plan(model.problem(price)), beliefs, kind, models=models),
     )

@@ -1,12 +1,13 @@
-"""The process behind a trace: how its hidden state moves, when it ends, what it costs.
+"""The routing POMDP: hidden states, transitions, hazard of ending and cost.
 
-The states of a trace whose newest step is a draft: S0 all steps right; S1 an earlier step
-is wrong, it is lost; S2 only the newest is wrong. Arrays index them by 0, 1, 2.
+States of a solution whose newest step is a draft: S0 all steps are right; S1 an earlier step is
+wrong (lost); S2 only the draft is wrong (repairable). Arrays index them by 0, 1, 2.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,28 +22,27 @@ from trim.steps import MAX_STEPS
 Floats = NDArray[np.float64]
 
 STEPS = MAX_STEPS
-"""The horizon."""
+"""The horizon: steps are numbered 1 to this."""
 
 STATES = ("S0", "S1", "S2")
 
 
 @dataclass(frozen=True)
 class Process:
-    """A Markov chain of three states with two actions.
+    """A Markov decision process of three hidden states and two actions.
 
-    The method's table (arXiv 2601.10245, transition model) comes from `method_process`;
-    any other, as one in which errors may heal, is given by its three parts.
+    `process_from_accuracies` gives the transition table of arXiv 2601.10245. Other tables, such
+    as one in which errors are repaired later, are given by the three matrices. Their rows sum
+    to 1.
 
     Attributes:
         drafting: (3, 3) P(state with the next draft | state of the kept steps).
-        rewriting: (3, 3) P(state of the kept steps | state with the draft) where the
-            strong model rewrites that draft.
+        rewriting: (3, 3) P(state of the kept steps | state with the draft) if the strong model
+            rewrites that draft.
         redrafting: (3, 3) as `drafting`, for the draft after a rewritten step.
-        hazard: (31,) h(t), probability that step t is the last one if there is one;
-            h(30) = 1.
-        tokens: mean tokens of a step that the strong model writes.
-        recovery: P(answer right | a kept step is wrong), in [0, 1): wrong values that meet the
-            right ones again. 0 in the method.
+        hazard: (31,) h(t) = P(step t is the last | there is a step t); h(30) = 1.
+        tokens: mean tokens of a step of the strong model, above 0.
+        recovery: P(answer right | a kept step is wrong), in [0, 1); 0 in the paper.
     """
 
     drafting: Floats
@@ -59,69 +59,71 @@ class Process:
                 or not np.all(table >= 0)
                 or not np.allclose(table.sum(axis=1), 1, atol=1e-9)
             ):
-                raise InvalidInput("a transition table needs 3 rows of 3 probabilities, sum 1 each")
+                raise InvalidInput(
+                    "a transition table needs 3 rows of 3 probabilities that sum to 1"
+                )
         if (
             self.hazard.shape != (STEPS + 1,)
             or not np.all((self.hazard >= 0) & (self.hazard <= 1))
             or self.hazard[STEPS] != 1
         ):
             raise InvalidInput(
-                f"the hazard of ending needs {STEPS + 1} probabilities h(0)..h({STEPS}),"
-                " the last of them 1"
+                f"the hazard needs {STEPS + 1} probabilities h(0)..h({STEPS}), the last of them 1"
             )
         if not 0 < self.tokens < np.inf:
-            raise InvalidInput(f"tokens {self.tokens}: a step has more than 0 tokens")
+            raise InvalidInput(f"tokens {self.tokens}: must be above 0")
         if not 0 <= self.recovery < 1:
-            raise InvalidInput(f"recovery {self.recovery}: a probability from 0 to below 1")
+            raise InvalidInput(f"recovery {self.recovery}: must be at least 0 and below 1")
 
     @cached_property
-    def start(self) -> Floats:
-        """(3,) belief when the first step has been drafted and not yet scored."""
+    def initial_belief(self) -> Floats:
+        """(3,) belief after the first draft, before its score."""
         start: Floats = self.drafting[0]
         return start
 
     @cached_property
     def transitions(self) -> tuple[Floats, Floats]:
-        """(3, 3) each: from a state with a draft to that with the next one, if the draft is
-        kept, and if it is rewritten."""
+        """(3, 3) each: P(state with the next draft | state with this one) after CONTINUE and
+        after REGENERATE."""
         return self.drafting, self.rewriting @ self.redrafting
 
     @cached_property
-    def finishing(self) -> tuple[Floats, Floats]:
-        """(3,) each: P(the answer is right | state) if the last draft is kept or rewritten."""
-        return self.answered(np.array([1.0, 0.0, 0.0])), self.answered(self.rewriting[:, 0])
+    def final_accuracy(self) -> tuple[Floats, Floats]:
+        """(3,) each: P(answer right | state at the last draft) if it is kept, and rewritten."""
+        steps_right = np.array([1.0, 0.0, 0.0])
+        return self.answer_accuracy(steps_right), self.answer_accuracy(self.rewriting[:, 0])
 
-    def answered(self, sound: Floats) -> Floats:
-        """P(the answer is right) from P(all kept steps are right), of any shape."""
-        return np.asarray(sound + (1 - sound) * self.recovery)
+    def answer_accuracy(self, steps_right: Floats) -> Floats:
+        """P(answer right) from P(all kept steps right), of any shape."""
+        return np.asarray(steps_right + (1 - steps_right) * self.recovery)
 
     @property
-    def paired(self) -> bool:
-        """Whether what follows depends on P(S0) alone if a draft is kept, and on P(S1)
-        alone if it is rewritten."""
+    def has_paired_rows(self) -> bool:
+        """Whether the next state depends only on P(S0) after CONTINUE and only on P(S1) after
+        REGENERATE, the condition of `trim.policies.pomdp.line_plan`."""
         keep, rewrite = self.transitions
         same_kept = np.allclose(keep[1], keep[2], atol=1e-12)
         return same_kept and np.allclose(rewrite[0], rewrite[2], atol=1e-12)
 
     @cached_property
-    def lengths(self) -> Floats:
-        """(31,) probability that a solution has t steps."""
-        going_on = np.concatenate([[1.0], np.cumprod(1 - self.hazard)[:-1]])
-        lengths: Floats = going_on * self.hazard
-        return lengths
+    def length_distribution(self) -> Floats:
+        """(31,) P(a solution has t steps)."""
+        survival = np.concatenate([[1.0], np.cumprod(1 - self.hazard)[:-1]])
+        distribution: Floats = survival * self.hazard
+        return distribution
 
 
-def method_process(
+def process_from_accuracies(
     weak_accuracy: float, strong_accuracy: float, hazard: Floats, tokens: float
 ) -> Process:
-    """The method's transition table from the next-step accuracies p_w and p_s, in (0, 1].
+    """The transition table of arXiv 2601.10245 from next-step accuracies p_w and p_s, in (0, 1].
 
     Raises:
-        InvalidInput: an accuracy, the hazard or the tokens are outside their range.
+        InvalidInput: an accuracy, the hazard or the tokens are out of range.
     """
     for name, accuracy in (("weak", weak_accuracy), ("strong", strong_accuracy)):
         if not 0 < accuracy <= 1:
-            raise InvalidInput(f"{name} accuracy {accuracy}: a next-step accuracy is in (0, 1]")
+            raise InvalidInput(f"{name} accuracy {accuracy}: must be above 0 and at most 1")
     lost = [0.0, 1.0, 0.0]
     drafting = np.array([[weak_accuracy, 0, 1 - weak_accuracy], lost, lost])
     rewritten = [strong_accuracy, 0, 1 - strong_accuracy]
@@ -132,29 +134,29 @@ def method_process(
 SHORTEST = 2
 BANDWIDTH = 0.1
 """Kernel width in standard deviations of the lengths."""
-NARROWEST = 0.1
-"""Kernel width, in steps, below which nothing changes at whole steps."""
+MIN_KERNEL_WIDTH = 0.1
+"""In steps; a narrower kernel gives the same values at whole steps."""
 
 
-def hazard_of(lengths: Sequence[int]) -> Floats:
-    """(31,) h(0)..h(30) from the steps of solutions, clipped to 2..30.
+def fit_hazard(lengths: Sequence[int]) -> Floats:
+    """(31,) h(0)..h(30) from numbers of steps, clipped to 2..30.
 
-    A Gaussian kernel density with bandwidth factor 0.1, read at whole steps
-    (arXiv 2601.10245): h(t) = p(t) / sum of p(t)..p(30).
+    A Gaussian kernel density p with bandwidth factor 0.1 at whole steps (arXiv 2601.10245):
+    h(t) = p(t) / sum of p(t)..p(30).
 
     Raises:
-        InvalidInput: no length at all.
+        InvalidInput: `lengths` is empty.
     """
     if not lengths:
-        raise InvalidInput("the hazard of ending needs the length of at least one solution")
+        raise InvalidInput("the hazard needs the length of at least one solution")
     clipped = np.clip(np.asarray(lengths, dtype=np.float64), SHORTEST, STEPS)
-    width = max(BANDWIDTH * float(clipped.std()), NARROWEST)
+    width = max(BANDWIDTH * float(clipped.std()), MIN_KERNEL_WIDTH)
     steps = np.arange(SHORTEST, STEPS + 1)
     values, counts = np.unique(clipped, return_counts=True)
     density = np.exp(-0.5 * ((steps[:, None] - values) / width) ** 2) @ counts
     remaining = np.cumsum(density[::-1])[::-1]
     hazard = np.zeros(STEPS + 1)
-    # Beyond the longest solution all that is left rounds to nothing: there it ends.
+    # Beyond the longest solution the density rounds to 0 / 0: the hazard is 1 there.
     hazard[SHORTEST:] = np.divide(
         density, remaining, out=np.ones_like(density), where=remaining > 1e-9 * remaining[0]
     )
@@ -166,7 +168,7 @@ def read_hazard(path: Path) -> Floats:
     """h(0)..h(30) from a JSON list.
 
     Raises:
-        InvalidInput: unreadable, or not such a list.
+        InvalidInput: the file is unreadable or not such a list.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -178,3 +180,26 @@ def read_hazard(path: Path) -> Floats:
     if hazard.shape != (STEPS + 1,):
         raise InvalidInput(f"{path}: not a JSON list of {STEPS + 1} numbers h(0)..h({STEPS})")
     return hazard
+
+
+@dataclass(frozen=True)
+class RoutingProblem:
+    """A finite-horizon POMDP without discount, steps 1 to 30.
+
+    Attributes:
+        process: states, transitions, hazard and tokens.
+        observation_model: (K, 3) P(observation k | state); each column sums to 1.
+        price: lambda >= 0, cost of a token of a rewritten step in units of the reward.
+        reward: R > 0, of a right solution.
+    """
+
+    process: Process
+    observation_model: Floats
+    price: float
+    reward: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.price < math.inf:
+            raise InvalidInput(f"cost {self.price}: the price of a token is from 0 up")
+        if not 0 < self.reward < math.inf:
+            raise InvalidInput(f"reward {self.reward}: must be above 0")

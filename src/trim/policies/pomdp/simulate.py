@@ -1,6 +1,6 @@
-"""Thousands of problems drawn from a fitted model: what each router would cost and reach.
+"""Simulated accuracy and cost of routers, on problems drawn from a fitted POMDP model.
 
-No model runs: the states, the lengths and the scores are drawn. All routers meet the same
+No language model runs: states, lengths and scores are drawn at random. All routers use the same
 random numbers.
 """
 
@@ -18,17 +18,16 @@ from numpy.typing import NDArray
 from trim.errors import InvalidInput
 from trim.metrics.curve import GAINS, Curve
 from trim.metrics.metrics import PERFORMANCE_REGIONS
-from trim.policies.pomdp.belief import DOUBT, Belief, Filter
+from trim.policies.pomdp.belief import REPAIRABLE_MARGIN, BeliefFilter, BeliefKind
 from trim.policies.pomdp.model import PomdpModel, read_model
-from trim.policies.pomdp.plan import make_plan
-from trim.policies.pomdp.problem import Plan
+from trim.policies.pomdp.plan import Plan, make_plan
 from trim.policies.pomdp.process import STEPS, Floats
 
 Booleans = NDArray[np.bool_]
-States = NDArray[np.int64]
+StateArray = NDArray[np.int64]
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Swept together with as many quantiles of the scores that the model was fitted to."""
+"""Swept together with as many quantiles of the fitted scores."""
 SHARES = (0.1, 0.25, 0.5, 0.75)
 
 
@@ -36,20 +35,20 @@ class Draw(StrEnum):
     """How scores are drawn from the model."""
 
     SCORES = "scores"
-    """Each step's own score given its state; the lowest earlier one follows from the trace."""
+    """The score of each step given its state; the lowest earlier score follows from the trace."""
     PAIRS = "pairs"
-    """The pair (lowest earlier, newest) given the state, anew at each step."""
+    """The pair (lowest earlier, newest) given the state, independently at each step."""
 
 
-INFORMED = {Draw.SCORES: Belief.NEWEST, Draw.PAIRS: Belief.PAIRS}
-"""The belief that knows all that such draws tell."""
+FULL_INFORMATION = {Draw.SCORES: BeliefKind.NEWEST, Draw.PAIRS: BeliefKind.PAIRS}
+"""The kind of belief that uses all information in such draws."""
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Uniform random numbers, (n, 31) each, column t for step t, and lengths (n,)."""
+class RandomNumbers:
+    """Lengths (n,) and uniform random numbers (n, 31), column t for step t."""
 
-    lengths: States
+    lengths: StateArray
     draft: Floats
     rewrite: Floats
     draft_score: Floats
@@ -57,58 +56,64 @@ class Draws:
     mix: Floats
 
     @staticmethod
-    def of(model: PomdpModel, count: int, seed: int) -> Draws:
+    def of(model: PomdpModel, count: int, seed: int) -> RandomNumbers:
         random = np.random.default_rng(seed)
-        lengths = random.choice(STEPS + 1, size=count, p=model.process.lengths)
-        return Draws(lengths, *(random.random((count, STEPS + 1)) for _ in range(5)))
+        lengths = random.choice(STEPS + 1, size=count, p=model.process.length_distribution)
+        return RandomNumbers(lengths, *(random.random((count, STEPS + 1)) for _ in range(5)))
 
 
 @dataclass(frozen=True)
-class View:
-    """The problems still under way at a step, as a router sees them; shape (k,) or (k, 3).
+class StepBatch:
+    """The k unfinished problems at a step.
 
-    `state` is for oracles alone, `mix` for routers that draw random numbers.
+    Attributes:
+        step: t, from 1.
+        score: (k,) of the drafts, in [0, 1].
+        belief: (k, 3) P(S0), P(S1), P(S2).
+        last: (k,) whether the draft is the last step.
+        state: (k,) the hidden state, for oracles only.
+        mix: (k,) uniform random numbers, for random policies.
     """
 
     step: int
     score: Floats
     belief: Floats
     last: Booleans
-    state: States
+    state: StateArray
     mix: Floats
 
 
 class Rule(Protocol):
-    """A router on arrays: which drafts are rewritten."""
+    """A routing policy on arrays; `choose` gives (k,) whether each draft is rewritten."""
 
     @property
     def family(self) -> str: ...
     @property
     def setting(self) -> float | None: ...
     @property
-    def filter(self) -> Filter | None: ...
-    def choose(self, view: View) -> Booleans: ...
+    def filter(self) -> BeliefFilter | None: ...
+    def choose(self, view: StepBatch) -> Booleans: ...
 
 
 @dataclass(frozen=True)
 class ThresholdRule:
     setting: float
     family: str = "thr"
-    filter: Filter | None = None
+    filter: BeliefFilter | None = None
 
-    def choose(self, view: View) -> Booleans:
+    def choose(self, view: StepBatch) -> Booleans:
         return view.score < self.setting
 
 
 @dataclass(frozen=True)
 class RandomRule:
-    """Also both models alone: never, and always, rewrites."""
+    """Rewrites a random share of the drafts; 0 and 1 are the models alone."""
 
     setting: float
     family: str = "random"
-    filter: Filter | None = None
+    filter: BeliefFilter | None = None
 
-    def choose(self, view: View) -> Booleans:
+    def choose(self, view: StepBatch) -> Booleans:
         return view.mix < self.setting
 
 
@@ -118,18 +123,18 @@ class OracleRule:
 
     family: str = "oracle"
     setting: float | None = None
-    filter: Filter | None = None
+    filter: BeliefFilter | None = None
 
-    def choose(self, view: View) -> Booleans:
+    def choose(self, view: StepBatch) -> Booleans:
         return np.asarray(view.state == 2)
 
 
 @dataclass(frozen=True)
 class PlanRule:
-    """`trim.policies.pomdp.policy.Pomdp` for steps of mean length."""
+    """`PomdpPolicy` for steps of mean length."""
 
     plan: Plan
-    filter: Filter
+    filter: BeliefFilter
 
     @property
     def family(self) -> str:
@@ -139,49 +144,49 @@ class PlanRule:
     def setting(self) -> float:
         return self.plan.problem.price
 
-    def choose(self, view: View) -> Booleans:
-        keep, rewrite = self.plan.problem.process.finishing
+    def choose(self, view: StepBatch) -> Booleans:
+        keep, rewrite = self.plan.problem.process.final_accuracy
         gain = np.where(
             view.last,
             view.belief @ (rewrite - keep),
             self.plan.gains(view.step, view.belief[:, 0], view.belief[:, 1]),
         )
         pays = gain > self.plan.problem.price * self.plan.problem.process.tokens
-        if self.filter.kind is Belief.UNIFORM:
-            pays &= view.belief[:, 2] >= view.belief.max(axis=1) - DOUBT
+        if self.filter.kind is BeliefKind.UNIFORM:
+            pays &= view.belief[:, 2] >= view.belief.max(axis=1) - REPAIRABLE_MARGIN
         return np.asarray(pays)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of each problem: P(it is solved), and the steps that were rewritten, (n,)."""
+    """(n,) per problem: P(the answer is right), and the number of rewritten steps."""
 
     right: Floats
     rewrites: NDArray[np.int64]
 
 
-def run(model: PomdpModel, rule: Rule, draws: Draws, draw: Draw) -> Outcome:
-    """Solve all problems with one router."""
+def run(model: PomdpModel, rule: Rule, draws: RandomNumbers, draw: Draw) -> Outcome:
+    """Simulate all problems with one router."""
     process = model.process
     count = len(draws.lengths)
     right, rewrites = np.zeros(count), np.zeros(count, dtype=np.int64)
     active = np.arange(count)
     state = next_state(np.zeros(count, dtype=np.int64), process.drafting, draws.draft[:, 0])
-    belief, lowest = np.tile(process.start, (count, 1)), np.ones(count)
+    belief, lowest = np.tile(process.initial_belief, (count, 1)), np.ones(count)
     tables = np.stack([process.drafting, process.redrafting])
     sampler = Sampler.of(model, draw)
     for t in range(1, STEPS + 1):
         seen_lowest, score = sampler.scores(state, lowest, draws.draft_score[active, t])
-        now = believe(rule.filter, belief, seen_lowest, score)
+        now = update_belief(rule.filter, belief, seen_lowest, score)
         last = draws.lengths[active] == t
-        chosen = rule.choose(View(t, score, now, last, state, draws.mix[active, t]))
+        chosen = rule.choose(StepBatch(t, score, now, last, state, draws.mix[active, t]))
         rewritten = next_state(state, process.rewriting, draws.rewrite[active, t])
         kept = np.where(chosen, rewritten, state)
         rewrites[active] += chosen
-        right[active[last]] = process.answered(np.asarray(kept[last] == 0, dtype=np.float64))
+        right[active[last]] = process.answer_accuracy(np.asarray(kept[last] == 0, dtype=np.float64))
 
         seen_lowest, replaced = sampler.scores(rewritten, lowest, draws.kept_score[active, t])
-        after = believe(rule.filter, belief @ process.rewriting, seen_lowest, replaced)
+        after = update_belief(rule.filter, belief @ process.rewriting, seen_lowest, replaced)
         now = np.where(chosen[:, None], after, now)
         lowest = np.minimum(lowest, np.where(chosen, replaced, score))
 
@@ -195,56 +200,62 @@ def run(model: PomdpModel, rule: Rule, draws: Draws, draw: Draw) -> Outcome:
     return Outcome(right, rewrites)
 
 
-def next_state(state: States, table: Floats, uniform: Floats) -> States:
+def next_state(state: StateArray, table: Floats, uniform: Floats) -> StateArray:
+    """(k,) states drawn from a (3, 3) transition table by uniform random numbers (k,)."""
     cumulative = table.cumsum(axis=1)[state]
     return np.asarray((uniform[:, None] >= cumulative[:, :2]).sum(axis=1), dtype=np.int64)
 
 
-def believe(filter: Filter | None, prior: Floats, lowest: Floats, score: Floats) -> Floats:
-    """(k, 3) belief after an observation; the prior where a router has no filter."""
+def update_belief(
+    filter: BeliefFilter | None, prior: Floats, lowest: Floats, score: Floats
+) -> Floats:
+    """(k, 3) belief after an observation; the prior if there is no filter."""
     if filter is None:
         return prior
     likely = filter.likelihoods(lowest, score)
-    joint = likely if filter.kind is Belief.UNIFORM else prior * likely
+    joint = likely if filter.kind is BeliefKind.UNIFORM else prior * likely
     return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Scores at the middle of bins, by inverse distribution functions (3, bins).
+    """Draws scores at the centres of bins, by inverse transform sampling.
 
-    `middles` are the scores at the middle of the bins of an axis.
+    Attributes:
+        draw: what is drawn.
+        cumulative: (3, bins) distribution functions, one per state.
+        centres: of the bins of one axis.
     """
 
     draw: Draw
     cumulative: Floats
-    middles: Floats
+    centres: Floats
 
     @staticmethod
     def of(model: PomdpModel, draw: Draw) -> Sampler:
         seen = model.observations
         if draw is Draw.SCORES:
-            table, middles = seen.newest, seen.newest_scores
+            table, centres = seen.newest, seen.newest_scores
         else:
-            table, middles = seen.pairs, (np.arange(len(seen.pairs)) + 0.5) / len(seen.pairs)
+            table, centres = seen.pairs, (np.arange(len(seen.pairs)) + 0.5) / len(seen.pairs)
         cumulative = table.reshape(-1, 3).T.cumsum(axis=1)
-        return Sampler(draw, cumulative / cumulative[:, -1:], middles)
+        return Sampler(draw, cumulative / cumulative[:, -1:], centres)
 
-    def scores(self, state: States, lowest: Floats, uniform: Floats) -> tuple[Floats, Floats]:
-        """The lowest earlier score as it is seen, and the newest one."""
+    def scores(self, state: StateArray, lowest: Floats, uniform: Floats) -> tuple[Floats, Floats]:
+        """(k,) each: the lowest earlier score, as observed, and the newest score."""
         found = np.zeros(len(state), dtype=np.int64)
         for s, cumulative in enumerate(self.cumulative):
             of_state = state == s
             found[of_state] = np.searchsorted(cumulative, uniform[of_state], side="right")
         found = np.minimum(found, self.cumulative.shape[1] - 1)
         if self.draw is Draw.SCORES:
-            return lowest, self.middles[found]
-        first, second = np.divmod(found, len(self.middles))
-        return self.middles[first], self.middles[second]
+            return lowest, self.centres[found]
+        first, second = np.divmod(found, len(self.centres))
+        return self.centres[first], self.centres[second]
 
 
-def rules_of(
-    model: PomdpModel, prices: Sequence[float], gap: float, kinds: Sequence[Belief]
+def make_rules(
+    model: PomdpModel, prices: Sequence[float], gap: float, kinds: Sequence[BeliefKind]
 ) -> Iterator[Rule]:
     edges = model.observations.newest_edges
     spread = edges[:: max(1, len(edges) // len(THRESHOLDS))].tolist()
@@ -264,36 +275,36 @@ def simulate(
     draw: Draw = Draw.SCORES,
     prices: Sequence[float] = (),
     gap: float = 2e-3,
-    beliefs: Sequence[Belief] = tuple(Belief),
+    beliefs: Sequence[BeliefKind] = tuple(BeliefKind),
 ) -> dict[str, Any]:
     """Points and curves of each router, for `count` problems drawn from the model.
 
     Args:
-        prices: lambda of the POMDP routers, in right answers a strong token; the model's
-            usual sweep without any.
-        gap: within which their plans are certified, in right answers.
-        beliefs: kinds of belief that POMDP routers are simulated with.
+        prices: lambda of the POMDP routers, in right answers per strong token; by default the
+            model's sweep.
+        gap: largest gap between the bounds of their plans, in right answers.
+        beliefs: kinds of belief of the POMDP routers.
 
     Returns:
         `weak_accuracy`, `strong_accuracy`, `strong_tokens_mean`; `points`, each with policy,
-        setting, accuracy, strong_share and interventions_mean; `curves`, for each family the
-        metrics of `trim.metrics.curve.Curve`; and `limit`, for each gain of CPT what
-        `least_share` says (0 without the belief that knows all that the draws tell), and the
-        `delta_ibc` that no router exceeds (None likewise). The strong model alone is the
-        router that rewrites every draft.
+        setting, accuracy, strong_share and interventions_mean; `curves`, the metrics of
+        `trim.metrics.curve.Curve` by family; and `limit`, the `least_share` for each gain of CPT
+        (0 if `beliefs` lacks the kind that uses all information in the draws) and an upper
+        bound on `delta_ibc` (None in that case). The strong model alone is the router that
+        rewrites every draft.
 
     Raises:
-        InvalidInput: no problem is asked for, or neither model has an advantage.
+        InvalidInput: `count` is below 1, or the strong model is not better.
     """
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
-    draws = Draws.of(model, count, seed)
+    draws = RandomNumbers.of(model, count, seed)
     weak, strong = (run(model, RandomRule(share), draws, draw) for share in (0.0, 1.0))
     whole = float(strong.rewrites.mean())
     points, lines = [], dict[str, list[tuple[float, float]]]()
     plans = []
-    for rule in rules_of(model, prices or model.prices(), gap, beliefs):
-        if isinstance(rule, PlanRule) and rule.filter.kind is INFORMED[draw]:
+    for rule in make_rules(model, prices or model.prices(), gap, beliefs):
+        if isinstance(rule, PlanRule) and rule.filter.kind is FULL_INFORMATION[draw]:
             plans.append(rule.plan)
         outcome = run(model, rule, draws, draw)
         accuracy, rewrites = float(outcome.right.mean()), float(outcome.rewrites.mean())
@@ -313,7 +324,7 @@ def simulate(
         "strong_tokens_mean": whole * model.process.tokens,
     }
     curves = {family: Curve(**ends, points=tuple(line)).summary() for family, line in lines.items()}
-    limit = limit_of(plans, process_ends(model))
+    limit = cost_limits(plans, endpoint_metrics(model))
     return {
         "n": count,
         "seed": seed,
@@ -325,18 +336,18 @@ def simulate(
     }
 
 
-def process_ends(model: PomdpModel) -> dict[str, float]:
-    """What `simulate` calls the ends of the curve, exactly: both models alone."""
+def endpoint_metrics(model: PomdpModel) -> dict[str, float]:
+    """Exact accuracies of both models alone, and strong tokens, as `simulate` estimates them."""
     process = model.process
-    keep, rewrite = process.finishing
-    weak, strong = process.start, process.start
+    keep, rewrite = process.final_accuracy
+    weak, strong = process.initial_belief, process.initial_belief
     accuracies = np.zeros(2)
-    for length in process.lengths[1:]:
+    for length in process.length_distribution[1:]:
         accuracies += length * np.array([weak @ keep, strong @ rewrite])
         weak, strong = (
             state @ table for state, table in zip((weak, strong), process.transitions, strict=True)
         )
-    steps = float(process.lengths @ np.arange(STEPS + 1))
+    steps = float(process.length_distribution @ np.arange(STEPS + 1))
     return {
         "weak_accuracy": float(accuracies[0]),
         "strong_accuracy": float(accuracies[1]),
@@ -344,15 +355,15 @@ def process_ends(model: PomdpModel) -> dict[str, float]:
     }
 
 
-def limit_of(plans: Sequence[Plan], ends: Mapping[str, float]) -> dict[str, float | None]:
-    """`least_share` for each gain of CPT, and with it the Delta-IBC that no router exceeds."""
+def cost_limits(plans: Sequence[Plan], ends: Mapping[str, float]) -> dict[str, float | None]:
+    """`least_share` for each gain of CPT, and the resulting upper bound on Delta-IBC."""
     limit: dict[str, float | None] = {
         str(gain): least_share(plans, gain / 100, **ends) for gain in GAINS
     }
-    middles = (np.arange(PERFORMANCE_REGIONS) + 0.5) / PERFORMANCE_REGIONS
-    shares = np.array([least_share(plans, gain, **ends) for gain in middles])
+    gains = (np.arange(PERFORMANCE_REGIONS) + 0.5) / PERFORMANCE_REGIONS
+    shares = np.array([least_share(plans, gain, **ends) for gain in gains])
     bounded = bool(np.all(shares > 0))
-    limit["delta_ibc"] = float(np.mean(middles / shares - 1)) if bounded else None
+    limit["delta_ibc"] = float(np.mean(gains / shares - 1)) if bounded else None
     return limit
 
 
@@ -363,12 +374,11 @@ def least_share(
     strong_accuracy: float,
     strong_tokens_mean: float,
 ) -> float:
-    """A share c of strong tokens below which no router reaches PGR `gain` (a fraction).
+    """Lower bound on the share c of strong tokens that reaches PGR `gain`, in [0, 1].
 
-    No router that decides from the scores of drafts earns more than accuracy - lambda *
-    tokens = the upper bound of the plan at lambda; so tokens >= (accuracy - upper) / lambda
-    for each plan, up to the chance in the two accuracies. What the scores of rewritten steps
-    tell besides is not counted.
+    For a router that decides from draft scores, accuracy - lambda * tokens is at most the upper
+    bound of the plan at lambda. Hence tokens >= (accuracy - upper) / lambda for each plan. The
+    scores of rewritten steps are not counted as information.
     """
     accuracy = weak_accuracy + gain * (strong_accuracy - weak_accuracy)
     tokens = [
@@ -377,33 +387,33 @@ def least_share(
     return max([0.0, *tokens]) / strong_tokens_mean
 
 
-PROBLEMS = 20_000
+DEFAULT_COUNT = 20_000
+"""Simulated problems."""
 
 
 def predict(
-    file: Path, scorer: str, family: str = "pomdp", count: int = PROBLEMS, seed: int = 0
+    file: Path, scorer: str, family: str = "pomdp", count: int = DEFAULT_COUNT, seed: int = 0
 ) -> dict[str, Any]:
-    """Accuracies of both models alone, and points and curves of the routers that need no fitting.
+    """Simulated accuracies of both models alone, and points and curves of some routers.
 
     Args:
         file: a model of `trim fit`.
-        scorer: the kind of score that thresholds are to be used with; of another kind than
-            the model's they are not predicted.
-        family: what the router made from the file is called.
+        scorer: the kind of score of the thresholds; `thr` is left out if it is not the model's.
+        family: name of the router made from the file.
         count: problems to simulate.
 
     Returns:
         `model`, which is `family`; `n`; `weak_accuracy`, `strong_accuracy` and
-        `strong_tokens_mean`; `points` and `curves` as in `simulate`, of `family` with the
-        belief that the file names, of `thr`, `random` and `oracle`.
+        `strong_tokens_mean`; `points` and `curves` as in `simulate`, of `family` with the file's
+        kind of belief, `thr`, `random` and `oracle`.
 
     Raises:
-        InvalidInput: the file is unreadable, or no such model.
+        InvalidInput: the file is unreadable or malformed.
     """
     model = read_model(file)
     found = simulate(model, count, seed, Draw.SCORES, beliefs=(model.belief,))
     names = {f"pomdp-{model.belief}": family, "random": "random", "oracle": "oracle"}
-    if model.of.get("kind", scorer) == scorer:
+    if model.fitted_to.get("kind", scorer) == scorer:
         names["thr"] = "thr"
     return {
         "model": family,

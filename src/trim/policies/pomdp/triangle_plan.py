@@ -1,6 +1,6 @@
-"""The general planner: any transition tables, on a triangulation of all beliefs.
+"""The planner for any transition tables, on a triangulation of the belief simplex.
 
-Slower than `line_plan` and independent of it: where both apply they have to agree.
+Slower than `line_plan` and independent of it; if both apply, they must agree.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
-from trim.policies.pomdp.problem import RoutingProblem
-from trim.policies.pomdp.process import STEPS, Floats
+from trim.policies.pomdp.process import STEPS, Floats, RoutingProblem
 
 COARSEST, FINEST = 8, 64
-"""Parts of an edge; a pass that is not exact enough is repeated with twice as many."""
+"""Subdivisions of an edge; their number doubles until the gap is small enough."""
 
 
 @dataclass(frozen=True)
 class TrianglePlan:
-    """Bounds on the value of every belief.
+    """Bounds on the value of every belief (`Plan`).
 
     Attributes:
         lower, upper: bounds on the value before the first observation.
-        parts: M; points are the beliefs (j, M - i, i - j) / M, 0 <= j <= i <= M, at index
+        parts: M. Grid points are the beliefs (j, M - i, i - j) / M, 0 <= j <= i <= M, at index
             i * (M + 1) + j.
-        planes: (31, points, 3) at [t] a lower bound on the value before the observation at
-            step t: the best of the planes plane @ belief of the three points around a
-            belief. Each is what some policy earns. [0] is not used.
+        planes: (31, points, 3). At [t], the lower bound on the value before the observation at
+            step t is the largest plane @ belief over the three grid points of the belief's
+            triangle. Each plane is the value of some policy. [0] is unused.
     """
 
     problem: RoutingProblem
@@ -48,9 +47,9 @@ class TrianglePlan:
                 belief[0] * table[0][s] + belief[1] * table[1][s] + belief[2] * table[2][s]
                 for s in range(3)
             )
-            around = corners(b0, b2, self.parts)
+            vertices = enclosing_triangle(b0, b2, self.parts)
             values.append(
-                max(p[0] * b0 + p[1] * b1 + p[2] * b2 for p in (planes[i] for i in around))
+                max(p[0] * b0 + p[1] * b1 + p[2] * b2 for p in (planes[i] for i in vertices))
             )
         return values[1] - values[0]
 
@@ -60,8 +59,8 @@ class TrianglePlan:
         values = []
         for table in self.problem.process.transitions:
             reached = belief @ table
-            around, _ = surround(reached, self.parts)
-            values.append(np.einsum("...cs,...s->...c", planes[around], reached).max(axis=-1))
+            vertices, _ = barycentric(reached, self.parts)
+            values.append(np.einsum("...cs,...s->...c", planes[vertices], reached).max(axis=-1))
         return np.asarray(values[1] - values[0])
 
     @cached_property
@@ -74,19 +73,19 @@ class TrianglePlan:
         return [table.tolist() for table in self.problem.process.transitions]
 
 
-def corners(right: float, mendable: float, parts: int) -> tuple[int, int, int]:
-    """The points around one belief; `surround` is the same for arrays."""
-    x, y = (right + mendable) * parts, right * parts
+def enclosing_triangle(right: float, repairable: float, parts: int) -> tuple[int, int, int]:
+    """Indices of the grid points of one belief's triangle; `barycentric` works on arrays."""
+    x, y = (right + repairable) * parts, right * parts
     i, j = min(int(x), parts - 1), min(int(y), parts - 1)
     start = i * (parts + 1) + j
     side = start + parts + 1 if x - i >= y - j else start + 1
     return start, side, start + parts + 2
 
 
-def surround(beliefs: Floats, parts: int) -> tuple[NDArray[np.int64], Floats]:
-    """Indices and weights, (..., 3) each, of the points around beliefs (..., 3).
+def barycentric(beliefs: Floats, parts: int) -> tuple[NDArray[np.int64], Floats]:
+    """Grid points and barycentric coordinates, (..., 3) each, of beliefs (..., 3).
 
-    Each cell of the grid i, j is cut along its diagonal (Freudenthal's triangulation).
+    Each cell of the grid i, j is cut along its diagonal (Freudenthal triangulation).
     """
     x, y = (beliefs[..., 0] + beliefs[..., 2]) * parts, beliefs[..., 0] * parts
     i = np.minimum(x.astype(np.int64), parts - 1)
@@ -95,18 +94,18 @@ def surround(beliefs: Floats, parts: int) -> tuple[NDArray[np.int64], Floats]:
     start = i * (parts + 1) + j
     side = np.where(dx >= dy, start + parts + 1, start + 1)
     high, low = np.maximum(dx, dy), np.minimum(dx, dy)
-    around = np.stack([start, side, start + parts + 2], axis=-1)
-    return around, np.stack([1 - high, high - low, low], axis=-1)
+    vertices = np.stack([start, side, start + parts + 2], axis=-1)
+    return vertices, np.stack([1 - high, high - low, low], axis=-1)
 
 
 def plan_triangle(problem: RoutingProblem, gap: float, finest: int = FINEST) -> TrianglePlan:
-    """Plan with upper - lower <= `gap` (units of the reward), or as near as `finest` parts.
+    """Plan with upper - lower <= `gap` (units of the reward), using at most `finest` parts.
 
     Raises:
-        InvalidInput: a gap that is not above 0.
+        InvalidInput: the gap is not above 0.
     """
     if not gap > 0:
-        raise InvalidInput(f"gap {gap}: a gap between two bounds has to be above 0")
+        raise InvalidInput(f"gap {gap}: must be above 0")
     parts = min(COARSEST, finest)
     while True:
         plan = plan_on_triangles(problem, parts)
@@ -116,62 +115,66 @@ def plan_triangle(problem: RoutingProblem, gap: float, finest: int = FINEST) -> 
 
 
 def plan_on_triangles(problem: RoutingProblem, parts: int) -> TrianglePlan:
-    """One backward pass over the points of the triangle.
+    """One backward pass over the grid points of the belief simplex.
 
-    Upper bound: exact at the points if the next step's were, and the plane through the
-    points of a triangle within it, which is above any convex function. Lower bound: at each
-    point the best action for each observation, a plane that this policy earns everywhere.
+    Upper bound: backed up at the grid points, and interpolated linearly on each triangle, which
+    lies above any convex function. Lower bound: the best action at a grid point for each
+    observation is a policy, whose value is a plane.
     """
-    process, reward, symbols = problem.process, problem.reward, problem.symbols
+    process, reward, observation_model = problem.process, problem.reward, problem.observation_model
     price = problem.price * process.tokens
     side = parts + 1
     i, j = np.divmod(np.arange(side * side), side)
     inside = np.flatnonzero(j <= i)
     points = np.stack([j, parts - i, i - j], axis=1)[inside] / parts
-    worth = np.array([reward * process.finishing[0], reward * process.finishing[1] - price])
+    final_values = np.array(
+        [reward * process.final_accuracy[0], reward * process.final_accuracy[1] - price]
+    )
 
-    # Only beliefs that an action leads to matter: for each point and action, what it
-    # leads to after each observation is found once and serves all steps.
-    joint = points[:, None, :] * symbols
+    # Posteriors and successors do not depend on the step: computed once for all steps.
+    joint = points[:, None, :] * observation_model
     total = joint.sum(axis=-1)
     posterior = joint / np.maximum(total, 1e-300)[..., None]
     posterior[total <= 0] = (0.0, 1.0, 0.0)
     reached = [posterior @ table for table in process.transitions]
-    places = [surround(beliefs, parts) for beliefs in reached]
-    ends = joint @ worth.T
-    end_upper = ends.max(axis=-1).sum(axis=-1)
-    chosen = worth[(ends[..., 1] > ends[..., 0]).astype(int)]
-    end_planes = (chosen * symbols).sum(axis=1)
+    located = [barycentric(beliefs, parts) for beliefs in reached]
+    final_q = joint @ final_values.T
+    final_upper = final_q.max(axis=-1).sum(axis=-1)
+    chosen = final_values[(final_q[..., 1] > final_q[..., 0]).astype(int)]
+    final_planes = (chosen * observation_model).sum(axis=1)
 
     upper = np.zeros(side * side)
     planes = np.zeros((STEPS + 1, side * side, 3))
-    upper[inside], planes[STEPS, inside] = end_upper, end_planes
+    upper[inside], planes[STEPS, inside] = final_upper, final_planes
     fees = np.array([0.0, price])
     for t in range(STEPS - 1, 0, -1):
         h = process.hazard[t]
-        above = [
-            np.einsum("pkc,pkc->pk", upper[around], weights) - fee
-            for (around, weights), fee in zip(places, fees, strict=True)
+        upper_values = [
+            np.einsum("pkc,pkc->pk", upper[vertices], weights) - fee
+            for (vertices, weights), fee in zip(located, fees, strict=True)
         ]
-        going_on = (total * np.maximum(*above)).sum(axis=1)
+        continued = (total * np.maximum(*upper_values)).sum(axis=1)
         best: list[tuple[Floats, Floats]] = []
-        for table, beliefs, (around, _), fee in zip(
-            process.transitions, reached, places, fees, strict=True
+        for table, beliefs, (vertices, _), fee in zip(
+            process.transitions, reached, located, fees, strict=True
         ):
             values = np.stack(
-                [(planes[t + 1, around[..., c]] * beliefs).sum(axis=-1) for c in range(3)], axis=-1
+                [(planes[t + 1, vertices[..., c]] * beliefs).sum(axis=-1) for c in range(3)],
+                axis=-1,
             )
-            taken = np.take_along_axis(around, values.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+            taken = np.take_along_axis(vertices, values.argmax(axis=-1)[..., None], axis=-1)[..., 0]
             best.append((values.max(axis=-1) - fee, (planes[t + 1] @ table.T - fee)[taken]))
-        (kept, kept_planes), (paid, paid_planes) = best
-        followed: NDArray[Any] = np.where((paid > kept)[..., None], paid_planes, kept_planes)
-        planes[t, inside] = h * end_planes + (1 - h) * (followed * symbols).sum(axis=1)
-        upper[inside] = h * end_upper + (1 - h) * going_on
-    around, weights = surround(process.start, parts)
+        (kept, kept_planes), (rewritten, rewritten_planes) = best
+        followed: NDArray[Any] = np.where(
+            (rewritten > kept)[..., None], rewritten_planes, kept_planes
+        )
+        planes[t, inside] = h * final_planes + (1 - h) * (followed * observation_model).sum(axis=1)
+        upper[inside] = h * final_upper + (1 - h) * continued
+    vertices, weights = barycentric(process.initial_belief, parts)
     return TrianglePlan(
         problem,
-        lower=float((planes[1, around] @ process.start).max()),
-        upper=float(upper[around] @ weights),
+        lower=float((planes[1, vertices] @ process.initial_belief).max()),
+        upper=float(upper[vertices] @ weights),
         parts=parts,
         planes=planes,
     )

@@ -1,4 +1,4 @@
-"""A forest as a gymnasium environment: thousands of episodes side by side, by indexing."""
+"""Recorded trees as a gymnasium environment of parallel episodes."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from trim.policies.ppo.weights import PriceRange
 CONTINUE, REGENERATE = 0, 1
 
 
-class Replay(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
-    """Episodes that replay what was recorded; no model runs.
+class ReplayEnvironment(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
+    """Episodes that replay recorded trees; no language model runs.
 
-    An episode is a problem with a price, both drawn at its start. Its rewards add up to
-    R - lambda * (tokens of the strong model), R = 1 for a right answer (arXiv 2601.10245,
-    the objective of TRIM-Agg and TRIM-Seq). Where only one action is recorded that one is
-    taken, whatever was asked; `info["free"]` says at which of the observations there is a
-    choice. An episode that has ended starts anew within the same step.
+    An episode is a problem and a price, both drawn at its start. Its rewards sum to
+    R - lambda * (strong tokens), R = 1 for a right answer (arXiv 2601.10245, objective of
+    TRIM-Agg and TRIM-Seq). If only one action is recorded, it is taken whatever the action
+    given; `info["free"]` is (count,) whether there is a choice. A finished episode is replaced
+    within the same step.
 
-    Observations are (count, F + 1): a node's row of `table` and the price's position in
+    Observations are (count, F + 1): a node's row of `table` and the position of the price in
     [-1, 1]. Actions are CONTINUE and REGENERATE.
 
     Args:
-        forest: what is replayed, of N nodes.
-        table: (N, F) what a router sees at each node.
-        prices: from which lambda is drawn, evenly on a logarithmic scale.
-        count: episodes side by side.
+        trees: N nodes.
+        table: (N, F) features of each node.
+        prices: range of lambda, drawn uniformly on a logarithmic scale.
+        count: number of parallel episodes.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
-        self, forest: TreeBatch, table: NDArray[np.float32], prices: PriceRange, count: int
+        self, trees: TreeBatch, table: NDArray[np.float32], prices: PriceRange, count: int
     ) -> None:
-        self.forest, self.table, self.prices, self.num_envs = forest, table, prices, count
+        self.trees, self.table, self.prices, self.num_envs = trees, table, prices, count
         self.single_observation_space = Box(-np.inf, np.inf, (table.shape[1] + 1,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, count)
         self.single_action_space = Discrete(2)
@@ -52,34 +52,34 @@ class Replay(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         super().reset(seed=seed)
-        self.begin(np.ones(self.num_envs, dtype=np.bool_))
-        return self.observation(), self.info()
+        self._start(np.ones(self.num_envs, dtype=np.bool_))
+        return self._observation(), self._info()
 
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], Floats, Booleans, Booleans, dict[str, Any]]:
-        forest, node = self.forest, self.node
-        asked = np.asarray(actions) == REGENERATE
-        rewritten = np.where(forest.free[node], asked, forest.continue_to[node] == UNKNOWN)
-        child = np.where(rewritten, forest.regenerate_to[node], forest.continue_to[node])
-        price = self.prices.at(self.position)
-        rewards = (child == LEAF_RIGHT) - price * forest.strong_tokens[node] * rewritten
+        trees, node = self.trees, self.node
+        requested = np.asarray(actions) == REGENERATE
+        rewritten = np.where(trees.has_choice[node], requested, trees.continue_to[node] == UNKNOWN)
+        child = np.where(rewritten, trees.regenerate_to[node], trees.continue_to[node])
+        price = self.prices.prices_at(self.position)
+        rewards = (child == LEAF_RIGHT) - price * trees.strong_tokens[node] * rewritten
         ended: Booleans = child < 0
         self.node = np.where(ended, 0, child)
-        self.begin(ended)
-        return self.observation(), rewards, ended, np.zeros_like(ended), self.info()
+        self._start(ended)
+        return self._observation(), rewards, ended, np.zeros_like(ended), self._info()
 
-    def begin(self, ended: Booleans) -> None:
-        """Put new episodes where old ones have ended."""
+    def _start(self, ended: Booleans) -> None:
+        """Start new episodes in place of those that `ended`, (count,)."""
         count = int(ended.sum())
-        self.node[ended] = self.np_random.choice(self.forest.roots, count)
+        self.node[ended] = self.np_random.choice(self.trees.roots, count)
         self.position[ended] = self.np_random.uniform(-1, 1, count)
 
-    def observation(self) -> NDArray[np.float32]:
-        place = self.position[:, None].astype(np.float32)
+    def _observation(self) -> NDArray[np.float32]:
+        position = self.position[:, None].astype(np.float32)
         if self.prices.lowest == self.prices.highest:
-            place = np.zeros_like(place)
-        return np.concatenate([self.table[self.node], place], axis=1)
+            position = np.zeros_like(position)
+        return np.concatenate([self.table[self.node], position], axis=1)
 
-    def info(self) -> dict[str, Any]:
-        return {"free": self.forest.free[self.node]}
+    def _info(self) -> dict[str, Any]:
+        return {"free": self.trees.has_choice[self.node]}

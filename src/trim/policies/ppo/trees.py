@@ -1,7 +1,7 @@
-"""Trees of a bank laid out flat, so that thousands of episodes are walked by indexing.
+"""Recorded trees as flat arrays, for training and exact evaluation by indexing.
 
-Shapes: N nodes (drafts awaiting a decision) of P problems, T the deepest step. A tree may
-merge paths that lead to the same text; they are taken apart where their scores differ.
+Shapes: N nodes (drafts before a decision) of P problems, T the deepest step. A recorded tree
+merges paths with the same text; `unroll` separates them if their scores differ.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from trim.errors import InvalidInput
 
 COPIES = 64
-"""Nodes that a problem may have after taking apart, unless it had more before."""
+"""Limit on the nodes of a problem after unrolling, unless it had more before."""
 
 
 @dataclass(frozen=True)
 class Unrolled:
-    """Nodes of a tree, each as often as there are ways to it that a router can tell apart.
+    """Nodes of a tree, with one copy per distinguishable path.
 
     Attributes:
-        origin: (M,) the node that each is a copy of; the root is the first.
-        continue_to, regenerate_to: (M,) as in the tree, but to copies.
+        origin: (M,) the node of which each is a copy; the root is the first.
+        continue_to, regenerate_to: (M,) as in the tree, with indices of copies.
     """
 
     origin: NDArray[np.int64]
@@ -41,30 +41,30 @@ def unroll(
     rewritten: tuple[NDArray[Any], NDArray[Any]],
     limit: int = COPIES,
 ) -> Unrolled:
-    """Copy nodes that are reached by steps of the same text but of other scores.
+    """Copy nodes that are reached by steps with the same text but different scores.
 
-    A bank merges what both models write alike, since the models then go on alike. Where
-    the score depends on the author (`joint`, `logprob`, `entropy`) a router sees two
-    different pasts, and may decide otherwise. Nodes are copied step by step from the root;
-    beyond `limit` a way leads to the first copy, so what is seen there of the past is that of
-    another way with the same text.
+    A bank merges paths with equal text, since both models continue them alike. If the score
+    depends on the author (`joint`, `logprob`, `entropy`), a router observes different pasts.
+    Nodes are copied breadth first from the root. Beyond `limit`, further paths lead to the
+    first copy, whose past has the same text and other scores.
 
     Args:
-        continue_to, regenerate_to: (N,) child or a negative number.
-        kept, rewritten: score and tokens (N,) of the step that either action keeps.
+        continue_to, regenerate_to: (N,) child, or a negative number.
+        kept, rewritten: score (N,) and tokens (N,) of the step that each action keeps.
+        limit: maximum number of copies.
     """
     figures = [
         list(zip(np.nan_to_num(score, nan=-1.0).tolist(), tokens.tolist(), strict=True))
         for score, tokens in (kept, rewritten)
     ]
-    ways = list(zip((continue_to.tolist(), regenerate_to.tolist()), figures, strict=True))
+    branches = list(zip((continue_to.tolist(), regenerate_to.tolist()), figures, strict=True))
     origin: list[int] = [0]
     past: list[tuple[tuple[float, float], ...]] = [()]
     pointers: tuple[list[int], list[int]] = ([], [])
     copies: dict[tuple[int, tuple[tuple[float, float], ...]], int] = {(0, ()): 0}
     first = {0: 0}
     for place, node in enumerate(origin):
-        for pointer, (to, of_step) in zip(pointers, ways, strict=True):
+        for pointer, (to, of_step) in zip(pointers, branches, strict=True):
             child = to[node]
             if child >= 0:
                 key = child, (*past[place], of_step[node])
@@ -86,14 +86,14 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
 LEAF_RIGHT, LEAF_WRONG, UNKNOWN = -1, -2, -3
-"""Instead of a child: the solution ended, or the action was not recorded."""
+"""In place of a child: the solution ended right or wrong, or the action was not recorded."""
 
-SPECIAL = 3
-"""Places kept free behind the nodes, so that these three index arrays of values as well."""
+RESERVED = 3
+"""Extra elements at the end of arrays of values, indexed by these three numbers."""
 
 
 class TreeArrays(Protocol):
-    """What is read of a problem's tree; each field has shape (nodes,), the root is node 0."""
+    """The arrays of a recorded tree; each has shape (nodes,), the root is node 0."""
 
     @property
     def step(self) -> NDArray[Any]: ...
@@ -113,15 +113,15 @@ class TreeArrays(Protocol):
 
 @dataclass(frozen=True)
 class TreeBatch:
-    """Many trees, one after the other.
+    """Many trees, concatenated.
 
     Attributes:
         roots: (P,) the first node of each problem.
-        step: (N,) number of the step under decision, from 1.
-        strong_tokens: (N,) what regenerating costs; 0 where that was not recorded.
-        continue_to, regenerate_to: (N,) the node each action leads to, or one of
-            LEAF_RIGHT, LEAF_WRONG and UNKNOWN. At least one of the two is known.
-        scores, tokens: (N, T) r_i and c_i of the kept steps and, at column step-1, of the
+        step: (N,) number t of the step under decision, from 1.
+        strong_tokens: (N,) tokens of regenerating; 0 if not recorded.
+        continue_to, regenerate_to: (N,) the node after each action, or LEAF_RIGHT, LEAF_WRONG
+            or UNKNOWN. At least one of the two is known.
+        scores, tokens: (N, T) r_i and c_i of the kept steps and, in column t - 1, of the
             draft; 1 and 0 beyond it.
     """
 
@@ -137,23 +137,23 @@ class TreeBatch:
         return len(self.step)
 
     @cached_property
-    def by_step(self) -> list[Integers]:
-        """Nodes by step, the deepest first: values are known before they are needed."""
+    def nodes_by_step(self) -> list[Integers]:
+        """Indices of nodes by step, the deepest first: the order of a backward pass."""
         return [np.flatnonzero(self.step == t) for t in range(int(self.step.max()), 0, -1)]
 
     @cached_property
-    def free(self) -> Booleans:
-        """(N,) where both actions are recorded, and a policy has a choice."""
-        free: Booleans = (self.continue_to != UNKNOWN) & (self.regenerate_to != UNKNOWN)
-        return free
+    def has_choice(self) -> Booleans:
+        """(N,) whether both actions are recorded."""
+        choice: Booleans = (self.continue_to != UNKNOWN) & (self.regenerate_to != UNKNOWN)
+        return choice
 
     @cached_property
     def problem(self) -> Integers:
-        """(N,) which problem a node belongs to, 0..P-1."""
+        """(N,) the problem of each node, 0..P-1."""
         return np.searchsorted(self.roots, np.arange(len(self)), side="right") - 1
 
-    def of_problems(self, problems: NDArray[Any]) -> TreeBatch:
-        """The trees of some problems, in the order of this forest."""
+    def select(self, problems: NDArray[Any]) -> TreeBatch:
+        """The trees of some problems, in the order of this batch."""
         chosen = np.isin(self.problem, problems)
         place = np.cumsum(chosen) - 1
 
@@ -171,28 +171,27 @@ class TreeBatch:
             self.tokens[chosen],
         )
 
-    def allowed(self, regenerate: NDArray[Any]) -> NDArray[Any]:
-        """What becomes of decisions (N,) or (N, policies): the recorded action where only
-        one is.
+    def recorded_actions(self, regenerate: NDArray[Any]) -> NDArray[Any]:
+        """Decisions (N,) or (N, policies), replaced by the recorded action if only one is.
 
-        The approximation of a bank that is not complete: there all policies do the same.
-        Wrong as far as the unrecorded action would have led elsewhere, it favours none.
+        In an incomplete bank all policies then do the same at such nodes. The approximation
+        ignores the outcome of the missing action and favours no policy.
         """
         shape = (-1,) + (1,) * (regenerate.ndim - 1)
         forced = (self.continue_to == UNKNOWN).reshape(shape)
-        return np.where(self.free.reshape(shape), regenerate, forced)
+        return np.where(self.has_choice.reshape(shape), regenerate, forced)
 
 
-def plant(trees: Sequence[TreeArrays], copies: int = COPIES) -> TreeBatch:
-    """A forest of all trees in which anything was recorded.
+def batch_trees(trees: Sequence[TreeArrays], copies: int = COPIES) -> TreeBatch:
+    """All trees with a recorded decision, unrolled and concatenated.
 
     Args:
-        copies: nodes that taking a tree apart may lead to (`unroll`).
+        copies: limit on the nodes of an unrolled tree (`unroll`); 1 keeps the tree merged.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: no tree has a recorded decision.
     """
-    pruned = [tree for tree in (_Pruned(tree, copies) for tree in trees) if tree.sound]
+    pruned = [tree for tree in (_Pruned(tree, copies) for tree in trees) if tree.is_valid]
     if not pruned:
         raise InvalidInput("the bank holds no recorded decision; collect more rollouts")
     sizes = np.array([len(tree.step) for tree in pruned])
@@ -214,19 +213,19 @@ def plant(trees: Sequence[TreeArrays], copies: int = COPIES) -> TreeBatch:
     scores, tokens = np.ones((len(step), step.max())), np.zeros((len(step), step.max()))
     for t in range(1, int(step.max()) + 1):
         here = np.flatnonzero(step == t)
-        # Regenerated first: where paths stay merged, a node has the kept drafts' own figures.
+        # Regenerated first: in merged trees a node keeps the values of the kept draft.
         for to, (score, count) in ((regenerate_to, strong), (continue_to, draft)):
-            goes_on = here[to[here] >= 0]
-            child = to[goes_on]
-            scores[child], tokens[child] = scores[goes_on], tokens[goes_on]
-            scores[child, t - 1], tokens[child, t - 1] = score[goes_on], count[goes_on]
+            continuing = here[to[here] >= 0]
+            child = to[continuing]
+            scores[child], tokens[child] = scores[continuing], tokens[continuing]
+            scores[child, t - 1], tokens[child, t - 1] = score[continuing], count[continuing]
     newest = np.arange(len(step)), step - 1
     scores[newest], tokens[newest] = draft
     return TreeBatch(roots, step, strong_tokens, continue_to, regenerate_to, scores, tokens)
 
 
 class _Pruned:
-    """A tree whose paths into nothing are marked as unknown, up to its root, and unrolled."""
+    """A tree without paths that end in unrecorded nodes, unrolled."""
 
     def __init__(self, tree: TreeArrays, copies: int) -> None:
         self.step = np.asarray(tree.step)
@@ -236,25 +235,25 @@ class _Pruned:
         self.regenerate_to = np.array(tree.regenerate_to, dtype=np.int64)
         while True:
             dead = (self.continue_to == UNKNOWN) & (self.regenerate_to == UNKNOWN)
-            lost = [
+            pruned = [
                 (to >= 0) & dead[np.maximum(to, 0)] for to in (self.continue_to, self.regenerate_to)
             ]
-            if not np.any(lost):
+            if not np.any(pruned):
                 break
-            self.continue_to[lost[0]] = UNKNOWN
-            self.regenerate_to[lost[1]] = UNKNOWN
-        self.sound = len(self.step) > 0 and not dead[0]
-        if self.sound:
+            self.continue_to[pruned[0]] = UNKNOWN
+            self.regenerate_to[pruned[1]] = UNKNOWN
+        self.is_valid = len(self.step) > 0 and not dead[0]
+        if self.is_valid:
             self._unroll(copies)
 
     def _unroll(self, copies: int) -> None:
-        apart = unroll(
+        unrolled = unroll(
             self.continue_to,
             self.regenerate_to,
             (np.asarray(self.draft_score), np.asarray(self.draft_tokens)),
             (np.asarray(self.strong_score, dtype=np.float64), np.asarray(self.strong_tokens)),
             copies,
         )
-        self.continue_to, self.regenerate_to = apart.continue_to, apart.regenerate_to
+        self.continue_to, self.regenerate_to = unrolled.continue_to, unrolled.regenerate_to
         for field in ("step", "draft_score", "draft_tokens", "strong_score", "strong_tokens"):
-            setattr(self, field, np.asarray(getattr(self, field))[apart.origin])
+            setattr(self, field, np.asarray(getattr(self, field))[unrolled.origin])

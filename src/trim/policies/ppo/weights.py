@@ -1,4 +1,4 @@
-"""Folders in which trained routers are kept: FAMILY.json and FAMILY.safetensors."""
+"""Folders of trained routers: FAMILY.json and FAMILY.safetensors."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from trim.fingerprints import Seen, seen_field
 from trim.scorers.scorer import KINDS
 
 VERSION = 1
-"""Of the layout of the two files."""
+"""Version of the format of the two files."""
 
 Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class PriceRange:
-    """The prices lambda, in right answers a strong token, that a router was trained for.
+    """The prices lambda, in right answers per strong token, that a router was trained for.
 
     Attributes:
-        lowest, highest: both positive; equal for a router of a single price.
+        lowest, highest: both positive; equal for a router with a single price.
     """
 
     lowest: float
@@ -43,47 +43,47 @@ class PriceRange:
                 f"lambda from {self.lowest:g} to {self.highest:g}: not a range of positive prices"
             )
 
-    def position(self, prices: NDArray[Any]) -> NDArray[Any]:
-        """Where prices lie on the logarithmic scale from -1 (lowest) to 1; 0 if there is one."""
+    def positions(self, prices: NDArray[Any]) -> NDArray[Any]:
+        """Prices on a logarithmic scale from -1 (lowest) to 1; 0 for a single price."""
         if self.lowest == self.highest:
             return np.zeros_like(prices, dtype=np.float64)
         width = math.log(self.highest / self.lowest)
         return np.asarray(2 * np.log(np.asarray(prices) / self.lowest) / width - 1)
 
-    def at(self, position: NDArray[Any]) -> NDArray[Any]:
-        """The prices at positions: the inverse of `position`."""
-        share = (np.asarray(position) + 1) / 2
+    def prices_at(self, positions: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `positions`."""
+        share = (np.asarray(positions) + 1) / 2
         return np.asarray(self.lowest * (self.highest / self.lowest) ** share)
 
-    def place(self, price: float) -> float:
-        """`position` of one price. Raises InvalidInput outside the range."""
-        # Rounded ends of a sweep still belong to it.
+    def position(self, price: float) -> float:
+        """The position of one price. Raises InvalidInput outside the range."""
+        # The rounded ends of a sweep are still within it.
         if not self.lowest * (1 - 1e-9) <= price <= self.highest * (1 + 1e-9):
             raise InvalidInput(
-                f"lambda {price:g} is outside what the router was trained for:"
+                f"lambda {price:g} is outside the range that the router was trained for:"
                 f" {self.lowest:g} to {self.highest:g}"
             )
-        return float(self.position(np.array(price)))
+        return float(self.positions(np.array(price)))
 
 
 @dataclass(frozen=True)
 class LearnedRouter:
-    """What a router's folder holds.
+    """A trained router, as stored in its folder.
 
     Attributes:
         family: `agg` or `seq`.
-        features: names of what the network reads, in order, without the price.
-        odds: whether it reads scores, their minimum and their product as log-odds.
+        features: names of the inputs of the network, in order, without the price.
+        log_odds: whether scores, their minimum and their product are given as log-odds.
         range: prices that it was trained for.
-        prices: the usual sweep, falling, each within the range.
-        tensors: the network, as its family reads it.
+        prices: the default sweep, falling, each within the range.
+        tensors: weights by name, with the shapes of its family.
         scorer: the kind of score that it was trained on (`trim.scorers.scorer.KINDS`).
-        models: sha256 of each model file by role, as the bank has them.
+        models: sha256 of each model file by role, from the bank.
     """
 
     family: str
     features: tuple[str, ...]
-    odds: bool
+    log_odds: bool
     range: PriceRange
     prices: tuple[float, ...]
     tensors: Mapping[str, Weights]
@@ -92,7 +92,7 @@ class LearnedRouter:
 
 
 def write_router(folder: Path, router: LearnedRouter, seen: Seen = frozenset()) -> None:
-    """Write a router, and the problems that it was trained on (`trim.fingerprints`).
+    """Write a router and the fingerprints of the problems that it was trained on.
 
     Raises:
         InvalidInput: the folder cannot be written.
@@ -102,7 +102,7 @@ def write_router(folder: Path, router: LearnedRouter, seen: Seen = frozenset()) 
         "policy": router.family,
         "version": VERSION,
         "features": router.features,
-        "log_odds": router.odds,
+        "log_odds": router.log_odds,
         "range": asdict(router.range),
         "lambdas": router.prices,
         "scorer": router.scorer,
@@ -122,23 +122,23 @@ def read_router(
     known_features: Sequence[tuple[str, ...]],
     shapes: Mapping[str, Sequence[str | int]],
 ) -> LearnedRouter:
-    """The router of a family in a folder.
+    """Read the router of a family from a folder.
 
     Args:
-        known_features: the lists of features that the family can read.
-        shapes: of each tensor that the family reads; a size that is a word is free, but the
-            same wherever the word occurs, and `inputs` is one more than there are features.
+        known_features: the lists of features that the family supports.
+        shapes: the shape of each tensor. A size given as a word is free, but equal wherever the
+            word occurs; `inputs` is the number of features plus one.
 
     Raises:
-        InvalidInput: unreadable, damaged, of another family or version, or for features
-            or scores that are not known here.
+        InvalidInput: the files are unreadable, damaged, of another family or version, or for
+            unknown features or scores.
     """
     path = folder / f"{family}.json"
     record = read_record(path, family)
     if record.get("version") != VERSION:
         raise InvalidInput(
             f"{path}: version {record.get('version')!r}, this program reads {VERSION}:"
-            f" train it anew with `trim train {family}`"
+            f" run `trim train {family}` again"
         )
     try:
         features = tuple(map(str, record["features"]))
@@ -146,7 +146,7 @@ def read_router(
         sweep = numbers(record["lambdas"])
         models = {str(role): str(digest) for role, digest in record["models"].items()}
         scorer, digest = str(record["scorer"]), str(record["sha256"])
-        odds = {True: True, False: False}[record["log_odds"]]
+        log_odds = {True: True, False: False}[record["log_odds"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(path, family) from error
     if features not in known_features:
@@ -157,15 +157,15 @@ def read_router(
     if scorer not in KINDS:
         raise InvalidInput(f"{path}: trained on scores {scorer!r}; known: {', '.join(KINDS)}")
     for price in sweep:
-        prices.place(price)
+        prices.position(price)
     tensors = read_tensors(folder / f"{family}.safetensors", family, digest)
-    if not fit(tensors, shapes, {"inputs": len(features) + 1}):
+    if not match_shapes(tensors, shapes, {"inputs": len(features) + 1}):
         raise damaged(folder / f"{family}.safetensors", family)
-    return LearnedRouter(family, features, odds, prices, sweep, tensors, scorer, models)
+    return LearnedRouter(family, features, log_odds, prices, sweep, tensors, scorer, models)
 
 
 def read_tensors(path: Path, family: str, digest: str) -> dict[str, Weights]:
-    """Raises InvalidInput where the file is unreadable or not the one with this sha256."""
+    """Read tensors; raises InvalidInput if the file is unreadable or has another sha256."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -178,20 +178,22 @@ def read_tensors(path: Path, family: str, digest: str) -> dict[str, Weights]:
         raise damaged(path, family) from error
 
 
-def fit(
+def match_shapes(
     tensors: Mapping[str, Weights],
     shapes: Mapping[str, Sequence[str | int]],
     sizes: dict[str | int, int],
 ) -> bool:
-    """Whether there are finite numbers of these `shapes`; adds to `sizes` what it finds."""
+    """Whether all tensors are finite float32 of these `shapes`; adds named sizes to `sizes`."""
     if tensors.keys() != shapes.keys():
         return False
     for name, shape in shapes.items():
         tensor = tensors[name]
         if tensor.dtype != np.float32 or tensor.ndim != len(shape):
             return False
-        for wanted, size in zip(shape, tensor.shape, strict=True):
-            if size != (wanted if isinstance(wanted, int) else sizes.setdefault(wanted, size)):
+        for expected, size in zip(shape, tensor.shape, strict=True):
+            if size != (
+                expected if isinstance(expected, int) else sizes.setdefault(expected, size)
+            ):
                 return False
         if not np.all(np.isfinite(tensor)):
             return False
@@ -199,4 +201,4 @@ def fit(
 
 
 def damaged(path: Path, family: str) -> InvalidInput:
-    return InvalidInput(f"{path}: damaged, or not the router's; train it anew: trim train {family}")
+    return InvalidInput(f"{path}: damaged, or of another router; run `trim train {family}` again")

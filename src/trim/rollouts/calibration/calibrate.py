@@ -1,4 +1,4 @@
-"""The dearest setting within a budget, or the cheapest that is accurate enough."""
+"""Calibration: the most expensive setting within a budget, or the cheapest accurate one."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from trim.errors import InvalidInput
 from trim.policies.calibrated import fitted_to
 from trim.policies.fixed import RandomMix
 from trim.policies.policy import Policy
-from trim.policies.registry import PRICED
+from trim.policies.registry import PRICED_FAMILIES
 from trim.policies.rivals.cascade import Cascade
 from trim.policies.threshold import Threshold
 from trim.rollouts.bank import Bank
 from trim.rollouts.calibration.bounds import betting_upper
 from trim.rollouts.calibration.guarantee import Guarantee
 from trim.rollouts.calibration.outcomes import (
-    ReplayedSolution,
+    Baselines,
     ReplayEvaluator,
     ReplayOutcomes,
-    outcomes_of,
+    outcomes_of_replays,
 )
 from trim.rollouts.replay import Replayed
 
 SETTINGS = 300
-"""Of a family: neighbours then differ by some thousandths of the strong tokens."""
+"""Per family; neighbours differ by a few thousandths of the strong tokens."""
 
-SCORED: dict[str, Callable[[float], Policy]] = {
+PLAIN_SWEEPS: dict[str, Callable[[float], Policy]] = {
     "thr": Threshold,
     "random": RandomMix,
     "cascade": Cascade,
@@ -39,12 +39,12 @@ SCORED: dict[str, Callable[[float], Policy]] = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """A family and its settings.
+    """A family and its settings in order of cost.
 
     Attributes:
-        file: of the fitted family; None where nothing is fitted.
-        settings: from the one with the least strong tokens to that with the most.
-        policy: makes that of a setting.
+        file: of a fitted family; None for a plain one.
+        settings: from the fewest strong tokens to the most.
+        policy: makes the policy of a setting.
     """
 
     family: str
@@ -52,44 +52,44 @@ class Sweep:
     settings: tuple[float, ...]
     policy: Callable[[float], Policy]
 
-    def policies(self, from_dearest: bool = False) -> Iterator[tuple[float, Policy]]:
-        """Settings and policies, one by one; from the dearest if so asked."""
-        for setting in reversed(self.settings) if from_dearest else self.settings:
+    def policies(self, most_expensive_first: bool = False) -> Iterator[tuple[float, Policy]]:
+        """Settings and policies, made one by one, from the cheapest or from the most expensive."""
+        for setting in reversed(self.settings) if most_expensive_first else self.settings:
             yield setting, self.policy(setting)
 
 
-def sweep_of(spec: str, bank: Bank) -> Sweep:
-    """The sweep that a command-line word names: `thr`, `pomdp:FILE`.
+def parse_sweep(spec: str, bank: Bank) -> Sweep:
+    """The sweep of a command-line word: `thr`, `pomdp:FILE`.
 
     Raises:
-        InvalidInput: an unknown family, a file that is missing, damaged or fitted to other
+        InvalidInput: the family is unknown, or its file is missing, damaged, or fitted to other
             scores or models than the bank's.
     """
     family, _, file = spec.partition(":")
-    if family in SCORED and not file:
-        return Sweep(family, None, spread(family, bank), SCORED[family])
-    if family in PRICED and file:
+    if family in PLAIN_SWEEPS and not file:
+        return Sweep(family, None, settings_of(family, bank), PLAIN_SWEEPS[family])
+    if family in PRICED_FAMILIES and file:
         path = Path(file)
-        router = PRICED[family](path)
-        refuse_other(family, path, bank)
-        return Sweep(family, path, between(router.lowest, router.highest), router.at)
-    known = [*SCORED, *(f"{name}:FILE" for name in PRICED)]
+        priced = PRICED_FAMILIES[family].open(path)
+        require_same_models(family, path, bank)
+        return Sweep(family, path, prices_between(priced.lowest, priced.highest), priced.at)
+    known = [*PLAIN_SWEEPS, *(f"{name}:FILE" for name in PRICED_FAMILIES)]
     raise InvalidInput(
-        f"--policy {spec}: no family with a setting to choose; known: {', '.join(known)}"
+        f"--policy {spec}: no family with a setting to calibrate; known: {', '.join(known)}"
     )
 
 
-def between(lowest: float, highest: float) -> tuple[float, ...]:
-    """Prices within a range, evenly by ratio, falling; the only one where there is one."""
+def prices_between(lowest: float, highest: float) -> tuple[float, ...]:
+    """Prices within a range, falling, with equal ratios; a single one if the range has one."""
     if lowest == highest:
         return (lowest,)
-    # Rounded, an end might leave the range.
+    # Without the ends: rounded, they might leave the range.
     inner = np.geomspace(highest, lowest, SETTINGS)[1:-1]
     return tuple(float(f"{price:.4g}") for price in inner)
 
 
-def spread(family: str, bank: Bank) -> tuple[float, ...]:
-    """Settings between which as many scores of the bank lie; 0 is first and 1 last."""
+def settings_of(family: str, bank: Bank) -> tuple[float, ...]:
+    """Settings at quantiles of the bank's scores, rising from 0 to 1."""
     levels = np.linspace(0, 1, SETTINGS)
     if family == "random":
         return tuple(levels.round(4).tolist())
@@ -101,98 +101,98 @@ def spread(family: str, bank: Bank) -> tuple[float, ...]:
     return tuple(sorted({0.0, *inside, 1.0}))
 
 
-def refuse_other(family: str, path: Path, bank: Bank) -> None:
-    """Raises InvalidInput where a router was fitted to other scores or models."""
+def require_same_models(family: str, path: Path, bank: Bank) -> None:
+    """Raises InvalidInput if a router was fitted to other scores or models than the bank's."""
     scorer, models = fitted_to(family, path)
     if scorer not in (None, bank.identity.scorer):
         raise InvalidInput(
             f"{path}: fitted to scores {scorer!r}, and the bank's are {bank.identity.scorer!r}"
         )
     if models and models != bank.identity.models:
-        raise InvalidInput(f"{path}: fitted to other models than the bank's; fit it anew")
+        raise InvalidInput(f"{path}: fitted to other models than the bank's; fit it again")
 
 
 Setting = TypeVar("Setting")
 
-LEAST_PROBLEMS = 30
-"""With fewer, no promise worth having is kept."""
+MIN_PROBLEMS = 30
+"""Problems needed for a useful guarantee."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The chosen setting, and what it does on the bank.
+    """The chosen setting and its results on the bank.
 
     Attributes:
-        walks: its way through each problem.
-        bound: the best value that could be promised for it.
-        helps: whether it is more accurate than the weak model alone, with the confidence of
-            the promise.
+        replays: one per problem.
+        outcomes: of the replays.
+        bound: the best value that could be guaranteed for it.
+        improves: whether it is more accurate than the weak model alone, at the confidence of
+            the guarantee.
     """
 
     setting: float
-    walks: list[Replayed]
+    replays: list[Replayed]
     outcomes: ReplayOutcomes
     bound: float
-    helps: bool
+    improves: bool
 
 
 def choose(
-    promise: Guarantee, tried: Iterable[tuple[Setting, ReplayOutcomes]], alone: ReplayedSolution
+    guarantee: Guarantee, candidates: Iterable[tuple[Setting, ReplayOutcomes]], baselines: Baselines
 ) -> Setting | None:
-    """The last setting before the first that does not keep the promise; None if that is the
-    first of all.
+    """The last setting before the first one that fails the guarantee; None if the first fails.
 
     Fixed-sequence testing, as in Learn then Test (Angelopoulos et al., arXiv 2110.01052,
-    section 2.2): each setting is a hypothesis that the promise is broken, tested at the level
-    1 - confidence in an order that does not depend on the outcomes. The first true one is
-    rejected with that probability at most, and whatever comes behind it is not reached
-    otherwise, so the choice among any number of settings needs no correction.
+    section 2.2). The hypothesis of each setting is that the guarantee is violated, tested at
+    level 1 - confidence in an order independent of the outcomes. The first true hypothesis is
+    rejected with at most that probability, and later ones are tested only after it: no
+    correction for the number of settings is needed.
     """
     chosen = None
-    for setting, outcomes in tried:
-        if not promise.is_kept(outcomes, alone):
+    for setting, outcomes in candidates:
+        if not guarantee.holds(outcomes, baselines):
             break
         chosen = setting
     return chosen
 
 
-def calibrate(arena: ReplayEvaluator, sweep: Sweep, promise: Guarantee) -> Calibration:
-    """Choose the setting of a family on a bank.
+def calibrate(evaluator: ReplayEvaluator, sweep: Sweep, guarantee: Guarantee) -> Calibration:
+    """Choose the setting of a family by replay of a bank.
 
     Raises:
-        InvalidInput: too few problems, or no setting keeps the promise.
+        InvalidInput: there are too few problems, or no setting satisfies the guarantee.
     """
-    count = len(arena.bank.problems)
-    if count < LEAST_PROBLEMS:
+    count = len(evaluator.bank.problems)
+    if count < MIN_PROBLEMS:
         raise InvalidInput(
-            f"{count} problems are too few to promise anything; collect {LEAST_PROBLEMS} or more,"
+            f"{count} problems are too few for a guarantee; collect at least {MIN_PROBLEMS},"
             " better some hundred"
         )
-    alone, kind = arena.alone, arena.bank.identity.scorer
-    tried = (
-        ((setting, walks, outcomes), outcomes)
-        for setting, policy in sweep.policies(promise.from_dearest)
-        for walks in [arena.walks(policy)]
-        for outcomes in [outcomes_of(walks, kind, arena.prices)]
+    baselines, kind = evaluator.baselines, evaluator.bank.identity.scorer
+    candidates = (
+        ((setting, replays, outcomes), outcomes)
+        for setting, policy in sweep.policies(guarantee.most_expensive_first)
+        for replays in [evaluator.replays(policy)]
+        for outcomes in [outcomes_of_replays(replays, kind, evaluator.prices)]
     )
-    found = choose(promise, tried, alone)
+    found = choose(guarantee, candidates, baselines)
     if found is None:
         raise InvalidInput(
-            f"no setting of {sweep.family} keeps {promise.target} {promise.value:g} with"
-            f" {promise.confidence:.0%} confidence on {count} problems: promise less, or collect"
-            " a larger bank"
+            f"no setting of {sweep.family} keeps {guarantee.target} {guarantee.value:g} with"
+            f" {guarantee.confidence:.0%} confidence on {count} problems: relax the target, or"
+            " collect a larger bank"
         )
-    setting, walks, outcomes = found
+    setting, replays, outcomes = found
     return Calibration(
         setting,
-        walks,
+        replays,
         outcomes,
-        promise.bound(outcomes, alone),
-        helps(outcomes, alone, promise.confidence),
+        guarantee.bound(outcomes, baselines),
+        improves_on_weak(outcomes, baselines, guarantee.confidence),
     )
 
 
-def helps(outcomes: ReplayOutcomes, alone: ReplayedSolution, confidence: float) -> bool:
-    """Whether more is right than by the weak model alone, on the same problems."""
-    losses = np.asarray(alone.weak_correct - outcomes.correct)
+def improves_on_weak(outcomes: ReplayOutcomes, baselines: Baselines, confidence: float) -> bool:
+    """Whether accuracy is above the weak model's on the same problems, at this confidence."""
+    losses = np.asarray(baselines.weak_correct - outcomes.correct)
     return betting_upper(losses, -1, 1, confidence) < 0

@@ -1,4 +1,4 @@
-"""What a calibrated setting promises, and whether outcomes bear it out."""
+"""Guarantees of a calibrated setting, and the confidence bounds that verify them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trim.rollouts.calibration.bounds import (
     student_upper,
     thatcher_upper,
 )
-from trim.rollouts.calibration.outcomes import ReplayedSolution, ReplayOutcomes
+from trim.rollouts.calibration.outcomes import Baselines, ReplayOutcomes
 
 BETTING = "betting (Waudby-Smith and Ramdas)"
 STUDENT = "prediction (Student, approximate)"
@@ -25,20 +25,20 @@ THATCHER = "exact prediction (Thatcher)"
 
 @dataclass(frozen=True)
 class Guarantee(ABC):
-    """A figure that is kept with some confidence.
+    """A bound on a figure that holds with some confidence.
 
     Attributes:
-        value: of the figure.
+        value: the bound.
         confidence: in (0, 1).
-        horizon: None for the expectation; else for the mean of the next so many problems.
+        horizon: number of future problems whose mean is bounded; None for the expectation.
     """
 
     value: float
     confidence: float = 0.9
     horizon: int | None = None
 
-    from_dearest = False
-    """Whether settings are tried from the dearest down, and else from the cheapest up."""
+    most_expensive_first = False
+    """Whether settings are tested from the most expensive down, not from the cheapest up."""
 
     def __post_init__(self) -> None:
         if not 0 < self.confidence < 1:
@@ -51,24 +51,25 @@ class Guarantee(ABC):
     @property
     @abstractmethod
     def target(self) -> str:
-        """As on the command line, without dashes."""
+        """Name of the figure, as the option on the command line without dashes."""
 
     @property
     @abstractmethod
-    def bound_name(self) -> str: ...
+    def bound_name(self) -> str:
+        """The statistical method of the bound."""
 
     @abstractmethod
-    def is_kept(self, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> bool:
-        """Whether the outcomes let one promise `value`."""
+    def holds(self, outcomes: ReplayOutcomes, baselines: Baselines) -> bool:
+        """Whether `value` can be guaranteed from these outcomes."""
 
     @abstractmethod
-    def bound(self, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> float:
-        """The best value that could be promised."""
+    def bound(self, outcomes: ReplayOutcomes, baselines: Baselines) -> float:
+        """The best value that can be guaranteed from these outcomes."""
 
 
 @dataclass(frozen=True)
 class StrongShare(Guarantee):
-    """E[C] <= value E[C_s]: of the differences D = C - value C_s the mean is 0 at most."""
+    """E[C] <= value * E[C_s], that is, E[C - value * C_s] <= 0."""
 
     target = "strong-share"
 
@@ -83,34 +84,34 @@ class StrongShare(Guarantee):
     def bound_name(self) -> str:
         return STUDENT if self.horizon else BETTING
 
-    def is_kept(self, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> bool:
-        return self._excess(self.value, outcomes, alone) <= 0
+    def holds(self, outcomes: ReplayOutcomes, baselines: Baselines) -> bool:
+        return self._excess(self.value, outcomes, baselines) <= 0
 
-    def bound(self, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> float:
-        below, above = 0.0, alone.most_strong_tokens / float(np.mean(alone.strong_tokens))
-        while above - below > 1e-4:
-            middle = (below + above) / 2
-            if self._excess(middle, outcomes, alone) <= 0:
-                above = middle
+    def bound(self, outcomes: ReplayOutcomes, baselines: Baselines) -> float:
+        low, high = 0.0, baselines.largest_strong_tokens / float(np.mean(baselines.strong_tokens))
+        while high - low > 1e-4:
+            middle = (low + high) / 2
+            if self._excess(middle, outcomes, baselines) <= 0:
+                high = middle
             else:
-                below = middle
-        return above
+                low = middle
+        return high
 
-    def _excess(self, share: float, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> float:
-        differences = outcomes.strong_tokens - share * alone.strong_tokens
+    def _excess(self, share: float, outcomes: ReplayOutcomes, baselines: Baselines) -> float:
+        differences = outcomes.strong_tokens - share * baselines.strong_tokens
         if self.horizon:
             return student_upper(differences, self.confidence, self.horizon)
         return betting_upper(
             differences,
-            -share * alone.most_strong_tokens,
-            max(alone.most_strong_tokens, outcomes.strong_tokens.max()),
+            -share * baselines.largest_strong_tokens,
+            max(baselines.largest_strong_tokens, outcomes.strong_tokens.max()),
             self.confidence,
         )
 
 
 @dataclass(frozen=True)
 class Money(Guarantee):
-    """The mean money a problem is `value` at most."""
+    """The mean money per problem is at most `value`."""
 
     target = "money"
 
@@ -123,22 +124,22 @@ class Money(Guarantee):
     def bound_name(self) -> str:
         return STUDENT if self.horizon else BETTING
 
-    def is_kept(self, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> bool:
-        return self.bound(outcomes, alone) <= self.value
+    def holds(self, outcomes: ReplayOutcomes, baselines: Baselines) -> bool:
+        return self.bound(outcomes, baselines) <= self.value
 
-    def bound(self, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> float:
+    def bound(self, outcomes: ReplayOutcomes, baselines: Baselines) -> float:
         if self.horizon:
             return student_upper(outcomes.money, self.confidence, self.horizon)
-        most = max(alone.most_money, outcomes.money.max())
+        most = max(baselines.largest_money, outcomes.money.max())
         return betting_upper(outcomes.money, 0, most, self.confidence) if most else 0.0
 
 
 @dataclass(frozen=True)
 class Accuracy(Guarantee):
-    """The accuracy is `value` at least."""
+    """The accuracy is at least `value`."""
 
     target = "accuracy"
-    from_dearest = True
+    most_expensive_first = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,10 +150,10 @@ class Accuracy(Guarantee):
     def bound_name(self) -> str:
         return THATCHER if self.horizon else CLOPPER_PEARSON
 
-    def is_kept(self, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> bool:
-        return self.bound(outcomes, alone) >= self.value
+    def holds(self, outcomes: ReplayOutcomes, baselines: Baselines) -> bool:
+        return self.bound(outcomes, baselines) >= self.value
 
-    def bound(self, outcomes: ReplayOutcomes, alone: ReplayedSolution) -> float:
+    def bound(self, outcomes: ReplayOutcomes, baselines: Baselines) -> float:
         count = len(outcomes.correct)
         wrong = count - int(outcomes.correct.sum())
         if self.horizon:

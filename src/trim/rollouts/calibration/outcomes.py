@@ -1,4 +1,4 @@
-"""What a policy costs and reaches on each problem of a bank."""
+"""Cost and accuracy of a policy on each problem of a bank, by replay."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from trim.types import Trace
 
 Floats = NDArray[np.float64]
 
-HIGHEST_PRICE = (Threshold(1), Cascade(1))
-"""Policies that no other exceeds: every draft rewritten, and every solution."""
+MOST_EXPENSIVE = (Threshold(1), Cascade(1))
+"""The most expensive policies: every draft rewritten, and every solution restarted."""
 
 
 @dataclass(frozen=True)
 class ReplayOutcomes:
-    """Of P problems, in the order of the bank.
+    """Outcomes of P problems, in the order of the bank.
 
     Attributes:
-        strong_tokens, money: (P,) of each problem, upper estimates where `complete` is not.
-            Without prices `money` is all 0.
-        correct, complete: (P,) 1 or 0.
+        strong_tokens, money: (P,) cost of each problem; an upper estimate if the replay is not
+            complete. `money` is 0 without prices.
+        correct, complete: (P,) 1 or 0; whether the answer is right, and whether all actions of
+            the replay are recorded.
     """
 
     strong_tokens: Floats
@@ -37,85 +38,88 @@ class ReplayOutcomes:
     correct: Floats
     complete: Floats
 
-    def of(self, problems: NDArray[np.int64]) -> ReplayOutcomes:
-        """The outcomes of some problems."""
+    def select(self, problems: NDArray[np.int64]) -> ReplayOutcomes:
+        """The outcomes of some problems, by index."""
         return ReplayOutcomes(*(figures[problems] for figures in vars(self).values()))
 
 
-def outcomes_of(walks: list[Replayed], scorer: str, prices: Prices | None) -> ReplayOutcomes:
-    """The outcomes of replays whose steps have scores of the kind `scorer`."""
+def outcomes_of_replays(
+    replays: list[Replayed], scorer: str, prices: Prices | None
+) -> ReplayOutcomes:
+    """The outcomes of replays with scores of the kind `scorer`."""
 
-    def money(walk: Replayed) -> float:
-        trace = Trace("", "", 0, usage=walk.usage, scorer=scorer)
+    def money(replayed: Replayed) -> float:
+        trace = Trace("", "", 0, usage=replayed.usage, scorer=scorer)
         return prices.of(trace) if prices else 0.0
 
     return ReplayOutcomes(
-        np.array([walk.strong_tokens for walk in walks], dtype=np.float64),
-        np.array([money(walk) for walk in walks]),
-        np.array([walk.correct for walk in walks], dtype=np.float64),
-        np.array([walk.complete for walk in walks], dtype=np.float64),
+        np.array([replayed.strong_tokens for replayed in replays], dtype=np.float64),
+        np.array([money(replayed) for replayed in replays]),
+        np.array([replayed.correct for replayed in replays], dtype=np.float64),
+        np.array([replayed.complete for replayed in replays], dtype=np.float64),
     )
 
 
 @dataclass(frozen=True)
 class ReplayEvaluator:
-    """A bank in which policies are tried.
+    """Evaluates policies by replay of a bank.
 
     Attributes:
-        prices: what is billed; None where nothing is.
-        max_strong_tokens: the limit a problem, as `trim.router.Router` has it.
+        bank: recorded problems.
+        prices: of tokens; None ignores money.
+        max_strong_tokens: limit of strong tokens per problem, as in `trim.router.Router`.
     """
 
     bank: Bank
     prices: Prices | None
     max_strong_tokens: int | None = None
 
-    def walks(self, policy: Policy) -> list[Replayed]:
+    def replays(self, policy: Policy) -> list[Replayed]:
         seed = self.bank.identity.seed or 0
         return [
             replay(problem, policy, seed, self.max_strong_tokens) for problem in self.bank.problems
         ]
 
     def outcomes(self, policy: Policy) -> ReplayOutcomes:
-        return outcomes_of(self.walks(policy), self.bank.identity.scorer, self.prices)
+        return outcomes_of_replays(self.replays(policy), self.bank.identity.scorer, self.prices)
 
     @cached_property
-    def alone(self) -> ReplayedSolution:
-        """What everything is compared with."""
+    def baselines(self) -> Baselines:
+        """Both models alone, and the maximum cost of a problem."""
         problems = self.bank.problems
-        dearest = [self.outcomes(policy) for policy in HIGHEST_PRICE]
+        most_expensive = [self.outcomes(policy) for policy in MOST_EXPENSIVE]
         strong_tokens = np.array([problem.strong.tokens for problem in problems], dtype=np.float64)
-        return ReplayedSolution(
+        return Baselines(
             strong_tokens,
             np.array([problem.weak.correct for problem in problems], dtype=np.float64),
             np.array([problem.strong.correct for problem in problems], dtype=np.float64),
-            max(strong_tokens.max(), *(found.strong_tokens.max() for found in dearest)),
-            max(found.money.max() for found in dearest),
+            max(strong_tokens.max(), *(found.strong_tokens.max() for found in most_expensive)),
+            max(found.money.max() for found in most_expensive),
         )
 
 
 @dataclass(frozen=True)
-class ReplayedSolution:
-    """Each model alone, and the most that a problem was recorded to take.
+class Baselines:
+    """Outcomes of each model alone, and the maximum recorded cost of a problem.
 
     Attributes:
-        strong_tokens: (P,) C_s.
+        strong_tokens: (P,) C_s, of the strong model alone.
         weak_correct, strong_correct: (P,) 1 or 0.
-        most_strong_tokens, most_money: of a problem, by any way of solving it.
+        largest_strong_tokens, largest_money: of one problem, under any policy.
     """
 
     strong_tokens: Floats
     weak_correct: Floats
     strong_correct: Floats
-    most_strong_tokens: float
-    most_money: float
+    largest_strong_tokens: float
+    largest_money: float
 
-    def of(self, problems: NDArray[np.int64]) -> ReplayedSolution:
-        """The same of some problems; the most stays that of all."""
-        return ReplayedSolution(
+    def select(self, problems: NDArray[np.int64]) -> Baselines:
+        """The baselines of some problems, by index; the maxima stay those of all."""
+        return Baselines(
             self.strong_tokens[problems],
             self.weak_correct[problems],
             self.strong_correct[problems],
-            self.most_strong_tokens,
-            self.most_money,
+            self.largest_strong_tokens,
+            self.largest_money,
         )

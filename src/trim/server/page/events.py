@@ -1,4 +1,4 @@
-"""A solution as server-sent events: each step as it is drafted, scored, decided and kept."""
+"""A solution as server-sent events: how each step is drafted, scored, decided and kept."""
 
 from __future__ import annotations
 
@@ -11,55 +11,53 @@ from trim.configuration.source import ModelSource
 from trim.errors import InvalidInput
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
 from trim.loop.solution import Solution
-from trim.policies.policy import Explanation, Policy, States
-from trim.policies.pomdp.belief import Filter
+from trim.policies.policy import Belief, Explanation, Policy
+from trim.policies.pomdp.belief import BeliefFilter
 from trim.policies.pomdp.model import read_model
-from trim.policies.pomdp.policy import states_of
+from trim.policies.pomdp.policy import belief_of
 from trim.router import Router
 from trim.server.accounts import RequestRecord
 from trim.server.errors import APIError
-from trim.server.recording import solving
-from trim.server.response import Choice, usage_of
+from trim.server.response import Choice, sse, usage_body
 from trim.server.service import Job, Service
-from trim.server.streaming import sent
 from trim.types import Action, Author, Observation, Step, Trace
 
 
 @dataclass(frozen=True)
 class FittedBelief:
-    """A model of traces, fitted to the server's models.
+    """A belief model that was fitted to the server's models.
 
     Attributes:
-        kind: of the scores that it was fitted to.
+        kind: the kind of score that it was fitted to.
         usual: the kind of score of policies that name none.
     """
 
-    filter: Filter
+    filter: BeliefFilter
     kind: str | None
     usual: str | None
 
-    def states(self, policy: Policy, observation: Observation) -> States | None:
-        """None where there are no scores, or others than it was fitted to."""
+    def states(self, policy: Policy, observation: Observation) -> Belief | None:
+        """None without scores, or with scores of another kind."""
         if not observation.scores or (policy.scorer or self.usual) != self.kind:
             return None
-        return states_of(self.filter, observation)
+        return belief_of(self.filter, observation)
 
 
-def read_belief(lineup: ModelSource) -> FittedBelief | None:
-    """The one that a lineup comes with, if it has one.
+def read_belief(source: ModelSource) -> FittedBelief | None:
+    """The belief model of a source, if it has one.
 
     Raises:
-        InvalidInput: its file is unreadable, or was fitted to other models.
+        InvalidInput: its file cannot be read, or was fitted to other models.
     """
-    if lineup.belief is None:
+    if source.belief is None:
         return None
-    model = read_model(lineup.belief)
-    kind = model.of.get("kind")
-    present = lineup.identify(kind)
-    fitted = {role: name for role, name in model.of.items() if role != "kind"}
+    model = read_model(source.belief)
+    kind = model.fitted_to.get("kind")
+    present = source.identify(kind)
+    fitted = {role: name for role, name in model.fitted_to.items() if role != "kind"}
     if fitted != present:
-        raise InvalidInput(f"{lineup.belief}: fitted to other models; fit it anew with `trim fit`")
-    return FittedBelief(model.filter(), kind, lineup.default_kind)
+        raise InvalidInput(f"{source.belief}: fitted to other models; fit it again with `trim fit`")
+    return FittedBelief(model.filter(), kind, source.default_kind)
 
 
 Record = dict[str, Any]
@@ -67,17 +65,17 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class EventSerializer:
-    """Tells what a router does, and asks its policy why.
+    """Converts events of a router to records, with the policy's explanations.
 
     Args:
-        belief: shown where the policy has none.
+        belief: for policies without a belief of their own.
     """
 
     router: Router
     belief: FittedBelief | None
 
-    def beginning(self, solution: Solution) -> Record:
-        """What is told before the first event: why nothing is drafted, where nothing is."""
+    def begin(self, solution: Solution) -> Record:
+        """The record before the first event; `reason` explains why nothing is drafted."""
         policy, reason = self.router.policy, None
         if policy.begin(solution.question) is not Action.CONTINUE:
             unseen = Observation(solution.question, (), (), (), (), solution.seed)
@@ -86,28 +84,28 @@ class EventSerializer:
             "event": "begun", "policy": policy.name, "seed": solution.seed, "reason": reason,
         }  # fmt: skip
 
-    def tell(self, event: Event, solution: Solution) -> Record:
-        """The record of an event at which the router waits."""
+    def serialize(self, event: Event, solution: Solution) -> Record:
+        """The record of an event, while the router waits at it."""
         match event:
             case Drafted(index, text, tokens):
-                return written(index, Author.WEAK, text, tokens)
+                return written_record(index, Author.WEAK, text, tokens)
             case Regenerated(index, text, tokens, author):
-                return written(index, author, text, tokens)
+                return written_record(index, author, text, tokens)
             case Scored(index, score):
                 return {"event": "scored", "index": index, "score": score}
             case Decided(index, action):
                 return {"event": "decided", "index": index, **self.decision(action, solution)}
             case Kept(index, step):
-                return {"event": "kept", "index": index, **kept(step)}
+                return {"event": "kept", "index": index, **kept_record(step)}
         return {"event": "ended"}
 
     def decision(self, action: Action, solution: Solution) -> Record:
         observation = solution.observe()
         if solution.fallback:
-            explained = Explanation(silent(solution.fallback))
+            explained = Explanation(not_answering(solution.fallback))
         else:
             explained = self.router.policy.explain(observation)
-        states, of = explained.states, "policy"
+        states, of = explained.belief, "policy"
         if states is None and self.belief:
             states, of = self.belief.states(self.router.policy, observation), "model"
         return {
@@ -119,7 +117,7 @@ class EventSerializer:
         }
 
     def left(self, solution: Solution) -> Record:
-        """What the solution may still spend, of what is limited."""
+        """The rest of each limit on the solution."""
         config = self.router.config
         limits = (config.max_strong_tokens, self.router.policy.max_strong_tokens)
         tokens = min((limit for limit in limits if limit is not None), default=None)
@@ -132,18 +130,18 @@ class EventSerializer:
         return left
 
 
-def written(index: int, author: Author, text: str, tokens: int) -> Record:
+def written_record(index: int, author: Author, text: str, tokens: int) -> Record:
     return {
         "event": "written", "index": index, "author": str(author), "text": text, "tokens": tokens,
     }  # fmt: skip
 
 
-def kept(step: Step) -> Record:
+def kept_record(step: Step) -> Record:
     note = None
     if step.denied:
-        note = "kept all the same: the strong model may cost no more here"
+        note = "kept anyway: the strong model may cost no more here"
     elif step.fallback:
-        note = silent(step.fallback)
+        note = not_answering(step.fallback)
     return {
         "author": str(step.author),
         "text": step.text,
@@ -154,42 +152,42 @@ def kept(step: Step) -> Record:
     }
 
 
-def silent(part: str) -> str:
+def not_answering(part: str) -> str:
     parts = {"scorer": "the scorer"}
     return f"{parts.get(part, f'the {part} model')} does not answer"
 
 
-async def told(
-    service: Service, job: Job, choice: Choice, asked: RequestRecord, belief: FittedBelief | None
+async def solution_events(
+    service: Service, job: Job, choice: Choice, record: RequestRecord, belief: FittedBelief | None
 ) -> AsyncGenerator[bytes, None]:
-    """The events of a solution. Raises Failure before the first of them, and tells it after.
+    """The events of a solution; the last one, `finished`, follows when the request is on disk.
 
-    The last one, `finished`, comes when all is on disk.
+    Raises APIError before the first event; a later error is the last event.
     """
-    teller: EventSerializer | None = None
+    serializer: EventSerializer | None = None
     try:
         async with (
-            solving(service, asked, job, [choice]),
+            service.recording(record, job, [choice]),
             aclosing(service.events(job, choice)) as events,
         ):
             async for event in events:
                 assert choice.router is not None and choice.solution is not None
-                if teller is None:
-                    teller = EventSerializer(choice.router, belief)
-                    yield sent(teller.beginning(choice.solution))
+                if serializer is None:
+                    serializer = EventSerializer(choice.router, belief)
+                    yield sse(serializer.begin(choice.solution))
                 if not isinstance(event, Finished):
-                    yield sent(teller.tell(event, choice.solution))
-        choice.rest()
+                    yield sse(serializer.serialize(event, choice.solution))
+        choice.finish()
         assert choice.trace is not None
-        yield sent(finished(service, choice, choice.trace))
+        yield sse(finished_record(service, choice, choice.trace))
     except APIError as failure:
-        if teller is None:
+        if serializer is None:
             raise
-        yield sent({"event": "failed", **failure.body})
+        yield sse({"event": "failed", **failure.body})
 
 
-def finished(service: Service, choice: Choice, trace: Trace) -> Record:
-    usage = usage_of([trace], service.prices, with_steps=False)
+def finished_record(service: Service, choice: Choice, trace: Trace) -> Record:
+    usage = usage_body([trace], service.prices, with_steps=False)
     return {
         "event": "finished",
         "text": choice.text,

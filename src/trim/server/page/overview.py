@@ -1,4 +1,4 @@
-"""What an operator sees: traffic, spending, latency, scores, faults and warnings."""
+"""The data of the operator's page: traffic, spending, latency, scores, faults and warnings."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from trim.server.storage.ledger import today
 from trim.server.storage.traffic import SLICES, Count, Spent, Traffic
 
 RECENT, EARLIER = 500, 2000
-"""First drafts that are compared, at most."""
+"""Largest numbers of first drafts to compare."""
 LEAST = 40
-"""With fewer of both together nothing is said."""
+"""Smallest number of first drafts to compare."""
 BINS = 20
 LEAST_DISTANCE, LEVEL = 0.1, 0.001
-"""Warned of from this distance on, where so large a one is less likely than this by chance."""
+"""Smallest distance and largest p-value for a warning."""
 
 
 @dataclass(frozen=True)
 class ScoreDrift:
-    """Newest first drafts against those before them.
+    """A comparison of the newest first drafts with those before them.
 
     Attributes:
-        distance: of Kolmogorov and Smirnov, in [0, 1]; None where there are too few.
-        p_value: of so large a distance or a larger one, if nothing has changed.
+        distance: Kolmogorov–Smirnov distance, in [0, 1]; None if there are too few.
+        p_value: of the two-sample test; None if there are too few.
     """
 
     recent: tuple[float, ...]
@@ -57,12 +57,12 @@ class ScoreDrift:
 
 
 def score_drift(scores: Sequence[float]) -> ScoreDrift:
-    """Compares scores, the newest first: up to 500, at most half, with up to 2,000 before."""
-    # Slow to load, and of no use to a server that nobody looks at.
+    """Compare scores, newest first: up to 500, at most half, with up to 2,000 before them."""
+    # Slow to import, and needed for this page only.
     from scipy.stats import ks_2samp
 
-    border = min(RECENT, len(scores) // 2)
-    recent, earlier = tuple(scores[:border]), tuple(scores[border:])
+    split = min(RECENT, len(scores) // 2)
+    recent, earlier = tuple(scores[:split]), tuple(scores[split:])
     if len(scores) < LEAST:
         return ScoreDrift(recent, earlier)
     found = ks_2samp(recent, earlier, method="asymp")
@@ -70,7 +70,7 @@ def score_drift(scores: Sequence[float]) -> ScoreDrift:
 
 
 def histogram(scores: Sequence[float]) -> list[int]:
-    """How many lie in each twentieth of [0, 1]."""
+    """Counts of scores in each twentieth of [0, 1]."""
     counts = [0] * BINS
     for score in scores:
         counts[min(int(score * BINS), BINS - 1)] += 1
@@ -78,27 +78,27 @@ def histogram(scores: Sequence[float]) -> list[int]:
 
 
 DAYS = 14
-"""Days of spending that are shown, today included."""
-FAILED_SHARE, FEWEST = 0.05, 20
-"""Share of failed requests that is warned of, and of how many at least."""
-MISSED = 0.05
-"""By which the strong share may be above its target before it is warned of."""
+"""Days of spending shown, including today."""
+FAILED_SHARE, LEAST_REQUESTS = 0.05, 20
+"""Smallest share of failed requests, and number of requests, for a warning."""
+TOLERANCE = 0.05
+"""Excess of the strong share over its target for a warning."""
 NEARLY = 0.9
-"""Share of a budget, or of the queue, from which it is warned of."""
+"""Share of a budget, or of the queue, for a warning."""
 
 
 async def overview(service: Service, hours: int) -> dict[str, Any]:
-    """The newest `hours` in slices of equal length, spending of 14 days, and what is now."""
+    """The last `hours` in slices of equal length, spending of 14 days, and the present load."""
     traffic = Traffic(service.accounts.engine)
     width = hours * 3600 // SLICES
-    # Slices that stand still while time goes on.
+    # Aligned to multiples of the width, so that slices do not move between requests.
     since = (int(time.time()) // width + 1) * width - hours * 3600
     days, first = newest_days()
     counts = await traffic.counts(since, width)
     spent = await traffic.spending(days, first)
     scores = await traffic.first_scores(RECENT + EARLIER)
     drift = await asyncio.to_thread(score_drift, scores)
-    desk, silent = service.desk, service.silent()
+    queue, silent = service.queue, service.unreachable()
     share = strong_share(counts)
     target_share = service.controller.target if service.controller else None
     return {
@@ -117,32 +117,32 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
         "drift": drift.to_json(),
         "faults": await traffic.faults(since),
         "silent": silent,
-        "running": desk.running,
-        "waiting": desk.waiting,
+        "running": queue.running,
+        "waiting": queue.waiting,
         "limits": {"running": service.limits.running, "queue": service.limits.queue},
         "warnings": [
             *warnings(counts, spent, drift, share, target_share),
             *(f"{name} does not answer" for name in silent),
-            *queue_warnings(desk.waiting, service.limits.queue),
+            *queue_warnings(queue.waiting, service.limits.queue),
         ],
     }
 
 
 def newest_days() -> tuple[list[str], int]:
-    """Names of the days of spending, the oldest first, and the second at which they begin."""
-    begun = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    days = [begun - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
+    """Dates of the days of spending, oldest first, and their start in seconds since 1970."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = [midnight - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
     return [day.date().isoformat() for day in days], int(days[0].timestamp())
 
 
 def strong_share(counts: Sequence[Count]) -> float | None:
-    """Strong tokens as a share of the tokens that were kept; None where there are none."""
+    """Strong tokens as a share of kept tokens; None without any."""
     kept = sum(count.kept_tokens for count in counts)
     return sum(count.strong_tokens for count in counts) / kept if kept else None
 
 
 def by_time(counts: Sequence[Count], since: int, width: int, hours: int) -> list[dict[str, Any]]:
-    """One for each slice, those without requests included."""
+    """One record for each slice, including slices without requests."""
     slices: dict[int, list[Count]] = {}
     for count in counts:
         slices.setdefault(count.time, []).append(count)
@@ -157,7 +157,7 @@ def by_time(counts: Sequence[Count], since: int, width: int, hours: int) -> list
 
 
 def outcomes(counts: Sequence[Count]) -> dict[str, int]:
-    """Requests by their end."""
+    """Numbers of requests by finish."""
     ended: Counter[str] = Counter()
     for count in counts:
         ended[count.finish] += count.requests
@@ -165,7 +165,7 @@ def outcomes(counts: Sequence[Count]) -> dict[str, int]:
 
 
 def by_policy(counts: Sequence[Count]) -> list[dict[str, Any]]:
-    """The most used first."""
+    """One record for each policy, the most used first."""
     policies: dict[str, list[Count]] = {}
     for count in counts:
         policies.setdefault(count.policy, []).append(count)
@@ -190,22 +190,22 @@ def warnings(
 ) -> Iterator[str]:
     ended = outcomes(counts)
     number, failed = sum(ended.values()), ended.get("failed", 0)
-    if number >= FEWEST and failed >= FAILED_SHARE * number:
+    if number >= LEAST_REQUESTS and failed >= FAILED_SHARE * number:
         yield f"{failed} of {number} requests failed"
-    if share is not None and target is not None and share > target + MISSED:
+    if share is not None and target is not None and share > target + TOLERANCE:
         yield f"the strong share is {share:.1%}, above its target of {target:.1%}"
     if drift.drifted:
         yield (
             f"scores have drifted: the newest {len(drift.recent)} first drafts differ from the"
             f" {len(drift.earlier)} before (distance {drift.distance:.2f}); measure the scorer on"
-            " fresh problems (`trim collect`, `trim audit`) and calibrate anew"
+            " fresh problems (`trim collect`, `trim audit`) and calibrate again"
         )
     for one in spent:
         budgets = ((one.money, one.money_a_day), (one.strong_tokens, one.strong_tokens_a_day))
         if one.day == today() and any(b is not None and s >= NEARLY * b for s, b in budgets):
-            yield f"the key {one.key} has spent at least {NEARLY:.0%} of its budget of today"
+            yield f"the key {one.key} has spent at least {NEARLY:.0%} of its budget for today"
 
 
 def queue_warnings(waiting: int, queue: int) -> Iterator[str]:
     if queue and waiting >= NEARLY * queue:
-        yield f"{waiting} requests wait; {queue} may"
+        yield f"{waiting} requests are waiting; the limit is {queue}"

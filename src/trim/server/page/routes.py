@@ -1,4 +1,4 @@
-"""The routes of the page: its files, and what they ask for."""
+"""The routes of the page: its files, and the data that they request."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
-from starlette.requests import Request as HttpRequest
 
 from trim.server.accounts import RequestRecord
-from trim.server.body import read_fields
+from trim.server.dependencies import CurrentKey, CurrentService, JsonFields
 from trim.server.errors import APIError, invalid
-from trim.server.page.events import read_belief, told
+from trim.server.page.events import solution_events
 from trim.server.page.overview import overview
-from trim.server.request import ChatRequest, Stopping, checked, unserved
-from trim.server.response import Choice
-from trim.server.service import Service
-from trim.server.storage.database import faults_told
-from trim.server.streaming import begun
+from trim.server.request import ChatRequest, StopFilter, unsupported_feature, validate
+from trim.server.response import Choice, start_stream
+from trim.server.storage.database import reporting_unavailable
 
 ASSETS = Path(__file__).parent / "assets"
-KINDS = {
+MEDIA_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
     ".js": "text/javascript",
@@ -37,86 +34,92 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-"""Nothing from elsewhere, nothing inline, in nobody's frame."""
+"""No content of other origins, nothing inline, no framing."""
+
+router = APIRouter(include_in_schema=False)
 
 
-def page_routes(service: Service) -> APIRouter:
-    """What browsers call."""
-    router = APIRouter(include_in_schema=False)
-    belief = read_belief(service.lineup)
-
-    @router.get("/")
-    async def asking() -> Response:
-        return file("index.html")
-
-    @router.get("/operator")
-    async def operator() -> Response:
-        return file("operator.html")
-
-    @router.get("/page/assets/{name}")
-    async def asset(name: str) -> Response:
-        return file(name)
-
-    @router.get("/page/menu")
-    async def menu() -> Response:
-        """What may be chosen, and what it was measured to cost."""
-        return JSONResponse(menu_of(service))
-
-    @router.post("/page/solutions")
-    async def solutions(http: HttpRequest) -> Response:
-        """A solution as it comes about (`trim.server.page.events`)."""
-        key = await service.accounts.identify(http.headers.get("authorization"))
-        http.state.key = key and key.name
-        fields = await read_fields(http, service.limits)
-        if feature := unserved(fields):
-            refusal = f"{feature}: the page shows routing, which cannot serve it"
-            raise invalid(refusal, feature, "unsupported_feature")
-        body = checked(ChatRequest, fields)
-        if body.n != 1:
-            raise invalid("n: the page shows one solution at a time", "n")
-        job = await service.admitted(body, key)
-        choice = Choice(0, Stopping(body.stops))
-        asked = RequestRecord(
-            uuid.uuid4().hex,
-            key,
-            time.time(),
-            body.model,
-            True,
-            job.question,
-            len(job.history),
-            headers=http.headers,
-        )
-        http.state.asked = asked
-        pieces = told(service, job, choice, asked, belief)
-        return await begun(http, pieces, job.moment)
-
-    @router.get("/page/traffic")
-    async def traffic(
-        http: HttpRequest, hours: Annotated[int, Query(ge=1, le=24 * 366)] = 24
-    ) -> Response:
-        """What was done for all keys."""
-        await service.accounts.authorize_operator(http.headers.get("authorization"))
-        with faults_told():
-            seen = await overview(service, hours)
-        return JSONResponse(seen, headers={"Cache-Control": "no-store"})
-
-    return router
+@router.get("/")
+async def index() -> Response:
+    return asset("index.html")
 
 
-def file(name: str) -> Response:
-    """Raises Failure for a file that is no part of the page."""
-    path = ASSETS / name
-    if path.suffix not in KINDS or path.parent != ASSETS or not path.is_file():
-        raise APIError(404, f"{name}: the page has no such file")
-    return FileResponse(path, headers=HEADERS, media_type=KINDS[path.suffix])
+@router.get("/operator")
+async def operator() -> Response:
+    return asset("operator.html")
 
 
-def menu_of(service: Service) -> dict[str, Any]:
-    menu = service.menu
+@router.get("/page/assets/{name}")
+async def named_asset(name: str) -> Response:
+    return asset(name)
+
+
+@router.get("/page/menu")
+async def menu(service: CurrentService) -> dict[str, Any]:
+    """The routers and their measured curve."""
+    catalog = service.catalog
     return {
-        "names": menu.names,
-        "usual": menu.usual.name,
-        "curve": [asdict(offer) for offer in menu.curve],
-        "measured": menu.measured,
+        "names": catalog.names,
+        "usual": catalog.usual.name,
+        "curve": [asdict(entry) for entry in catalog.curve],
+        "measured": catalog.measured,
         "keys": service.accounts.need_key,
     }
+
+
+@router.post("/page/solutions")
+async def solutions(
+    request: Request, service: CurrentService, key: CurrentKey, fields: JsonFields
+) -> Response:
+    """The events of a solution (`trim.server.page.events`)."""
+    if feature := unsupported_feature(fields):
+        message = f"{feature}: the page shows routing, which cannot serve it"
+        raise invalid(message, feature, "unsupported_feature")
+    body = validate(ChatRequest, fields)
+    if body.n != 1:
+        raise invalid("n: the page shows one solution at a time", "n")
+    job = await service.admit(body, key)
+    choice = Choice(0, StopFilter(body.stops))
+    record = RequestRecord(
+        uuid.uuid4().hex,
+        key,
+        time.time(),
+        body.model,
+        True,
+        job.question,
+        len(job.history),
+        headers=request.headers,
+    )
+    request.state.record = record
+    events = solution_events(service, job, choice, record, request.app.state.belief)
+    return await start_stream(request, events, job.deadline)
+
+
+async def require_operator(key: CurrentKey) -> None:
+    """Raises APIError (403) for a key that is not an operator's."""
+    if key and not key.operator:
+        raise APIError(
+            403,
+            "only an operator's key may see the traffic of all keys; create one with"
+            " `trim keys create NAME --operator`",
+            "permission_error",
+            "operator_key_needed",
+        )
+
+
+@router.get("/page/traffic", dependencies=[Depends(require_operator)])
+async def traffic(
+    service: CurrentService, hours: Annotated[int, Query(ge=1, le=24 * 366)] = 24
+) -> Response:
+    """The traffic of all keys."""
+    with reporting_unavailable():
+        content = await overview(service, hours)
+    return JSONResponse(content, headers={"Cache-Control": "no-store"})
+
+
+def asset(name: str) -> Response:
+    """Raises APIError (404) for a file that is not part of the page."""
+    path = ASSETS / name
+    if path.suffix not in MEDIA_TYPES or path.parent != ASSETS or not path.is_file():
+        raise APIError(404, f"{name}: the page has no such file")
+    return FileResponse(path, headers=HEADERS, media_type=MEDIA_TYPES[path.suffix])

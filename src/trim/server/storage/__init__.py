@@ -1,1 +1,1 @@
-"""What the server keeps: keys, spending and traffic."""
+"""The database: keys, spending and traffic."""

@@ -1,4 +1,4 @@
-"""Keys of the server's users."""
+"""API keys."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import hmac
 import secrets
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trim.errors import InvalidInput
-from trim.server.storage.reader import Reader, Row
+from trim.server.storage.database import Transactions, reporting_unavailable
 from trim.server.storage.tables import keys
 
 MARK = "trim"
 PREFIX_BYTES = 4
 SECRET_BYTES = 32
-BY_PREFIX = select(keys).where(keys.c.prefix == bindparam("shown"))
 
 
 @dataclass(frozen=True)
 class UserKey:
-    """A key that was made.
+    """An API key, without its secret.
 
     Attributes:
-        money_a_day, strong_tokens_a_day: its budget; None for none.
-        created, revoked: seconds since 1970; `revoked` None while it holds.
-        operator: whether it shows what all keys did.
+        money_a_day, strong_tokens_a_day: its budget; None for no limit.
+        created, revoked: seconds since 1970; `revoked` is None for a valid key.
+        operator: whether it may see the traffic of all keys.
     """
 
     id: int
@@ -46,14 +46,14 @@ class UserKey:
 class Keys:
     """The keys in a database.
 
-    A key is `trim-PREFIX-SECRET`. Its hash is kept, by SHA-256: a secret of 256 random bits cannot
-    be guessed from it, however fast the hash. It is found by its prefix and compared in constant
+    A key is `trim-PREFIX-SECRET`, stored as its SHA-256: a secret of 256 random bits cannot be
+    guessed from it, however fast the hash. Keys are looked up by prefix and compared in constant
     time.
     """
 
-    def __init__(self, engine: AsyncEngine, reader: Reader | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, transactions: Transactions | None = None) -> None:
         self.engine = engine
-        self.reader = reader or Reader(engine)
+        self.transactions = transactions or Transactions(engine)
 
     async def create(
         self,
@@ -62,10 +62,10 @@ class Keys:
         strong_tokens_a_day: int | None = None,
         operator: bool = False,
     ) -> str:
-        """Make a key and return it; it is never shown again.
+        """Create a key and return it; it cannot be shown again.
 
         Raises:
-            InvalidInput: there is a key of that name, or a budget below 0.
+            InvalidInput: the name is taken or malformed, or a budget is negative.
         """
         if not name.strip() or len(name) > 100:
             raise InvalidInput("a key's name has 1 to 100 characters")
@@ -87,53 +87,57 @@ class Keys:
             async with self.engine.begin() as connection:
                 await connection.execute(insert(keys).values(row))
         except IntegrityError as error:
-            raise InvalidInput(f"key {name!r}: there is one; revoke it or choose a name") from error
+            raise InvalidInput(
+                f"key {name!r}: the name is taken (revoked keys keep theirs); choose another"
+            ) from error
         return key
 
     async def all(self) -> list[UserKey]:
-        """Every key, revoked ones included, in the order in which they were made."""
+        """Every key, revoked ones included, in the order of creation."""
         async with self.engine.connect() as connection:
             rows = await connection.execute(select(keys).order_by(keys.c.id))
-            return [user_key(row._asdict()) for row in rows]
+            return [user_key(row) for row in rows]
 
-    async def any_holds(self) -> bool:
+    async def any_valid(self) -> bool:
         """Whether there is a key that was not revoked."""
         query = select(keys.c.id).where(keys.c.revoked.is_(None)).limit(1)
         async with self.engine.connect() as connection:
             return (await connection.execute(query)).first() is not None
 
     async def revoke(self, name: str) -> None:
-        """Raises InvalidInput where no key of that name holds."""
+        """Raises InvalidInput if no valid key has that name."""
         async with self.engine.begin() as connection:
-            done = await connection.execute(
+            result = await connection.execute(
                 update(keys)
                 .where(keys.c.name == name, keys.c.revoked.is_(None))
                 .values(revoked=time.time())
             )
-        if not done.rowcount:
-            raise InvalidInput(f"key {name!r}: there is none that holds")
+        if not result.rowcount:
+            raise InvalidInput(f"key {name!r}: no valid key has this name")
 
     async def find(self, key: str) -> UserKey | None:
-        """The key that a client has sent; None where there is no such key, or it was revoked.
+        """The record of a key that a client sent; None for an unknown or revoked one.
 
         Raises:
-            Failure: the database cannot be used (503).
+            APIError: the database is not available (503).
         """
         parts = key.split("-", 2)
         if len(parts) != 3 or parts[0] != MARK:
             return None
-        row = await self.reader.row(BY_PREFIX, {"shown": parts[1]})
+        query = select(keys).where(keys.c.prefix == parts[1])
+        with reporting_unavailable():
+            row = await self.transactions.run(lambda connection: connection.execute(query).first())
         found = None if row is None else user_key(row)
         same = hmac.compare_digest(found.digest if found else "", digest(key))
         return found if found and same and found.revoked is None else None
 
 
 async def id_of(connection: AsyncConnection, name: str) -> int:
-    """The id of a key, revoked or not. Raises InvalidInput where there never was one."""
+    """The id of a key, revoked or not. Raises InvalidInput for a name that was never used."""
     found = await connection.execute(select(keys.c.id).where(keys.c.name == name))
     number: int | None = found.scalar_one_or_none()
     if number is None:
-        raise InvalidInput(f"key {name!r}: there is none; `trim keys list` shows them")
+        raise InvalidInput(f"key {name!r}: no such key; `trim keys list` shows them")
     return number
 
 
@@ -141,5 +145,5 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def user_key(row: Row) -> UserKey:
-    return UserKey(**{**row, "operator": bool(row["operator"])})
+def user_key(row: Row[Any]) -> UserKey:
+    return UserKey(**row._asdict())

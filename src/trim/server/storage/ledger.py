@@ -1,4 +1,4 @@
-"""What each key has spent, and whether it may spend more."""
+"""Daily budgets of keys."""
 
 from __future__ import annotations
 
@@ -6,66 +6,66 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from trim.server.errors import APIError
+from trim.server.storage.database import Transactions, reporting_unavailable
 from trim.server.storage.keys import UserKey
-from trim.server.storage.reader import Reader
 from trim.server.storage.tables import spending
-
-SPENT = select(spending.c.money, spending.c.strong_tokens).where(
-    spending.c.key_id == bindparam("key"), spending.c.day == bindparam("date")
-)
 
 
 @dataclass(frozen=True)
-class Left:
-    """What a key may still spend today; infinite where it has no such budget."""
+class Remaining:
+    """The rest of a key's budget for today; infinite where it has no limit."""
 
     money: float = math.inf
     strong_tokens: float = math.inf
 
 
 class Ledger:
-    """Budgets a day, held by all processes on one database.
+    """Daily budgets, shared by all processes on one database.
 
-    What was spent is read before a request begins, and what the request may spend is limited to
-    what is left. So only requests that are under way together can pass a budget, each by no more
-    than was left when it began.
+    Spending is read before a request begins, and the request is limited to what remains. So only
+    concurrent requests can exceed a budget, each by at most what remained when it began.
     """
 
-    def __init__(self, engine: AsyncEngine, reader: Reader | None = None) -> None:
-        self.reader = reader or Reader(engine)
+    def __init__(self, engine: AsyncEngine, transactions: Transactions | None = None) -> None:
+        self.transactions = transactions or Transactions(engine)
 
     async def spent(self, key: UserKey, day: str | None = None) -> tuple[float, int]:
-        """Money and strong tokens of a day (UTC), today without one.
+        """Money and strong tokens spent on a day (UTC), by default today.
 
         Raises:
-            Failure: the database cannot be used (503).
+            APIError: the database is not available (503).
         """
-        row = await self.reader.row(SPENT, {"key": key.id, "date": day or today()})
-        return (float(row["money"]), int(row["strong_tokens"])) if row else (0.0, 0)
+        query = select(spending.c.money, spending.c.strong_tokens).where(
+            spending.c.key_id == key.id, spending.c.day == (day or today())
+        )
+        with reporting_unavailable():
+            row = await self.transactions.run(lambda connection: connection.execute(query).first())
+        return (float(row.money), int(row.strong_tokens)) if row else (0.0, 0)
 
-    async def left(self, key: UserKey) -> Left:
+    async def remaining(self, key: UserKey) -> Remaining:
         """What a key may still spend today.
 
         Raises:
-            Failure: a budget is spent (429), or the database cannot be used (503).
+            APIError: a budget is used up (429), or the database is not available (503).
         """
         if key.money_a_day is None and key.strong_tokens_a_day is None:
-            return Left()
+            return Remaining()
         money, tokens = await self.spent(key)
-        left = Left(
+        remaining = Remaining(
             math.inf if key.money_a_day is None else key.money_a_day - money,
             math.inf if key.strong_tokens_a_day is None else key.strong_tokens_a_day - tokens,
         )
-        if left.money > 0 and left.strong_tokens > 0:
-            return left
-        what = "money" if left.money <= 0 else "strong tokens"
+        if remaining.money > 0 and remaining.strong_tokens > 0:
+            return remaining
+        what = "money" if remaining.money <= 0 else "strong tokens"
         raise APIError(
             429,
-            f"the key {key.name!r} has spent its {what} of today; it may go on at midnight UTC",
+            f"the key {key.name!r} has spent its {what} for today; the budget resets at midnight"
+            " UTC",
             "insufficient_quota",
             "insufficient_quota",
             retry_after=seconds_to_midnight(),
@@ -73,6 +73,7 @@ class Ledger:
 
 
 def today() -> str:
+    """The date in UTC, as 2026-01-31."""
     return datetime.now(UTC).date().isoformat()
 
 

@@ -1,39 +1,35 @@
-"""Writes what was answered and what it cost, before the answer is complete."""
+"""Writes requests and what they cost, before their answers are complete."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Insert, insert
+from sqlalchemy import Connection, Insert, insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trim.server.storage.database import FAULTS, File, in_words, no_database
+from trim.server.storage.database import DATABASE_ERRORS, Transactions, database_unavailable
 from trim.server.storage.tables import requests, spending, steps
 
-TOGETHER = 256
-"""Records that one transaction takes at most."""
-INSERT_REQUESTS, INSERT_STEPS = insert(requests), insert(steps)
+BATCH = 256
+"""Largest number of entries in a transaction."""
 
 LOG = logging.getLogger(__name__)
-
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One answered request.
+    """A finished request.
 
     Attributes:
         request: a row of `requests`.
         steps: its rows of `steps`.
-        day: on which it is spent, in UTC.
+        day: the day whose budget it counts for, in UTC.
     """
 
     request: Mapping[str, Any]
@@ -42,84 +38,82 @@ class Entry:
 
 
 class Recorder:
-    """Writes for all requests in one transaction after the other: all that waits goes into one.
+    """Writes entries in batches, one transaction at a time.
 
-    So a commit serves as many requests as have come during the one before.
+    A batch holds whatever arrived while the one before was committed, so that under load one commit
+    serves many requests, and a process never competes with itself for SQLite's write lock.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self._file = File(engine) if engine.dialect.name == "sqlite" else None
-        self._add_spending = adding(sqlite if self._file else postgresql)
-        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
-        self._commit: asyncio.Future[None] | None = None
+    def __init__(self, engine: AsyncEngine, transactions: Transactions | None = None) -> None:
+        self.transactions = transactions or Transactions(engine)
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._add_spending = upsert_spending(sqlite if self._is_sqlite else postgresql)
+        self._queue: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._commit: asyncio.Task[None] | None = None
 
     def write(self, entry: Entry) -> asyncio.Future[None]:
-        """Keep an entry, whether or not anybody waits for it.
+        """Write an entry, even if nobody waits for it.
 
-        The future is done when it is on disk; it has a Failure (503) where it cannot be.
+        The future is done once the entry is on disk; it fails with APIError (503) where that is
+        not possible.
         """
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, done))
+        written = asyncio.get_running_loop().create_future()
+        self._queue.append((entry, written))
         if self._commit is None:
-            self._begin()
-        return done
+            self._start()
+        return written
 
     async def close(self) -> None:
-        """Write what waits, and stop."""
+        """Write what is queued."""
         while self._commit:
             await asyncio.wait([self._commit])
-        if self._file:
-            await self._file.close()
 
-    def _begin(self) -> None:
-        batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
-        entries = [entry for entry, _ in batch]
-        if self._file:
-            self._commit = self._file.visit(partial(self._to_file, entries))
-        else:
-            self._commit = asyncio.create_task(self._to_server(entries))
-        self._commit.add_done_callback(partial(self._end, [done for _, done in batch]))
+    def _start(self) -> None:
+        batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+        entries, futures = zip(*batch, strict=True)
+        self._commit = asyncio.create_task(self._write(entries))
+        self._commit.add_done_callback(partial(self._finish, futures))
 
-    def _end(self, waiters: Sequence[asyncio.Future[None]], commit: asyncio.Future[None]) -> None:
+    def _finish(self, futures: Sequence[asyncio.Future[None]], commit: asyncio.Task[None]) -> None:
         error = commit.exception()
         if error:
-            LOG.warning("%d requests could not be kept", len(waiters), exc_info=error)
-        for done in waiters:
-            if done.done():  # Who waited has left.
+            LOG.warning("%d requests could not be recorded", len(futures), exc_info=error)
+        for future in futures:
+            if future.done():  # Its client has disconnected.
                 continue
             if error:
-                done.set_exception(failure_of(error))
+                future.set_exception(failure_of(error))
             else:
-                done.set_result(None)
+                future.set_result(None)
         self._commit = None
-        if self._waiting:
-            self._begin()
+        if self._queue:
+            self._start()
 
-    def _to_file(self, entries: Sequence[Entry], driver: sqlite3.Connection) -> None:
-        with driver:
-            driver.execute("BEGIN IMMEDIATE")
+    async def _write(self, entries: Sequence[Entry]) -> None:
+        def insert_all(connection: Connection) -> None:
             for statement, rows in self._statements(entries):
-                driver.executemany(in_words(statement, tuple(rows[0])), rows)
+                # PostgreSQL's texts cannot hold NUL.
+                connection.execute(
+                    statement, rows if self._is_sqlite else [without_nul(row) for row in rows]
+                )
 
-    async def _to_server(self, entries: Sequence[Entry]) -> None:
-        async with self.engine.begin() as connection:
-            for statement, rows in self._statements(entries):
-                await connection.execute(statement, [without_nul(row) for row in rows])
+        await self.transactions.run(insert_all, immediate=True)
 
-    def _statements(self, entries: Sequence[Entry]) -> Iterator[tuple[Insert, Rows]]:
-        """What adds requests and steps, and adds to what their keys have spent."""
-        yield INSERT_REQUESTS, [dict(entry.request) for entry in entries]
+    def _statements(
+        self, entries: Sequence[Entry]
+    ) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
+        """Insert requests and steps, and add to the spending of their keys."""
+        yield insert(requests), [dict(entry.request) for entry in entries]
         if rows := [dict(step) for entry in entries for step in entry.steps]:
-            yield INSERT_STEPS, rows
-        if rows := spent_by_key(entries):
+            yield insert(steps), rows
+        if rows := spending_by_key(entries):
             yield self._add_spending, rows
 
 
-def spent_by_key(entries: Sequence[Entry]) -> Rows:
-    """One row of `spending` for each key and day.
+def spending_by_key(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Rows of `spending`, one for each key and day.
 
-    In one order, so that processes never wait for each other in a circle.
+    They are sorted, so that processes that update the same rows do not deadlock.
     """
     sums: dict[tuple[int, str], list[float]] = {}
     for entry in entries:
@@ -133,8 +127,8 @@ def spent_by_key(entries: Sequence[Entry]) -> Rows:
     ]
 
 
-def adding(dialect: Any) -> Insert:
-    """A dialect's statement that adds to the row of a key and day, made where it is missing."""
+def upsert_spending(dialect: Any) -> Insert:
+    """A dialect's statement that adds to the row of a key and day, or inserts it."""
     added = dialect.insert(spending)
     return added.on_conflict_do_update(  # type: ignore[no-any-return]
         index_elements=[spending.c.key_id, spending.c.day],
@@ -146,7 +140,6 @@ def adding(dialect: Any) -> Insert:
 
 
 def without_nul(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as PostgreSQL takes it: its texts hold no NUL."""
     return {
         name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
         for name, value in row.items()
@@ -154,9 +147,9 @@ def without_nul(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def failure_of(error: BaseException) -> BaseException:
-    """What who waited is told."""
-    if not isinstance(error, FAULTS):
+    """The exception for the client whose entry was not written."""
+    if not isinstance(error, DATABASE_ERRORS):
         return error
-    failure = no_database()
+    failure = database_unavailable()
     failure.__cause__ = error
     return failure

@@ -1,4 +1,4 @@
-"""The tables, as the migrations make them."""
+"""The tables, as the migrations create them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ keys = Table(
     Column("revoked", Float),
     Column("operator", Boolean, nullable=False, server_default=false()),
 )
-"""An operator's key shows what all keys did."""
+"""The keys of operators may see the traffic of all keys."""
 
 requests = Table(
     "requests",
@@ -55,8 +55,9 @@ requests = Table(
     Column("answer", Text),
     Column("turns", Integer),
 )
-"""`finish` is that of the first solution, `abandoned` where the client left; texts are kept only
-where the server was told to; `turns` are messages before the question, null where not known."""
+"""`finish` is that of the first solution, `abandoned` if the client disconnected; `question` and
+`answer` are null unless texts are kept; `turns` counts the messages before the question, null where
+unknown."""
 
 steps = Table(
     "steps",
@@ -84,4 +85,4 @@ spending = Table(
     Column("money", Float, nullable=False),
     Column("strong_tokens", Integer, nullable=False),
 )
-"""A row a key and day (UTC, as 2026-01-31)."""
+"""One row for each key and day (UTC, as 2026-01-31)."""

@@ -1,4 +1,4 @@
-"""What was asked and done, summed up for people."""
+"""Aggregates of the recorded requests."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from trim.server.storage.tables import keys, requests, spending, steps
 
 DAY = 24 * 3600
 SLICES = 48
-"""Parts of a time that are counted apart."""
+"""Intervals that a time range is divided into."""
 UNANSWERED = ("failed", "abandoned")
 QUANTILES = (0.5, 0.95, 0.99)
-FAULTS = 10
-"""Reasons of failures that are told, the most frequent ones."""
+MAX_REASONS = 10
+"""Reasons of failures that are listed, the most frequent ones."""
 
 
 @dataclass(frozen=True)
 class Count:
-    """Requests of a slice of time that had one policy and one end.
+    """Requests of a time slice with the same policy and the same finish.
 
     Attributes:
-        time: at which the slice begins, in seconds since 1970.
-        kept_tokens: of kept steps, whoever wrote them.
+        time: start of the slice, in seconds since 1970.
+        kept_tokens: of kept steps, by any model.
     """
 
     time: int
@@ -40,12 +40,12 @@ class Count:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a key spent on a day.
+    """Spending of a key on a day.
 
     Attributes:
-        key: its name; None for requests without one.
+        key: its name; None for requests without a key.
         day: in UTC, as 2026-01-31.
-        money_a_day, strong_tokens_a_day: its budget; None for none.
+        money_a_day, strong_tokens_a_day: its budget; None for no limit.
     """
 
     key: str | None
@@ -57,18 +57,18 @@ class Spent:
 
 
 class Traffic:
-    """The requests in a database, whichever process answered them."""
+    """The requests in a database, of all processes that use it."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
 
     async def counts(self, since: int, width: int) -> list[Count]:
-        """All requests since then, in slices of `width` seconds; in the order of time."""
-        slice = (cast(requests.c.created, BigInteger) - since) // width
+        """Requests since `since`, in slices of `width` seconds, in chronological order."""
+        bucket = (cast(requests.c.created, BigInteger) - since) // width
         kept = requests.c.strong_tokens + requests.c.middle_tokens + requests.c.weak_tokens
         query = (
             select(
-                slice.label("slice"),
+                bucket.label("bucket"),
                 requests.c.policy,
                 requests.c.finish,
                 func.count(),
@@ -77,8 +77,8 @@ class Traffic:
                 func.sum(requests.c.money),
             )
             .where(requests.c.created >= since)
-            .group_by("slice", requests.c.policy, requests.c.finish)
-            .order_by("slice", requests.c.policy, requests.c.finish)
+            .group_by("bucket", requests.c.policy, requests.c.finish)
+            .order_by("bucket", requests.c.policy, requests.c.finish)
         )
         async with self.engine.connect() as connection:
             return [
@@ -91,12 +91,12 @@ class Traffic:
             ]
 
     async def latencies(self, since: int) -> dict[float, float]:
-        """Seconds within which such shares of the answered requests were; empty without any."""
+        """Quantiles of the seconds of answered requests; empty if there are none."""
         answered = (requests.c.created >= since) & requests.c.finish.not_in(UNANSWERED)
         place = func.row_number().over(order_by=requests.c.seconds)
         ordered = select(requests.c.seconds, place.label("place")).where(answered).subquery()
         async with self.engine.connect() as connection:
-            number = await size(connection, answered)
+            number = await count_rows(connection, answered)
             places = {share: min(int(share * number) + 1, number) for share in QUANTILES}
             query = select(ordered.c.place, ordered.c.seconds).where(
                 ordered.c.place.in_(set(places.values()))
@@ -105,25 +105,25 @@ class Traffic:
         return {share: seconds[place] for share, place in places.items() if number}
 
     async def faults(self, since: int) -> list[tuple[str, int]]:
-        """Why requests failed, and how many did for that; the most frequent reasons first."""
+        """Reasons of failures with their counts, the most frequent first."""
         number = func.count()
         query = (
             select(requests.c.failure, number)
             .where(requests.c.created >= since, requests.c.finish == "failed")
             .group_by(requests.c.failure)
             .order_by(number.desc())
-            .limit(FAULTS)
+            .limit(MAX_REASONS)
         )
         async with self.engine.connect() as connection:
             found = await connection.execute(query)
-            reasons = [(failure or "no reason is known", count) for failure, count in found]
+            reasons = [(failure or "unknown reason", count) for failure, count in found]
         return sorted(reasons, key=lambda reason: (-reason[1], reason[0]))
 
     async def spending(self, days: Sequence[str], since: int) -> list[Spent]:
-        """What each key spent on these days, the newest first.
+        """Spending of each key on these days, the newest first.
 
         Args:
-            since: second at which the first of them begins.
+            since: start of the first day, in seconds since 1970.
         """
         by_key = (
             select(
@@ -156,7 +156,8 @@ class Traffic:
     async def first_scores(self, limit: int) -> list[float]:
         """Scores of the newest requests' first drafts, the newest first.
 
-        They come before any decision, and so depend on questions, weak model and scorer alone.
+        A first draft precedes every decision, so its score depends on question, weak model and
+        scorer alone.
         """
         query = (
             select(steps.c.score)
@@ -169,26 +170,26 @@ class Traffic:
             return list((await connection.execute(query)).scalars())
 
 
-async def size(connection: AsyncConnection, condition: ColumnElement[bool]) -> int:
+async def count_rows(connection: AsyncConnection, condition: ColumnElement[bool]) -> int:
     query = select(func.count()).select_from(requests).where(condition)
     return int((await connection.execute(query)).scalar_one())
 
 
 async def delete_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
-    """Delete requests and their steps; what was spent stays in the books.
+    """Delete requests and their steps; recorded spending stays.
 
     Args:
         before: seconds since 1970; later requests are kept.
-        key: name of the key whose requests are meant; those of all where None.
+        key: name of the key whose requests to delete; None for all.
 
     Returns:
-        How many requests were deleted.
+        The number of deleted requests.
 
     Raises:
-        InvalidInput: there never was such a key.
+        InvalidInput: no such key.
     """
-    meant = delete(requests).where(requests.c.created < before)
+    query = delete(requests).where(requests.c.created < before)
     async with engine.begin() as connection:
         if key is not None:
-            meant = meant.where(requests.c.key_id == await id_of(connection, key))
-        return (await connection.execute(meant)).rowcount
+            query = query.where(requests.c.key_id == await id_of(connection, key))
+        return (await connection.execute(query)).rowcount

@@ -1,11 +1,11 @@
-// The asking view: a question, its budget, and the solutions.
+// The question view: a question, its budget, and the solutions.
 
 import { Budget } from "./budget.js";
 import { comparison } from "./comparison.js";
 import { element, find } from "./element.js";
 import { remember, remembered } from "./key.js";
 import { SolutionView } from "./solution.js";
-import { Refused, request, solution } from "./stream.js";
+import { ServerError, request, solution } from "./stream.js";
 
 const EXAMPLE = "Start with 24. 1) multiply by 2. 2) add 2. 3) divide by 5. 4) decrease it by 7."
   + " 5) last, add 19. What is the result?";
@@ -17,16 +17,16 @@ let asking = null;
 
 async function begin() {
   find("key").value = remembered();
-  const menu = await (await request("/page/menu")).json();
-  const measured = menu.curve.length > 0;
-  const names = menu.names.map((name) =>
-    element("option", { value: name }, name === "trim" ? `trim (${menu.usual})` : name));
+  const catalog = await (await request("/page/menu")).json();
+  const measured = catalog.curve.length > 0;
+  const names = catalog.names.map((name) =>
+    element("option", { value: name }, name === "trim" ? `trim (${catalog.usual})` : name));
   find("router").replaceChildren(
     ...(measured ? [element("option", { value: "" }, "by budget")] : []), ...names);
-  if (measured) budget = new Budget(menu);
+  if (measured) budget = new Budget(catalog);
   if (!budget?.isUsual) find("router").value = "trim";
   chooseRouter();
-  find("more").open = menu.keys && !remembered();
+  find("more").open = catalog.keys && !remembered();
 }
 
 function chooseRouter() {
@@ -35,25 +35,25 @@ function chooseRouter() {
 
 // The body of a request to a router, for the question in the field.
 function body(question, seed, strong) {
-  const asked = { messages: [{ role: "user", content: question }], seed };
-  if (strong) return { ...asked, model: STRONG };
+  const common = { messages: [{ role: "user", content: question }], seed };
+  if (strong) return { ...common, model: STRONG };
   const name = find("router").value;
-  if (name || !budget) return { ...asked, model: name || "trim" };
-  return { ...asked, model: "trim", trim: { strong_share: budget.offer.strong_share } };
+  if (name || !budget) return { ...common, model: name || "trim" };
+  return { ...common, model: "trim", trim: { strong_share: budget.entry.strong_share } };
 }
 
 async function ask() {
   if (asking) return;
   const question = find("question").value;
   if (!question.trim()) {
-    tell("Type a question first.");
+    showError("Type a question first.");
     find("question").focus();
     return;
   }
   asking = new AbortController();
   const { signal } = asking;
   busy(true);
-  tell("");
+  showError("");
   await ready;
   find("comparison").hidden = true;
   find("solutions").replaceChildren();
@@ -61,7 +61,7 @@ async function ask() {
   try {
     const first = await watch("Router", body(question, seed, false), signal);
     if (find("compare").checked) {
-      // One after the other, so that neither slows the other down.
+      // Sequentially, to keep the times comparable.
       const second = await watch("Strong alone", body(question, seed, true), signal);
       find("comparison").replaceChildren(comparison(first, second));
       find("comparison").hidden = false;
@@ -74,7 +74,7 @@ async function ask() {
   }
 }
 
-// Shows a solution as it comes about; what it took.
+// Shows a solution while it grows; returns its last event.
 async function watch(title, request, signal) {
   const view = new SolutionView(title, announce);
   find("solutions").append(view.element);
@@ -93,14 +93,14 @@ function explain(error) {
     announce("Stopped.");
     return;
   }
-  tell(error instanceof Refused ? error.message : `The page made a mistake: ${error.message}`);
+  showError(error instanceof ServerError ? error.message : `Error in the page: ${error.message}`);
   if (error.status === 401) {
     find("more").open = true;
     find("key").focus();
   }
 }
 
-function tell(message) {
+function showError(message) {
   find("error").textContent = message;
 }
 

@@ -1,4 +1,4 @@
-// What is believed of a solution, as a bar and in words.
+// The belief over the state of a solution, as a bar and as text.
 
 import { element, svg } from "./element.js";
 import { percent } from "./figures.js";
@@ -18,9 +18,9 @@ export function belief(states) {
       element("span", { class: `state ${state}` }, `${state} ${percent(states[state])}`)));
 }
 
-// Whose belief it is, or why there is none.
+// The source of the belief, or why there is none.
 export function origin(of) {
   if (of === "policy") return "The belief is the router's own.";
   if (of === "model") return "The belief is a fitted model's; this router does not use it.";
-  return "No belief: this router looks at the score only, and no fitted model is there.";
+  return "No belief: this router uses the score only, and no fitted model is configured.";
 }

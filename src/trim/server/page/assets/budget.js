@@ -1,57 +1,57 @@
-// The budget: a place on the measured curve.
+// The budget: an entry of the measured curve.
 
 import { element, facts, find, svg } from "./element.js";
 import { money, percent } from "./figures.js";
 
 const WIDTH = 420, HEIGHT = 210, LEFT = 44, BOTTOM = 40, EDGE = 10;
 
-// `isUsual`: whether the server's usual router is one of its places.
+// `isUsual`: whether the server's usual router is on the curve.
 export class Budget {
-  constructor(menu) {
-    this.offers = front(menu.curve);
-    this.all = menu.curve;
+  constructor(catalog) {
+    this.entries = front(catalog.curve);
+    this.all = catalog.curve;
     const input = find("budget");
-    input.max = String(Math.max(0, this.offers.length - 1));
-    const usual = this.offers.findIndex((offer) => offer.name === menu.usual.replace(":", "-"));
+    input.max = String(Math.max(0, this.entries.length - 1));
+    const usual = this.entries.findIndex((entry) => entry.name === catalog.usual.replace(":", "-"));
     this.isUsual = usual >= 0;
-    input.value = String(usual >= 0 ? usual : Math.floor(this.offers.length / 2));
+    input.value = String(usual >= 0 ? usual : Math.floor(this.entries.length / 2));
     input.addEventListener("input", () => this.draw());
-    find("measured").textContent = menu.measured
-      ? `Measured on ${menu.measured}. Other questions may cost more or less.`
+    find("measured").textContent = catalog.measured
+      ? `Measured on ${catalog.measured}. Other questions may cost more or less.`
       : "Measured by an evaluation of this server's models.";
     this.draw();
   }
 
-  get offer() {
-    return this.offers[Number(find("budget").value)];
+  get entry() {
+    return this.entries[Number(find("budget").value)];
   }
 
   draw() {
-    const offer = this.offer;
-    if (!offer) return;
+    const entry = this.entry;
+    if (!entry) return;
     const strong = this.all.find((one) => one.name === "strong");
     find("budget").setAttribute("aria-valuetext",
-      `${percent(offer.strong_share)} strong tokens, ${percent(offer.accuracy, 1)} right, router ${offer.name}`);
+      `${percent(entry.strong_share)} strong tokens, ${percent(entry.accuracy, 1)} right, router ${entry.name}`);
     find("chosen").replaceChildren(...facts([
-      ["router", offer.name],
-      ["right", percent(offer.accuracy, 1)],
-      ["strong tokens", percent(offer.strong_share, 1)],
-      ["money a question", money(offer.money)],
-      ["of strong's money", strong?.money ? percent(offer.money / strong.money) : "–"],
+      ["router", entry.name],
+      ["right", percent(entry.accuracy, 1)],
+      ["strong tokens", percent(entry.strong_share, 1)],
+      ["money a question", money(entry.money)],
+      ["of strong's money", strong?.money ? percent(entry.money / strong.money) : "–"],
     ]));
-    find("curve").replaceChildren(curve(this.offers, offer, strong));
+    find("curve").replaceChildren(curve(this.entries, entry, strong));
   }
 }
 
-// Offers of which no other is as right for fewer strong tokens.
-function front(offers) {
-  const rising = [...offers].sort((a, b) => a.strong_share - b.strong_share || b.accuracy - a.accuracy);
+// The Pareto front: entries that no other beats with fewer strong tokens.
+function front(entries) {
+  const rising = [...entries].sort((a, b) => a.strong_share - b.strong_share || b.accuracy - a.accuracy);
   let best = -1;
-  return rising.filter((offer) => offer.accuracy > best && (best = offer.accuracy, true));
+  return rising.filter((entry) => entry.accuracy > best && (best = entry.accuracy, true));
 }
 
-function curve(offers, chosen, strong) {
-  const lowest = Math.floor(10 * Math.min(...offers.map((offer) => offer.accuracy))) / 10;
+function curve(entries, chosen, strong) {
+  const lowest = Math.floor(10 * Math.min(...entries.map((entry) => entry.accuracy))) / 10;
   const x = (share) => LEFT + share * (WIDTH - LEFT - EDGE);
   const y = (right) => HEIGHT - BOTTOM - ((right - lowest) / (1 - lowest)) * (HEIGHT - BOTTOM - EDGE);
   const ticks = [0, 0.25, 0.5, 0.75, 1];
@@ -73,9 +73,9 @@ function curve(offers, chosen, strong) {
     svg("line", { class: "place", x1: at.x, x2: at.x, y1: at.y, y2: HEIGHT - BOTTOM }),
     svg("line", { class: "place", x1: LEFT, x2: at.x, y1: at.y, y2: at.y }),
     svg("polyline", {
-      class: "line", points: offers.map((offer) => `${x(offer.strong_share)},${y(offer.accuracy)}`).join(" "),
+      class: "line", points: entries.map((entry) => `${x(entry.strong_share)},${y(entry.accuracy)}`).join(" "),
     }),
-    ...offers.map((offer) => svg("circle", { class: "point", cx: x(offer.strong_share), cy: y(offer.accuracy), r: 2.5 })),
+    ...entries.map((entry) => svg("circle", { class: "point", cx: x(entry.strong_share), cy: y(entry.accuracy), r: 2.5 })),
     ...(strong ? [
       svg("circle", { class: "point", cx: x(strong.strong_share), cy: y(strong.accuracy), r: 2.5 }),
       svg("text", { x: WIDTH - EDGE, y: y(strong.accuracy) + 18, "text-anchor": "end" }, "strong alone"),

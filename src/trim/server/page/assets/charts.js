@@ -1,4 +1,4 @@
-// Bars and lines over time, and two distributions beside each other.
+// Bar and line charts over time, and a comparison of two distributions.
 
 import { svg } from "./element.js";
 import { percent } from "./figures.js";
@@ -6,7 +6,7 @@ import { percent } from "./figures.js";
 const WIDTH = 480, HEIGHT = 150, LEFT = 44, RIGHT = 6, TOP = 8, BOTTOM = 22;
 const BASE = HEIGHT - BOTTOM;
 
-// Stacked bars; `series` has names, `slices` an object of counts by name and a label each.
+// Stacked bars; `series` lists names, `slices` counts by name, `times` labels.
 export function bars(label, series, slices, times) {
   const totals = slices.map((slice) => series.reduce((sum, name) => sum + (slice[name] ?? 0), 0));
   const highest = nice(Math.max(1, ...totals));
@@ -41,7 +41,7 @@ export function line(label, values, target, times) {
     ...hours(times));
 }
 
-// Shares of two samples in equal parts of [0, 1]: bars for one, steps for the other.
+// Histograms of two samples in [0, 1]: bars for one, steps for the other.
 export function distributions(label, recent, earlier) {
   const shares = [recent, earlier].map((counts) => {
     const total = counts.reduce((sum, count) => sum + count, 0);

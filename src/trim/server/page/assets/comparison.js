@@ -1,4 +1,4 @@
-// What the router and the strong model alone took for the same question.
+// The costs of the router and of the strong model alone for the same question.
 
 import { element, table } from "./element.js";
 import { difference, money, seconds } from "./figures.js";
@@ -10,8 +10,7 @@ const ROWS = [
   ["money", (end) => end.money, money],
 ];
 
-const CACHED = "Strong alone came second: where the router had asked the strong model,"
-  + " the question was in its cache already.";
+const CACHED = "Strong alone ran second: what the router had sent to the strong model was already in its cache.";
 
 export function comparison(routed, strong) {
   const rows = ROWS.map(([name, value, shown]) =>

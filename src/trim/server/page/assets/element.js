@@ -1,20 +1,20 @@
-// Elements with text. Nothing that comes from outside is ever read as HTML.
+// Builds elements from text; external content is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export function element(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
+  return fill(document.createElement(tag), attributes, children);
 }
 
 export function svg(tag, attributes = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), attributes, children);
+  return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
 export function find(id) {
   return document.getElementById(id);
 }
 
-// A list of terms and what they are.
+// The items of a description list.
 export function facts(pairs) {
   return pairs.map(([term, value]) =>
     element("div", {}, element("dt", {}, term), element("dd", {}, value)));
@@ -31,11 +31,11 @@ export function table(caption, headings, rows) {
       element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells(row))))));
 }
 
-function filled(made, attributes, children) {
+function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value != null) made.setAttribute(name, value);
+    if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child != null));
-  return made;
+  node.append(...children.filter((child) => child != null));
+  return node;
 }

@@ -1,10 +1,10 @@
-// Numbers as people read them.
+// Number formats.
 
 export function percent(share, digits = 0) {
   return share == null ? "–" : `${(100 * share).toFixed(digits)}\u00a0%`;
 }
 
-// Money of one problem is often far below a cent.
+// The cost of one problem is often far below a cent.
 export function money(amount) {
   if (amount === 0) return "0";
   return amount >= 1 ? amount.toFixed(2) : Number(amount.toPrecision(3)).toString();
@@ -19,7 +19,7 @@ export function count(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-// How much less or more than `whole` a part is.
+// The difference of `part` relative to `whole`.
 export function difference(part, whole) {
   if (!whole) return "–";
   const ratio = part / whole;

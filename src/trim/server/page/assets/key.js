@@ -1,4 +1,4 @@
-// The key that was typed in, kept as long as the tab is open.
+// The entered key, kept until the tab is closed.
 
 const NAME = "trim-key";
 

@@ -1,4 +1,4 @@
-// The operator's view: what the server did, and what it does now.
+// The operator's view: past traffic and present load.
 
 import { bars, distributions, line } from "./charts.js";
 import { element, facts, find, table } from "./element.js";
@@ -8,8 +8,8 @@ import { request } from "./stream.js";
 
 const EVERY = 10_000;
 const NEEDS_KEY = [401, 403];
-// Ends of requests as bars show them, from below.
-const SERIES = { answer: "answered", stop: "ended by the model", cut: "cut", failed: "failed", abandoned: "given up by the client" };
+// Outcomes of requests in the bars, from bottom to top.
+const SERIES = { answer: "answered", stop: "ended by the model", cut: "cut", failed: "failed", abandoned: "abandoned by the client" };
 const CUT = ["length", "steps", "tokens", "context"];
 
 async function refresh() {
@@ -31,43 +31,43 @@ function askForKey() {
   find("key").hidden = find("key-label").hidden = false;
 }
 
-function show(seen) {
-  const number = Object.values(seen.outcomes).reduce((sum, count) => sum + count, 0);
-  const times = seen.times.map(({ time }) => moment(time, seen.hours));
-  const target = seen.target_share == null ? "none is set" : percent(seen.target_share, 1);
+function show(data) {
+  const number = Object.values(data.outcomes).reduce((sum, count) => sum + count, 0);
+  const times = data.times.map(({ time }) => moment(time, data.hours));
+  const target = data.target_share == null ? "none" : percent(data.target_share, 1);
   find("view").replaceChildren(
-    wide("Warnings", seen.warnings.length
-      ? element("ul", { class: "warnings" }, ...seen.warnings.map((warning) => element("li", {}, warning)))
+    wide("Warnings", data.warnings.length
+      ? element("ul", { class: "warnings" }, ...data.warnings.map((warning) => element("li", {}, warning)))
       : element("p", { class: "quiet" }, "None.")),
     wide("At a glance", element("dl", { class: "facts" }, ...facts([
       ["requests", number.toLocaleString("en")],
-      ["strong share", percent(seen.strong_share, 1)],
+      ["strong share", percent(data.strong_share, 1)],
       ["its target", target],
-      ["money", money(seen.money)],
-      ["median", seconds(seen.latency["0.5"])],
-      ["95 % within", seconds(seen.latency["0.95"])],
-      ["99 % within", seconds(seen.latency["0.99"])],
-      ["running now", `${seen.running} of ${seen.limits.running}`],
-      ["waiting now", `${seen.waiting} of ${seen.limits.queue}`],
+      ["money", money(data.money)],
+      ["median", seconds(data.latency["0.5"])],
+      ["95 % within", seconds(data.latency["0.95"])],
+      ["99 % within", seconds(data.latency["0.99"])],
+      ["running now", `${data.running} of ${data.limits.running}`],
+      ["waiting now", `${data.waiting} of ${data.limits.queue}`],
     ])), element("p", { class: "hint" },
-      "Seconds of answered requests, waiting included. What is now is of this process.")),
+      "Seconds of answered requests, waiting included. Current numbers are of this process.")),
     stack(panel("Requests",
-      bars(`${number} requests over time`, Object.keys(SERIES), seen.times.map(({ outcomes }) => grouped(outcomes)), times),
+      bars(`${number} requests over time`, Object.keys(SERIES), data.times.map(({ outcomes }) => grouped(outcomes)), times),
       key(Object.entries(SERIES)),
-      outcomes(grouped(seen.outcomes), number)),
-    panel("Spending", seen.spending.length
-      ? table("By day (UTC) and key", ["day", "key", "money", "strong tokens"], seen.spending.map((spent) => [
+      outcomes(grouped(data.outcomes), number)),
+    panel("Spending", data.spending.length
+      ? table("By day (UTC) and key", ["day", "key", "money", "strong tokens"], data.spending.map((spent) => [
         spent.day, spent.key ?? "without a key", of(money(spent.money), spent.money_a_day),
         of(spent.strong_tokens.toLocaleString("en"), spent.strong_tokens_a_day)]))
       : element("p", { class: "quiet" }, "Nothing was spent in 14 days.")),
-    panel("Faults", ...faults(seen))),
+    panel("Faults", ...faults(data))),
     stack(panel("Strong share",
-      line(`Strong tokens as a share of kept tokens over time, on the whole ${percent(seen.strong_share, 1)}`,
-        seen.times.map((slice) => slice.strong_share), seen.target_share, times),
+      line(`Strong tokens as a share of kept tokens over time, overall ${percent(data.strong_share, 1)}`,
+        data.times.map((slice) => slice.strong_share), data.target_share, times),
       element("p", { class: "hint" }, `Strong tokens as a share of all kept tokens. Target: ${target}.`),
-      seen.routers.length ? table("By router", ["router", "requests", "strong share", "money"],
-        seen.routers.map((used) => [used.policy || "not begun", String(used.requests), percent(used.strong_share, 1), money(used.money)])) : null),
-    panel("Scores", ...scores(seen.drift))));
+      data.routers.length ? table("By router", ["router", "requests", "strong share", "money"],
+        data.routers.map((used) => [used.policy || "not begun", String(used.requests), percent(used.strong_share, 1), money(used.money)])) : null),
+    panel("Scores", ...scores(data.drift))));
 }
 
 function panel(title, ...content) {
@@ -75,9 +75,9 @@ function panel(title, ...content) {
 }
 
 function wide(title, ...content) {
-  const made = panel(title, ...content);
-  made.classList.add("wide");
-  return made;
+  const section = panel(title, ...content);
+  section.classList.add("wide");
+  return section;
 }
 
 function stack(...panels) {
@@ -106,24 +106,24 @@ function grouped(counts) {
 
 function scores(drift) {
   const sizes = [drift.recent, drift.earlier].map((counts) => counts.reduce((sum, count) => sum + count, 0));
-  const said = drift.distance == null
+  const summary = drift.distance == null
     ? `Too few to compare: ${sizes[0] + sizes[1]} first drafts, 40 are needed.`
     : `Kolmogorov–Smirnov distance ${drift.distance.toFixed(3)}, p = ${drift.p_value.toPrecision(2)}:`
-      + ` ${drift.drifted ? "drifted" : "no drift"}. Warned of from 0.1 with p below 0.001.`;
+      + ` ${drift.drifted ? "drifted" : "no drift"}. A warning needs a distance of at least 0.1 and p below 0.001.`;
   return [
     distributions(`Scores of first drafts: the newest ${sizes[0]} against the ${sizes[1]} before`, drift.recent, drift.earlier),
     key([["answer", `the newest ${sizes[0]} first drafts`], ["earlier", `the ${sizes[1]} before`]]),
-    element("p", { class: drift.drifted ? "note" : "hint" }, said),
+    element("p", { class: drift.drifted ? "note" : "hint" }, summary),
   ];
 }
 
-function faults(seen) {
+function faults(data) {
   return [
-    seen.faults.length
-      ? table("Failed requests by reason", ["reason", "requests"], seen.faults.map(([reason, count]) => [reason, String(count)]))
+    data.faults.length
+      ? table("Failed requests by reason", ["reason", "requests"], data.faults.map(([reason, count]) => [reason, String(count)]))
       : element("p", { class: "quiet" }, "No request failed."),
-    element("p", { class: seen.silent.length ? "note" : "hint" }, seen.silent.length
-      ? `Do not answer now: ${seen.silent.join(", ")}.` : "No server of a model is silent."),
+    element("p", { class: data.silent.length ? "note" : "hint" }, data.silent.length
+      ? `Not answering: ${data.silent.join(", ")}.` : "All model servers answer."),
   ];
 }
 

@@ -8,11 +8,11 @@ const DECISIONS = {
   continue: "kept",
   regenerate: "rewritten",
   take_over: "taken over",
-  restart: "started anew",
+  restart: "restarted",
 };
 const ENDS = {
   answer: "answered",
-  stop: "ended without an answer in a box",
+  stop: "ended without a boxed answer",
   length: "cut: a step reached its limit",
   steps: "cut: too many steps",
   tokens: "cut: no tokens left",

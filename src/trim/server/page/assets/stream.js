@@ -5,8 +5,8 @@ import { authorization } from "./key.js";
 const UNREACHABLE = "The server does not answer. Is it still running?";
 const CUT = "The connection was cut before the answer was complete.";
 
-// An error in one line; `status` is that of HTTP where the server has answered.
-export class Refused extends Error {
+// An error message of one line; `status` is the HTTP status if the server responded.
+export class ServerError extends Error {
   constructor(message, status) {
     super(message);
     this.status = status;
@@ -19,14 +19,14 @@ export async function request(path, options = {}) {
     answer = await fetch(path, { ...options, headers: { ...options.headers, ...authorization() } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(UNREACHABLE);
+    throw new ServerError(UNREACHABLE);
   }
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => null);
-  throw new Refused(body?.error?.message ?? `The server answers with ${answer.status}.`, answer.status);
+  throw new ServerError(body?.error?.message ?? `The server responded with ${answer.status}.`, answer.status);
 }
 
-// Yields the events of a solution until it has finished; aborting `signal` stops the work.
+// Yields the events of a solution until it has finished; aborting `signal` cancels the work.
 export async function* solution(body, signal) {
   const answer = await request("/page/solutions", {
     method: "POST",
@@ -35,11 +35,11 @@ export async function* solution(body, signal) {
     signal,
   });
   for await (const event of events(answer.body)) {
-    if (event.event === "failed") throw new Refused(event.error.message);
+    if (event.event === "failed") throw new ServerError(event.error.message);
     yield event;
     if (event.event === "finished") return;
   }
-  throw new Refused(CUT);
+  throw new ServerError(CUT);
 }
 
 async function* events(stream) {
@@ -55,7 +55,7 @@ async function* events(stream) {
     }
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(CUT);
+    throw new ServerError(CUT);
   } finally {
     reader.cancel().catch(() => {});
   }

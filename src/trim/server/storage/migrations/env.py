@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection that `trim.server.storage.database` holds."""
+"""Run by Alembic on the connection of `trim.server.storage.database`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""How many messages came before a question."""
+"""The number of messages before a question."""
 
 import sqlalchemy as sa
 from alembic import op

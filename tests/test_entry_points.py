@@ -1,0 +1,98 @@
+"""Models and scorers of other packages, found by entry points."""
+
+import sys
+from importlib.metadata import EntryPoints
+
+import pytest
+
+from trim import plugins
+from trim.errors import InvalidInput
+from trim.models.model import load_model
+from trim.plugins import find_plugin, plugin_names
+from trim.scorers.scorer import load_scorer
+from trim.testing import check_model, check_scorer
+
+PACKAGE = '''
+from trim.models.model import Completion, Ending
+from trim.scorers.scorer import Scores
+
+class EchoModel:
+    """A model of another package."""
+
+    def __init__(self, text="echo", name="echo"):
+        self.text, self.name = text, name
+
+    async def write_step(self, prefix, sampling, seed):
+        return Completion(self.text + "\\n\\n", Ending.STEP, 2, 5)
+
+class LengthScorer:
+    """A scorer of another package."""
+
+    name = "length"
+
+    def __init__(self, longest):
+        self.longest = longest
+
+    async def score(self, trace, written):
+        return Scores(tuple(min(len(s.text) / self.longest, 1.0) for s in written), 0)
+'''
+ENTRY_POINTS = """
+[trim.models]
+echo = trim_echo:EchoModel
+broken = trim_echo:Nothing
+none = trim_echo:Scores
+
+[trim.scorers]
+length = trim_echo:LengthScorer
+none = trim_echo:Completion
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package, as `pip install` leaves it."""
+    (tmp_path / "trim_echo.py").write_text(PACKAGE)
+    information = tmp_path / "trim_echo-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: trim-echo\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("trim_echo", None)
+
+
+def test_a_model_of_another_package(package):
+    model = load_model("echo", {"text": "hello"})
+    assert model.text == "hello"
+    check_model(model)
+    assert load_model("echo").text == "echo"
+    assert "echo" in plugin_names("trim.models")
+
+
+def test_a_scorer_of_another_package(package):
+    scorer = load_scorer("length", {"longest": 100})
+    check_scorer(scorer)
+
+
+@pytest.mark.parametrize(
+    ("load", "kind", "settings", "reason"),
+    [
+        (load_model, "eko", {}, "no plug-in 'eko' is installed; installed: broken, echo, none"),
+        (load_model, "echo", {"txt": "a"}, "'echo' does not take these settings: .*'txt'"),
+        (load_model, "broken", {}, "'broken' cannot be loaded"),
+        (load_model, "none", {"values": (), "prompt_tokens": 0}, "'none' is not a model"),
+        (load_scorer, "length", {}, "'length' does not take these settings"),
+        (load_scorer, "echo", {}, "no plug-in 'echo' is installed"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(package, load, kind, settings, reason):
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        load(kind, settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_plugins_there_are_none(monkeypatch):
+    monkeypatch.setattr(plugins, "entry_points", lambda **selected: EntryPoints())
+    assert find_plugin("trim.models", "echo") is None
+    with pytest.raises(InvalidInput, match="installed: none"):
+        load_model("echo")
