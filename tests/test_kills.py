@@ -479,7 +479,7 @@ async def test_a_collection_ends_at_its_money_and_continues_with_more(work, tmp_
         assert price / 2 <= bill_of(folder) < price
         done = len(read_bank(folder).problems)
         assert 0 < done < PROBLEMS
-        assert f"{done} of {PROBLEMS} problems are done" in errors.splitlines()[-1]
+        assert f"{done} of {PROBLEMS} problems done" in errors.splitlines()[-1]
         assert (await finished(*command, folder))[0] == 0
         assert read_bank(folder).problems == read_bank(tmp_path / "whole").problems
         assert bill_of(folder) == pytest.approx(price)

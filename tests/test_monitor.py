@@ -504,7 +504,7 @@ def test_the_terminal_shows_denied_rewrites():
     denying = router(Threshold(0.5), limit=0).events("a question")
     granting = router(Threshold(0.5)).events("a question")
     shown = shown_by(lambda console: show_events(console, denying, Prices()))
-    assert "was spent: 1\n" in shown
+    assert "at the token limit: 1\n" in shown
     shown = shown_by(lambda console: show_events(console, granting, Prices()))
     assert "denied" not in shown
 

@@ -1,4 +1,4 @@
-"""Solutions and tables on a terminal."""
+"""Results on a terminal: events of a solution, tables of an evaluation, reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
-from trim.evaluation.evaluation_page import format_seen
 from trim.evaluation.report import Page
 from trim.evaluation.report import Table as PageTable
 from trim.evaluation.verdict import amount, hidden_notes, label
@@ -96,7 +95,7 @@ def show_events(console: Console, events: Iterable[Event], prices: Prices | None
                     f" {trace.interventions} rewrites"
                 )
                 if denied := sum(step.denied for step in trace.steps):
-                    console.print(f"Rewrites denied by the limit on strong tokens: {denied}")
+                    console.print(f"Rewrites denied at the token limit: {denied}")
                 if trace.failure:
                     console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
                 console.print(f"Total: {format_total(trace, prices)}", soft_wrap=True)
@@ -168,7 +167,7 @@ def points_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(
             f"{point['policy']}{setting}",
             f"{point['accuracy']:.1%}",
-            f"{100 * low:.0f}–{100 * high:.0f} %",
+            f"{100 * low:.0f}–{100 * high:.0f}",
             "" if share is None else f"{share:.1%}",
             f"{point['strong_tokens_mean']:.1f}",
             f"{point['weak_tokens_mean']:.1f}",

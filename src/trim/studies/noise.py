@@ -159,11 +159,7 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             "Noise of standard deviation sigma is added to the log-odds of every score; pomdp"
             f"{' and agg are' if learned else ' is'} refitted to"
             f" {len(bank.problems)} problems of {bank.identity.suite} with the same noise.",
-            *(
-                ()
-                if learned
-                else (f"agg is left out: it needs pip install '{DISTRIBUTION}[train]'.",)
-            ),
+            *(() if learned else (f"agg is left out: it needs {DISTRIBUTION}[train].",)),
             "AUC-ROC is measured on the bank: for drafts up to the first error, and for solutions"
             " by their lowest score.",
             f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems.",
