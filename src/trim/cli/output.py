@@ -178,6 +178,11 @@ def points_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def format_seen(seen: Mapping[str, Any] | None) -> str:
+    """How many problems of an evaluation a policy was fitted to: `24/100`."""
+    return f"{seen['problems']}/{seen['of']}" if seen else ""
+
+
 def costs_table(summary: Mapping[str, Any]) -> Table:
     """Total cost per problem, and its ratio to the strong model alone, one policy per row."""
     table = new_table(
