@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
+from trim.evaluation.evaluation_page import format_seen
 from trim.evaluation.report import Page
 from trim.evaluation.report import Table as PageTable
 from trim.evaluation.verdict import amount, hidden_notes, label
@@ -176,11 +177,6 @@ def points_table(summary: Mapping[str, Any]) -> Table:
             *([format_seen(seen.get(point["policy"]))] if seen else []),
         )
     return table
-
-
-def format_seen(seen: Mapping[str, Any] | None) -> str:
-    """How many problems of an evaluation a policy was fitted to: `24/100`."""
-    return f"{seen['problems']}/{seen['of']}" if seen else ""
 
 
 def costs_table(summary: Mapping[str, Any]) -> Table:
