@@ -414,4 +414,4 @@ def test_an_evaluation_tells_both(tmp_path, monkeypatch):
         ("pomdp", "thr"),
     ]
     assert [prediction["model"] for prediction in summary["predicted"]] == ["pomdp"]
-    assert "less thr, with 95 % intervals" in ran.stdout
+    assert "difference from thr, with 95 % intervals" in ran.stdout

@@ -237,7 +237,9 @@ def test_evaluating_imports_plots_and_graders_on_demand() -> None:
     code = "import sys, trim.evaluation.evaluate; print(*sys.modules)"
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, capture_output=True, check=True, text=True)
-    assert not {"matplotlib", "pyarrow", "math_verify", "sympy"} & set(loaded.stdout.split())
+    assert not {"matplotlib", "pyarrow", "scipy", "math_verify", "sympy"} & set(
+        loaded.stdout.split()
+    )
 
 
 def test_plot_is_reproducible(tmp_path: Path) -> None:

@@ -107,13 +107,13 @@ class Trial:
         """
         problem_set = draw(self.suite, self.count, self.seed)
         policies = policies_on([*ALONE, *specs], problem_set)
-        lineup = models_in(self.models)
-        require_same_models(policies, lineup)
-        kind = self.scorer or lineup.default_kind
-        refuse_seen(overlaps_of(policies, specs, kind, lineup.joint, problem_set), problem_set)
+        source = models_in(self.models)
+        require_same_models(policies, source)
+        kind = self.scorer or source.default_kind
+        refuse_seen(overlaps_of(policies, specs, kind, source.joint, problem_set), problem_set)
         assert kind is not None  # A folder of models has a scorer.
-        embedded = lineup.load(entropy=needs_entropy(policies, kind))
-        scorers = {**embedded.scorers, kind: embedded.scorer_of(kind)}
+        loaded = source.load(entropy=needs_entropy(policies, kind))
+        scorers = {**loaded.scorers, kind: loaded.scorer_of(kind)}
         if self.sigma:
             scorers[kind] = NoisyScorer(scorers[kind], self.sigma)
         run = {
@@ -124,14 +124,14 @@ class Trial:
             "version": version(DISTRIBUTION),
         }
         evaluation = evaluation_of(
-            embedded,
-            lineup.config,
+            loaded,
+            source.config,
             problem_set.problems,
             policies,
             scorers[kind],
             self.seed,
             scorers=scorers,
-            concurrency=lineup.concurrency,
+            concurrency=source.concurrency,
         )
         solved = solve_in_folder(folder, run, evaluation, progress)
         summary = summarise(problem_set.name, self.seed, solved, None)
