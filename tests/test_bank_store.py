@@ -15,13 +15,13 @@ from bank_models import EXPLORER, IDENTITY, PROBLEMS
 from click.testing import CliRunner
 
 from trim.cli.main import main
+from trim.configuration.identity import identify_models
 from trim.errors import InvalidInput
 from trim.files import FolderLock
 from trim.policies.ppo.trees import UNKNOWN
 from trim.rollouts.bank import read_bank
 from trim.rollouts.collect import record_problems
 from trim.rollouts.explorer import Explorer
-from trim.rollouts.identity import identify_models
 from trim.rollouts.import_traces import import_traces
 from trim.rollouts.store import BankStore, decode
 from trim.shipped import FOLDER

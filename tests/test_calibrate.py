@@ -15,6 +15,7 @@ from scipy.stats import binom
 
 from trim.cli.main import main
 from trim.config import RouterConfig
+from trim.configuration.identity import identify_models
 from trim.configuration.source import Models
 from trim.costs import Price, Prices
 from trim.errors import InvalidInput
@@ -40,7 +41,6 @@ from trim.rollouts.calibration.calibrate import calibrate, choose, parse_sweep
 from trim.rollouts.calibration.guarantee import Accuracy, Money, StrongShare
 from trim.rollouts.calibration.outcomes import Baselines, ReplayEvaluator, ReplayOutcomes
 from trim.rollouts.explorer import Explorer
-from trim.rollouts.identity import identify_models
 from trim.rollouts.replay import replay
 from trim.rollouts.store import BankStore
 from trim.router import Router

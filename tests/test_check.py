@@ -115,7 +115,9 @@ def test_all_continuations_and_scorers_are_tried_and_the_best_ones_named(tmp_pat
 
 def test_the_command_prints_a_table_and_a_line_for_each_failure(tmp_path, servers):
     path = str(write(tmp_path, document(servers, scorer=[label(servers), {"kind": "logprob"}])))
-    good = CliRunner().invoke(main, ["check", path])
+    # A pipe has no width; test runners may state one.
+    piped = CliRunner(env={"COLUMNS": None})
+    good = piped.invoke(main, ["check", path])
     assert good.exit_code == 0, good.stderr
     assert good.stderr == ""
     header, _, *rows = [line for line in good.stdout.splitlines() if line.strip()]
@@ -123,7 +125,7 @@ def test_the_command_prints_a_table_and_a_line_for_each_failure(tmp_path, server
     assert [row.split()[0] for row in rows] == [
         "weak", "strong", "scorer", "scorer", "weak:", "strong:", "recommended",
     ]  # fmt: skip
-    bad = CliRunner().invoke(main, ["check", path, "--set", "strong.url=http://127.0.0.1:9"])
+    bad = piped.invoke(main, ["check", path, "--set", "strong.url=http://127.0.0.1:9"])
     assert bad.exit_code == 1
     assert "…" not in bad.stdout
     (line,) = bad.stderr.splitlines()

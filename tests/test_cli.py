@@ -121,7 +121,7 @@ def test_interrupted_evaluation_continues(tmp_path):
         (["generate", "nonsense"], "unknown suite"),
         (["generate", "chain", "-n", "0"], "0"),
         (["eval", "nonsense", "--out", "x"], "unknown suite"),
-        (["eval", "chain", "-n", "0", "--out", "x"], "at least 1"),
+        (["eval", "chain", "-n", "0", "--out", "x"], "at least one"),
     ],
 )
 def test_bad_input_is_one_clear_line(words, message, tmp_path):

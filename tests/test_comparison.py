@@ -14,6 +14,7 @@ from test_pomdp_simulation import model as fitted_model
 from test_report import SCHEMA, Page, make_summary, make_trace, report
 
 from trim.cli.main import main
+from trim.configuration.identity import identify_models
 from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import (
@@ -39,7 +40,6 @@ from trim.policies.rivals.automix import VerifierTable, automix_record
 from trim.policies.rivals.cascade import ScoreSummary
 from trim.policies.rivals.classifier import TermModel, classifier_record
 from trim.policies.threshold import Threshold
-from trim.rollouts.identity import identify_models
 from trim.shipped import FOLDER
 
 QUESTION = "Start with 47. 1) subtract 9. 2) last, add 17. What is the result?"

@@ -104,7 +104,7 @@ def test_any_text_is_a_problem(models):
 
 def test_missing_and_damaged_files_are_refused(tmp_path):
     with pytest.raises(InvalidInput, match="no such folder"):
-        models_in(tmp_path / "nothing")
+        models_in(tmp_path / "nothing").load()
     for name in ("weak", "strong", "scorer"):
         (tmp_path / f"{name}.gguf").write_bytes((FOLDER / f"{name}.gguf").read_bytes())
     whole = (FOLDER / "scorer.gguf").read_bytes()

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from trim.cli.main import main
 from trim.cli.problems import choose_problems
 from trim.config import RouterConfig
+from trim.configuration.identity import identify_models
 from trim.configuration.source import Models, models_in
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
@@ -24,7 +25,7 @@ from trim.models.model import Completion
 from trim.numerics import uniform
 from trim.rollouts.bank import read_bank
 from trim.rollouts.explorer import Explorer
-from trim.rollouts.identity import identify_models, read_identity
+from trim.rollouts.identity import read_identity
 from trim.rollouts.store import BankStore
 from trim.scorers.joint import NAME as JOINT
 from trim.scorers.joint import read_weights, write_weights

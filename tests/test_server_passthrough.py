@@ -300,5 +300,5 @@ def test_only_a_server_with_openais_protocol_can_be_handed_requests(tmp_path):
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     refused = trim("serve", str(path), folder=tmp_path)
     assert refused.returncode == 2
-    assert "server.passthrough: strong is no server with OpenAI's protocol" in refused.stderr
+    assert "server.passthrough: strong must be a server with OpenAI's protocol" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1

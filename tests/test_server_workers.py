@@ -157,7 +157,7 @@ from dataclasses import replace
 from trim.cli import serve
 from trim.server import workers
 workers.SILENCE = workers.FLUSH_SECONDS = 5
-serve.USUAL = replace(serve.USUAL, shutdown=1)
+serve.DEFAULTS = replace(serve.DEFAULTS, shutdown=1)
 {MAIN}
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 from trim.configuration.build import find_reward_model, template_of
 from trim.configuration.configuration import Configuration
@@ -25,7 +26,9 @@ from trim.configuration.scorers import (
 )
 from trim.engines.chat_template import read_chat_template
 from trim.engines.gguf import read_chat
+from trim.errors import InvalidInput
 from trim.files import sha256_of
+from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 from trim.scorers.label import RIGHT, WRONG
 
 LOCAL_SETTINGS = {
@@ -127,3 +130,23 @@ def digest(text: str | None) -> str:
 
 def joined(*parts: str) -> str:
     return ", ".join(parts)
+
+
+def identify_models(folder: Path, scorer: str = "prm") -> dict[str, str]:
+    """sha256 of `weak.gguf`, `strong.gguf`, `scorer.gguf` and, for joint scores, `joint.json`.
+
+    Args:
+        scorer: the kind of score (`trim.scorers.scorer.KINDS`).
+
+    Raises:
+        InvalidInput: a file is missing or unreadable.
+    """
+    files = {role: folder / f"{role}.gguf" for role in ("weak", "strong", "scorer")}
+    if scorer == "joint":
+        files["joint"] = folder / NAME_OF_WEIGHTS
+        if not files["joint"].exists():
+            raise InvalidInput(
+                f"{files['joint']}: joint scores need this file of weights; fit it with"
+                f" `trim fit-scorer BANK --out {files['joint']}`"
+            )
+    return {role: sha256_of(path) for role, path in files.items()}

@@ -14,7 +14,7 @@ from trim.config import End, Fallbacks, RouterConfig, Rules
 from trim.configuration.build import kind_of, make_scorers, make_writer, template_of
 from trim.configuration.configuration import Configuration, read_configuration
 from trim.configuration.document import read_document, relative, resolved
-from trim.configuration.identity import LOCAL_SETTINGS, identify
+from trim.configuration.identity import LOCAL_SETTINGS, identify, identify_models
 from trim.configuration.models import ModelSection, OpenAIServed, PluginModel
 from trim.configuration.pricing import price_list, unpriced
 from trim.configuration.protocol import DEFAULT, EvaluationProtocol, find_protocol
@@ -191,8 +191,11 @@ class ModelSource:
         Args:
             kind: of the score; None for the default.
         """
-        names = identify(self.configuration, kind or self.default_kind)
-        if self.protocol.prompt is None or self.is_folder:
+        kind = kind or self.default_kind
+        if self.is_folder:
+            return identify_models(self.folder, kind or "prm")
+        names = identify(self.configuration, kind)
+        if self.protocol.prompt is None:
             return names
         scoring = ("joint", "scorer")
         protocol = f", protocol {self.protocol.name}"
@@ -248,6 +251,10 @@ class ModelSource:
                 not take the continuation.
             ModelUnavailable: a server does not answer.
         """
+        if self.is_folder and not self.folder.is_dir():
+            raise InvalidInput(
+                f"{self.folder}: no such folder of models; it needs weak, strong and scorer .gguf"
+            )
         models = self.build(slots, exact, entropy)
         remote = OpenAIModel | AnthropicModel
         served = [each for each in models.writers.values() if isinstance(each, remote)]
@@ -308,12 +315,8 @@ def models_in(folder: Path = FOLDER, protocol: str = DEFAULT.name) -> ModelSourc
     scores, `joint.json`, set up as the shipped ones.
 
     Raises:
-        InvalidInput: the folder does not exist, or the protocol is unknown.
+        InvalidInput: the protocol is unknown.
     """
-    if not folder.is_dir():
-        raise InvalidInput(
-            f"{folder}: no such folder of models; it needs weak, strong and scorer .gguf"
-        )
     document = {**read_document(FOLDER / "trim.yaml"), "protocol": find_protocol(protocol).name}
     if folder != FOLDER:
         del document["server"]

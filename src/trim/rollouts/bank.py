@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from trim.configuration.identity import identify_models
 from trim.errors import InvalidInput
 from trim.fingerprints import Seen, fingerprint
 from trim.policies.ppo.trees import COPIES, TreeBatch, batch_trees
 from trim.policies.rivals.fit import TrainingProblem, WeakSolution
-from trim.rollouts.identity import Identity, identify_models, read_identity
+from trim.rollouts.identity import Identity, read_identity
 from trim.rollouts.record import RecordedProblem, Tree
 from trim.rollouts.store import read_parts
 

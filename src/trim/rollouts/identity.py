@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.files import sha256_of
 from trim.fingerprints import FIELD, Seen, seen_field, seen_of
 from trim.legacy import current_record, current_roles
 from trim.models.model import Sampling
-from trim.scorers.joint import NAME as NAME_OF_WEIGHTS
 
 FORMAT = 3
 """Version of the layout that docs/reference/bank.md describes."""
@@ -58,26 +56,6 @@ class Identity:
         """Names of the attributes in which two banks differ."""
         mine, theirs = asdict(self), asdict(other)
         return [name for name in mine if mine[name] != theirs[name]]
-
-
-def identify_models(folder: Path, scorer: str = "prm") -> dict[str, str]:
-    """sha256 of `weak.gguf`, `strong.gguf`, `scorer.gguf` and, for joint scores, `joint.json`.
-
-    Args:
-        scorer: the kind of score (`trim.scorers.scorer.KINDS`).
-
-    Raises:
-        InvalidInput: a file is missing or unreadable.
-    """
-    files = {role: folder / f"{role}.gguf" for role in ("weak", "strong", "scorer")}
-    if scorer == "joint":
-        files["joint"] = folder / NAME_OF_WEIGHTS
-        if not files["joint"].exists():
-            raise InvalidInput(
-                f"{files['joint']}: joint scores need this file of weights; fit it with"
-                f" `trim fit-scorer BANK --out {files['joint']}`"
-            )
-    return {role: sha256_of(path) for role, path in files.items()}
 
 
 def read_identity(folder: Path) -> Identity:
