@@ -1,9 +1,11 @@
 # Every target sets itself up: a .venv, and one install from the package index of what it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# One process per core, up to four: each loads the shipped models.
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
-.PHONY: demo serve test docs test-training test-vllm test-ray bench bench-serving bench-server \
+.PHONY: demo serve test soak docs test-training test-vllm test-ray bench bench-serving bench-server \
 	bench-controller bench-vllm figures picture train clean
 
 demo: .venv/demo
@@ -14,12 +16,17 @@ serve: .venv/serve
 
 # Format, lint, layers, types, documentation and tests; tests/test_package.py installs the wheel elsewhere.
 test: .venv/test
-	$(BIN)/ruff format --check src tests benchmarks training
-	$(BIN)/ruff check src tests benchmarks training
+	$(BIN)/ruff format --check src tests benchmarks training examples docs
+	$(BIN)/ruff check src tests benchmarks training examples docs
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(SITE)
-	$(BIN)/pytest
+	$(PYTEST) -m "not soak"
+
+# The tests that take minutes each: thousands of requests with faults, servers killed under load,
+# the accuracy of the shipped models, a share held under changing traffic.
+soak: .venv/test
+	$(PYTEST) -m soak
 
 # The documentation as a site, in build/docs; a warning is an error.
 docs: .venv/docs

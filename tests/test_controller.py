@@ -116,6 +116,7 @@ def share_of(url, questions, first):
     return strong / whole
 
 
+@pytest.mark.soak
 def test_a_server_holds_the_share_when_its_traffic_turns_hard(tmp_path):
     """With the threshold that it begins with, two thirds of the hard tokens would be strong."""
     hard = [problem.question for problem in generate(CHAIN_HARD, 120, seed=902)]

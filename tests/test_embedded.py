@@ -119,6 +119,7 @@ def measured():
     return {name: measure(suite, 200, seed=32) for name, suite in SUITES.items()}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("suite", SUITES)
 def test_models_are_in_their_bands(suite, measured):
     """On 200 problems, with the slack that so few deserve; the model card has 1,000."""
@@ -128,5 +129,6 @@ def test_models_are_in_their_bands(suite, measured):
         assert low - slack <= getattr(measured[suite], figure) <= high + slack, measured
 
 
+@pytest.mark.soak
 def test_the_scorer_is_less_sure_on_the_hard_suite(measured):
     assert measured["chain-hard"].auc < measured["chain"].auc

@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 
 import httpx
+import pytest
 from staged_server import chat, staged, usage
 from test_faults import FAULTS
 from test_server_api import asked, configured, serving
@@ -31,6 +32,7 @@ def writing(request):
     return chat(f"step {index}", counts=counts, matched_stop="\n\n")
 
 
+@pytest.mark.soak
 async def test_every_request_ends_once_and_says_how(tmp_path, record_property):
     chance = random.Random(1)
     faults = [FAULTS[kind] for kind in ("429", "500", "503", "connection", "garbled answer")]

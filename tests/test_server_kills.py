@@ -7,6 +7,7 @@ import signal
 import sqlite3
 
 import httpx
+import pytest
 from preloaded import PATIENCE, started
 from test_server_api import QUESTIONS, asked
 
@@ -31,6 +32,7 @@ async def ask(client, url, chance, received):
         received[record["id"].partition("-")[2]] = record["usage"]["trim"]
 
 
+@pytest.mark.soak
 async def test_spending_on_disk_is_what_clients_received(tmp_path, record_property):
     chance, received = random.Random(3), {}
     for _ in range(KILLS):
