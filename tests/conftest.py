@@ -1,10 +1,16 @@
 """Settings of all tests, and the databases of those that need one."""
 
+import signal
+
 import postgres
 import pytest
 from hypothesis import settings
 
 from trim.server.storage.database import open_database
+
+# A shell's background jobs ignore Ctrl-C, and so would the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine may hold up any example.
 settings.register_profile("patient", deadline=None)
