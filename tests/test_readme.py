@@ -47,6 +47,10 @@ def named(page):
 RUNNING = [page for page in PAGES if any(block.mark for block in blocks(page))]
 
 
+RECORDING = {"learned-router.md", "budget.md"}
+"""Pages that record a bank, which takes longest."""
+
+
 @pytest.fixture(scope="module")
 def endpoints():
     servers = {
@@ -56,7 +60,13 @@ def endpoints():
     yield {f"http://localhost:{port}/v1": f"{server.url}/v1" for port, server in servers.items()}
 
 
-@pytest.mark.parametrize("page", RUNNING, ids=named)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=named(page), marks=[pytest.mark.soak] * (page.name in RECORDING))
+        for page in RUNNING
+    ],
+)
 def test_marked_blocks_run(page, tmp_path, monkeypatch, request):
     for name in ("configurations", "src"):
         (tmp_path / name).symlink_to(ROOT / name)
