@@ -98,7 +98,7 @@ SYMBOLS = {
     "\\}": "⦄",
 }
 """Replacements. Currencies and degrees are removed: no reference needs them. Set braces become
-one character each, which tells them from LaTeX's grouping braces."""
+one character each, to distinguish them from LaTeX's grouping braces."""
 
 RULES = [
     (re.compile(pattern), replacement)
