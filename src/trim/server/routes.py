@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from trim.server.accounts import RequestRecord
 from trim.server.dependencies import CurrentKey, CurrentService, JsonFields
 from trim.server.errors import APIError
-from trim.server.proxy import forward
+from trim.server.forward import forward
 from trim.server.request import (
     ChatRequest,
     CompletionRequest,
