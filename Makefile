@@ -26,7 +26,7 @@ test: .venv/test
 # The tests that take minutes each: thousands of requests with faults, servers killed under load,
 # the accuracy of the shipped models, a share held under changing traffic.
 soak: .venv/test
-	$(PYTEST) -m soak
+	$(PYTEST) --dist loadfile -m soak
 
 # The documentation as a site, in build/docs; a warning is an error.
 docs: .venv/docs
