@@ -177,12 +177,12 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     click.echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
 
 
-FITTED_RIVALS = ("agg", "seq")
+LEARNED_FAMILIES = ("agg", "seq")
 ADVANTAGES = ("branches", "episodes")
 
 
 @click.command()
-@click.argument("family", type=click.Choice(FITTED_RIVALS))
+@click.argument("family", type=click.Choice(LEARNED_FAMILIES))
 @click.argument("bank", type=path_type)
 @click.option(
     "--out",
