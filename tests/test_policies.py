@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trim import plugins
 from trim.errors import InvalidInput
 from trim.policies import registry
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
@@ -241,7 +242,7 @@ def test_another_package_offers_a_policy(monkeypatch):
         assert group == "trim.policies"
         return [plugged_in]
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
     assert parse_policies("beam:0.5,0.75") == [Threshold(0.5), Threshold(0.75)]
     assert parse_policies("beam") == [Threshold(0.25)]
     assert plugged_in.settings == ["0.5", "0.75", ""]

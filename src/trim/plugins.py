@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from trim.errors import InvalidInput
+
+
+def installed(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group by name; of two with one name, the first."""
+    found: dict[str, EntryPoint] = {}
+    for entry_point in entry_points(group=group):
+        found.setdefault(entry_point.name, entry_point)
+    return found
 
 
 def find_plugin(group: str, name: str) -> Any | None:
@@ -18,32 +26,42 @@ def find_plugin(group: str, name: str) -> Any | None:
     Raises:
         InvalidInput: the entry point cannot be loaded.
     """
-    for entry_point in entry_points(group=group, name=name):
-        try:
-            return entry_point.load()
-        except (ImportError, AttributeError) as error:
-            raise InvalidInput(
-                f"{group}: the plug-in {name!r} cannot be loaded: {error}"
-            ) from error
-    return None
+    entry_point = installed(group).get(name)
+    if entry_point is None:
+        return None
+    try:
+        return entry_point.load()
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f"{group}: the plug-in {name!r} cannot be loaded: {error}") from error
 
 
 def plugin_names(group: str) -> list[str]:
     """The names that installed packages register, sorted."""
-    return sorted({entry_point.name for entry_point in entry_points(group=group)})
+    return sorted(installed(group))
 
 
-def make_plugin(group: str, name: str, settings: Mapping[str, Any]) -> Any:
+def make_plugin(group: str, name: str, settings: Mapping[str, Any], kind: str, method: str) -> Any:
     """Call the plug-in `name` with keyword arguments.
 
+    Args:
+        kind: what it must return, for errors: `model` or `scorer`.
+        method: that its result must have beside `name`.
+
     Raises:
-        InvalidInput: no installed package registers it, or it does not take these settings.
+        InvalidInput: no installed package registers it, it does not take these settings, or it
+            returns something else.
     """
     make = find_plugin(group, name)
     if make is None:
         known = ", ".join(plugin_names(group)) or "none"
         raise InvalidInput(f"{group}: no plug-in {name!r} is installed; installed: {known}")
     try:
-        return make(**settings)
+        made = make(**settings)
     except TypeError as error:
         raise InvalidInput(f"{group}: {name!r} does not take these settings: {error}") from error
+    lacking = [] if hasattr(made, "name") else ["name"]
+    if not callable(getattr(made, method, None)):
+        lacking.append(method)
+    if lacking:
+        raise InvalidInput(f"{group}: {name!r} is not a {kind}: it lacks {' and '.join(lacking)}")
+    return made

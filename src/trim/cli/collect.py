@@ -25,7 +25,7 @@ from trim.cli.options import (
     scorer_option,
     set_option,
 )
-from trim.cli.problems import OF_FILES, choose_problems, selection_options
+from trim.cli.problems import OF_FILES, choose_problems, count_option, selection_options
 from trim.cli.progress import progress_bar
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
@@ -53,13 +53,7 @@ DAY = "%Y-%m-%d"
     metavar="CONFIG",
     help="The configuration, in place of the argument CONFIG; needed with --from-server.",
 )
-@click.option(
-    "-n",
-    "count",
-    type=int,
-    show_default="500 of a suite, else all",
-    help="Number of problems.",
-)
+@count_option
 @click.option(
     "--from-server",
     metavar="DATABASE",

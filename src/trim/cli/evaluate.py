@@ -37,7 +37,7 @@ from trim.cli.output import (
     show_events,
     show_warnings,
 )
-from trim.cli.problems import choose_problems, selection_options
+from trim.cli.problems import choose_problems, count_option, selection_options
 from trim.cli.progress import progress_bar
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import ModelSource, models_in
@@ -64,13 +64,7 @@ class EvaluateCommand(click.Command):
 @click.command("eval", cls=EvaluateCommand)
 @click.argument("suite")
 @configuration_argument
-@click.option(
-    "-n",
-    "count",
-    type=int,
-    show_default="500 of a suite, else all",
-    help="Number of problems.",
-)
+@count_option
 @click.option(
     "--policy",
     "specs",

@@ -17,6 +17,13 @@ from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.suites import SUITES
 
 DEFAULT_COUNT = 500
+count_option = click.option(
+    "-n",
+    "count",
+    type=int,
+    show_default="500 of a suite, else all",
+    help="Number of problems.",
+)
 OPTIONS = (
     click.option(
         "--data",

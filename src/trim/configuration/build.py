@@ -37,22 +37,18 @@ from trim.errors import InvalidInput
 from trim.models.anthropic import AnthropicModel, anthropic_server
 from trim.models.continuation import Continuation
 from trim.models.llama_cpp import LlamaCppModel
-from trim.models.model import Model
+from trim.models.model import Model, load_model
 from trim.models.openai import OpenAIModel
 from trim.models.prompt import Prompt
-from trim.plugins import make_plugin
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.grade import GradeScorer, HttpGradeScorer
 from trim.scorers.joint import JointScorer, read_weights
 from trim.scorers.label import RIGHT, WRONG, HttpLabelScorer, LabelScorer
 from trim.scorers.pooling import PoolingScorer
-from trim.scorers.scorer import Scorer
+from trim.scorers.scorer import Scorer, load_scorer
 
 WritingModel = LlamaCppModel | OpenAIModel | AnthropicModel
 """A model that trim itself implements."""
-MODELS = "trim.models"
-SCORERS = "trim.scorers"
-"""Groups of entry points."""
 AnySection = TypeVar("AnySection", bound=Section)
 
 TRIAL_ATTEMPTS = 2
@@ -76,10 +72,7 @@ def make_writer(
         return make_model(section, role, slots, exact, entropy, prompt)
     if exact:
         raise InvalidInput(f"--exact: {role} is a plug-in; only GGUF files repeat every character")
-    model = make_plugin(MODELS, section.plugin, section.keywords)
-    require_attributes(model, f"{MODELS}: {section.plugin!r} is not a model", "name", "write_step")
-    writer: Model = model
-    return writer
+    return load_model(section.plugin, section.keywords)
 
 
 def make_model(
@@ -271,11 +264,7 @@ def make_reward_model(
             not take the settings or returns no scorer.
     """
     if isinstance(section, PluginScorer):
-        scorer = make_plugin(SCORERS, section.plugin, section.keywords)
-        wrong = f"{SCORERS}: {section.plugin!r} is not a scorer"
-        require_attributes(scorer, wrong, "name", "score")
-        plugin: Scorer = scorer
-        return plugin
+        return load_scorer(section.plugin, section.keywords)
     if isinstance(section, LabelFile):
         engine, name = make_engine(section, slots, exact), section.name or "scorer"
         template = template_of(section)
@@ -316,10 +305,3 @@ def make_grade(section: GradeSection, strong: Model) -> GradeScorer | HttpGradeS
     if not isinstance(strong, WritingModel):
         raise InvalidInput(f"scorer 'grade': {strong.name} is a plug-in; name another scorer")
     return HttpGradeScorer(strong, section.likeliest)
-
-
-def require_attributes(part: object, wrong: str, *names: str) -> None:
-    """Raises InvalidInput that begins with `wrong` if `part` lacks one of the attributes."""
-    lacking = [name for name in names if not hasattr(part, name)]
-    if lacking:
-        raise InvalidInput(f"{wrong}: it lacks {' and '.join(lacking)}")

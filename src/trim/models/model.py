@@ -8,7 +8,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
-from trim.errors import InvalidInput
 from trim.plugins import make_plugin
 from trim.steps import SEPARATOR, closed
 
@@ -150,8 +149,8 @@ MODELS = "trim.models"
 """Entry-point group in which other packages offer models."""
 
 
-def load_model(kind: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Model:
-    """A model of another package, as `kind: NAME` in a configuration.
+def load_model(plugin: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Model:
+    """A model of another package, as `plugin: NAME` in a configuration.
 
     The entry point is a class or a function that takes the settings as keywords.
 
@@ -159,8 +158,5 @@ def load_model(kind: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Model:
         InvalidInput: no installed package offers it, it does not take these settings, or it
             returns no model.
     """
-    model = make_plugin(MODELS, kind, settings)
-    if not callable(getattr(model, "write_step", None)) or not hasattr(model, "name"):
-        raise InvalidInput(f"{MODELS}: {kind!r} is not a model: it lacks name or write_step")
-    found: Model = model
-    return found
+    model: Model = make_plugin(MODELS, plugin, settings, "model", "write_step")
+    return model

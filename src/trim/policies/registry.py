@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trim.errors import InvalidInput
+from trim.plugins import installed
 from trim.policies.calibrated import ROUTER, read_calibrated_policy
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
 from trim.policies.policy import FittedPolicy, Policy, PricedPolicies
@@ -262,21 +262,13 @@ colon ("" without one) and returns a policy."""
 NO_OTHERS: Mapping[str, Policy] = MappingProxyType({})
 
 
-def plugins() -> dict[str, EntryPoint]:
-    """Entry points of other packages, by family name."""
-    found: dict[str, EntryPoint] = {}
-    for entry_point in entry_points(group=ENTRY_POINTS):
-        found.setdefault(entry_point.name, entry_point)
-    return found
-
-
 def describe_families() -> Iterator[tuple[str, str]]:
     """Syntax and one line of help of every family, for help texts and documentation."""
     for family in FAMILIES.values():
         yield family.syntax, family.help
     for name, text in EVALUATION_ONLY.items():
         yield name, f"{text} (`trim eval` only)"
-    for name, entry_point in plugins().items():
+    for name, entry_point in installed(ENTRY_POINTS).items():
         yield name, f"from {entry_point.value}"
 
 
@@ -308,7 +300,7 @@ def parse_policies(spec: str) -> list[Policy]:
         return FAMILIES[name].parse(text or default)
     if name in EVALUATION_ONLY:
         raise InvalidInput(f"policy {name!r} needs reference solutions: use it with `trim eval`")
-    if name in (found := plugins()):
+    if name in (found := installed(ENTRY_POINTS)):
         make = found[name].load()
         return [make(part) for part in text.split(",")]
     raise unknown(spec)
@@ -316,10 +308,15 @@ def parse_policies(spec: str) -> list[Policy]:
 
 def unknown(spec: str) -> InvalidInput:
     """The error for a word that names no policy, with the nearest name."""
-    names = (*FAMILIES, *EVALUATION_ONLY, *plugins())
+    plugins = installed(ENTRY_POINTS)
+    names = (*FAMILIES, *EVALUATION_ONLY, *plugins)
     near = get_close_matches(spec.partition(":")[0].lower(), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near and near[0] != spec else ";"
-    known = [*(family.syntax for family in FAMILIES.values()), *EVALUATION_ONLY, *plugins()]
+    known = [
+        *(family.syntax for family in FAMILIES.values()),
+        *EVALUATION_ONLY,
+        *installed(ENTRY_POINTS),
+    ]
     return InvalidInput(f"unknown policy {spec!r}{hint} known: {', '.join(known)}")
 
 

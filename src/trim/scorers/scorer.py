@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trim.errors import InvalidInput
 from trim.models.model import NO_SETTINGS, Completion, Prefix
 from trim.plugins import make_plugin
 from trim.types import Usage
@@ -103,8 +102,8 @@ SCORERS = "trim.scorers"
 """Entry-point group in which other packages offer scorers."""
 
 
-def load_scorer(kind: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Scorer:
-    """A scorer of another package, as `kind: NAME` in a configuration.
+def load_scorer(plugin: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Scorer:
+    """A scorer of another package, as `plugin: NAME` in a configuration.
 
     The entry point is a class or a function that takes the settings as keywords.
 
@@ -112,8 +111,5 @@ def load_scorer(kind: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Scorer:
         InvalidInput: no installed package offers it, it does not take these settings, or it
             returns no scorer.
     """
-    scorer = make_plugin(SCORERS, kind, settings)
-    if not callable(getattr(scorer, "score", None)) or not hasattr(scorer, "name"):
-        raise InvalidInput(f"{SCORERS}: {kind!r} is not a scorer: it lacks name or score")
-    found: Scorer = scorer
-    return found
+    scorer: Scorer = make_plugin(SCORERS, plugin, settings, "scorer", "score")
+    return scorer

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
 from random import Random
 from types import MappingProxyType
 
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.benchmark import Benchmark, BenchmarkProblem, HubFile, Record
 from trim.grading.grader import WITHIN
+from trim.plugins import installed
 
 ENTRY_POINTS = "trim.benchmarks"
 """Entry-point group in which other packages offer benchmarks: each entry is a `Benchmark`, named
@@ -164,7 +164,7 @@ BUILT_IN: Mapping[str, Benchmark] = MappingProxyType(
 
 def benchmark_names() -> list[str]:
     """Names of all benchmarks, built-in ones first."""
-    return list(dict.fromkeys((*BUILT_IN, *_entry_points())))
+    return list(dict.fromkeys((*BUILT_IN, *installed(ENTRY_POINTS))))
 
 
 def find_benchmark(name: str) -> Benchmark | None:
@@ -175,7 +175,7 @@ def find_benchmark(name: str) -> Benchmark | None:
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
-    offered = _entry_points().get(name)
+    offered = installed(ENTRY_POINTS).get(name)
     if offered is None:
         return None
     try:
@@ -191,7 +191,3 @@ def find_benchmark(name: str) -> Benchmark | None:
             " trim.evaluation.benchmarks.Benchmark"
         )
     return benchmark
-
-
-def _entry_points() -> dict[str, EntryPoint]:
-    return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINTS)}
