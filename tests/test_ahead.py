@@ -93,7 +93,7 @@ def test_texts_and_decisions_stay_what_they_were(weak, strong, decisions, warmin
     assert ahead.usage["weak"].tokens == drafted + ahead.dropped_tokens
     assert ahead.discarded_tokens == plain.discarded_tokens + ahead.dropped_tokens
     read = router.strong.read
-    expected = Usage(10 * sum(map(len, read)), 0, len(read))
+    expected = Usage(10 * sum(map(len, read)), 0, len(read), len(read))
     assert ahead.usage.get("warming", Usage()) == expected
     assert (warming is PrefillMode.NEVER) <= (not read)
 
@@ -186,7 +186,7 @@ def test_the_strong_model_reads_what_has_been_kept():
     assert read(PrefillMode.NEVER) == ([], None)
     assert read(PrefillMode.ALWAYS) == (
         [followed("one"), followed("one", "TWO", "three")],
-        Usage(40, 0, 2),
+        Usage(40, 0, 2, 2),
     )
     assert read(PrefillMode.LIKELY) == ([], None)  # All that is kept is beyond doubt.
 

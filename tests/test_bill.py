@@ -15,7 +15,7 @@ from trim.models.model import Completion, Ending
 from trim.types import Finish, Trace, Usage
 
 counts = st.integers(0, 10**6)
-usages = st.builds(Usage, counts, counts, counts)
+usages = st.builds(Usage, counts, counts, counts, st.just(1))
 requests = st.lists(
     st.tuples(st.sampled_from(("weak", "strong", "scorer", "intermediate-1")), usages)
 )

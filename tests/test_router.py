@@ -395,7 +395,7 @@ def test_a_degenerate_step_is_asked_on_and_counted(rejoins):
     assert trace.solution == ("" if rejoins else "---\n\n") + "one\n\n" + BOX[rejoins]
     assert [step.draft_tokens for step in trace.steps] == [2, 1]
     # Prefixes of 2, 3 and 3 or 4 words were read.
-    assert trace.usage["weak"] == Usage(prompt_tokens=8 if rejoins else 9, tokens=3)
+    assert trace.usage["weak"] == Usage(8 if rejoins else 9, 0, 3, requests=3)
     # Joined, both are one step of the prefix.
     assert [len(prefix.steps) for prefix in weak.calls] == [0, 1, 1]
 
@@ -699,7 +699,7 @@ def recorded(script):
 
 
 def total(written):
-    counts = ((c.prompt_tokens, c.cached_tokens, c.tokens) for c in written)
+    counts = ((c.prompt_tokens, c.cached_tokens, c.tokens, 1) for c in written)
     return sum((Usage(*of_one) for of_one in counts), Usage())
 
 
@@ -715,10 +715,11 @@ def test_the_books_add_up(weak_script, strong_script, decisions, scored):
     policy, scorer = Decisions(*decisions), doubts_bad()
     policy.needs_scores = scored
     trace = solve(weak, strong, policy, scorer, max_steps=8)
+    calls = len(scorer.calls)
     assert trace.usage == {
         "weak": total(drafted),
         "strong": total(rewritten),
-        "scorer": Usage(10 * len(scorer.calls), 4 * len(scorer.calls), len(scorer.calls)),
+        "scorer": Usage(10 * calls, 4 * calls, calls, calls),
     }
     written = (*trace.abandoned, *trace.steps)
     assert trace.usage["weak"].tokens == sum(step.draft_tokens for step in written)

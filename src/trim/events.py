@@ -17,6 +17,22 @@ class Drafted:
 
 
 @dataclass(frozen=True)
+class SpanWritten:
+    """A part of the step was written; `text` follows that of the spans before it.
+
+    Attributes:
+        tokens: decoded tokens, those of `dropped` included.
+        dropped: what a draft went on with before it was stopped: the doubtful token.
+    """
+
+    index: int
+    author: Author
+    text: str
+    tokens: int
+    dropped: str = ""
+
+
+@dataclass(frozen=True)
 class Scored:
     """The newest version of the step was scored, in [0, 1]."""
 
@@ -34,7 +50,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Regenerated:
-    """A stronger model rewrote the step: with two models, the strong one."""
+    """A stronger model rewrote the step, or the end of it: with two models, the strong one."""
 
     index: int
     text: str
@@ -57,4 +73,4 @@ class Finished:
     trace: Trace
 
 
-Event = Drafted | Scored | Decided | Regenerated | Kept | Finished
+Event = Drafted | SpanWritten | Scored | Decided | Regenerated | Kept | Finished

@@ -47,17 +47,22 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that one model or scorer read and wrote; `prompt_tokens` include `cached_tokens`."""
+    """Tokens that one model or scorer read and wrote; `prompt_tokens` include `cached_tokens`.
+
+    `requests` counts its answers; 0 in traces from before they were counted.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     tokens: int = 0
+    requests: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.cached_tokens + other.cached_tokens,
             self.tokens + other.tokens,
+            self.requests + other.requests,
         )
 
 
@@ -77,12 +82,25 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of a kept step by one author.
+
+    Attributes:
+        tokens: those of its text, as its author decoded them.
+    """
+
+    text: str
+    author: Author
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Step:
     """One kept step.
 
     Attributes:
         text: the step, including the blank line that ends it.
-        author: the model that wrote it.
+        author: the model that wrote it; the strongest one of those that wrote parts of it.
         action: what was done about the draft: the policy's decision, unless it was denied.
         score: in [0, 1], of the version that was decided last (with two models, the draft);
             None if the policy needs no scores or the scorer was unavailable.
@@ -97,6 +115,8 @@ class Step:
         rejected: their discarded versions, in order.
         fallback: the unavailable part (`weak`, `intermediate`, `strong`, `scorer`) whose fallback
             (`trim.config.Fallbacks`) decided in place of the policy; None if all answered.
+        spans: the parts of the step in their order where several models wrote it; joined they are
+            `text`, apart from the blank line. Empty for a step by one author.
     """
 
     text: str
@@ -113,10 +133,26 @@ class Step:
     intermediate_tokens: int = 0
     rejected: tuple[Rejected, ...] = ()
     fallback: str | None = None
+    spans: tuple[Span, ...] = ()
+
+    def tokens_by(self, author: Author) -> int:
+        """Tokens of the kept text that one author decoded."""
+        if not self.spans:
+            return self.tokens if author is self.author else 0
+        return sum(span.tokens for span in self.spans if span.author is author)
+
+    @property
+    def rewrites(self) -> int:
+        """Number of drafts or parts of drafts that a stronger model rewrote."""
+        if self.spans:
+            return sum(span.author is not Author.WEAK for span in self.spans)
+        return int(self.action is not Action.CONTINUE and self.draft is not None)
 
     @property
     def tokens(self) -> int:
         """Tokens of the kept text, as its author decoded them."""
+        if self.spans:
+            return sum(span.tokens for span in self.spans)
         match self.author:
             case Author.WEAK:
                 return self.draft_tokens
@@ -186,8 +222,8 @@ class Trace:
 
     @property
     def weak_tokens(self) -> int:
-        """Tokens of the drafts that were kept."""
-        return sum(step.draft_tokens for step in self.steps if step.author is Author.WEAK)
+        """Tokens of the drafts that were kept, whole or in part."""
+        return sum(step.tokens_by(Author.WEAK) for step in self.steps)
 
     @property
     def discarded_tokens(self) -> int:
@@ -201,14 +237,11 @@ class Trace:
 
     @property
     def interventions(self) -> int:
-        """Number of rewritten drafts, plus one for a restart.
+        """Number of rewritten drafts and parts of drafts, plus one for a restart.
 
         A solution that the strong model writes alone from the start has none.
         """
-        return bool(self.abandoned) + sum(
-            step.action is not Action.CONTINUE and step.draft is not None
-            for step in (*self.abandoned, *self.steps)
-        )
+        return bool(self.abandoned) + sum(step.rewrites for step in (*self.abandoned, *self.steps))
 
     @property
     def truncated_steps(self) -> int:
@@ -249,15 +282,24 @@ TOKENS_IN_JSON = "middle_tokens"
 
 
 def step_to_json(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a step in their order, with the name of 0.1 for its intermediate tokens."""
+    """The fields of a step in their order, with the name of 0.1 for its intermediate tokens.
+
+    `spans` are left out where there are none, as before they existed.
+    """
     renamed = {"intermediate_tokens": TOKENS_IN_JSON}
-    return {renamed.get(name, name): value for name, value in fields.items()}
+    return {
+        renamed.get(name, name): value for name, value in fields.items() if name != "spans" or value
+    }
 
 
 def step_from_json(record: dict[str, Any]) -> Step:
     author, action = Author(record["author"]), Action(record["action"])
     rejected = tuple(Rejected(**version) for version in record.get("rejected", ()))
-    fields = {**record, "author": author, "action": action, "rejected": rejected}
+    spans = tuple(
+        Span(**{**span, "author": Author(span["author"])}) for span in record.get("spans", ())
+    )
+    given = {"author": author, "action": action, "rejected": rejected, "spans": spans}
+    fields = {**record, **given}
     if TOKENS_IN_JSON in fields:
         fields["intermediate_tokens"] = fields.pop(TOKENS_IN_JSON)
     if fields.get("fallback"):

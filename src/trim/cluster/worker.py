@@ -18,7 +18,7 @@ from trim.evaluation.bill import Bill, billed
 from trim.evaluation.evaluate import policies_on
 from trim.evaluation.problem_set import Gradable, ProblemSet
 from trim.evaluation.run import Evaluation, evaluation_of
-from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right
+from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right, right_step
 from trim.grading.workers import GraderPool
 from trim.models.prompt import Prompt
 from trim.policies.policy import needs_entropy
@@ -215,7 +215,11 @@ class Worker:
             problem: Any = self.received[question]
             return is_step_right(suite, problem, earlier, step)
 
-        return ProblemSet(name, (), is_right)
+        def right(question: str, earlier: Sequence[str]) -> str | None:
+            problem: Any = self.received[question]
+            return right_step(suite, problem, earlier)
+
+        return ProblemSet(name, (), is_right, right)
 
 
 def error_to_json(error: TrimError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -150,6 +151,11 @@ class Vocabulary:
 
     tokens: Sequence[str]
     byte_level: bool
+
+    def sha256(self) -> str:
+        """Of the tokens in their order."""
+        spelled = "\0".join((str(self.byte_level), *self.tokens))
+        return hashlib.sha256(spelled.encode("utf-8", "surrogatepass")).hexdigest()
 
     def text(self, ids: Iterable[int]) -> str:
         """The text of tokens; incomplete characters are replaced."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -131,13 +131,7 @@ class LlamaCppEngine:
         """
         started = time.perf_counter()
         request = {"prompt": prompt, "cache_prompt": not self.exact, **settings}
-        loop = asyncio.get_running_loop()
-        complete = self._server.handle_completions
-        queue = self._queues.get(loop)
-        if queue is None:
-            queue = self._queues[loop] = RequestQueue(self.slots)
-        async with queue:
-            raw = await loop.run_in_executor(self._threads, complete, request)
+        raw = await self._run(self._server.handle_completions, request)
         if "error" in raw:
             self._raise(raw["error"])
         usage = raw["usage"]
@@ -149,6 +143,60 @@ class LlamaCppEngine:
             seconds=time.perf_counter() - started,
             raw=raw,
         )
+
+    async def stream(
+        self,
+        prompt: str | list[str | int],
+        read: Callable[[dict[str, Any]], bool],
+        **settings: Any,
+    ) -> Generation:
+        """As `complete`, and call `read` with the record of each token until it returns True.
+
+        `read` runs in another thread. The text of the result is empty, and `raw` is the last record
+        that was read.
+        """
+        started = time.perf_counter()
+        # Only timings count the cached tokens of a text that is stopped.
+        streamed = {"stream": True, "timings_per_token": True, "cache_prompt": not self.exact}
+        request = {"prompt": prompt, **streamed, **settings}
+        last: dict[str, Any] = {}
+        cancelled = False
+
+        def receive(record: dict[str, Any]) -> bool:
+            nonlocal last
+            last = record
+            return cancelled or "error" in record or read(record)
+
+        try:
+            await self._run(self._server.handle_completions, request, receive)
+        except asyncio.CancelledError:
+            cancelled = True
+            raise
+        if "error" in last:
+            self._raise(last["error"])
+        timings = last["timings"]
+        return Generation(
+            text="",
+            tokens=timings["predicted_n"],
+            prompt_tokens=timings["cache_n"] + timings["prompt_n"],
+            cached_tokens=timings["cache_n"],
+            seconds=time.perf_counter() - started,
+            raw=last,
+        )
+
+    async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run in a thread of the engine, as soon as there is a slot."""
+        loop = asyncio.get_running_loop()
+        queue = self._queues.get(loop)
+        if queue is None:
+            queue = self._queues[loop] = RequestQueue(self.slots)
+        async with queue:
+            return await loop.run_in_executor(self._threads, work, *arguments)
+
+    @cached_property
+    def vocabulary(self) -> str:
+        """sha256 of the tokens, equal for equal vocabularies."""
+        return self._vocabulary.sha256()
 
     def spelled(self, tokens: Sequence[int], beginning: str) -> str:
         """The whole step that `tokens` spell; llama.cpp cuts the text at the stop string."""

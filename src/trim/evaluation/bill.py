@@ -14,6 +14,7 @@ from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
 from trim.legacy import current_roles
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
+from trim.models.spans import StopRule, require_spans, span_obstacle
 from trim.scorers.scorer import Scorer, Scores
 from trim.types import Usage
 
@@ -70,7 +71,7 @@ class Bill:
 
     def add(self, role: str, used: Completion | Scores) -> None:
         """Count an answered request. Raises InvalidInput as `save`."""
-        usage = Usage(used.prompt_tokens, used.cached_tokens, used.tokens)
+        usage = Usage(used.prompt_tokens, used.cached_tokens, used.tokens, 1)
         self.usage[role] = self.usage.get(role, Usage()) + usage
         self._unsaved += 1
         if self._unsaved >= SAVE_INTERVAL:
@@ -128,6 +129,21 @@ class BilledModel:
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         written = await self.model.write_step(prefix, sampling, seed)
+        self.bill.add_step(self.role, written)
+        return written
+
+    @property
+    def vocabulary(self) -> str | None:
+        return getattr(self.model, "vocabulary", None)
+
+    async def span_obstacle(self) -> str | None:
+        return await span_obstacle(self.model)
+
+    async def write_span(
+        self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None
+    ) -> Completion:
+        model = await require_spans(self.model)
+        written = await model.write_span(prefix, sampling, seed, stop)
         self.bill.add_step(self.role, written)
         return written
 

@@ -22,12 +22,12 @@ from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.provenance import describe_seen, overlaps_of, refuse_seen, require_same_models
 from trim.evaluation.run import evaluation_of
-from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right
+from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right, right_step
 from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
 from trim.files import write_atomically, writing
 from trim.grading.workers import SECONDS, GraderPool, Ungraded
-from trim.policies.oracle import Oracle, OracleQuery
+from trim.policies.oracle import Oracle, OracleQuery, OracleToken
 from trim.policies.policy import Policy, needs_entropy
 from trim.policies.pomdp.simulate import predict
 from trim.policies.registry import label_files, parse_all
@@ -63,7 +63,10 @@ def suite_set(suite: Suite, problems: Sequence[SuiteProblem]) -> ProblemSet:
     def is_right(question: str, earlier: Sequence[str], step: str) -> bool:
         return is_step_right(suite, by_question[question], earlier, step)
 
-    return ProblemSet(suite.name, problems, is_right)
+    def right(question: str, earlier: Sequence[str]) -> str | None:
+        return right_step(suite, by_question[question], earlier)
+
+    return ProblemSet(suite.name, problems, is_right, right)
 
 
 def policies_on(specs: Sequence[str], problem_set: ProblemSet) -> list[Policy]:
@@ -75,10 +78,13 @@ def policies_on(specs: Sequence[str], problem_set: ProblemSet) -> list[Policy]:
     oracles: dict[str, Policy] = {"oracle-query": OracleQuery()}
     if problem_set.is_right:
         oracles["oracle"] = Oracle(problem_set.is_right)
-    elif "oracle" in specs:
+    if problem_set.right_step:
+        oracles["oracle-token"] = OracleToken(problem_set.right_step)
+    unknown = {"oracle", "oracle-token"} & {*specs} - oracles.keys()
+    if unknown:
         raise InvalidInput(
-            f"policy 'oracle': {problem_set.name} has no reference steps; use oracle-query, which"
-            " needs none"
+            f"policy {min(unknown)!r}: {problem_set.name} has no reference steps; use oracle-query,"
+            " which needs none"
         )
     return parse_all(specs, oracles)
 

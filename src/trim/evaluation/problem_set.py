@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from trim.fingerprints import fingerprint
 from trim.models.prompt import Prompt
-from trim.policies.oracle import StepCheck
+from trim.policies.oracle import RightStep, StepCheck
 
 ANSWER_OF_STRONG = ""
 """Marks an unknown answer: a bank then uses the answer of the strong model alone."""
@@ -42,6 +42,7 @@ class ProblemSet:
         name: of the suite, the benchmark or the file.
         problems: in the order of solving, with unique ids.
         is_right: whether a step is right; None without reference steps.
+        right_step: the right next step; None where no reference has its exact text.
         metadata: identifies the problems, in `run.json`.
         prompt: for models without a prompt of their own.
     """
@@ -49,6 +50,7 @@ class ProblemSet:
     name: str
     problems: Sequence[Gradable]
     is_right: StepCheck | None = None
+    right_step: RightStep | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     prompt: Prompt = field(default_factory=Prompt)
 

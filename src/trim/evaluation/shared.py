@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
+from trim.models.spans import StopRule, require_spans, span_obstacle
 from trim.scorers.scorer import Scorer, Scores
 
 
@@ -21,12 +22,31 @@ class SharedModel:
         self.model = model
         self.name = model.name
         self._steps: dict[tuple[Prefix, Sampling, int], asyncio.Task[Completion]] = {}
+        self._spans: dict[
+            tuple[Prefix, Sampling, int, StopRule | None], asyncio.Task[Completion]
+        ] = {}
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         key = (prefix, sampling, seed)
         if key not in self._steps:
             self._steps[key] = asyncio.ensure_future(self.model.write_step(*key))
         return await asyncio.shield(self._steps[key])
+
+    @property
+    def vocabulary(self) -> str | None:
+        return getattr(self.model, "vocabulary", None)
+
+    async def span_obstacle(self) -> str | None:
+        return await span_obstacle(self.model)
+
+    async def write_span(
+        self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None
+    ) -> Completion:
+        key = (prefix, sampling, seed, stop)
+        if key not in self._spans:
+            model = await require_spans(self.model)
+            self._spans[key] = asyncio.ensure_future(model.write_span(*key))
+        return await asyncio.shield(self._spans[key])
 
 
 class SharedPrefillingModel(SharedModel):

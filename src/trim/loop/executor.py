@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import TracebackType
 
 from trim.config import Fallback, PrefillMode, RouterConfig
 from trim.errors import ContextExceeded, ModelUnavailable
-from trim.events import Decided, Drafted, Kept, Regenerated, Scored
+from trim.events import Decided, Drafted, Kept, Regenerated, Scored, SpanWritten
 from trim.loop.solution import Solution, Writer
+from trim.loop.spans import SpanWriter
 from trim.loop.speculation import Prefill, Speculation
 from trim.models.model import Prefilling
 from trim.policies.policy import Policy
@@ -58,12 +60,14 @@ class StepExecutor:
         self.is_accepted = False
         self._rejection: Action | None = None
         strong = writers[-1].model
-        self._speculation = Speculation(
-            solution, writers[0] if config.overlap and self.scorer else None
-        )
+        drafts_ahead = config.overlap and self.scorer and not policy.inside_steps
+        self._speculation = Speculation(solution, writers[0] if drafts_ahead else None)
+        self._spans = SpanWriter(solution, writers, policy)
+        solution.reports_tokens = policy.places
         self._prefill = Prefill(solution, strong if isinstance(strong, Prefilling) else None)
 
     async def __aenter__(self) -> StepExecutor:
+        await self._spans.require_models()
         return self
 
     async def __aexit__(
@@ -83,23 +87,34 @@ class StepExecutor:
         """Number of the current step, from 1."""
         return self.solution.length + 1
 
-    async def write(self) -> Drafted | Regenerated | Kept:
+    async def write(self) -> Drafted | Regenerated | SpanWritten | Kept:
         """Have the next model write a version of the step: after a rejection the next one up.
 
         Returns:
-            Kept, if no model answered and an earlier version was committed as the fallback.
+            SpanWritten for a part of a version; after the last one the version is complete. Kept,
+            if no model answered and an earlier version was committed as the fallback.
         """
         self._apply_rejection()
         while True:
             writer = self._next_writer()
             try:
-                written = await self._speculation.write(writer)
+                written = await self._write(writer)
                 break
             except ModelUnavailable as failure:
                 if kept := self._fall_back(writer, failure):
                     return kept
-        self.is_accepted = writer.author is Author.STRONG
-        self.is_pending = not self.is_accepted
+        is_complete = not self._spans.parts
+        newest = self.solution.versions[-1].writer if is_complete else writer
+        self.is_accepted = is_complete and newest.author is Author.STRONG
+        self.is_pending = is_complete and not self.is_accepted
+        return written
+
+    async def _write(self, writer: Writer) -> Drafted | Regenerated | SpanWritten:
+        """Have a model write a version of the step, or a span of one."""
+        takes_over = self.decision in STRONG_ONLY and writer.author is Author.STRONG
+        if self._spans.is_active and not takes_over:
+            return await self._spans.write(writer, self._strong_tokens_left())
+        written = await self._speculation.write(writer)
         if writer.author is Author.WEAK:
             return Drafted(self.index, written.text, written.tokens)
         return Regenerated(self.index, written.text, written.tokens, writer.author)
@@ -149,11 +164,17 @@ class StepExecutor:
             self.solution.restart()
         elif self._rejection:
             self.solution.level += 1
+        if self._rejection is Action.REGENERATE and self.policy.places:
+            self._spans.rewrite_from(self.solution.versions[-1])
         self._rejection = None
 
     def _next_writer(self) -> Writer:
         if self.decision in STRONG_ONLY and self._permits(self.decision):
             return self.writers[-1]
+        if self._spans.extent:
+            return self.writers[-1]
+        if self._spans.parts and not self._affords_strong():
+            return self.writers[0]  # finishes what the strong model has begun
         return self.writers[self.solution.level]
 
     def _permits(self, action: Action) -> bool:
@@ -163,17 +184,27 @@ class StepExecutor:
         needed = self.writers[-1 if action in STRONG_ONLY else self.solution.level + 1]
         if needed.author is not Author.STRONG:
             return True
-        return self._affords_strong() and self.solution.fallback != Author.STRONG
+        return self._affords_strong()
 
     def _affords_strong(self) -> bool:
         """Whether the limits on strong tokens and money leave room for another strong step."""
+        return self._strong_tokens_left() > 0
+
+    def _strong_tokens_left(self) -> float:
+        """Tokens that limits and failures let the strong model decode; 0 forbids its calls."""
         solution, config = self.solution, self.config
+        if solution.fallback == Author.STRONG:
+            return 0
         limits = (config.max_strong_tokens, self.policy.max_strong_tokens)
-        if any(limit is not None and solution.strong_tokens >= limit for limit in limits):
-            return False
+        left = min((limit - solution.strong_tokens for limit in limits if limit is not None),
+                   default=math.inf)  # fmt: skip
         if config.max_money is None:
-            return True
-        return config.prices.of_usage(solution.usage, solution.scorer) < config.max_money
+            return max(left, 0)
+        money = config.max_money - config.prices.of_usage(solution.usage, solution.scorer)
+        if money <= 0:
+            return 0
+        each = config.prices.strong.output / 1e6
+        return max(min(left, math.ceil(money / each) if each else math.inf), 0)
 
     def _wants_prefill(self) -> bool:
         """Whether the strong model should read the version that is about to be committed."""
@@ -198,8 +229,11 @@ class StepExecutor:
                 raise failure
             solution.level += 1
         elif solution.versions:
+            self._spans.reset()
             self.is_pending = self.is_accepted = False
             return Kept(self.index, solution.commit(Action.CONTINUE))
+        elif self._spans.extent:
+            self._spans.draft_on()
         elif before:
             raise failure
         return None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from trim.config import End, RouterConfig
 from trim.engines.retry import until
+from trim.errors import ModelUnavailable
 from trim.models.model import Completion, Ending, Model, Prefix, Turn
+from trim.models.spans import DeadlineRule, SpanModel, StopRule
 from trim.numerics import derive_seed
 from trim.scorers.scorer import Scorer, Scores
 from trim.steps import SEPARATOR, boxed_answer, closed, is_degenerate
-from trim.types import Action, Author, Finish, Observation, Rejected, Step, Trace, Usage
+from trim.types import Action, Author, Finish, Observation, Rejected, Span, Step, Trace, Usage
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,83 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Version:
-    """One model's version of the current step.
+class Part:
+    """A part of a version.
 
     Attributes:
+        kept: tokens of its text.
+        decoded: tokens decoded for it; 0 for the beginning of an earlier version.
+    """
+
+    writer: Writer
+    written: Completion
+    kept: int
+    decoded: int
+
+    @staticmethod
+    def of(writer: Writer, written: Completion) -> Part:
+        """The part that was just written."""
+        return Part(writer, written, len(written.decoded) or written.tokens, written.tokens)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the current step.
+
+    Attributes:
+        writer: the model that wrote it; the weak one for a draft with parts by the strong one.
         score: in [0, 1]; None until it is scored.
+        parts: of a version by several models; empty otherwise.
     """
 
     writer: Writer
     written: Completion
     score: float | None = None
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def authors(self) -> set[Author]:
+        return {part.writer.author for part in self.parts} or {self.writer.author}
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The parts with text; empty for a single author."""
+        if len(self.authors) == 1:
+            return ()
+        parts = (part for part in self.parts if part.written.text)
+        return tuple(Span(part.written.text, part.writer.author, part.kept) for part in parts)
+
+    def decoded_by(self, author: Author) -> int:
+        """Tokens that one author decoded for it."""
+        if not self.parts:
+            return self.written.tokens if author is self.writer.author else 0
+        return sum(part.decoded for part in self.parts if part.writer.author is author)
+
+
+def joined(parts: Sequence[Part], rejoins: bool) -> Completion:
+    """One completion of consecutive parts, with the tokens that were kept.
+
+    Args:
+        rejoins: cut the step at its first blank line (`trim.config.Rules`).
+    """
+    first, last = parts[0].written, parts[-1].written
+    text = "".join(part.written.text for part in parts)
+    if rejoins and last.ending is Ending.STEP:
+        text = closed(text.partition(SEPARATOR)[0])
+    known = [part for part in parts if part.written.log_probability is not None]
+    weight = sum(part.kept for part in known)
+    total = math.fsum((part.written.log_probability or 0.0) * part.kept for part in known)
+    return Completion(
+        text=text,
+        ending=last.ending,
+        tokens=sum(part.kept for part in parts),
+        prompt_tokens=last.prompt_tokens,
+        cached_tokens=last.cached_tokens,
+        seconds=math.fsum(part.written.seconds for part in parts),
+        log_probability=total / weight if weight else None,
+        first_entropy=first.first_entropy,
+        decoded=tuple(token for part in parts for token in part.written.decoded),
+    )
 
 
 class Solution:
@@ -57,6 +127,7 @@ class Solution:
         seconds: time spent waiting so far.
         dropped_tokens: tokens of speculative drafts that were not used.
         failure: why the solution failed.
+        reports_tokens: whether drafts come with their tokens (`trim.models.spans`).
     """
 
     def __init__(
@@ -83,6 +154,7 @@ class Solution:
         self._abandoned: tuple[Step, ...] = ()
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
         self._reached: dict[tuple[str, str], int] = {}
+        self.reports_tokens = False
 
     @property
     def length(self) -> int:
@@ -176,16 +248,44 @@ class Solution:
         text = (prefix.text + lead).strip()
         return replace(prefix, steps=(closed(text),) if text else ())
 
-    async def _ask(self, writer: Writer, prefix: Prefix, room: int) -> Completion:
+    async def write_span(
+        self, writer: Writer, begun: str, room: int, stop: StopRule | None
+    ) -> Completion:
+        """Have a model write on inside the next step, after its beginning.
+
+        Args:
+            room: maximum tokens.
+            stop: ends the span (`trim.models.spans`); None for the end of the step.
+        """
+        written = await self._ask(writer, self.prefix.inside(begun), room, stop, True)
+        self.seconds += written.seconds
+        return written
+
+    async def _ask(
+        self,
+        writer: Writer,
+        prefix: Prefix,
+        room: int,
+        stop: StopRule | None = None,
+        reports_tokens: bool = False,
+    ) -> Completion:
         limit = min(self.config.sampling.max_tokens, room)
         if self.config.rules.context is not None:
             left = self.config.rules.context - self._reached_by(writer, prefix)
             limit = max(1, min(limit, left))
         sampling = replace(self.config.sampling, max_tokens=limit)
-        seed = derive_seed(self.seed, self.question, len(prefix.steps))
+        place = (len(prefix.begun),) if prefix.begun else ()
+        seed = derive_seed(self.seed, self.question, len(prefix.steps), *place)
+        prefix_read, model = self._read(prefix), writer.model
         with until(self.deadline):
-            written = await writer.model.write_step(self._read(prefix), sampling, seed)
+            if isinstance(model, SpanModel) and (reports_tokens or self.reports_tokens):
+                rule = stop if math.isinf(self.deadline) else DeadlineRule(stop, self.deadline)
+                written = await model.write_span(prefix_read, sampling, seed, rule)
+            else:
+                written = await model.write_step(prefix_read, sampling, seed)
         self.add_usage(writer.role, written)
+        if reports_tokens and time.monotonic() >= self.deadline:
+            raise ModelUnavailable(f"{model.name}: the problem's time is up")
         if self.config.rules.context is not None:
             self._reached[writer.role, prefix.text] = written.prompt_tokens + written.tokens
         if self.config.rules.rejoins and written.ending is Ending.STEP:
@@ -257,10 +357,11 @@ class Solution:
         written, writer = newest.written, newest.writer
         draft = next((v.written for v in others if v.writer.author is Author.WEAK), None)
         decided = [v.score for v in self.versions if v.writer.author is not Author.STRONG]
+        mixed = len(newest.authors) > 1 and action is Action.CONTINUE
         step = Step(
             text=written.text,
-            author=writer.author,
-            action=Action.REGENERATE if writer.level else action,
+            author=max(newest.authors, key=list(Author).index),
+            action=Action.REGENERATE if writer.level or mixed else action,
             score=decided[-1] if decided else None,
             draft=draft.text if draft else None,
             draft_tokens=self._decoded(Author.WEAK),
@@ -276,6 +377,7 @@ class Solution:
                 if v.writer.author is Author.INTERMEDIATE
             ),
             fallback=self.fallback,
+            spans=newest.spans,
         )
         self._steps.append(step)
         self.finish = self._end(written)
@@ -342,7 +444,7 @@ class Solution:
 
     def add_usage(self, role: str, spent: Completion | Scores) -> None:
         """Add tokens to the usage of a role (`Trace.usage`)."""
-        usage = Usage(spent.prompt_tokens, spent.cached_tokens, spent.tokens)
+        usage = Usage(spent.prompt_tokens, spent.cached_tokens, spent.tokens, 1)
         self._usage[role] = self._usage.get(role, Usage()) + usage
 
     def copy(self) -> Solution:
@@ -357,4 +459,4 @@ class Solution:
         return twin
 
     def _decoded(self, author: Author) -> int:
-        return sum(v.written.tokens for v in self.versions if v.writer.author is author)
+        return sum(version.decoded_by(author) for version in self.versions)

@@ -21,6 +21,14 @@ from trim.models.response import (
     confidence_in,
     read_answer,
 )
+from trim.models.spans import (
+    SECOND,
+    StopRule,
+    TokenDecoder,
+    TokenReader,
+    first_entropy_of,
+    mean_of,
+)
 from trim.steps import SEPARATOR
 
 
@@ -132,6 +140,58 @@ class LlamaCppModel:
             log_probability=confidence.log_probability,
             first_entropy=confidence.first_entropy if self.entropy else None,
         )
+
+    async def write_span(
+        self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None
+    ) -> Completion:
+        """Continue inside a step (`SpanModel`); decoding ends with the text."""
+        before = self.before(prefix)
+        known = self._memory.recall(prefix) or []
+        reader, decoder = TokenReader(prefix.begun, stop), TokenDecoder()
+
+        def read(record: dict[str, Any]) -> bool:
+            return any(reader.add(decoder.token(entry)) for entry in written_tokens(record))
+
+        answer = await self.engine.stream(
+            [before, *known] if known else before + prefix.text,
+            read,
+            n_predict=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=0.0,
+            seed=seed,
+            # No `stop`: llama.cpp withholds the text of a token that may begin a stop string.
+            verbose=True,
+            logprobs=LIKELIEST if self.entropy else SECOND,
+        )
+        ending = reader.ending(answer.raw["__verbose"].get("stop_type"))
+        tokens = reader.decoded[:-1] if ending is Ending.SOLUTION else reader.decoded
+        text = "".join(token.text for token in tokens)
+        ids = [token.id for token in tokens if token.id is not None]
+        if (known or not prefix.text) and tokens and tokens[-1].text:
+            self._memory.remember(prefix.inside(prefix.begun + text), (*known, *ids))
+        return Completion(
+            text=text,
+            ending=ending,
+            tokens=answer.tokens,
+            prompt_tokens=answer.prompt_tokens,
+            cached_tokens=answer.cached_tokens,
+            seconds=answer.seconds,
+            log_probability=mean_of(tokens),
+            first_entropy=first_entropy_of(reader.tokens) if self.entropy else None,
+            decoded=tokens,
+            dropped=reader.dropped,
+        )
+
+    @property
+    def vocabulary(self) -> str:
+        """sha256 of the tokens."""
+        return self.engine.vocabulary
+
+    async def span_obstacle(self) -> str | None:
+        """None: llama.cpp reports tokens and continues anywhere."""
+        return None
 
     async def prefill(self, prefix: Prefix) -> Completion:
         """Read a prefix into the engine's cache; one token is decoded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -37,11 +38,13 @@ class Prefix:
     Attributes:
         steps: each with the blank line that ends it.
         history: messages before the question, the oldest first.
+        begun: the beginning of the next step; empty between two steps.
     """
 
     question: str
     steps: tuple[str, ...] = ()
     history: tuple[Turn, ...] = ()
+    begun: str = ""
 
     @property
     def full_question(self) -> str:
@@ -50,15 +53,20 @@ class Prefix:
 
     @property
     def text(self) -> str:
-        """The steps as one text that ends with a blank line; empty without steps."""
-        return "".join(map(closed, self.steps))
+        """The steps as one text, each ended by a blank line, and the beginning of the next."""
+        return "".join(map(closed, self.steps)) + self.begun
 
     def then(self, step: str) -> Prefix:
-        return replace(self, steps=(*self.steps, step))
+        """The prefix after another whole step."""
+        return replace(self, steps=(*self.steps, step), begun="")
+
+    def inside(self, begun: str) -> Prefix:
+        """The prefix inside the next step, after its beginning."""
+        return replace(self, begun=begun)
 
     def until(self, length: int) -> Prefix:
         """The prefix with only the first `length` steps."""
-        return replace(self, steps=self.steps[:length])
+        return replace(self, steps=self.steps[:length], begun="")
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,31 @@ class Ending(StrEnum):
     """The model ended the whole solution by itself."""
     LENGTH = "length"
     """The step was cut, by its token limit or at the end of the context."""
+    RULE = "rule"
+    """A stop rule ended the text inside the step (`trim.models.spans`)."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A decoded token.
+
+    Attributes:
+        text: its text; empty for a part of a character, whose last token has the whole character.
+        log_probability: in nats, at most 0, of the model's own distribution: at temperature 1 and
+            before top-p and top-k.
+        likeliest: the likeliest tokens at its place, with their log-probabilities.
+        id: its number in the vocabulary; None where the engine does not report it.
+    """
+
+    text: str
+    log_probability: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+    id: int | None = None
+
+    @property
+    def probability(self) -> float:
+        """In (0, 1]; 0 where it underflows."""
+        return math.exp(self.log_probability)
 
 
 @dataclass(frozen=True)
@@ -104,6 +137,8 @@ class Completion:
             report it.
         first_entropy: entropy of the first token's distribution, in nats, at least 0; None where
             it was not requested.
+        decoded: the tokens of the text; empty where they were not requested.
+        dropped: the tokens after them, beyond the place where a stop rule ended the text.
     """
 
     text: str
@@ -114,6 +149,8 @@ class Completion:
     seconds: float = 0.0
     log_probability: float | None = None
     first_entropy: float | None = None
+    decoded: tuple[Token, ...] = ()
+    dropped: tuple[Token, ...] = ()
 
 
 class Model(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trim.errors import Refused
-from trim.models.model import Ending, Prefix, Turn
+from trim.models.model import Ending, Prefix, Token, Turn
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
@@ -96,20 +96,6 @@ STOPPED = ("stop", "eos", "eos_token", "stop_sequence", "end_turn")
 """Finish reasons of a text that the model or a stop string ended."""
 LLAMA_CPP_ENDINGS = {"word": Ending.STEP, "eos": Ending.SOLUTION, "limit": Ending.LENGTH}
 """Endings by the `stop_type` of llama.cpp's verbose record."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """A decoded token.
-
-    Attributes:
-        log_probability: in nats, at most 0.
-        likeliest: the likeliest tokens at its place, with their log-probabilities.
-    """
-
-    text: str
-    log_probability: float
-    likeliest: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.files import numbers, read_record, unreadable, wrong_content
-from trim.policies.policy import Explanation, Policy
+from trim.models.model import Token
+from trim.policies.policy import Explanation, Policy, TokenObservation
+from trim.policies.span import Extent
 from trim.scorers.scorer import KINDS
 from trim.types import Action, Observation
 
@@ -162,6 +164,8 @@ class CalibratedPolicy(Policy):
         self.policy = policy
         self.needs_scores = policy.needs_scores
         self.restarts = policy.restarts
+        self.inside_steps = policy.inside_steps
+        self.places = policy.places
         self.scorer = router.scorer
         self.models = router.models
         self.max_strong_tokens = router.max_strong_tokens
@@ -175,6 +179,12 @@ class CalibratedPolicy(Policy):
 
     def decide(self, observation: Observation) -> Action:
         return self.policy.decide(observation)
+
+    def at_token(self, observation: TokenObservation) -> Extent | None:
+        return self.policy.at_token(observation)
+
+    def place(self, tokens: Sequence[Token]) -> int:
+        return self.policy.place(tokens)
 
     def explain(self, observation: Observation) -> Explanation:
         return self.policy.explain(observation)

@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from trim.errors import InvalidInput
+from trim.models.model import Token
+from trim.policies.span import Extent
 from trim.scorers.scorer import Scorer
 from trim.types import Action, Observation
 
@@ -38,6 +40,38 @@ class Explanation:
 
     reason: str
     belief: Belief | None = None
+
+
+@dataclass(frozen=True)
+class TokenObservation:
+    """The state on which a policy decides about the newest token of a draft.
+
+    Attributes:
+        question: the problem.
+        steps: texts of the kept steps.
+        begun: the step before the draft, where the weak model has gone on after another one.
+        position: number of its tokens.
+        draft: the draft's tokens so far; the text of the newest one is empty where the model ends
+            the solution.
+        seed: the run's seed.
+    """
+
+    question: str
+    steps: tuple[str, ...]
+    begun: str
+    position: int
+    draft: tuple[Token, ...]
+    seed: int
+
+    @property
+    def token(self) -> Token:
+        """The newest token."""
+        return self.draft[-1]
+
+    @property
+    def before(self) -> str:
+        """The step before the newest token."""
+        return self.begun + "".join(token.text for token in self.draft[:-1])
 
 
 def describe_comparison(quantity: str, value: float, limit: float) -> str:
@@ -70,10 +104,15 @@ class Policy(ABC):
             `strong`, `scorer`); empty if not fitted or unknown.
         restarts: whether it may discard steps already kept (RESTART); no step is final before
             the end then.
+        inside_steps: whether it decides at each token of a draft (`at_token`), before it decides
+            about the whole one.
+        places: whether it chooses the place in a draft from which it is rewritten (`place`).
     """
 
     needs_scores = True
     restarts: bool = False
+    inside_steps: bool = False
+    places: bool = False
     scorer: str | None = None
     max_strong_tokens: int | None = None
     models: Mapping[str, str] = MappingProxyType({})
@@ -98,6 +137,21 @@ class Policy(ABC):
     @abstractmethod
     def decide(self, observation: Observation) -> Action:
         """The action for the newest draft."""
+
+    def at_token(self, observation: TokenObservation) -> Extent | None:
+        """How far the strong model writes in place of the draft's newest token; None keeps it.
+
+        Only called if `inside_steps`, maybe in another thread. It must depend on the observation
+        alone.
+        """
+        return None
+
+    def place(self, tokens: Sequence[Token]) -> int:
+        """Index of the first token of a draft that REGENERATE rewrites; 0 rewrites all of it.
+
+        Only called if `places`.
+        """
+        return 0
 
     def explain(self, observation: Observation) -> Explanation:
         """The reason for `decide(observation)`, for display only.

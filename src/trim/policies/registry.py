@@ -22,6 +22,7 @@ from trim.policies.policy import FittedPolicy, Policy, PricedPolicies
 from trim.policies.rivals.cascade import Cascade
 from trim.policies.rivals.stepwise import RewardGuided, SpecReason
 from trim.policies.threshold import Takeover, Threshold
+from trim.policies.token import TAIL, Tail, parse_tokens
 
 if TYPE_CHECKING:
     from trim.policies.agg.policy import AggPolicy
@@ -194,6 +195,18 @@ def _seq(path: Path) -> PricedPolicies[SeqPolicy]:
     return read_seq(path)
 
 
+@dataclass(frozen=True)
+class TokenFamily:
+    """Policies that decide at the tokens of a draft."""
+
+    name: str
+    syntax: str
+    help: str
+
+    def parse(self, text: str) -> list[Policy]:
+        return [parse_tokens(self.name, part) for part in text.split(",")]
+
+
 PLAIN_FAMILIES: Mapping[str, PlainFamily] = {
     family.name: family
     for family in (
@@ -240,11 +253,24 @@ PRICED_FAMILIES: Mapping[str, PricedFamily] = {
         PricedFamily("seq", _seq, "TRIM-Seq: a transformer on all scores"),
     )
 }
+TOKEN_FAMILIES: Mapping[str, TokenFamily] = {
+    family.name: family
+    for family in (
+        TokenFamily(
+            "token",
+            "token:P[:M]",
+            "the strong model writes M tokens (1) at each with a probability below P",
+        ),
+        TokenFamily("clause", "clause:P", "as token, to the end of the clause, sentence or line"),
+        TokenFamily("tail", "tail:P", "as token, to the end of the step"),
+    )
+}
 FITTED_FAMILIES = (*FILE_FAMILIES, *PRICED_FAMILIES)
 """Families whose argument is a fitted file or folder."""
 FAMILIES: Mapping[str, Family] = {
     **PLAIN_FAMILIES,
     **SETTING_FAMILIES,
+    **TOKEN_FAMILIES,
     **FILE_FAMILIES,
     **PRICED_FAMILIES,
     ROUTER: RouterFamily(ROUTER, "the setting that `trim calibrate` chose"),
@@ -253,6 +279,7 @@ FAMILIES: Mapping[str, Family] = {
 EVALUATION_ONLY = {
     "oracle": "regenerate exactly the wrong steps",
     "oracle-query": "give the strong model the questions that only it solves",
+    "oracle-token": "one strong token wherever a draft leaves the right step",
 }
 """Families that need reference solutions, with their help."""
 
@@ -266,6 +293,7 @@ def describe_families() -> Iterator[tuple[str, str]]:
     """Syntax and one line of help of every family, for help texts and documentation."""
     for family in FAMILIES.values():
         yield family.syntax, family.help
+    yield f"POLICY{TAIL}P", "rewrite from the first token with a probability below P"
     for name, text in EVALUATION_ONLY.items():
         yield name, f"{text} (`trim eval` only)"
     for name, entry_point in installed(ENTRY_POINTS).items():
@@ -293,6 +321,10 @@ def parse_policies(spec: str) -> list[Policy]:
     Raises:
         InvalidInput: unknown name, missing setting or file, or a setting outside its range.
     """
+    if TAIL in spec:
+        steps, _, probabilities = spec.rpartition(TAIL)
+        thresholds = [parse_tokens("tail", part).threshold for part in probabilities.split(",")]
+        return [Tail(policy, each) for policy in parse_policies(steps) for each in thresholds]
     name, _, text = spec.partition(":")
     if name in FAMILIES:
         # The bare name has the authors' setting; "rsd:" is an empty one.
@@ -337,18 +369,20 @@ def parse_all(specs: Sequence[str], others: Mapping[str, Policy] = NO_OTHERS) ->
     for spec in specs:
         found = [others[spec]] if spec in others else parse_policies(spec)
         file = fitted_file(spec)
-        policies += [
-            replace(policy, label=labels[file])
-            if file and isinstance(policy, FittedPolicy)
-            else policy
-            for policy in found
-        ]
+        policies += [labelled(policy, labels[file]) if file else policy for policy in found]
     return list({policy.name: policy for policy in policies}.values())
+
+
+def labelled(policy: Policy, label: str) -> Policy:
+    """The policy with the label of its file, if it has one."""
+    if isinstance(policy, Tail):
+        return replace(policy, policy=labelled(policy.policy, label))
+    return replace(policy, label=label) if isinstance(policy, FittedPolicy) else policy
 
 
 def fitted_file(spec: str) -> tuple[str, Path] | None:
     """The family and the resolved file of a word such as `agg:FILE`; None for other words."""
-    family, _, text = spec.partition(":")
+    family, _, text = spec.partition(TAIL)[0].partition(":")
     if family not in FITTED_FAMILIES or not text:
         return None
     return family, parse_file(family, text)[0].resolve()

@@ -1,0 +1,220 @@
+"""Writing a step in spans: the weak model up to a doubtful token, the strong model from there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from trim.events import Regenerated, SpanWritten
+from trim.loop.solution import Part, Solution, Version, Writer, joined
+from trim.models.model import Completion, Ending, Token
+from trim.models.spans import WORD_TOKENS, StopRule, require_spans
+from trim.policies.policy import Policy, TokenObservation
+from trim.policies.span import Extent, Unit, word_start
+from trim.steps import closed, is_degenerate
+from trim.types import Author
+
+
+@dataclass(frozen=True)
+class DraftRule:
+    """Ends a draft at its first token that the policy has rewritten.
+
+    Attributes:
+        begun: the step before the draft.
+        position: number of its tokens.
+        whole_words: end the draft before the word that has the token.
+    """
+
+    policy: Policy
+    question: str
+    steps: tuple[str, ...]
+    begun: str
+    position: int
+    seed: int
+    whole_words: bool
+
+    def __call__(self, tokens: Sequence[Token]) -> int | None:
+        if self.extent(tokens) is None:
+            return None
+        place = len(tokens) - 1
+        return word_start(tokens, place) if self.whole_words else place
+
+    def extent(self, tokens: Sequence[Token]) -> Extent | None:
+        """How far the strong model writes in place of the newest token; None keeps it."""
+        return self.policy.at_token(
+            TokenObservation(
+                self.question, self.steps, self.begun, self.position, tuple(tokens), self.seed
+            )
+        )
+
+
+@dataclass(frozen=True)
+class ExtentRule:
+    """Ends a span of the strong model."""
+
+    extent: Extent
+    whole_words: bool
+
+    def __call__(self, tokens: Sequence[Token]) -> int | None:
+        return self.extent.end(tokens, self.whole_words)
+
+
+class SpanWriter:
+    """Writes steps whose parts have different authors.
+
+    Text outside a rewritten span stays as it is. Where the vocabularies of the models differ, or
+    are unknown, spans begin and end between two words: a model that has to continue a word which it
+    would cut differently writes a wrong one.
+
+    Args:
+        writers: all models, weakest first.
+        policy: decides at each token (`Policy.inside_steps`), or chooses the place from which a
+            draft is rewritten (`Policy.places`).
+
+    Attributes:
+        extent: how far the strong model writes next; None if it is not its turn.
+        parts: the spans of the step so far.
+    """
+
+    def __init__(self, solution: Solution, writers: Sequence[Writer], policy: Policy) -> None:
+        self.solution = solution
+        self.writers = writers
+        self.policy = policy
+        self.extent: Extent | None = None
+        self.parts: list[Part] = []
+        self._drafts_on = False
+        self._whole_words = True
+
+    async def require_models(self) -> None:
+        """Raises InvalidInput if a model cannot write inside steps, and the policy needs it."""
+        if not (self.policy.inside_steps or self.policy.places):
+            return
+        models = [await require_spans(writer.model) for writer in self.writers]
+        vocabularies = {model.vocabulary for model in models}
+        self._whole_words = len(vocabularies) > 1 or None in vocabularies
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the current step is written in spans."""
+        return self.policy.inside_steps or bool(self.parts)
+
+    def rewrite_from(self, draft: Version) -> None:
+        """Keep the beginning of a rejected draft, up to the place that the policy chooses."""
+        tokens = draft.written.decoded
+        place = self.policy.place(tokens) if tokens else 0
+        if self._whole_words and place:
+            place = word_start(tokens, place)
+        text = "".join(token.text for token in tokens[:place])
+        if text:
+            head = replace(
+                draft.written,
+                text=text,
+                ending=Ending.RULE,
+                decoded=tokens[:place],
+                dropped=tokens[place:],
+            )
+            self.parts = [Part(draft.writer, head, place, 0)]
+
+    def draft_on(self) -> None:
+        """Have the weak model finish the step: the strong one wrote nothing."""
+        self.extent = None
+        self._drafts_on = True
+
+    def reset(self) -> None:
+        """Forget the spans of the step."""
+        self.extent, self.parts, self._drafts_on = None, [], False
+
+    async def write(self, writer: Writer, strong_tokens: float) -> SpanWritten | Regenerated:
+        """Have a model write the next span of the step; after the last one the step is a version.
+
+        Args:
+            strong_tokens: those that the strong model may still decode for this problem.
+        """
+        index, extent, rule = self.solution.length + 1, self.extent, self._rule(strong_tokens)
+        limit: float = self._room()
+        if writer.author is Author.STRONG:
+            stop: StopRule | None = ExtentRule(extent, self._whole_words) if extent else None
+            limit = min(limit, strong_tokens, self._most(extent))
+        else:
+            stop = rule
+        begun = "".join(part.written.text for part in self.parts)
+        written = await self.solution.write_span(writer, begun, int(limit), stop)
+        self.parts.append(Part.of(writer, written))
+        self.extent = None
+        if stop is rule and rule and written.ending is Ending.RULE:
+            self.extent = found_extent(rule, written)
+        elif extent and not written.text:
+            self.draft_on()
+        if not self._ends(written, limit):
+            return self._event(index, writer, written)
+        version = self._complete(writer)
+        if version.writer.author is Author.WEAK:
+            return self._event(index, writer, written)
+        whole = version.written
+        return Regenerated(index, whole.text, whole.tokens, writer.author)
+
+    def _rule(self, strong_tokens: float) -> DraftRule | None:
+        """The rule of a draft; None where the strong model cannot write, or should not."""
+        if not self.policy.inside_steps or self._drafts_on or strong_tokens < 1:
+            return None
+        solution = self.solution
+        return DraftRule(
+            self.policy,
+            solution.question,
+            solution.prefix.steps,
+            "".join(part.written.text for part in self.parts),
+            sum(part.kept for part in self.parts),
+            solution.seed,
+            self._whole_words,
+        )
+
+    def _most(self, extent: Extent | None) -> float:
+        """The most tokens that the strong model may need for a span."""
+        if extent is None or extent.unit is not Unit.TOKENS:
+            return math.inf
+        return extent.tokens + (WORD_TOKENS if self._whole_words else 0)
+
+    def _room(self) -> int:
+        """Tokens that are left for the step."""
+        kept = sum(part.kept for part in self.parts)
+        limit = self.solution.config.sampling.max_tokens - kept
+        return min(limit, self.solution.room(ahead=kept))
+
+    def _ends(self, written: Completion, limit: float) -> bool:
+        """Whether the newest span ends the step.
+
+        A step without content does not end there; the model goes on after its blank line.
+        """
+        if written.ending is Ending.RULE:
+            return False
+        if written.ending is Ending.LENGTH:
+            return self._room() <= 0 or written.tokens < limit
+        goes_on = written.ending is Ending.STEP or self.solution.config.rules.asks_on
+        lead = "".join(part.written.text for part in self.parts)
+        if goes_on and is_degenerate(lead) and len(lead.split("\n\n")) <= 2 and self._room() > 0:
+            *_, last = self.parts
+            text = closed(lead)[len(lead) - len(written.text) :]
+            self.parts[-1] = replace(last, written=replace(written, text=text))
+            return False
+        return True
+
+    def _complete(self, writer: Writer) -> Version:
+        """Make the spans the newest version of the step."""
+        written = joined(self.parts, self.solution.config.rules.rejoins)
+        drafter = self.writers[0] if self.policy.inside_steps else writer
+        version = Version(drafter, written, parts=tuple(self.parts))
+        self.solution.versions.append(version)
+        self.reset()
+        return version
+
+    def _event(self, index: int, writer: Writer, written: Completion) -> SpanWritten:
+        dropped = "".join(token.text for token in written.dropped)
+        return SpanWritten(index, writer.author, written.text, written.tokens, dropped)
+
+
+def found_extent(rule: DraftRule, written: Completion) -> Extent | None:
+    """The extent for which a rule ended a draft."""
+    tokens = (*written.decoded, *written.dropped)
+    ends = range(len(written.decoded) + 1, len(tokens) + 1)
+    return next((extent for end in ends if (extent := rule.extent(tokens[:end]))), None)
