@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any, Protocol
 
-from trim.models.model import Completion, Ending, Model, Prefilling, Prefix, Sampling
+from trim.models.model import Completion, Ending, Model, Prefilling, Prefix, Sampling, Token
+from trim.models.spans import SpanModel, StopRule, TokenReader, mean_of
 from trim.steps import split_steps
 from trim.types import Action, Observation
 
@@ -51,6 +54,76 @@ class ScriptedModel:
             return answer
         prompt_tokens = sum(len(part.split()) for part in (prefix.question, *prefix.steps))
         return Completion(answer, Ending.STEP, len(answer.split()), prompt_tokens)
+
+
+def cut_words(text: str) -> list[str]:
+    """A text as words, each with the white space before it; line ends are tokens of their own."""
+    return re.findall(r"\n|[^\S\n]*[^\s]+|[^\S\n]+", text)
+
+
+def certain(prefix: Prefix, text: str) -> float:
+    """The probability 1 for every token."""
+    return 1.0
+
+
+class ScriptedSpanModel(ScriptedModel):
+    """As `ScriptedModel`, for a model that writes inside steps.
+
+    `script(prefix)` returns the rest of the step after `prefix.begun`, with the blank line where it
+    ends; without one the model ends the solution.
+
+    Args:
+        cut: cuts a text into the model's tokens.
+        probability: of a token, in (0, 1], given the prefix before it.
+        vocabulary: as in `trim.models.spans.SpanModel`; None for an unknown one.
+    """
+
+    def __init__(
+        self,
+        script: Callable[[Prefix], str | Exception],
+        cut: Callable[[str], list[str]] = cut_words,
+        probability: Callable[[Prefix, str], float] = certain,
+        vocabulary: str | None = "words",
+        name: str = "scripted",
+    ) -> None:
+        super().__init__(script, name)
+        self.cut = cut
+        self.probability = probability
+        self.vocabulary = vocabulary
+
+    async def span_obstacle(self) -> str | None:
+        return None
+
+    async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
+        return replace(await self.write_span(prefix, sampling, seed), decoded=())
+
+    async def write_span(
+        self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None
+    ) -> Completion:
+        self.calls.append(prefix)
+        await asyncio.sleep(0)
+        text = self.script(prefix)
+        if isinstance(text, Exception):
+            raise text
+        if isinstance(text, Completion):
+            return text
+        reader, ended = TokenReader(prefix.begun, stop), False
+        for piece in self.cut(text)[: sampling.max_tokens]:
+            before = prefix.inside(prefix.begun + "".join(token.text for token in reader.tokens))
+            chance = self.probability(before, piece)
+            if ended := reader.add(Token(piece, math.log(chance), ((piece, math.log(chance)),))):
+                break
+        cut = not ended and len(reader.tokens) == sampling.max_tokens
+        ending = reader.ending("limit" if cut else "eos")
+        return Completion(
+            "".join(token.text for token in reader.decoded),
+            ending,
+            len(reader.tokens),
+            len(self.cut(prefix.question + prefix.text)),
+            log_probability=mean_of(reader.decoded),
+            decoded=reader.decoded,
+            dropped=reader.dropped,
+        )
 
 
 class Deciding(Protocol):
@@ -153,8 +226,36 @@ def check_model(
         if isinstance(model, Prefilling):
             read = await model.prefill(prefix)
             require(read.text == "", f"prefill returned the text {read.text!r}")
+        if isinstance(model, SpanModel) and await model.span_obstacle() is None:
+            await check_spans(model, prefix, sampling)
 
     run_alone(run())
+
+
+async def check_spans(model: SpanModel, prefix: Prefix, sampling: Sampling) -> None:
+    """Check that a model writes inside steps: it reports its tokens and ends where a rule says."""
+    whole = check_completion(await model.write_span(prefix, sampling, 0))
+    spelled = "".join(token.text for token in whole.decoded)
+    require(spelled == whole.text, f"the tokens spell {spelled!r}, the text is {whole.text!r}")
+    require(
+        all(-math.inf <= token.log_probability <= 0 for token in whole.decoded),
+        "a token has no log-probability up to 0",
+    )
+    half = len(whole.decoded) // 2
+    while half and not whole.decoded[half - 1].text:
+        half -= 1  # a part of a character
+    if not half:
+        return
+
+    def stop(tokens: Sequence[Token]) -> int | None:
+        return half if len(tokens) > half else None
+
+    begun = await model.write_span(prefix, sampling, 0, stop)
+    require(begun.ending is Ending.RULE, f"a rule ended the text, but the ending is {begun.ending}")
+    require(len(begun.decoded) == half, f"{len(begun.decoded)} tokens were kept, not {half}")
+    require(bool(begun.dropped), "the tokens after the end are missing in `dropped`")
+    rest = await model.write_span(prefix.inside(begun.text), sampling, 0)
+    check_completion(replace(rest, text=begun.text + rest.text))
 
 
 def check_completion(step: Completion) -> Completion:

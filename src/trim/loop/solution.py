@@ -73,13 +73,15 @@ class Version:
     parts: tuple[Part, ...] = ()
 
     @property
-    def authors(self) -> set[Author]:
-        return {part.writer.author for part in self.parts} or {self.writer.author}
+    def author(self) -> Author:
+        """The strongest author of its text."""
+        written = {part.writer.author for part in self.parts if part.written.text}
+        return max(written, key=list(Author).index, default=self.writer.author)
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """The parts with text; empty for a single author."""
-        if len(self.authors) == 1:
+        """The parts with text; empty for a single one that was kept whole."""
+        if all(part.kept == part.decoded for part in self.parts) and len(self.parts) < 2:
             return ()
         parts = (part for part in self.parts if part.written.text)
         return tuple(Span(part.written.text, part.writer.author, part.kept) for part in parts)
@@ -357,11 +359,11 @@ class Solution:
         written, writer = newest.written, newest.writer
         draft = next((v.written for v in others if v.writer.author is Author.WEAK), None)
         decided = [v.score for v in self.versions if v.writer.author is not Author.STRONG]
-        mixed = len(newest.authors) > 1 and action is Action.CONTINUE
+        inside = action is Action.CONTINUE and newest.author is not writer.author
         step = Step(
             text=written.text,
-            author=max(newest.authors, key=list(Author).index),
-            action=Action.REGENERATE if writer.level or mixed else action,
+            author=newest.author,
+            action=Action.REGENERATE if writer.level or inside else action,
             score=decided[-1] if decided else None,
             draft=draft.text if draft else None,
             draft_tokens=self._decoded(Author.WEAK),

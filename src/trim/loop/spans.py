@@ -148,11 +148,11 @@ class SpanWriter:
             self.draft_on()
         if not self._ends(written, limit):
             return self._event(index, writer, written)
-        version = self._complete(writer)
+        version = self._complete()
         if version.writer.author is Author.WEAK:
             return self._event(index, writer, written)
         whole = version.written
-        return Regenerated(index, whole.text, whole.tokens, writer.author)
+        return Regenerated(index, whole.text, whole.tokens, version.writer.author)
 
     def _rule(self, strong_tokens: float) -> DraftRule | None:
         """The rule of a draft; None where the strong model cannot write, or should not."""
@@ -199,11 +199,14 @@ class SpanWriter:
             return False
         return True
 
-    def _complete(self, writer: Writer) -> Version:
-        """Make the spans the newest version of the step."""
+    def _complete(self) -> Version:
+        """Make the spans the newest version of the step: a draft, or the rewrite of one."""
         written = joined(self.parts, self.solution.config.rules.rejoins)
-        drafter = self.writers[0] if self.policy.inside_steps else writer
-        version = Version(drafter, written, parts=tuple(self.parts))
+        authors = (part.writer for part in self.parts)
+        writer = self.writers[0]
+        if not self.policy.inside_steps:
+            writer = max(authors, key=self.writers.index)
+        version = Version(writer, written, parts=tuple(self.parts))
         self.solution.versions.append(version)
         self.reset()
         return version
