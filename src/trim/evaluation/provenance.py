@@ -17,6 +17,7 @@ from trim.legacy import INTERMEDIATE, current_roles
 from trim.policies.calibrated import ROUTER, main_file
 from trim.policies.policy import Policy
 from trim.policies.registry import fitted_file, label_files, parse_file
+from trim.policies.token import TAIL
 
 
 def require_same_models(policies: Iterable[Policy], source: ModelSource) -> None:
@@ -90,7 +91,8 @@ def overlaps_of(
     overlaps: dict[str, Overlap] = {}
     for policy in policies:
         family, _ = split_name(policy.name)
-        files = [fitted[family]] if family in fitted else []
+        fitted_family, _ = split_name(policy.name.partition(TAIL)[0])
+        files = [fitted[fitted_family]] if fitted_family in fitted else []
         if joint and policy.needs_scores and (policy.scorer or kind) == "joint":
             files.append(joint)
         counts = {path: sum(each in read(path) for each in fingerprints) for path in files}

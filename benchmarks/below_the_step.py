@@ -1,0 +1,133 @@
+"""Rewriting below the step, measured: `make below-the-step`.
+
+python benchmarks/below_the_step.py table               # docs/results/below-the-step.md
+python benchmarks/below_the_step.py picture docs/below-the-step.svg
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trim.evaluation.plot import COLOURS, new_figure, write_figure
+
+SUITES = ("chain", "chain-hard", "words", "program")
+FOLDER = Path("build/below-the-step")
+Point = Mapping[str, Any]
+SHARE = 0.95
+"""Part of the gap between the models that a setting must close."""
+COLUMNS = ("policy", "right", "c", "strong calls", "read", "cached", "money")
+CURVES = {"thr": "whole steps, thr", "agg": "whole steps, agg", "token": "single tokens"}
+LIMITS = {"oracle": "step oracle", "oracle-token": "token oracle"}
+LEAST = 0.002
+"""The smallest share of strong tokens on the axis."""
+
+
+def read_summary(suite: str) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((FOLDER / suite / "summary.json").read_text())
+    return summary
+
+
+def name_of(point: Point) -> str:
+    setting = point["setting"]
+    return point["policy"] if setting is None else f"{point['policy']}:{setting:g}"
+
+
+def alone(summary: Mapping[str, Any], policy: str) -> Point:
+    return next(point for point in summary["points"] if name_of(point) == policy)
+
+
+def print_tables() -> None:
+    """Print the tables of the results page from the summaries in `FOLDER`."""
+    summaries = [read_summary(suite) for suite in SUITES if (FOLDER / suite).exists()]
+    rows = [row for summary in summaries for row in curve_rows(summary)]
+    print_table(("suite", "policy", "CPT 50 / 80 / 95 %", "Δ-IBC (95 %)"), rows)
+    for summary in summaries:
+        print(f"\n{summary['suite']}, {summary['n']} problems\n")
+        print_table(COLUMNS, [point_row(point) for point in summary["points"]])
+    print("\nCheapest setting that closes 95 % of the gap\n")
+    print_table(("suite", "family", *COLUMNS), [row for s in summaries for row in cheapest_rows(s)])
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for cells in (headings, ["---"] * len(headings), *rows):
+        print(f"| {' | '.join(cells)} |")
+
+
+def curve_rows(summary: Mapping[str, Any]) -> Iterator[list[str]]:
+    for family, curve in summary["curves"].items():
+        levels = curve["cpt"].values()
+        shares = " / ".join("–" if each is None else f"{100 * each:.1f}" for each in levels)
+        low, high = curve["intervals"]["delta_ibc"]
+        gain = f"{curve['delta_ibc']:.2f} ({low:.2f}–{high:.2f})"
+        yield [f"`{summary['suite']}`", f"`{family}`", shares, gain]
+
+
+def point_row(point: Point) -> list[str]:
+    low, high = point["accuracy_ci"]
+    read = point["prompt_tokens_mean"].get("strong", {"uncached": 0.0, "cached": 0.0})
+    calls, money = point.get("strong_calls_mean"), point.get("money_mean")
+    return [
+        f"`{name_of(point)}`",
+        f"{100 * point['accuracy']:.1f} % ({100 * low:.0f}–{100 * high:.0f})",
+        f"{point['strong_share']:.3f}",
+        "–" if calls is None else f"{calls:.1f}",
+        f"{read['uncached']:.0f}",
+        f"{read['cached']:.0f}",
+        "–" if money is None else f"{1e6 * money:.0f}",
+    ]
+
+
+def cheapest_rows(summary: Mapping[str, Any]) -> Iterator[list[str]]:
+    """For each family the setting with the least money among those that close the gap."""
+    weak, strong = (alone(summary, name)["accuracy"] for name in ("weak", "strong"))
+    needed = weak + SHARE * (strong - weak)
+    families: dict[str, list[Point]] = {}
+    for point in summary["points"]:
+        if point["policy"] not in ("weak", "oracle", "oracle-token") and (
+            point["accuracy"] >= needed
+        ):
+            families.setdefault(point["policy"], []).append(point)
+    for family, points in families.items():
+        cheapest = min(points, key=lambda point: point["money_mean"])
+        yield [f"`{summary['suite']}`", family, *point_row(cheapest)]
+
+
+def draw(path: Path) -> None:
+    """Draw accuracy over the share of strong tokens on `chain`, on a logarithmic axis."""
+    summary = read_summary("chain")
+    figure, axes = new_figure(8, 4.4)
+    for name, style in (("strong", "--"), ("weak", ":")):
+        accuracy = 100 * alone(summary, name)["accuracy"]
+        axes.axhline(accuracy, color="#5A5A5A", linewidth=1, linestyle=style)
+        axes.annotate(f"{name} model alone", (LEAST * 1.05, accuracy + 0.8), color="#5A5A5A")
+    for colour, (family, label) in zip(COLOURS, CURVES.items(), strict=False):
+        points = [
+            (point["strong_share"], 100 * point["accuracy"])
+            for point in summary["points"]
+            if point["policy"] == family and point["strong_share"] >= LEAST
+        ]
+        if points:
+            axes.plot(*zip(*sorted(points), strict=True), "o-", color=colour, label=label)
+    for marker, (name, label) in zip("*P", LIMITS.items(), strict=True):
+        point = alone(summary, name)
+        place = point["strong_share"], 100 * point["accuracy"]
+        axes.plot(*place, marker, color="#000000", markersize=10, linestyle="", label=label)
+    axes.set_xscale("log")
+    axes.set_xlim(LEAST, 1)
+    ticks = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
+    axes.set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+    axes.set_xlabel("share of the strong model's tokens")
+    axes.set_ylabel("right answers, %")
+    axes.legend(loc="lower right", frameon=False)
+    write_figure(figure, [path])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["table"]:
+        print_tables()
+    else:
+        draw(Path(sys.argv[2]))
