@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
 .PHONY: demo serve test soak docs test-training test-vllm test-ray bench bench-serving bench-server \
-	bench-controller bench-vllm figures picture train clean
+	bench-controller bench-vllm figures below-the-step picture train clean
 
 demo: .venv/demo
 	$(BIN)/trim demo
@@ -81,6 +81,20 @@ figures: .venv/all
 	$(BIN)/python benchmarks/figures.py curve build/chain/summary.json src/trim/shipped/curve.json
 	$(BIN)/trim collect chain -n 1100 --seed 1 --out build/bank-chain
 	$(BIN)/trim fit build/bank-chain --out src/trim/shipped/belief.json
+
+# Rewriting below the step: tables of docs/results/below-the-step.md and the picture of the README.
+# `agg` needs a router from `sh benchmarks/routers.sh banks`.
+BELOW := --policy weak --policy strong --policy thr:0.3,0.6,0.8,0.9,0.95,0.97,0.99 \
+	--policy token:0.3,0.5,0.7,0.8,0.9,0.95,0.97 --policy token:0.9:3 --policy clause:0.7,0.9 \
+	--policy tail:0.7,0.9 --policy thr:0.9,0.97+tail:0.9 --policy oracle --policy oracle-token
+below-the-step: .venv/all
+	for suite in chain chain-hard words program; do \
+		agg=; test $$suite != chain || agg="--policy agg:build/agg"; \
+		$(BIN)/trim eval $$suite -n 1000 $(BELOW) $$agg --prices example --seed 16 \
+			--out build/below-the-step/$$suite || exit 1; \
+	done
+	$(BIN)/python benchmarks/below_the_step.py table
+	$(BIN)/python benchmarks/below_the_step.py picture docs/below-the-step.svg
 
 # The picture of the server's page, taken in Chromium.
 picture: .venv/test

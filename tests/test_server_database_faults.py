@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 import sqlite3
 import subprocess
 from contextlib import contextmanager
@@ -129,6 +130,11 @@ def test_a_connection_to_the_database_that_hangs_is_given_up(address):
             return client.post(f"{url}/chat/completions", json=asked())
 
         assert ask().status_code == 200
+        # The record of this request may open another connection, which would answer the next one.
+        deadline = time.monotonic() + 60
+        while psql(address, "SELECT count(*) FROM requests") != ["1"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         hung = list(map(int, psql(f"{server}/postgres", ours)))
         assert hung
         for process in hung:
