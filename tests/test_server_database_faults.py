@@ -3,9 +3,9 @@
 import json
 import os
 import signal
-import time
 import sqlite3
 import subprocess
+import time
 from contextlib import contextmanager
 
 import httpx
