@@ -20,6 +20,7 @@ Point = Mapping[str, Any]
 SHARE = 0.95
 """Part of the gap between the models that a setting must close."""
 COLUMNS = ("policy", "right", "c", "strong calls", "read", "cached", "money")
+METRICS = ("suite", "policy", "CPT 50 / 80 / 95 %", "Δ-IBC (95 %)")
 CURVES = {"thr": "whole steps, thr", "agg": "whole steps, agg", "token": "single tokens"}
 LIMITS = {"oracle": "step oracle", "oracle-token": "token oracle"}
 LEAST = 0.002
@@ -44,7 +45,7 @@ def print_tables() -> None:
     """Print the tables of the results page from the summaries in `FOLDER`."""
     summaries = [read_summary(suite) for suite in SUITES if (FOLDER / suite).exists()]
     rows = [row for summary in summaries for row in curve_rows(summary)]
-    print_table(("suite", "policy", "CPT 50 / 80 / 95 %", "Δ-IBC (95 %)"), rows)
+    print_table(METRICS, rows)
     for summary in summaries:
         print(f"\n{summary['suite']}, {summary['n']} problems\n")
         print_table(COLUMNS, [point_row(point) for point in summary["points"]])
