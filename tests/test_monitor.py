@@ -19,7 +19,8 @@ from rich.console import Console
 from scipy.stats import ks_2samp
 
 from trim.cli.main import main
-from trim.cli.output import show_events, show_warnings
+from trim.cli.output import show_warnings
+from trim.cli.solution import show_events
 from trim.config import RouterConfig
 from trim.costs import Prices
 from trim.errors import InvalidInput
