@@ -217,6 +217,8 @@ POINT = {
     "weak_tokens_mean": 1234.5, "discarded_tokens_mean": 1234.5, "interventions_mean": 12.34,
     "against_strong": {"money": {"value": 12.34}, "seconds": {"value": 12.34}},
     "money_mean": 0.000123, "seconds_mean": 1234.0, "hidden_strong_tokens_mean": {"grade": 123456},
+    "strong_calls_mean": 123.4,
+    "prompt_tokens_mean": {"strong": {"uncached": 1234.5, "cached": 123456.7}},
 }  # fmt: skip
 FIGURE = {"value": -0.5, "interval": [-0.75, -0.25]}
 SUMMARY = {

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trim.evaluation.evaluation_page import format_seen
-from trim.evaluation.report import Page
+from trim.evaluation.report import Page, number
 from trim.evaluation.report import Table as PageTable
 from trim.evaluation.verdict import amount, hidden_notes, label
 
@@ -105,10 +105,14 @@ def points_table(summary: Mapping[str, Any]) -> Table:
 
 
 def costs_table(summary: Mapping[str, Any]) -> Table:
-    """Total cost per problem, and its ratio to the strong model alone, one policy per row."""
+    """Total cost per problem, and its ratio to the strong model alone, one policy per row.
+
+    `read` and `cached` are prompt tokens of the strong model's calls.
+    """
     table = new_table(
         "total cost per problem",
-        *("policy", "money", "÷ strong", "seconds", "÷ strong", "hidden strong\ntokens"),
+        *("policy", "money", "÷\nstrong", "seconds", "÷\nstrong"),
+        *("strong\ncalls", "read", "cached", "hidden\nstrong\ntokens"),
     )
     for point in summary["points"]:
         ratios = point["against_strong"] or {"money": None, "seconds": None}
@@ -119,6 +123,9 @@ def costs_table(summary: Mapping[str, Any]) -> Table:
             format_ratio(ratios["money"]),
             amount(point["seconds_mean"]),
             format_ratio(ratios["seconds"]),
+            number(point["strong_calls_mean"], 1),
+            number(point["prompt_tokens_mean"]["strong"]["uncached"], 0),
+            number(point["prompt_tokens_mean"]["strong"]["cached"], 0),
             f"{hidden:,.0f}" if hidden else "–",
         )
     return table
