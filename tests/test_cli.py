@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -27,8 +28,14 @@ from trim.cli.output import (
     points_table,
 )
 from trim.cli.plan import prediction_table
+from trim.cli.solution import show_events
+from trim.configuration.source import shipped_models
 from trim.evaluation.suites import CHAIN, generate
+from trim.events import SpanWritten
 from trim.policies.registry import describe_families
+from trim.router import Router
+from trim.steps import bare
+from trim.types import Author
 
 TRIM = [sys.executable, "-c", "from trim.cli.main import main; main()"]
 SCHEMA = Path(__file__).parents[1] / "docs" / "summary.schema.json"
@@ -210,6 +217,8 @@ POINT = {
     "weak_tokens_mean": 1234.5, "discarded_tokens_mean": 1234.5, "interventions_mean": 12.34,
     "against_strong": {"money": {"value": 12.34}, "seconds": {"value": 12.34}},
     "money_mean": 0.000123, "seconds_mean": 1234.0, "hidden_strong_tokens_mean": {"grade": 123456},
+    "strong_calls_mean": 123.4,
+    "prompt_tokens_mean": {"strong": {"uncached": 1234.5, "cached": 123456.7}},
 }  # fmt: skip
 FIGURE = {"value": -0.5, "interval": [-0.75, -0.25]}
 SUMMARY = {
@@ -251,3 +260,67 @@ def test_the_help_of_eval_lists_every_family_of_policies():
     policies = shown.partition("Policies:")[2]
     for syntax, _ in describe_families():
         assert syntax in policies
+
+
+def solved(spec, question, **console):
+    """The trace of a solution and its steps on a console, without the lines about their costs."""
+    router = Router.of(shipped_models(exact=True, slots=1), policy=spec)
+    shown = Console(width=200, file=io.StringIO(), highlight=False, **console)
+    return show_events(shown, router.events(question), None), shown.file.getvalue()
+
+
+STYLED = {"force_terminal": True, "color_system": "standard"}
+COLOURS = {Author.WEAK: "\x1b[36m", Author.STRONG: "\x1b[35m"}
+STRUCK = re.compile(r"\x1b\[2;9;36m[^\x1b]*\x1b\[0m")
+
+
+def coloured(span):
+    lines = span.text.split("\n")
+    return "\n".join(f"{COLOURS[span.author]}{line}\x1b[0m" if line else "" for line in lines)
+
+
+@pytest.mark.parametrize("spec", ["token:0.9", "clause:0.9", "tail:0.9", "thr:0.99+tail:0.9"])
+def test_the_spans_of_a_step_have_the_colours_of_their_authors(spec):
+    trace, plain = solved(spec, PROBLEM.question)
+    _, styled = solved(spec, PROBLEM.question, **STYLED)
+    assert STRUCK.search(styled) and "\x1b" not in plain
+    kept = STRUCK.sub("", styled)
+    steps = [step for step in trace.steps if step.spans]
+    assert steps
+    for step in steps:
+        by_strong = step.tokens_by(Author.STRONG)
+        assert f"     strong: {by_strong} of {step.tokens} tokens" in plain
+        assert bare(step.text) in plain
+        assert "".join(map(coloured, step.spans)).rstrip() in kept
+    last = next(line for line in plain.splitlines() if line.startswith("Answer"))
+    assert f"{trace.strong_tokens} strong tokens in {trace.usage['strong'].requests} calls" in last
+    assert f"{trace.interventions} rewrites" in last
+
+
+def test_spans_are_shown_as_they_are_written():
+    """Each is on the terminal before the next one is asked for."""
+    router = Router.of(shipped_models(exact=True, slots=1), policy="token:0.9")
+    console = Console(width=200, file=io.StringIO(), highlight=False, **STYLED)
+    written = 0
+
+    def watched():
+        nonlocal written
+        for event in router.events(PROBLEM.question):
+            yield event
+            if isinstance(event, SpanWritten):
+                assert bare(event.text).splitlines()[-1] in console.file.getvalue()
+                written += 1
+
+    show_events(console, watched(), None)
+    assert written > 5
+
+
+def test_solve_json_has_the_spans_of_its_steps():
+    words = ("solve", PROBLEM.question, "--policy", "token:0.9", "--json")
+    trace = json.loads(completed(*words).stdout)
+    mixed = [step for step in trace["steps"] if "spans" in step]
+    assert mixed
+    for step in mixed:
+        assert "".join(span["text"] for span in step["spans"]) == step["text"]
+        assert {span["author"] for span in step["spans"]} == {"weak", "strong"}
+    assert trace["usage"]["strong"]["requests"] > 0

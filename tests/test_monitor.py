@@ -19,25 +19,31 @@ from rich.console import Console
 from scipy.stats import ks_2samp
 
 from trim.cli.main import main
-from trim.cli.output import show_events, show_warnings
+from trim.cli.output import show_warnings
+from trim.cli.solution import show_events
 from trim.config import RouterConfig
+from trim.configuration.source import shipped_models
 from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.evaluation.evaluation_page import write_report
 from trim.evaluation.run import Evaluation
+from trim.evaluation.suites import CHAIN, generate
 from trim.evaluation.summary import summarise
 from trim.evaluation.warnings import describe_warnings, little_gain, profiles_of
+from trim.events import Decided
 from trim.metrics.intervals import paired_interval
 from trim.models.model import Completion, Ending
 from trim.monitoring.checks import RouterWarning, WarningKind, denied_rewrites, few_rewrites
 from trim.monitoring.monitor import FALSE_ALARM_RATE, WINDOW, Monitor
 from trim.monitoring.profile import Average, Distribution, Profile, RouteRecord, route_record
 from trim.policies.calibrated import CalibratedPolicy, CalibratedRouter
+from trim.policies.registry import parse_policy
 from trim.policies.rivals.cascade import Cascade
 from trim.policies.threshold import Takeover, Threshold
 from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.scorer import Scores
+from trim.server.page.events import EventSerializer
 from trim.testing import ScriptedModel
 from trim.types import Action, Author, Step, Trace
 
@@ -498,6 +504,44 @@ def test_eval_watches_a_router_file(tmp_path, monkeypatch):
     refused = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "none")])
     assert refused.exit_code == 2 and "not a calibration's profile" in refused.output
     assert not (tmp_path / "none").exists()
+
+
+def test_routers_below_the_step_are_watched_and_explained(tmp_path):
+    """Rewrites inside a step count as rewrites; without scores there is nothing to watch."""
+    promise = {"target": {}, "confidence": 0.9, "horizon": None, "bound": "none"}
+    file = CalibratedRouter("thr", 0.0, None, "joint", {}, guarantee=promise)
+    models = shipped_models(exact=True, slots=1)
+    profile = Profile.of([RouteRecord((0.9,), (True,))])
+    questions = [problem.question for problem in generate(CHAIN, 3, seed=77)]
+    for spec, scored in (("token:0.9", False), ("thr:0.99+tail:0.9", True)):
+        calibrated = CalibratedPolicy(tmp_path / "router.json", file, parse_policy(spec))
+        routed = Router.of(models, policy=calibrated)
+        traces = []
+        for question in questions:
+            solution = routed.begin(question)
+
+            async def follow(solution=solution, routed=routed):
+                async for event in routed.run(solution):
+                    if isinstance(event, Decided):
+                        told = EventSerializer(routed, None).serialize(event, solution)
+                        assert told["reason"] and told["action"] == str(event.action)
+
+            asyncio.run(follow())
+            traces.append(solution.trace(calibrated.name))
+        assert any(step.spans for trace in traces for step in trace.steps)
+        monitor = Monitor(profile)
+        for trace in traces:
+            monitor.observe(trace)
+            record = route_record(trace)
+            assert bool(record.scores) == scored
+            rewritten = [step.rewrites > 0 for step in trace.steps if step.score is not None]
+            assert list(record.rewritten) == rewritten
+        monitor.check()
+        assert monitor.warnings() == ()
+        shown = shown_by(
+            lambda console, routed=routed: show_events(console, routed.events(questions[0]), None)
+        )
+        assert "strong: " in shown
 
 
 def test_the_terminal_shows_denied_rewrites():

@@ -49,6 +49,7 @@ def point(policy: str, setting: float | None, accuracy: float, share: float) -> 
         "discarded_tokens_mean": 12.0,
         "scorer_tokens_mean": 300.0,
         "interventions_mean": 1.25,
+        "strong_calls_mean": 2.5,
         "seconds_mean": 0.04,
         "money_mean": 0.004 * (share + 0.1),
         "hidden_strong_tokens_mean": {"read": 0.0, "written": 0.0},
@@ -273,6 +274,35 @@ def test_report_holds_plot_tables_and_traces(tmp_path: Path) -> None:
         assert text in page.text
     struck = re.findall(r"<del[^>]*>(.*?)</del>", html, flags=re.DOTALL)
     assert len(struck) == 1 and struck[0].startswith("discarded")
+
+
+def test_report_colours_the_spans_of_a_step(tmp_path: Path) -> None:
+    trace = make_trace("token", 0.9)
+    spans = [("48 + 2 =", "weak"), (f" 5{HOSTILE}", "strong"), ("0.\n\n", "weak")]
+    mixed = trace["steps"][0] | {
+        "text": "".join(text for text, _ in spans),
+        "draft": None,
+        "spans": [{"text": text, "author": author, "tokens": 3} for text, author in spans],
+    }
+    html = report(tmp_path, make_summary(), [trace | {"steps": [mixed, *trace["steps"]]}])
+    shown = re.findall(r'<span class="by-(\w+)">(.*?)</span>', html)
+    assert [author for author, _ in shown] == ["weak", "strong", "weak"]
+    texts = [Page(text).text for _, text in shown]
+    assert texts == ["48 + 2 =", f" 5{HOSTILE}", "0."]
+    assert '<span class="author">weak and strong</span>' in html
+    assert "3 steps,\n1 by the strong model, 1 in part" in html
+    assert html.count('<li class="mixed">') == 1
+
+
+def test_report_shows_strong_calls_or_a_dash(tmp_path: Path) -> None:
+    summary = make_summary()
+    summary["points"][1]["strong_calls_mean"] = None
+    html = report(tmp_path, summary, [])
+    head = re.findall(r'<th scope="col">(.*?)</th>', html)
+    place = head.index("strong calls") - 1
+    rows = re.findall(r"<tr>\n<th scope=\"row\">.*?</tr>", html, flags=re.DOTALL)
+    cells = [re.findall(r"<td>(.*?)</td>", row)[place : place + 3] for row in rows[:2]]
+    assert cells == [["2.50", "5", "10"], ["–", "5", "10"]]
 
 
 def test_report_needs_nothing_from_outside(tmp_path: Path) -> None:

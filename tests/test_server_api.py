@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import openai
@@ -16,16 +17,20 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from preloaded import completed, started
+from preloaded import completed, finished, started
 from staged_server import SILENCE, Reply, chat, staged, usage
 
-from trim.errors import InvalidInput
+from trim.configuration.source import models_in
+from trim.errors import InvalidInput, ModelUnavailable
 from trim.evaluation.suites import CHAIN, generate
 from trim.policies.calibrated import CalibratedRouter
 from trim.server.accounts import KEY_CHECK_SECONDS
-from trim.server.catalog import CatalogEntry, RouterCatalog
+from trim.server.admission import Limits
+from trim.server.app import make_app
+from trim.server.catalog import CatalogEntry, RouterCatalog, read_curve
 from trim.server.errors import APIError
 from trim.server.request import RoutingOptions, StopFilter
+from trim.server.run import Serving, opened
 from trim.shipped import FOLDER
 
 MAIN = "from trim.cli.main import main; main()"
@@ -92,6 +97,213 @@ def test_a_stream_says_the_same_step_by_step(client):
         assert pieces[-1].choices[0].finish_reason == "stop"
         assert last.choices == [] and last.usage.total_tokens > 0
         assert {piece.id for piece in (*pieces, last)} == {last.id}
+
+
+SPANS = ["trim:token-0.9", "trim:token-0.5-8", "trim:clause-0.9", "trim:tail-0.9"]
+
+
+def pieces_of(client, **more):
+    """The texts of a stream, and its usage."""
+    stream = client.chat.completions.create(
+        **asked(**more), stream=True, stream_options={"include_usage": True},
+        extra_body={"trim": {"steps": True}},
+    )  # fmt: skip
+    *pieces, last = list(stream)
+    texts = [piece.choices[0].delta.content for piece in pieces]
+    return [text for text in texts if text], last.usage.model_extra["trim"]
+
+
+@pytest.mark.parametrize("model", [*SPANS, "trim:thr-0.99+tail-0.9"])
+def test_a_stream_sends_a_span_as_soon_as_it_is_final(client, model):
+    """That is with its step where a score decides about the whole step."""
+    mixed = 0
+    for seed, question in enumerate(QUESTIONS[:4]):
+        ask = {"question": question, "seed": seed, "model": model}
+        whole = client.chat.completions.create(**asked(**ask), extra_body={"trim": {"steps": True}})
+        texts, spent = pieces_of(client, **ask)
+        assert "".join(texts) == whole.choices[0].message.content
+        told = whole.usage.model_extra["trim"]
+        (steps,) = spent["steps"]
+        told["steps"] = [[{**step, "score": None} for step in told["steps"][0]]]
+        assert told["steps"] == [[{**step, "score": None} for step in steps]]
+        assert told["strong_calls"] == spent["strong_calls"]
+        spans = [step.get("spans", [{"text": step["text"]}]) for step in steps]
+        assert "".join(span["text"] for each in spans for span in each) == "".join(texts)
+        if "+" in model:
+            assert texts == [step["text"] for step in steps]
+        else:
+            assert texts == [span["text"] for each in spans for span in each]
+            assert spent["strong_calls"] >= spent["interventions"]
+        for step in steps:
+            assert step["action"] == ("regenerate" if step["author"] == "strong" else "continue")
+            for span in step.get("spans", ()):
+                mixed += 1
+                assert span["author"] in ("weak", "strong") and span["tokens"] > 0
+    assert mixed
+
+
+@pytest.mark.parametrize("model", SPANS[:1])
+def test_text_that_may_begin_a_stop_string_is_held_back_across_spans(client, model):
+    ask = {"question": QUESTIONS[0], "seed": 1, "model": model}
+    spans, spent = pieces_of(client, **ask)
+    assert spent["strong_calls"] > 0
+    whole = "".join(spans)
+    places = [len("".join(spans[:count])) for count in range(1, len(spans))]
+    for place in places:
+        stop = whole[place - 2 : place + 2]
+        cut, _ = pieces_of(client, **ask, stop=[stop, "never"])
+        assert "".join(cut) == whole.partition(stop)[0]
+    # The beginning of a stop string that does not come is text.
+    cut, _ = pieces_of(client, **ask, stop=[whole[places[0] - 2 : places[0]] + "#"])
+    assert "".join(cut) == whole
+
+
+def test_a_budget_holds_inside_a_step_to_the_token(client):
+    for model in SPANS:
+        for limit in (0, 1, 3, 10):
+            answer = client.chat.completions.create(
+                **asked(model=model, seed=1), extra_body={"trim": {"strong_tokens": limit}}
+            )
+            assert answer.usage.model_extra["trim"]["strong_tokens"] <= limit + 1
+            assert answer.choices[0].finish_reason == "stop"
+    free = client.chat.completions.create(
+        **asked(model="trim:token-0.9", seed=1), extra_body={"trim": {"money": 0}}
+    )
+    assert free.usage.model_extra["trim"]["strong_calls"] == 0
+
+
+@pytest.mark.parametrize("model", ["trim:token-1", "trim:thr-1+tail-1"])
+def test_the_deadline_holds_inside_a_step(url, model):
+    for stream in (False, True):
+        body = asked(QUESTIONS[0] + " ", model=model, stream=stream, trim={"deadline": 0.02})
+        answer = httpx.post(f"{url}/chat/completions", json=body, timeout=20)
+        if answer.status_code == 200:
+            assert stream
+            error = json.loads(answer.text.split("data: ")[-1])["error"]
+        else:
+            assert answer.status_code in (503, 504)
+            error = answer.json()["error"]
+        assert error["code"] in ("model_unavailable", "deadline_exceeded")
+
+
+@pytest.mark.parametrize(
+    "model, policy",
+    [
+        ("trim:token-0.9", "token:0.9"),
+        ("trim:token-0.5-8", "token:0.5:8"),
+        ("trim:token-1e-05", "token:1e-05"),
+        ("trim:clause-0.9", "clause:0.9"),
+        ("trim:thr-0.9+tail-0.5", "thr:0.9+tail:0.5"),
+        ("trim:random-0.2+tail-0.5", "random:0.2+tail:0.5"),
+    ],
+)
+def test_policies_below_the_step_have_names(model, policy):
+    assert RouterCatalog("token:0.9").choose(model, RoutingOptions()).name == policy
+
+
+@pytest.mark.parametrize(
+    "model, status",
+    [
+        ("trim:token-2", 400),
+        ("trim:token-0.5-0", 400),
+        ("trim:tail-0.5-8", 400),
+        ("trim:thr-0.9+tail-2", 400),
+        ("trim:token", 404),
+        ("trim:weak+tail-0.5", 404),
+        ("trim:agg-/etc/passwd+tail-0.5", 404),
+        ("trim:token-0.5,0.9", 404),
+    ],
+)
+def test_no_other_names_are_theirs(model, status):
+    with pytest.raises(APIError) as refused:
+        RouterCatalog("token:0.9").choose(model, RoutingOptions())
+    assert refused.value.status == status
+
+
+def test_measured_settings_of_tokens_are_offered(tmp_path):
+    points = [
+        {"policy": policy, "setting": setting, "accuracy": 0.9, "strong_share": 0.1,
+         "money_mean": None}
+        for policy, setting in (("token", 0.9), ("token:0.5:8", None), ("thr:0.9+tail:0.9", None),
+                                ("oracle-token", None), ("agg", 0.1))
+    ]  # fmt: skip
+    (tmp_path / "summary.json").write_text(json.dumps({"points": points}))
+    catalog = RouterCatalog("weak", {}, read_curve(tmp_path / "summary.json"))
+    names = [entry.name for entry in catalog.curve]
+    assert names == ["token-0.9", "token-0.5-8", "thr-0.9+tail-0.9"]
+    for name in names:
+        assert catalog.policy(name).name == name.replace("-", ":")
+
+
+async def test_a_model_that_cannot_write_inside_steps_is_refused(tmp_path):
+    async with staged(counting) as server:
+        path = configured(tmp_path, server)
+        path.write_text(path.read_text().replace("continue_final", "user_turn"))
+        manager = serving(tmp_path, path)
+        url = await asyncio.to_thread(manager.__enter__)
+        try:
+            before = len(server.requests)
+            async with httpx.AsyncClient(timeout=20) as client:
+                for stream in (False, True):
+                    body = asked("a question", model="trim:token-0.9", stream=stream)
+                    refused = await client.post(f"{url}/chat/completions", json=body)
+                    assert refused.status_code == 400
+                    assert "cannot write inside a step" in refused.json()["error"]["message"]
+            assert len(server.requests) == before
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+        words = ("serve", path, "--port", "0", "--database", tmp_path / "other.sqlite")
+        ended = await finished(*words, "--policy", "token:0.9")
+        assert ended[0] == 2 and "cannot write inside a step" in ended[2]
+
+
+class Failing:
+    """A model that does not answer its third request inside a step, nor later ones of a question."""
+
+    def __init__(self, model):
+        self.model = model
+        self.asked = 0
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    async def write_span(self, prefix, sampling, seed, stop=None):
+        self.asked = 1 if not prefix.text else self.asked + 1
+        if self.asked >= 3:
+            raise ModelUnavailable(f"{self.model.name}: gone")
+        return await self.model.write_span(prefix, sampling, seed, stop)
+
+
+@pytest.mark.parametrize("model", ["trim:token-0.9", "trim:thr-1+tail-0.9"])
+@pytest.mark.parametrize("role", ["weak", "strong"])
+async def test_a_fallback_inside_a_step_goes_on_after_what_was_sent(tmp_path, role, model):
+    shipped = models_in()
+    loaded = shipped.load(slots=1)
+    failing = Failing(getattr(loaded, role))
+    serving = Serving("127.0.0.1", 0, str(tmp_path / "trim.sqlite"), Limits())
+    async with opened(shipped, replace(loaded, **{role: failing}), serving) as service:
+        transport = httpx.ASGITransport(make_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://trim/v1") as client:
+
+            async def ask(**more):
+                failing.asked = 0
+                body = asked(model=model, seed=1, **more)
+                answer = await client.post("/chat/completions", json=body)
+                return answer.status_code, answer
+
+            status, answer = await ask(trim={"fallback": "keep", "steps": True})
+            assert status == 200
+            whole = answer.json()["choices"][0]["message"]["content"]
+            spent = answer.json()["usage"]["trim"]
+            assert spent["fallbacks"] > 0 and r"\boxed{" in whole
+            assert {step["fallback"] for step in spent["steps"][0]} == {None, role}
+            status, answer = await ask(trim={"fallback": "keep"}, stream=True)
+            events = [part.removeprefix("data: ") for part in answer.text.split("\n\n") if part]
+            assert (status, events[-1]) == (200, "[DONE]")
+            deltas = [json.loads(event)["choices"][0]["delta"] for event in events[:-1]]
+            assert "".join(delta.get("content", "") for delta in deltas) == whole
+            status, answer = await ask(trim={"fallback": "fail"})
+            assert (status, answer.json()["error"]["code"]) == (503, "model_unavailable")
 
 
 async def test_the_asynchronous_client_and_text_completions(url):

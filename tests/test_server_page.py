@@ -113,6 +113,47 @@ def test_a_question_is_answered_as_by_the_api(page, url):
     page.shoot("light")
 
 
+def test_the_spans_of_a_step_are_coloured_inside_it(page, url):
+    for model in ("trim:token-0.9", "trim:thr-0.99+tail-0.9"):
+        page.open(url)
+        page.until(lambda: page.all("#router option"))
+        page.run(
+            "const option = new Option(arguments[0], arguments[0], true, true);"
+            "document.getElementById('router').append(option)", model,
+        )  # fmt: skip
+        page.run("document.getElementById('more').open = true")
+        page.type("#seed", "5")
+        page.ask(QUESTION)
+        said = httpx.post(
+            f"{url}/v1/chat/completions", timeout=30,
+            json={"model": model, "seed": 5, "trim": {"steps": True},
+                  "messages": [{"role": "user", "content": QUESTION}]},
+        ).json()  # fmt: skip
+        (steps,) = said["usage"]["trim"]["steps"]
+        mixed = [step["spans"] for step in steps if "spans" in step]
+        assert mixed
+        shown = page.run(
+            "return [...document.querySelectorAll('.step.mixed')].map((step) =>"
+            " [...step.querySelectorAll('p.text span')].map((span) =>"
+            " [span.className, span.textContent]))"
+        )
+        spans = [[[span["author"], span["text"]] for span in each] for each in mixed]
+        assert [[[author, text.rstrip()] for author, text in each] for each in shown] == [
+            [[author, text.rstrip()] for author, text in each] for each in spans
+        ]
+        assert set(page.texts(".step.mixed .author")) == {"weak and strong"}
+        decisions = page.texts(".step.mixed .decision strong")
+        assert not any(decision == "kept" for decision in decisions)
+        colours = {
+            page.run("return getComputedStyle(arguments[0]).color", span)
+            for span in page.all(".step.mixed p.text span")
+        }
+        assert len(colours) == 2
+        assert page.all("del" if "+" in model else ".step.mixed p.text del")
+        facts = dict(zip(page.texts(".end dt"), page.texts(".end dd"), strict=True))
+        assert facts["strong calls"] == str(said["usage"]["trim"]["strong_calls"])
+
+
 def texts_of_steps(page):
     """For each step the texts that were not dropped, as they are in the document."""
     return page.run(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -44,7 +45,8 @@ def named(events, name):
 
 
 @pytest.mark.parametrize("model", ["trim", "trim:thr-0.99", "trim:weak", "trim:strong",
-                                   "trim:takeover-0.9", "trim:random-0.5"])  # fmt: skip
+                                   "trim:takeover-0.9", "trim:random-0.5", "trim:token-0.9",
+                                   "trim:thr-0.9+tail-0.9"])  # fmt: skip
 def test_events_tell_what_the_api_answers(url, model):
     body = asked(QUESTIONS[1], model=model, seed=4)
     events = told(url, body)
@@ -53,16 +55,40 @@ def test_events_tell_what_the_api_answers(url, model):
     assert (first["event"], first["seed"], last["event"]) == ("begun", 4, "finished")
     assert last["text"] == answer["choices"][0]["message"]["content"]
     assert last["text"] == "".join(step["text"] for step in named(middle, "kept"))
-    for name in ("strong_tokens", "weak_tokens", "discarded_tokens", "interventions", "policy"):
+    for name in ("strong_tokens", "weak_tokens", "discarded_tokens", "interventions", "policy",
+                 "strong_calls"):  # fmt: skip
         assert last[name] == answer["usage"]["trim"][name]
     assert (first["reason"] is not None) == (model == "trim:strong")
     for event in named(middle, "decided"):
         assert event["reason"] and event["left"] == {}
         if event["belief"]:
             assert sum(event["belief"].values()) == pytest.approx(1)
-    scored = model not in ("trim:weak", "trim:strong", "trim:random-0.5")
+    scored = model not in ("trim:weak", "trim:strong", "trim:random-0.5", "trim:token-0.9")
     assert bool(named(middle, "scored")) == scored
     assert all(bool(event["belief"]) == scored for event in named(middle, "decided"))
+
+
+def test_spans_are_told_as_they_are_written(url):
+    events = told(url, asked(QUESTIONS[1], model="trim:token-0.9", seed=4))
+    assert not named(events, "written")
+    mixed = 0
+    for step in named(events, "kept"):
+        spans = [span for span in named(events, "span") if span["index"] == step["index"]]
+        assert events.index(spans[-1]) < events.index(step)
+        assert step["text"].rstrip("\n") == "".join(each["text"] for each in spans).rstrip("\n")
+        for span, after in pairwise(spans):
+            if span["dropped"]:
+                assert (span["author"], after["author"]) == ("weak", "strong")
+        if "spans" in step:
+            mixed += 1
+            kept = [(each["author"], each["text"]) for each in step["spans"]]
+            assert kept == [(each["author"], each["text"]) for each in spans if each["text"]]
+            assert any(span["dropped"] for span in spans)
+        else:
+            assert {span["author"] for span in spans} == {step["author"]}
+    assert mixed
+    assert {event["action"] for event in named(events, "decided")} == {"continue"}
+    assert events[-1]["strong_calls"] >= mixed
 
 
 def test_a_solution_that_starts_anew_is_told_so(url):
@@ -190,7 +216,7 @@ async def test_a_part_that_does_not_answer_is_named_where_it_is_passed_over(tmp_
 async def test_telling_changes_nothing():
     """The same steps with and without somebody who asks why."""
     models = shipped_models(exact=True, slots=1)
-    for spec in ("thr:0.9", "random:0.5", "cascade:0.5"):
+    for spec in ("thr:0.9", "random:0.5", "cascade:0.5", "token:0.9", "thr:0.9+tail:0.9"):
         (policy,) = parse_policies(spec)
         router = Router(
             weak=models.weak,

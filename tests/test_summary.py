@@ -1,6 +1,7 @@
 """The figures of an evaluation, from a few traces whose sums are done by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,19 @@ def test_a_takeover_is_one_intervention():
     first = Step("new", Author.STRONG, Action.TAKE_OVER, 0.1, "old", 5, strong_tokens=5)
     solved = SOLVED | {"takeover:0.5": [trace("takeover:0.5", 1, True, first, alone(9))] * 4}
     assert point("takeover:0.5", solved=solved)["interventions_mean"] == 1
+
+
+def test_strong_calls_are_unknown_where_a_trace_has_not_counted_them():
+    assert point("thr:0.5")["strong_calls_mean"] is None
+    assert point("weak")["strong_calls_mean"] == 0
+    counted = [
+        replace(each, usage={**each.usage, "strong": replace(each.usage["strong"], requests=calls)})
+        for each, calls in zip(THR, (1, 1, 4, 2), strict=True)
+    ]
+    assert point("thr:0.5", solved=SOLVED | {"thr:0.5": counted})["strong_calls_mean"] == 2
+    mixed = [*counted[:3], THR[3]]
+    assert point("thr:0.5", solved=SOLVED | {"thr:0.5": mixed})["strong_calls_mean"] is None
+    validate(summary(SOLVED | {"thr:0.5": counted}))
 
 
 def test_rescued_problems():

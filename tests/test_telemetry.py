@@ -92,6 +92,24 @@ async def test_a_span_a_step_in_a_span_a_request(tmp_path, models, keep_texts):
     assert ("boxed" in written) == keep_texts
 
 
+@pytest.mark.parametrize("keep_texts", [False, True])
+async def test_the_spans_of_a_step_are_events_in_its_span(tmp_path, models, keep_texts):
+    async with traced(tmp_path, models, keep_texts) as (client, spans):
+        answer = await ask(client, model="trim:token-0.9", trim={"steps": True})
+        *steps, request = spans()
+        metrics = (await client.get("/metrics")).text
+    spent = answer["usage"]["trim"]
+    assert request.attributes["trim.strong_calls"] == spent["strong_calls"] > 0
+    assert f'trim_calls_total{{role="strong"}} {float(spent["strong_calls"])}' in metrics
+    assert sum(span.attributes["trim.step.rewrites"] for span in steps) == spent["interventions"]
+    for span, step in zip(steps, spent["steps"][0], strict=True):
+        parts = [event.attributes for event in span.events if event.name == "span"]
+        told = step.get("spans", [{"author": step["author"], "text": step["text"]}])
+        assert [part["author"] for part in parts] == [each["author"] for each in told]
+        texts = [each["text"] if keep_texts else None for each in told]
+        assert [part.get("text") for part in parts] == texts
+
+
 async def test_what_the_page_asks_has_its_steps(tmp_path, models):
     async with traced(tmp_path, models) as (client, spans):
         told = await client.post("/page/solutions", json=asked(seed=1, stream=True))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         ModelUnavailable,
         TrimError,
     )
-    from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
+    from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored, SpanWritten
     from trim.models.anthropic import AnthropicModel
     from trim.models.llama_cpp import LlamaCppModel
     from trim.models.model import Completion, Ending, Model, Prefix, Sampling, Turn
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trim.policies.threshold import Takeover, Threshold
     from trim.router import Router
     from trim.scorers.scorer import Scorer, Scores
-    from trim.types import Action, Author, Finish, Observation, Step, Trace, Usage
+    from trim.types import Action, Author, Finish, Observation, Span, Step, Trace, Usage
 
 __all__ = [
     "Action",
@@ -69,6 +69,8 @@ __all__ = [
     "Scored",
     "Scorer",
     "Scores",
+    "Span",
+    "SpanWritten",
     "Step",
     "Takeover",
     "Threshold",
@@ -87,7 +89,7 @@ _EXPORTS = {
     "configuration.source": "Models open_models shipped_models",
     "costs": "Price Prices",
     "errors": "ContextExceeded InvalidInput MissingExtra ModelUnavailable TrimError",
-    "events": "Decided Drafted Event Finished Kept Regenerated Scored",
+    "events": "Decided Drafted Event Finished Kept Regenerated Scored SpanWritten",
     "models.anthropic": "AnthropicModel",
     "models.llama_cpp": "LlamaCppModel",
     "models.model": "Completion Ending Model Prefix Sampling Turn",
@@ -97,7 +99,7 @@ _EXPORTS = {
     "policies.threshold": "Takeover Threshold",
     "router": "Router",
     "scorers.scorer": "Scorer Scores",
-    "types": "Action Author Finish Observation Step Trace Usage",
+    "types": "Action Author Finish Observation Span Step Trace Usage",
 }
 """Modules of `trim` and the names above that each defines."""
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}

@@ -34,11 +34,11 @@ from trim.cli.output import (
     new_console,
     points_table,
     show_costs,
-    show_events,
     show_warnings,
 )
 from trim.cli.problems import choose_problems, count_option, selection_options
 from trim.cli.progress import progress_bar
+from trim.cli.solution import show_events
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import ModelSource, models_in
 from trim.evaluation.benchmarks.selection import Selection

@@ -1,27 +1,21 @@
-"""Results on a terminal: events of a solution, tables of an evaluation, reports."""
+"""Results on a terminal: tables of an evaluation, reports."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from trim.costs import Prices, hidden_strong_usage
 from trim.evaluation.evaluation_page import format_seen
-from trim.evaluation.report import Page
+from trim.evaluation.report import Page, number
 from trim.evaluation.report import Table as PageTable
 from trim.evaluation.verdict import amount, hidden_notes, label
-from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
-from trim.steps import bare
-from trim.types import Action, Author, Trace, Usage
 
-COLOURS = {Author.WEAK: "cyan", Author.INTERMEDIATE: "blue", Author.STRONG: "magenta"}
 UNWRAPPED = 10_000
 """Columns of a pipe or file, whose readers expect whole lines."""
 
@@ -48,75 +42,6 @@ def new_table(title: str | Text | None, first: str | Text, *headings: str | Text
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-def show_events(console: Console, events: Iterable[Event], prices: Prices | None) -> Trace:
-    """Print events as they happen, and the cost at the end; returns the finished trace.
-
-    Args:
-        prices: None if nothing is billed.
-    """
-    weak = strong = discarded = 0
-    draft, score = "", None
-    for event in events:
-        match event:
-            case Drafted(text=text, tokens=tokens):
-                draft, score = text, None
-                weak += tokens
-            case Scored(score=value):
-                score = value
-            case Decided(index, action) if action is not Action.CONTINUE:
-                struck = Text(f"{index:>3}  ", "dim").append(bare(draft), "strike dim cyan")
-                console.print(
-                    struck,
-                    Text(f"     score {format_score(score)} → {action}", "yellow"),
-                    sep="\n",
-                )
-                if action is Action.RESTART:
-                    discarded = weak
-            case Regenerated(_, draft, tokens, author):
-                score = None
-                if author is Author.STRONG:
-                    strong += tokens
-            case Kept(index, step):
-                if step.draft is not None:
-                    discarded += step.draft_tokens
-                colour = COLOURS[step.author]
-                console.print(Text(f"{index:>3}  ", "dim").append(bare(step.text), colour))
-                kept = f"score {format_score(score)} → keep · " if score is not None else ""
-                cost = f"{weak} weak tokens ({discarded} discarded), {strong} strong"
-                cut = " · cut at its token limit" if step.truncated else ""
-                down = f" · the {step.fallback} does not answer" if step.fallback else ""
-                console.print(Text(f"     {step.author} · {kept}so far {cost}{cut}{down}", "dim"))
-            case Finished(trace):
-                console.print(
-                    f"Answer [bold]{escape(str(trace.answer))}[/bold] ({trace.finish}):"
-                    f" {trace.strong_tokens} strong tokens,"
-                    f" {trace.weak_tokens} weak kept, {trace.discarded_tokens} discarded,"
-                    f" {trace.interventions} rewrites"
-                )
-                if denied := sum(step.denied for step in trace.steps):
-                    console.print(f"Rewrites denied at the token limit: {denied}")
-                if trace.failure:
-                    console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
-                console.print(f"Total: {format_total(trace, prices)}", soft_wrap=True)
-                return trace
-    raise AssertionError("events always end with Finished")
-
-
-def format_total(trace: Trace, prices: Prices | None) -> str:
-    """Money, seconds, and strong tokens that belong to no step: `money 0.00454, 4.10 s`."""
-    money = f"money {amount(prices.of(trace))}" if prices else "money not billed"
-    hidden = hidden_strong_usage(trace)
-    besides = (
-        f"; besides steps, the strong model read {hidden.prompt_tokens:,} and wrote"
-        f" {hidden.tokens:,} tokens, for grades or prefill"
-    )
-    return f"{money}, {trace.seconds:.2f} s{besides if hidden != Usage() else ''}"
-
-
-def format_score(score: float | None) -> str:
-    return "none" if score is None else f"{score:.2f}"
 
 
 def print_page(console: Console, page: Page) -> None:
@@ -180,10 +105,14 @@ def points_table(summary: Mapping[str, Any]) -> Table:
 
 
 def costs_table(summary: Mapping[str, Any]) -> Table:
-    """Total cost per problem, and its ratio to the strong model alone, one policy per row."""
+    """Total cost per problem, and its ratio to the strong model alone, one policy per row.
+
+    `read` and `cached` are prompt tokens of the strong model's calls.
+    """
     table = new_table(
         "total cost per problem",
-        *("policy", "money", "÷ strong", "seconds", "÷ strong", "hidden strong\ntokens"),
+        *("policy", "money", "÷\nstrong", "seconds", "÷\nstrong"),
+        *("strong\ncalls", "read", "cached", "hidden\nstrong\ntokens"),
     )
     for point in summary["points"]:
         ratios = point["against_strong"] or {"money": None, "seconds": None}
@@ -194,6 +123,9 @@ def costs_table(summary: Mapping[str, Any]) -> Table:
             format_ratio(ratios["money"]),
             amount(point["seconds_mean"]),
             format_ratio(ratios["seconds"]),
+            number(point["strong_calls_mean"], 1),
+            number(point["prompt_tokens_mean"]["strong"]["uncached"], 0),
+            number(point["prompt_tokens_mean"]["strong"]["cached"], 0),
             f"{hidden:,.0f}" if hidden else "–",
         )
     return table

@@ -21,7 +21,8 @@ from trim.cli.options import (
     seed_option,
     set_option,
 )
-from trim.cli.output import new_console, show_events
+from trim.cli.output import new_console
+from trim.cli.solution import show_events
 from trim.config import DEFAULT_POLICY
 from trim.costs import hidden_strong_usage
 from trim.errors import InvalidInput

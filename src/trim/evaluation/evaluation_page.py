@@ -99,7 +99,8 @@ def points_table(summary: Record) -> Table:
     points, seen = summary["points"], summary.get("seen")
     columns = (
         *("policy", "accuracy", "interval", "strong share", "strong tokens", "weak tokens kept"),
-        *("discarded", "scorer tokens", "rewrites", "truncated steps", "unfinished", "failed"),
+        *("discarded", "scorer tokens", "rewrites", "strong calls", "strong read", "cached"),
+        *("truncated steps", "unfinished", "failed"),
         *("hidden strong tokens", "seconds", "÷ strong", "money", "÷ strong"),
         *(["seen before"] if seen else []),
     )
@@ -118,6 +119,9 @@ def points_table(summary: Record) -> Table:
                 number(point["discarded_tokens_mean"], 1),
                 number(point["scorer_tokens_mean"], 1),
                 number(point["interventions_mean"]),
+                number(point["strong_calls_mean"]),
+                number(point["prompt_tokens_mean"]["strong"]["uncached"], 0),
+                number(point["prompt_tokens_mean"]["strong"]["cached"], 0),
                 number(point["truncated_steps_mean"]),
                 str(point["unfinished"]),
                 str(point["failed"]),
@@ -133,7 +137,9 @@ def points_table(summary: Record) -> Table:
         about=(
             "Means per problem; accuracy with its 95 % bootstrap interval. Money and seconds are"
             " totals: they include discarded drafts, scores, grades and prefill. ÷ strong: divided"
-            " by those of the strong model alone, with paired 95 % intervals. Hidden strong tokens:"
+            " by those of the strong model alone, with paired 95 % intervals. Strong calls: answers"
+            " of the strong model; for them it read prompt tokens that were not in its cache, and"
+            " others that were. Hidden strong tokens:"
             " read or written by the strong model besides steps; the strong share leaves them out."
         ),
         notes=(

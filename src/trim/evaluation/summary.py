@@ -92,6 +92,7 @@ def describe_point(
         "dropped_tokens_mean": mean_of(traces, "dropped_tokens"),
         "scorer_tokens_mean": mean_of(traces, "scorer_tokens"),
         "interventions_mean": mean_of(traces, "interventions"),
+        "strong_calls_mean": strong_calls(traces),
         "fallbacks_mean": mean_of(traces, "fallbacks"),
         "prompt_tokens_mean": {role: prompt_tokens(traces, role) for role in roles_of(traces)},
         "truncated_steps_mean": mean_of(traces, "truncated_steps"),
@@ -136,6 +137,14 @@ def prompt_tokens(traces: Sequence[Trace], role: str) -> dict[str, float]:
     cached = float(np.mean([usage.cached_tokens for usage in usages]))
     total = float(np.mean([usage.prompt_tokens for usage in usages]))
     return {"cached": cached, "uncached": total - cached}
+
+
+def strong_calls(traces: Sequence[Trace]) -> float | None:
+    """Mean number of the strong model's answers; None if a trace is from before they counted."""
+    used = [trace.usage["strong"] for trace in traces]
+    if any((usage.tokens or usage.prompt_tokens) and not usage.requests for usage in used):
+        return None
+    return float(np.mean([usage.requests for usage in used]))
 
 
 def rescued(traces: Sequence[Trace], weak: Sequence[Trace] | None) -> dict[str, int] | None:

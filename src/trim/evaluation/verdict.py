@@ -205,7 +205,7 @@ def ratio(cost: Array, strong: Array, weights: Weights) -> dict[str, Any]:
 Point = Mapping[str, Any]
 
 
-NOT_ROUTED = ("weak", "strong", "oracle", "oracle-query")
+NOT_ROUTED = ("weak", "strong", "oracle", "oracle-query", "oracle-token")
 """Policies that the verdict ignores: the models alone and the oracles."""
 
 

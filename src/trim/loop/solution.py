@@ -280,8 +280,9 @@ class Solution:
         place = (len(prefix.begun),) if prefix.begun else ()
         seed = derive_seed(self.seed, self.question, len(prefix.steps), *place)
         prefix_read, model = self._read(prefix), writer.model
+        reports_tokens = reports_tokens or self.reports_tokens
         with until(self.deadline):
-            if isinstance(model, SpanModel) and (reports_tokens or self.reports_tokens):
+            if isinstance(model, SpanModel) and reports_tokens:
                 rule = stop if math.isinf(self.deadline) else DeadlineRule(stop, self.deadline)
                 written = await model.write_span(prefix_read, sampling, seed, rule)
             else:

@@ -150,7 +150,7 @@ class SpanWriter:
         elif extent and not written.text:
             self.draft_on()
         if not self._ends(written, limit):
-            return self._event(index, writer, written)
+            return self._event(index, writer, self.parts[-1].written)
         version = self._complete()
         if version.writer.author is Author.WEAK:
             return self._event(index, writer, written)

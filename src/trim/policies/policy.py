@@ -105,7 +105,8 @@ class Policy(ABC):
         restarts: whether it may discard steps already kept (RESTART); no step is final before
             the end then.
         inside_steps: whether it decides at each token of a draft (`at_token`), before it decides
-            about the whole one.
+            about the whole one. Without scores and restarts, `decide` must keep every draft: its
+            spans are then sent to clients as they are written (`spans_are_final`).
         places: whether it chooses the place in a draft from which it is rewritten (`place`).
     """
 
@@ -121,6 +122,11 @@ class Policy(ABC):
     @abstractmethod
     def name(self) -> str:
         """Family and setting, as on the command line: `thr:0.5`."""
+
+    @property
+    def spans_are_final(self) -> bool:
+        """Whether no decision takes back what was written inside a step."""
+        return self.inside_steps and not self.needs_scores and not self.restarts
 
     def begin(self, question: str) -> Action:
         """Decide before the first draft: CONTINUE drafts a step, TAKE_OVER drafts nothing."""

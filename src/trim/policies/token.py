@@ -56,7 +56,9 @@ class DoubtfulToken(Policy):
         return self.threshold > 0
 
     def explain(self, observation: Observation) -> Explanation:
-        return Explanation(f"tokens with a probability below {self.threshold:g} were rewritten")
+        return Explanation(
+            f"only tokens with a probability below {self.threshold:g} are rewritten"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,20 @@ from trim.errors import InvalidInput
 from trim.files import read_object
 from trim.policies.calibrated import CalibratedPolicy
 from trim.policies.policy import Policy, policy_name
-from trim.policies.registry import PLAIN_FAMILIES, SETTING_FAMILIES, parse_policies
+from trim.policies.registry import (
+    PLAIN_FAMILIES,
+    SETTING_FAMILIES,
+    TOKEN_FAMILIES,
+    parse_policies,
+)
+from trim.policies.token import TAIL
 from trim.server.errors import APIError, invalid
 from trim.server.request import RoutingOptions
 
 PREFIX = "trim"
 """Model name of the usual router; others are `trim:NAME`."""
+HYPHEN = re.compile(r"(?<!\de)-")
+"""Stands for a colon in names of routers, as in `thr-0.5`; not that of an exponent, as in 1e-05."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,9 @@ class CatalogEntry:
 class RouterCatalog:
     """The routers that requests may name.
 
-    Families without files are named by family and setting, as `thr-0.5`; a router file only by its
-    name in the configuration, because requests must not name files.
+    Families without files are named by family and setting, as `thr-0.5`, `token-0.5-8` or
+    `thr-0.9+tail-0.9`; a router file only by its name in the configuration, because requests must
+    not name files.
 
     Args:
         usual: the policy of the model `trim`, as on the command line.
@@ -118,12 +128,10 @@ class RouterCatalog:
         """Raises APIError (404) for an unknown name."""
         if name in self.routers:
             return self.routers[name]
-        family, _, setting = name.partition("-")
-        if family in PLAIN_FAMILIES and not setting:
-            return parse_policies(family)[0]
-        if family in SETTING_FAMILIES and setting and "," not in setting:
+        spec = HYPHEN.sub(":", name)
+        if needs_no_file(spec):
             try:
-                return parse_policies(f"{family}:{setting}")[0]
+                return parse_policies(spec)[0]
             except InvalidInput as error:
                 raise invalid(str(error), "model") from error
         known = ", ".join((*self.routers, "weak", "strong", "thr-0.5"))
@@ -156,7 +164,7 @@ def read_curve(path: Path) -> tuple[CatalogEntry, ...]:
     """
     try:
         points = read_object(path)["points"]
-        return tuple(entry_of(point) for point in points if needs_no_file(point))
+        return tuple(entry_of(point) for point in points if is_measured(point))
     except OSError as error:
         raise InvalidInput(f"{path}: the curve cannot be read ({error.strerror})") from error
     except (LookupError, TypeError, ValueError) as error:
@@ -170,17 +178,30 @@ def describe_curve(path: Path) -> str:
     return "" if None in known else "{} problems of {}, seed {}".format(*known)
 
 
-def needs_no_file(point: Mapping[str, Any]) -> bool:
-    family = point["policy"]
-    known = family in PLAIN_FAMILIES or family in SETTING_FAMILIES
-    return known and point["strong_share"] is not None
+def needs_no_file(spec: str) -> bool:
+    """Whether a specification names a single policy of a family without files."""
+    step, tail, _ = spec.partition(TAIL)
+    family, _, setting = step.partition(":")
+    if family in PLAIN_FAMILIES:
+        return not setting and not tail
+    return (family in SETTING_FAMILIES or family in TOKEN_FAMILIES) and bool(
+        setting and "," not in spec
+    )
+
+
+def is_measured(point: Mapping[str, Any]) -> bool:
+    return needs_no_file(spec_of(point)) and point["strong_share"] is not None
+
+
+def spec_of(point: Mapping[str, Any]) -> str:
+    """The policy of a point of a summary, as on the command line."""
+    family, setting = point["policy"], point["setting"]
+    return str(family) if setting is None else policy_name(family, setting)
 
 
 def entry_of(point: Mapping[str, Any]) -> CatalogEntry:
-    family, setting = point["policy"], point["setting"]
-    name = family if setting is None else policy_name(family, setting).replace(":", "-")
     return CatalogEntry(
-        name,
+        spec_of(point).replace(":", "-"),
         float(point["accuracy"]),
         float(point["strong_share"]),
         float(point["money_mean"] or 0.0),

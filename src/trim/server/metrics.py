@@ -54,6 +54,12 @@ class Metrics:
             registry=self.registry,
         )
         self.tokens = Counter("trim_tokens", "Tokens decoded.", ["role"], registry=self.registry)
+        self.calls = Counter(
+            "trim_calls",
+            "Answered calls of models and the scorer.",
+            ["role"],
+            registry=self.registry,
+        )
         self.discarded = Counter(
             "trim_discarded_tokens",
             "Tokens of discarded drafts.",
@@ -111,6 +117,7 @@ class Metrics:
             self.discarded.inc(trace.discarded_tokens)
             for role, used in trace.usage.items():
                 self.tokens.labels(role).inc(used.tokens)
+                self.calls.labels(role).inc(used.requests)
             for step in trace.steps:
                 self.steps.labels(str(step.author), str(step.action)).inc()
                 if step.score is not None:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 import anyio
@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from trim.costs import Prices
-from trim.events import Decided, Event, Finished, Kept
+from trim.events import Decided, Event, Finished, Kept, SpanWritten
 from trim.loop.solution import Solution
 from trim.router import Router
 from trim.server.request import StopFilter
@@ -31,7 +31,7 @@ TRUNCATED = (Finish.LENGTH, Finish.STEPS, Finish.TOKENS, Finish.CONTEXT)
 
 @dataclass
 class Choice:
-    """The text of one solution, which grows with its steps.
+    """The text of one solution, which grows with its steps, or their spans where those are final.
 
     Attributes:
         stop_filter: cuts the text at the request's stop strings.
@@ -40,6 +40,7 @@ class Choice:
         trace: None until the solution has ended.
         began: nanoseconds since 1970; 0 while the solution waits in the queue.
         listener: called with each event of the router, if set.
+        begun: the text of the step in progress that is in `text`, or held back for stop strings.
     """
 
     index: int
@@ -51,12 +52,15 @@ class Choice:
     trace: Trace | None = None
     began: int = 0
     listener: Callable[[Event], None] | None = None
+    begun: str = ""
 
     def follow(self, event: Event) -> None:
         """Update from an event of the router."""
         if self.listener:
             self.listener(event)
         match event:
+            case SpanWritten(text=text) if self.router and self.router.policy.spans_are_final:
+                self.write(text)
             case Decided(_, Action.RESTART):
                 self.restart()
             case Kept(_, step):
@@ -64,14 +68,20 @@ class Choice:
             case Finished(trace):
                 self.trace = trace
 
+    def write(self, text: str) -> None:
+        """Append a final part of the step in progress."""
+        self.begun += text
+        self.text += self.stop_filter.feed(text)
+
     def add(self, step: Step) -> None:
-        """Append a kept step."""
+        """Append the rest of a kept step."""
         self.kept.append(step)
-        self.text += self.stop_filter.feed(step.text)
+        self.text += self.stop_filter.feed(step.text.removeprefix(self.begun))
+        self.begun = ""
 
     def restart(self) -> None:
         """Drop all kept steps; only before any text was sent."""
-        self.kept, self.text = [], ""
+        self.kept, self.text, self.begun = [], "", ""
         self.stop_filter = StopFilter(self.stop_filter.stops)
 
     def finish(self) -> None:
@@ -167,6 +177,7 @@ def usage_body(traces: Sequence[Trace], prices: Prices, with_steps: bool) -> dic
         "discarded_tokens": sum(trace.discarded_tokens for trace in traces),
         "scorer_tokens": sum(trace.scorer_tokens for trace in traces),
         "interventions": sum(trace.interventions for trace in traces),
+        "strong_calls": sum(trace.usage["strong"].requests for trace in traces),
         "fallbacks": sum(trace.fallbacks for trace in traces),
         "money": sum(map(prices.of, traces)),
         "seconds": max((trace.seconds for trace in traces), default=0.0),
@@ -186,11 +197,13 @@ def usage_body(traces: Sequence[Trace], prices: Prices, with_steps: bool) -> dic
 
 def headers_of(usage: dict[str, Any]) -> dict[str, str]:
     """The main figures of a response as headers."""
-    names = ("strong_tokens", "weak_tokens", "discarded_tokens", "scorer_tokens", "money")
+    names = ("strong_tokens", "weak_tokens", "discarded_tokens", "scorer_tokens", "strong_calls",
+             "money")  # fmt: skip
     return {f"X-Trim-{name.replace('_', '-').title()}": str(usage["trim"][name]) for name in names}
 
 
 def step_record(step: Step) -> dict[str, Any]:
+    """A step as requests list it; `spans` only where several models wrote it."""
     return {
         "text": step.text,
         "author": str(step.author),
@@ -200,7 +213,13 @@ def step_record(step: Step) -> dict[str, Any]:
         "discarded": step.draft,
         "denied": step.denied,
         "fallback": step.fallback,
+        **spans_record(step),
     }
+
+
+def spans_record(step: Step) -> dict[str, Any]:
+    """The field `spans` of a step by several models; nothing for other steps."""
+    return {"spans": [asdict(span) for span in step.spans]} if step.spans else {}
 
 
 DONE = b"data: [DONE]\n\n"

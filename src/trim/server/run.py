@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import Models, ModelSource
 from trim.errors import InvalidInput, require_extra
+from trim.models.spans import require_spans
+from trim.policies.policy import Policy
 from trim.policies.sweep import policies_by_cost
 from trim.server.access_log import AccessLog, LogFormat, configure_logging
 from trim.server.accounts import open_accounts
@@ -260,6 +262,7 @@ async def opened(source: ModelSource, models: Models, serving: Serving) -> Async
                 " `trim keys create NAME`"
             )
         catalog, controller = catalog_of(source, serving), controller_of(source, serving)
+        await require_models(models, (catalog.usual, *catalog.routers.values()))
         yield Service(source, models, catalog, serving.limits, accounts, controller, tracing)
     finally:
         await accounts.close()
@@ -274,6 +277,13 @@ def catalog_of(source: ModelSource, serving: Serving) -> RouterCatalog:
     if curve is None:
         return RouterCatalog(usual, source.routers)
     return RouterCatalog(usual, source.routers, read_curve(curve), describe_curve(curve))
+
+
+async def require_models(models: Models, policies: Iterable[Policy]) -> None:
+    """Raises InvalidInput if a model cannot write inside steps, and a policy needs it."""
+    if any(policy.inside_steps or policy.places for policy in policies):
+        for model in models.writers.values():
+            await require_spans(model)
 
 
 def controller_of(source: ModelSource, serving: Serving) -> Controller | None:

@@ -201,6 +201,8 @@ class Service:
                         yield event
             except ContextExceeded as error:
                 raise invalid(str(error), "messages", "context_length_exceeded") from error
+            except InvalidInput as error:  # a model that cannot write inside steps
+                raise invalid(str(error), "model") from error
 
     def recording(
         self, record: RequestRecord, job: Job, choices: Sequence[Choice]

@@ -18,13 +18,13 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 
 from trim.costs import Prices
 from trim.errors import DISTRIBUTION
-from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
+from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored, SpanWritten
 from trim.server.accounts import RequestRecord
 from trim.server.response import Choice, usage_body
 from trim.types import Action, Step, Trace
 
 TOTALS = ("strong_tokens", "middle_tokens", "weak_tokens", "discarded_tokens", "scorer_tokens",
-          "interventions", "fallbacks", "money")  # fmt: skip
+          "interventions", "strong_calls", "fallbacks", "money")  # fmt: skip
 
 
 def make_provider() -> TracerProvider:
@@ -131,6 +131,9 @@ class StepSpans:
         match event:
             case Drafted(_, text, tokens):
                 span.add_event("drafted", self._with_text(text, {"tokens": tokens}))
+            case SpanWritten(_, author, text, tokens):
+                part = {"tokens": tokens, "author": str(author)}
+                span.add_event("span", self._with_text(text, part))
             case Scored(_, score):
                 span.add_event("scored", {"score": score})
             case Decided(_, action):
@@ -170,6 +173,7 @@ def attributes_of(step: Step) -> dict[str, Any]:
         "trim.step.score": step.score,
         "trim.step.denied": step.denied,
         "trim.step.fallback": step.fallback,
+        "trim.step.rewrites": step.rewrites,
         "trim.step.discarded_tokens": decoded - step.tokens,
         "gen_ai.usage.output_tokens": step.tokens,
     }

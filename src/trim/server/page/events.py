@@ -9,7 +9,7 @@ from typing import Any
 
 from trim.configuration.source import ModelSource
 from trim.errors import InvalidInput
-from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored
+from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored, SpanWritten
 from trim.loop.solution import Solution
 from trim.policies.policy import Belief, Explanation, Policy
 from trim.policies.pomdp.belief import BeliefFilter
@@ -18,7 +18,7 @@ from trim.policies.pomdp.policy import belief_of
 from trim.router import Router
 from trim.server.accounts import RequestRecord
 from trim.server.errors import APIError
-from trim.server.response import Choice, sse, usage_body
+from trim.server.response import Choice, spans_record, sse, usage_body
 from trim.server.service import Job, Service
 from trim.types import Action, Author, Observation, Step, Trace
 
@@ -91,6 +91,8 @@ class EventSerializer:
                 return written_record(index, Author.WEAK, text, tokens)
             case Regenerated(index, text, tokens, author):
                 return written_record(index, author, text, tokens)
+            case SpanWritten():
+                return {"event": "span", **asdict(event)}
             case Scored(index, score):
                 return {"event": "scored", "index": index, "score": score}
             case Decided(index, action):
@@ -149,6 +151,7 @@ def kept_record(step: Step) -> Record:
         "tokens": step.tokens,
         "rejected": [asdict(version) for version in step.rejected],
         "note": note,
+        **spans_record(step),
     }
 
 

@@ -36,6 +36,7 @@ export class SolutionView {
     switch (event.event) {
       case "begun": return this.begin(event);
       case "written": return this.write(event);
+      case "span": return this.writeSpan(event);
       case "scored": return this.step.score(event.score);
       case "decided": return this.decide(event);
       case "kept": return this.keep(event);
@@ -48,11 +49,19 @@ export class SolutionView {
   }
 
   write(event) {
-    if (this.step?.index !== event.index || this.step.kept) {
-      this.step = new StepView(event.index);
+    this.stepOf(event).write(event);
+  }
+
+  writeSpan(event) {
+    this.stepOf(event).writeSpan(event);
+  }
+
+  stepOf({ index }) {
+    if (this.step?.index !== index || this.step.kept) {
+      this.step = new StepView(index);
       this.list.append(this.step.element);
     }
-    this.step.write(event);
+    return this.step;
   }
 
   decide(event) {
@@ -67,7 +76,7 @@ export class SolutionView {
   keep(event) {
     if (this.step?.index !== event.index || this.step.kept) this.write({ ...event });
     this.step.keep(event);
-    this.announce(`Step ${event.index}, ${event.author}: ${event.text.trim()}`);
+    this.announce(`Step ${event.index}, ${authors(event)}: ${event.text.trim()}`);
   }
 
   finish(event) {
@@ -83,6 +92,7 @@ export class SolutionView {
         ["dropped tokens", String(event.discarded_tokens)],
         ["strong share", percent(event.strong_tokens / Math.max(1, event.completion_tokens))],
         ["interventions", String(event.interventions)],
+        ["strong calls", String(event.strong_calls)],
         ["time", seconds(event.seconds)],
         ["money", money(event.money)],
       ])));
@@ -107,19 +117,57 @@ class StepView {
   }
 
   write({ author, text, tokens }) {
+    if (this.version?.spans && !this.decided) this.remove(); // The text begins with these spans.
     this.dropNewest();
-    this.element.className = `step ${author}`;
-    this.author.textContent = author;
-    this.version = { author, text, tokens };
-    this.text = element("p", { class: "text" }, text.trimEnd());
+    this.show({ author, text, tokens });
+  }
+
+  // A part of a version, after those that were written before it.
+  writeSpan(span) {
+    if (!this.version?.spans || this.decided) {
+      this.dropNewest();
+      this.show({ spans: [] });
+    }
+    this.version.spans.push(span);
+    this.showSpans();
+  }
+
+  show(version) {
+    this.version = version;
+    this.decided = false;
+    this.text = element("p", { class: "text" }, version.text?.trimEnd());
     this.verdict = element("div", { class: "verdict" });
     this.versions.append(this.text, this.verdict);
+    this.name();
+  }
+
+  showSpans() {
+    const { spans } = this.version;
+    this.text.replaceChildren(...spans.flatMap(({ author, text, dropped }, place) => [
+      element("span", { class: author }, place === spans.length - 1 ? text.trimEnd() : text),
+      dropped ? element("del", {}, dropped) : null,
+    ]).filter(Boolean));
+    this.name();
+  }
+
+  // Names the authors of the newest version.
+  name() {
+    const of = authors(this.version);
+    this.element.className = `step ${of.includes(" ") ? "mixed" : of}`;
+    this.author.textContent = of;
+  }
+
+  remove() {
+    this.text.remove();
+    this.verdict.remove();
+    this.version = null;
   }
 
   dropNewest() {
     if (!this.version) return;
-    const { author, text, tokens } = this.version;
-    this.text.replaceWith(element("details", { class: `dropped ${author}` },
+    const author = authors(this.version);
+    const { text, tokens } = whole(this.version);
+    this.text.replaceWith(element("details", { class: "dropped" },
       element("summary", {}, `${author} draft, dropped (${count(tokens, "token")})`, element("del", {}, text)),
       element("del", { class: "text" }, text)));
     this.version = null;
@@ -138,16 +186,37 @@ class StepView {
     if (left.strong_tokens != null) budget.push(`${count(left.strong_tokens, "strong token")} left`);
     if (left.money != null) budget.push(`money left ${money(left.money)}`);
     if (states) this.verdict.append(belief(states));
+    const rewrites = this.version?.spans?.filter(({ author }) => author !== "weak").length;
+    const decision = action === "continue" && rewrites ? `${count(rewrites, "span")} rewritten` : DECISIONS[action];
+    this.decided = action !== "continue";
     this.verdict.append(element("p", { class: `decision ${action}` },
-      element("strong", {}, DECISIONS[action]), `: ${[reason, ...budget].join("; ")}`));
+      element("strong", {}, decision), `: ${[reason, ...budget].join("; ")}`));
     if (action !== "continue") this.element.classList.add("rewriting");
     if (action === "restart") this.dropNewest();
   }
 
-  keep({ note }) {
+  keep({ note, spans }) {
     this.kept = true;
+    if (spans && !this.version.spans) {
+      this.version.spans = spans;
+      this.showSpans();
+    }
     this.element.classList.remove("rewriting");
     this.element.classList.add("kept");
     if (note) this.verdict.append(element("p", { class: "note" }, note));
   }
+}
+
+// The authors of a step or a version: `weak`, `weak and strong`.
+function authors({ author, spans }) {
+  return spans?.length ? [...new Set(spans.map((span) => span.author))].join(" and ") : author ?? "";
+}
+
+// A version's text and tokens.
+function whole({ text, tokens, spans }) {
+  if (!spans) return { text, tokens };
+  return {
+    text: spans.map((span) => span.text).join(""),
+    tokens: spans.reduce((sum, span) => sum + span.tokens, 0),
+  };
 }
