@@ -21,7 +21,16 @@ if TYPE_CHECKING:
         ModelUnavailable,
         TrimError,
     )
-    from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored, SpanWritten
+    from trim.events import (
+        Decided,
+        Drafted,
+        Event,
+        Finished,
+        Kept,
+        Regenerated,
+        Scored,
+        SpanWritten,
+    )
     from trim.models.anthropic import AnthropicModel
     from trim.models.llama_cpp import LlamaCppModel
     from trim.models.model import Completion, Ending, Model, Prefix, Sampling, Turn

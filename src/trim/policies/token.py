@@ -56,9 +56,7 @@ class DoubtfulToken(Policy):
         return self.threshold > 0
 
     def explain(self, observation: Observation) -> Explanation:
-        return Explanation(
-            f"only tokens with a probability below {self.threshold:g} are rewritten"
-        )
+        return Explanation(f"only tokens with a probability below {self.threshold:g} are rewritten")
 
 
 @dataclass(frozen=True)
