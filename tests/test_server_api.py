@@ -258,7 +258,7 @@ async def test_a_model_that_cannot_write_inside_steps_is_refused(tmp_path):
 
 
 class Failing:
-    """A model that answers neither its third request inside a step nor later ones."""
+    """A model that answers two requests of a question inside steps, and no more."""
 
     def __init__(self, model):
         self.model = model
