@@ -88,8 +88,13 @@ LOW_SCORE = 0.9
 
 def policy_name(family: str, setting: float) -> str:
     """`thr:0.5`: family and setting, with as few digits as identify the setting exactly."""
+    return f"{family}:{shortest(setting)}"
+
+
+def shortest(setting: float) -> str:
+    """A setting with as few digits as identify it exactly."""
     short = f"{setting:g}"
-    return f"{family}:{short if float(short) == setting else repr(setting)}"
+    return short if float(short) == setting else repr(setting)
 
 
 class Policy(ABC):
