@@ -15,8 +15,9 @@ from trim.evaluation.summary import split_name
 from trim.fingerprints import read_seen
 from trim.legacy import INTERMEDIATE, current_roles
 from trim.policies.calibrated import ROUTER, main_file
-from trim.policies.policy import Policy
+from trim.policies.policy import Policy, shortest
 from trim.policies.registry import fitted_file, label_files, parse_file
+from trim.policies.token import TAIL
 
 
 def require_same_models(policies: Iterable[Policy], source: ModelSource) -> None:
@@ -106,12 +107,15 @@ def files_of(specs: Sequence[str]) -> dict[str, Path]:
     labels = label_files(specs)
     found = {}
     for spec in specs:
-        family, _, rest = spec.partition(":")
+        steps, tail, probabilities = spec.partition(TAIL)
+        family, _, rest = steps.partition(":")
         fitted = fitted_file(spec)
         if fitted:
             label = labels[fitted]
             path = main_file(family, parse_file(family, rest)[0])
-            found[f"{family}({label})" if label else family] = path
+            named = f"{family}({label})" if label else family
+            for each in probabilities.split(","):
+                found[f"{named}{tail}{shortest(float(each))}" if tail else named] = path
         elif family == ROUTER:
             found[f"{ROUTER}:{Path(rest)}"] = Path(rest)
     return found

@@ -114,6 +114,8 @@ def family_and_setting(name: str) -> tuple[str, float] | None:
         value = float(setting)
     except ValueError:
         return None
+    if not math.isfinite(value) or (colon and not tokens.isdecimal()):
+        return None
     return f"{family}{colon * 2}{tokens}{tail}{probability}", value
 
 
