@@ -546,6 +546,17 @@ def test_a_configuration_on_tokens_collects_whole_steps(tmp_path):
     assert all(problem.nodes[0].strong is not None for problem in recorded.problems)
 
 
+def test_studies_draw_a_curve_of_each_family(fitted, tmp_path):
+    words = ("--policy", "token:0.5,0.9", "--policy", "token:0.5:4,0.9:4",
+             "--policy", "thr:0.5,0.9+tail:0.9", "--policy", f"agg:{fitted}+tail:0.9")  # fmt: skip
+    done("ablate", "low-budget", "chain", "-n", 4, *words, "--out", tmp_path)
+    summary = json.loads((tmp_path / "trial" / "summary.json").read_text())
+    families = {"token", "token::4", "thr+tail:0.9", "agg+tail:0.9", "thr"}
+    assert summary["curves"].keys() == families
+    prices = [each["setting"] for each in summary["points"] if each["policy"] == "agg+tail:0.9"]
+    assert len(prices) > 3 and 0.01 <= min(prices) < max(prices) <= 0.1
+
+
 def test_traces_with_spans_are_watched_by_their_scores(exact):
     traces = [solved(exact, "thr:0.9+tail:0.9", problem) for problem in PROBLEMS[:6]]
     mixed = [step for trace in traces for step in trace.steps if step.spans]
