@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, replace
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from test_calibrate import agg_folder
 
 from trim.cli.main import main
+from trim.cluster.worker import Task, Worker, problem_to_json, source_to_json
 from trim.configuration.identity import identify_models
 from trim.configuration.source import Models, models_in
 from trim.costs import Prices
@@ -25,6 +27,7 @@ from trim.monitoring.profile import Profile, route_record
 from trim.policies.calibrated import CalibratedRouter
 from trim.policies.registry import parse_policies, parse_policy
 from trim.policies.span import Extent, Unit
+from trim.policies.sweep import policies_by_cost
 from trim.policies.token import DoubtfulToken, family_and_setting
 from trim.rollouts.bank import read_bank
 from trim.rollouts.calibration.calibrate import calibrate, compare
@@ -36,7 +39,7 @@ from trim.rollouts.collect import collect
 from trim.rollouts.replay import Replayed, replay
 from trim.rollouts.routed import RoutedSolution
 from trim.rollouts.routed_solver import RoutedSolver, parse_recorded
-from trim.rollouts.routed_store import RoutedStore, read_routed
+from trim.rollouts.routed_store import RoutedStore, decode, read_routed
 from trim.router import Router
 from trim.shipped import FOLDER
 from trim.types import Action, Author, Usage
@@ -122,6 +125,17 @@ def test_what_is_recorded_is_what_the_router_does(tmp_path, exact):
             assert found.actions == tuple(step.action for step in trace.steps if scores)
             mixed += any(step.spans for step in trace.steps)
     assert mixed
+
+
+def test_a_worker_of_a_cluster_records_the_same(tmp_path):
+    specs = ("token:0.9", "thr:0.9+tail:0.9")
+    exactly(tmp_path, *(word for spec in specs for word in ("--policy", spec)), count=1)
+    source = source_to_json(models_in(FOLDER))
+    worker = Worker(Task(source, "chain", 5, "joint", specs, True, rollouts=2).to_json())
+    assert worker.ready() is None
+    bill, found = asyncio.run(worker.route(problem_to_json(PROBLEMS[0])))
+    assert decode(BytesIO(found)) == [*read_routed(tmp_path)]
+    assert json.loads(bill)["bill"]["usage"]["strong"]["tokens"] > 0
 
 
 def test_only_what_is_missing_is_added(tmp_path):
@@ -405,6 +419,7 @@ def test_a_router_file_is_its_policy_on_tokens(bank, tmp_path, word, policy):
     (router,) = parse_policies(f"router:{out}")
     assert router.policy == policy
     assert (router.inside_steps, router.places) == (policy.inside_steps, policy.places)
+    assert policies_by_cost(f"router:{out}") == policies_by_cost(policy.name)
     question = PROBLEMS[0].question
     trace = json.loads(run("solve", question, "--policy", f"router:{out}", "--json").stdout)
     assert trace["policy"] == f"router:{out}" and trace["steps"]
