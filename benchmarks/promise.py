@@ -17,9 +17,10 @@ import numpy as np
 
 from trim.costs import Prices
 from trim.rollouts.bank import read_bank
-from trim.rollouts.calibration.calibrate import choose, parse_sweep
+from trim.rollouts.calibration.calibrate import choose
 from trim.rollouts.calibration.guarantee import StrongShare
 from trim.rollouts.calibration.outcomes import Baselines, ReplayEvaluator, ReplayOutcomes
+from trim.rollouts.calibration.sweep import parse_sweep
 
 SHARES = (0.1, 0.2, 0.3)
 SEED = 7

@@ -37,9 +37,10 @@ from trim.rollouts.calibration.bounds import (
     student_upper,
     thatcher_upper,
 )
-from trim.rollouts.calibration.calibrate import calibrate, choose, parse_sweep
+from trim.rollouts.calibration.calibrate import calibrate, choose
 from trim.rollouts.calibration.guarantee import Accuracy, Money, StrongShare
 from trim.rollouts.calibration.outcomes import Baselines, ReplayEvaluator, ReplayOutcomes
+from trim.rollouts.calibration.sweep import parse_sweep
 from trim.rollouts.explorer import Explorer
 from trim.rollouts.replay import replay
 from trim.rollouts.store import BankStore

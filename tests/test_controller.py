@@ -7,12 +7,17 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_calibrate import agg_folder
 from test_server_api import serving
 
+from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
+from trim.policies.registry import parse_policy
 from trim.policies.sweep import policies_by_cost
+from trim.router import Router
 from trim.server.controller import GAIN, Controller
+from trim.shipped import FOLDER
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
 POLICIES, PLACE = policies_by_cost("thr:0.5")
@@ -95,9 +100,59 @@ def test_a_sweep_goes_from_the_weak_model_alone_to_the_strong_one():
     thresholds = [policy.threshold for policy in POLICIES[1:-1]]
     assert thresholds == sorted(set(thresholds))
     assert POLICIES[PLACE].name == "thr:0.5"
-    for spec in ("weak", "cascade:0.5", "specreason:7", "pomdp"):
+    for spec in ("weak", "cascade:0.5", "specreason:7", "pomdp", "cascade:0.5+tail:0.9"):
         with pytest.raises(InvalidInput, match="no setting to adjust"):
             policies_by_cost(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "setting"),
+    [
+        ("token:0.9", lambda policy: policy.threshold),
+        ("token:0.5:8", lambda policy: policy.threshold),
+        ("clause:0.7", lambda policy: policy.threshold),
+        ("tail:0.7", lambda policy: policy.threshold),
+        ("thr:0.5+tail:0.9", lambda policy: policy.policy.threshold),
+    ],
+)
+def test_a_sweep_of_tokens_varies_one_setting(spec, setting):
+    policies, place = policies_by_cost(spec)
+    assert [policies[0].name, policies[-1].name] == ["weak", "strong"]
+    inner = policies[1:-1]
+    settings = [setting(policy) for policy in inner]
+    assert settings == sorted(set(settings)) and settings[0] > 0 and settings[-1] < 1
+    own = parse_policy(spec)
+    nearest = min(settings, key=lambda each: abs(each - setting(own)))
+    assert setting(policies[place]) == nearest == pytest.approx(setting(own), abs=0.08)
+    # What is fixed stays.
+    for policy in inner:
+        if spec.startswith("thr"):
+            assert policy.threshold == own.threshold
+        else:
+            assert policy.extent == own.extent
+
+
+def test_every_fitted_policy_may_start_at_a_token(tmp_path):
+    folder = agg_folder(tmp_path / "agg", {"weak": "a", "strong": "b"})
+    policies, _ = policies_by_cost(f"agg:{folder}@0.01+tail:0.9")
+    assert [policy.policy.price for policy in policies[1:-1]] == [0.1, 0.01, 0.001]
+    assert all(policy.places for policy in policies[1:-1])
+
+
+def test_a_share_of_tokens_is_held_by_real_models():
+    """The settings move until the share is met, from one that spends a tenth of it."""
+    controller = Controller(*policies_by_cost("token:0.9"), target=0.3)
+    models, before = models_in(FOLDER).load(), controller.place
+    strong = whole = 0
+    for seed, problem in enumerate(generate(CHAIN, 40, seed=902)):
+        router = Router.of(models, policy=controller.policy(), config=models_in(FOLDER).config)
+        trace = router.solve(problem.question, seed)
+        controller.update([trace])
+        if seed >= 20:
+            strong += trace.strong_tokens
+            whole += sum(step.tokens for step in trace.steps)
+    assert controller.place > before
+    assert strong / whole == pytest.approx(0.3, abs=0.1)
 
 
 def share_of(url, questions, first):
@@ -117,10 +172,11 @@ def share_of(url, questions, first):
 
 
 @pytest.mark.soak
-def test_a_server_holds_the_share_when_its_traffic_turns_hard(tmp_path):
+@pytest.mark.parametrize("policy", ["thr:0.5", "tail:0.9"])
+def test_a_server_holds_the_share_when_its_traffic_turns_hard(tmp_path, policy):
     """With the threshold that it begins with, two thirds of the hard tokens would be strong."""
     hard = [problem.question for problem in generate(CHAIN_HARD, 120, seed=902)]
-    with serving(tmp_path, "--target-share", "0.2") as url:
+    with serving(tmp_path, "--policy", policy, "--target-share", "0.2") as url:
         share_of(url, [problem.question for problem in generate(CHAIN, 20, seed=902)], 0)
         share_of(url, hard[:80], 100)
         assert share_of(url, hard[80:], 200) == pytest.approx(0.2, abs=0.12)

@@ -85,6 +85,26 @@ def test_a_router_is_fitted_to_traffic_and_serves(traffic, tmp_path):
         assert answer.usage.model_extra["trim"]["policy"].startswith("router:")
 
 
+def test_answers_with_spans_are_recorded_as_whole_steps(tmp_path):
+    """A bank solves the questions again: a step of two authors is neither draft nor rewrite."""
+    with serving(tmp_path, "--policy", "token:0.9", "--keep-texts") as url:
+        client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+        spent = [
+            client.chat.completions.create(**asked(problem.question)).usage.model_extra["trim"]
+            for problem in PROBLEMS[:3]
+        ]
+    assert all(each["strong_tokens"] and each["weak_tokens"] for each in spent)
+    done(*collected(tmp_path, "--policy", "token:0.9", "--out", tmp_path / "bank"))
+    bank = read_bank(tmp_path / "bank")
+    assert {problem.question for problem in bank.problems} == {p.question for p in PROBLEMS[:3]}
+    for problem, routed in zip(bank.problems, bank.solutions_of("token:0.9"), strict=True):
+        assert problem.nodes[0].draft and problem.nodes[0].strong
+        assert routed.strong_tokens
+        # The strong model's own answer is the reference of both.
+        assert problem.answer == (problem.strong.answer or "")
+    assert any(routed.correct for routed in bank.routed)
+
+
 def test_given_answers_are_the_reference(traffic, tmp_path):
     folder, ids = traffic
     lines = [

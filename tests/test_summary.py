@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from trim.costs import Price, Prices
 from trim.evaluation.summary import group_by_policy, split_name, summarise
 from trim.metrics.curve import BUDGETS, Curve
+from trim.policies.policy import policy_name
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
 SCHEMA = json.loads(
@@ -281,18 +282,23 @@ def test_accuracy_at_a_budget_is_a_share(counts, budget):
         ("thr:0.5", ("thr", 0.5)),
         ("thr:0", ("thr", 0)),
         ("thr:1e-05", ("thr", 1e-5)),
-        ("token:0.5:8", ("token(8)", 0.5)),
-        ("thr:0.5+tail:0.9", ("thr(tail:0.9)", 0.5)),
-        ("agg(chain):0.004+tail:0.9", ("agg(chain)(tail:0.9)", 0.004)),
+        ("agg(chain):0.004+tail:0.9", ("agg(chain)+tail:0.9", 0.004)),
         ("long:20", ("long", 20)),
         ("learned:model.json", ("learned:model.json", None)),
         ("learned:a:0.5", ("learned:a:0.5", None)),
         ("budget:nan", ("budget:nan", None)),
         ("budget:inf", ("budget:inf", None)),
+        ("token:0.9", ("token", 0.9)),
+        ("token:0.5:8", ("token::8", 0.5)),
+        ("thr:0.9+tail:0.5", ("thr+tail:0.5", 0.9)),
+        ("agg(hard):0.004+tail:0.9", ("agg(hard)+tail:0.9", 0.004)),
+        ("other:0.5:a", ("other:0.5:a", None)),
     ],
 )
 def test_a_setting_is_a_number_or_part_of_the_name(name, parts):
     assert split_name(name) == parts
+    if parts[1]:
+        assert policy_name(*parts) == name
 
 
 def test_a_family_has_its_settings_in_one_curve():

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+import numpy as np
 
 from trim.cli.options import limit_option, named_prices, path_type, prices_option
 from trim.errors import InvalidInput
@@ -14,18 +15,21 @@ from trim.fingerprints import read_seen, seen_field
 from trim.monitoring.profile import Profile, RouteRecord
 from trim.policies.calibrated import CalibratedRouter, main_file
 from trim.rollouts.bank import read_bank
-from trim.rollouts.calibration.calibrate import Calibration, Sweep, calibrate, parse_sweep
+from trim.rollouts.calibration.calibrate import Calibration, Comparison, compare
 from trim.rollouts.calibration.guarantee import Accuracy, Guarantee, Money, StrongShare
 from trim.rollouts.calibration.outcomes import ReplayEvaluator
+from trim.rollouts.calibration.sweep import Sweep, comparable_families, parse_sweep
 
 
 @click.command("calibrate")
 @click.argument("bank", type=path_type)
 @click.option(
     "--policy",
-    "spec",
-    required=True,
-    help="A family without a setting: thr, random, cascade, pomdp:FILE, agg:DIR or seq:DIR.",
+    "specs",
+    multiple=True,
+    show_default="thr, cascade and the families on tokens that the bank records",
+    help="A family without a setting: thr, random, cascade, pomdp:FILE, agg:DIR, seq:DIR, token,"
+    " token::M, clause, tail, or FAMILY+tail:P; repeatable: the best one is chosen.",
 )
 @click.option("--strong-share", type=float, help="Guarantee at most this share of strong tokens.")
 @click.option("--money", type=float, help="Guarantee at most this much money per problem.")
@@ -49,7 +53,7 @@ from trim.rollouts.calibration.outcomes import ReplayEvaluator
 @click.option("--out", type=path_type, required=True, help="The file to write, router.json.")
 def calibrate_command(
     bank: Path,
-    spec: str,
+    specs: tuple[str, ...],
     strong_share: float | None,
     money: float | None,
     accuracy: float | None,
@@ -62,8 +66,10 @@ def calibrate_command(
     """Choose the setting that keeps a budget.
 
     The guarantee is one of --strong-share, --money and --accuracy, for problems like those of BANK
-    (docs/guides/budget.md). The router must be fitted to other problems than the bank's. The result
-    is a router file for --policy router:FILE.
+    (docs/guides/budget.md). The router must be fitted to other problems than the bank's. Families
+    on tokens need solutions in the bank (`trim collect --policy`). Between k families, each tested
+    at a k-th of the error level, the most accurate one is chosen, with --accuracy the cheapest. The
+    result is a router file for --policy router:FILE.
     """
     guarantee = make_guarantee(strong_share, money, accuracy, confidence, horizon)
     prices = named_prices(prices_file)
@@ -75,14 +81,19 @@ def calibrate_command(
         raise InvalidInput(f"{out}: cannot be written (no such folder)")
     recorded = read_bank(bank)
     evaluator = ReplayEvaluator(recorded, prices, max_strong_tokens)
-    sweep = parse_sweep(spec, recorded)
-    found = calibrate(evaluator, sweep, guarantee)
-    file = router_file(evaluator, sweep, guarantee, found)
+    words = dict.fromkeys(specs) or comparable_families(recorded, max_strong_tokens)
+    sweeps = [parse_sweep(word, recorded, max_strong_tokens) for word in words]
+    comparison = compare(evaluator, sweeps, guarantee)
+    sweep, found = comparison.best.sweep, comparison.best.calibration
+    file = router_file(evaluator, comparison, guarantee)
     learned = read_seen(main_file(sweep.family, sweep.file)) if sweep.file else frozenset()
     record = {**file.to_json(out), **seen_field(recorded.seen | learned)}
     with writing(out):
         write_atomically(out, json.dumps(record, indent=2) + "\n")
-    for line in report(out, sweep, guarantee, found, file):
+    lines = report(out, sweep, guarantee, found, file)
+    if len(sweeps) > 1:
+        lines += describe_families(comparison, evaluator, guarantee)
+    for line in lines:
         click.echo(line)
     if recorded.measures_agreement:
         click.echo(
@@ -123,9 +134,11 @@ def make_guarantee(
 
 
 def router_file(
-    evaluator: ReplayEvaluator, sweep: Sweep, guarantee: Guarantee, found: Calibration
+    evaluator: ReplayEvaluator, comparison: Comparison, guarantee: Guarantee
 ) -> CalibratedRouter:
     identity = evaluator.bank.identity
+    sweep, found = comparison.best.sweep, comparison.best.calibration
+    families = [*(each.sweep for each in comparison.families), *comparison.failed]
     scored = sweep.policy(found.setting).needs_scores
     return CalibratedRouter(
         family=sweep.family,
@@ -142,6 +155,9 @@ def router_file(
         },
         figures=figures(found, evaluator),
         profile=profile(found) if scored else None,
+        tokens=sweep.tokens,
+        tail=sweep.tail,
+        families=tuple(each.name for each in families) if len(families) > 1 else (),
     )
 
 
@@ -170,13 +186,12 @@ def report(
     out: Path, sweep: Sweep, guarantee: Guarantee, found: Calibration, file: CalibratedRouter
 ) -> list[str]:
     on_bank = file.figures
-    form = ".6g" if isinstance(guarantee, Money) else ".1%"
-    least = "at least" if isinstance(guarantee, Accuracy) else "at most"
+    form, least = number_format(guarantee), direction(guarantee)
     money = on_bank["money"]
     paid = "" if money is None else f", money {money:.6f}"
     whom = f"on the next {guarantee.horizon} problems" if guarantee.horizon else "in expectation"
     return [
-        f"{out}: {sweep.family}:{found.setting:g}; use it as --policy router:{out}",
+        f"{out}: {sweep.policy(found.setting).name}; use it as --policy router:{out}",
         f"{guarantee.target}: {least} {found.bound:{form}} {whom}, with {guarantee.confidence:.0%}"
         f" confidence ({guarantee.bound_name}); wanted {guarantee.value:{form}}",
         f"on {on_bank['problems']} problems of the bank: {on_bank['strong_share']:.1%} of the"
@@ -184,3 +199,35 @@ def report(
         f" alone {on_bank['weak_accuracy']:.1%}, strong alone {on_bank['strong_accuracy']:.1%});"
         f" {1 - on_bank['complete']:.1%} of the routes not recorded to their end",
     ]
+
+
+def describe_families(
+    comparison: Comparison, evaluator: ReplayEvaluator, guarantee: Guarantee
+) -> list[str]:
+    """One line for each family, and one about the confidence."""
+    count = len(comparison.families) + len(comparison.failed)
+    strong = evaluator.baselines.strong_tokens.mean()
+    form, least = number_format(guarantee), direction(guarantee)
+    lines = [
+        f"{guarantee.confidence:.4g} confidence for {count} families together: each was tested at"
+        f" {comparison.confidence:.4g} (Bonferroni)"
+    ]
+    for family in comparison.families:
+        found, outcomes = family.calibration, family.calibration.outcomes
+        money = f", money {np.mean(outcomes.money):.6f}" if evaluator.prices else ""
+        lines.append(
+            f"{family.sweep.policy(found.setting).name}: accuracy {np.mean(outcomes.correct):.1%}"
+            f"{money}, {np.mean(outcomes.strong_tokens) / strong:.1%} of the strong tokens,"
+            f" {guarantee.target} {least} {found.bound:{form}}"
+            f"{' (chosen)' if family is comparison.best else ''}"
+        )
+    lines += [f"{sweep.name}: no setting keeps it" for sweep in comparison.failed]
+    return lines
+
+
+def number_format(guarantee: Guarantee) -> str:
+    return ".6g" if isinstance(guarantee, Money) else ".1%"
+
+
+def direction(guarantee: Guarantee) -> str:
+    return "at least" if isinstance(guarantee, Accuracy) else "at most"

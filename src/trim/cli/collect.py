@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trim.cli.options import (
+    check_limit,
     choose_prices,
     choose_source,
     cluster_at,
@@ -86,6 +87,19 @@ DAY = "%Y-%m-%d"
     help="Solutions per problem at most, including one by each model alone.",
 )
 @scorer_option
+@click.option(
+    "--policy",
+    "specs",
+    multiple=True,
+    help="Record the solutions of this policy on tokens too, as token:0.5,0.9 or"
+    " thr:0.5,0.9+tail:0.9, for `trim calibrate`; repeatable.",
+)
+@click.option(
+    "--max-strong-tokens",
+    type=int,
+    callback=check_limit,
+    help="With --policy: strong tokens per solution after which the weak model goes on alone.",
+)
 @exact_option
 @max_money_option
 @prices_option
@@ -108,6 +122,8 @@ def collect(
     seed: int,
     rollouts: int,
     scorer: str | None,
+    specs: tuple[str, ...],
+    max_strong_tokens: int | None,
     exact: bool,
     max_money: float | None,
     prices_file: Path | None,
@@ -128,8 +144,11 @@ def collect(
     --from-server takes recorded questions in place of a SUITE. Without --answers the strong model's
     own answer counts as right, and the bank is marked accordingly.
 
-    An interrupted command continues where it stopped; a larger -n adds problems.
+    An interrupted command continues where it stopped; a larger -n adds problems. With further
+    --policy, a bank gets the solutions of these.
     """
+    if max_strong_tokens is not None and not specs:
+        raise InvalidInput("--max-strong-tokens: goes with --policy")
     if from_server is not None and configuration is None and suite is not None:
         # The form before --config: the only argument is the configuration.
         configuration, suite = Path(suite), None
@@ -165,6 +184,8 @@ def collect(
             max_money,
             cluster_at(ray, ray_workers),
             prices,
+            specs,
+            max_strong_tokens,
         )
     click.echo(describe(bank))
 
@@ -216,7 +237,7 @@ def import_command(file: Path, out: Path) -> None:
 
 
 def describe(bank: Bank) -> str:
-    """The contents of a bank in two lines."""
+    """The contents of a bank in two lines, and one with the policies that it records."""
     problems = bank.problems
     forest = bank.tree_batch(copies=1)
     solutions = sum(len(problem.rollouts) + 1 for problem in problems)
@@ -230,4 +251,10 @@ def describe(bank: Bank) -> str:
         f" {len(forest)} drafts, {forest.has_choice.mean():.1%} of them with both actions"
         " recorded\n"
         f"{right}: weak {weak:.1%}, strong {strong:.1%}"
+        f"{describe_routed(bank)}"
     )
+
+
+def describe_routed(bank: Bank) -> str:
+    recorded = sorted({policy for policy, _ in bank.recorded_policies})
+    return f"\nsolutions of {', '.join(recorded)}" if recorded else ""

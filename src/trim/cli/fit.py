@@ -22,6 +22,7 @@ from trim.policies.rivals.fit import FITTED_RIVALS, SCORER_KINDS, fit_rival
 from trim.rollouts.bank import read_bank
 from trim.rollouts.fit import best_belief_kind, evidence_from_bank
 from trim.rollouts.rescore import labelled_signals, rescore
+from trim.rollouts.routed_store import RoutedStore
 from trim.rollouts.store import BankStore
 from trim.scorers.joint import fit_joint, read_weights, write_weights
 
@@ -139,6 +140,7 @@ def rescore_command(bank: Path, weights: Path, out: Path) -> None:
     for problem in rescored.problems:
         store.add(problem)
     store.flush()
+    RoutedStore(out).add(rescored.routed)
     click.echo(f"{out}: {len(rescored.problems)} problems with joint scores")
 
 

@@ -87,11 +87,10 @@ def points_table(summary: Mapping[str, Any]) -> Table:
         *(["seen"] if seen else []),
     )
     for point in summary["points"]:
-        setting = "" if point["setting"] is None else f":{point['setting']:.3g}"
         low, high = point["accuracy_ci"]
         share = point["strong_share"]
         table.add_row(
-            f"{point['policy']}{setting}",
+            label(point),
             f"{point['accuracy']:.1%}",
             f"{100 * low:.0f}–{100 * high:.0f}",
             "" if share is None else f"{share:.1%}",

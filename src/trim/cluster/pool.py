@@ -94,9 +94,9 @@ class WorkerPool:
         raise_error(result)
         return result
 
-    async def explore(self, problem: str) -> tuple[dict[str, Any], bytes]:
-        """Call `Worker.explore`. Raises WorkersDied, or the worker's error."""
-        text, content = await self._call("explore", problem)
+    async def record(self, method: str, problem: str) -> tuple[dict[str, Any], bytes]:
+        """Call `Worker.explore` or `Worker.route`. Raises WorkersDied, or the worker's error."""
+        text, content = await self._call(method, problem)
         result: dict[str, Any] = json.loads(text)
         raise_error(result)
         return result, content

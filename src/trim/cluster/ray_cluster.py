@@ -12,11 +12,13 @@ from trim.configuration.source import ModelSource
 from trim.errors import ModelUnavailable
 from trim.evaluation.bill import Bill
 from trim.evaluation.execution import EvaluationRequest, ProgressCallback, solve_all
-from trim.evaluation.problem_set import Gradable, ProblemSet
+from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
 from trim.policies.policy import Policy
-from trim.rollouts.collect import ExplorerSession
+from trim.rollouts.collect import CollectionRequest, RecorderSession
 from trim.rollouts.record import RecordedProblem
+from trim.rollouts.routed import RoutedSolution
+from trim.rollouts.routed_store import decode as decode_routed
 from trim.rollouts.store import decode
 from trim.types import Finish, Trace
 
@@ -64,13 +66,13 @@ class ClusterEvaluation:
 
 
 @dataclass(frozen=True)
-class ClusterExplorer:
-    """`trim.rollouts.explorer.Explorer` on a cluster."""
+class ClusterRecorder:
+    """`trim.rollouts.collect.LocalRecorder` on a cluster."""
 
     pool: WorkerPool
     bill: Bill
 
-    async def __aenter__(self) -> ClusterExplorer:
+    async def __aenter__(self) -> ClusterRecorder:
         await self.pool.__aenter__()
         return self
 
@@ -79,13 +81,20 @@ class ClusterExplorer:
 
     async def explore(self, problem: Gradable) -> RecordedProblem:
         """Record one problem. Raises ModelUnavailable if its workers die."""
+        (recorded,) = decode(await self._record("explore", problem))
+        return recorded
+
+    async def solve(self, problem: Gradable) -> Sequence[RoutedSolution]:
+        """The solutions of the recorded policies. Raises ModelUnavailable if its workers die."""
+        return decode_routed(await self._record("route", problem))
+
+    async def _record(self, method: str, problem: Gradable) -> BytesIO:
         try:
-            result, content = await self.pool.explore(problem_to_json(problem))
+            result, content = await self.pool.record(method, problem_to_json(problem))
         except WorkersDied as error:
             raise ModelUnavailable(f"problem {problem.id}: {error}") from error
         self.bill.merge(result["bill"])
-        (recorded,) = decode(BytesIO(content))
-        return recorded
+        return BytesIO(content)
 
 
 @dataclass(frozen=True)
@@ -124,20 +133,22 @@ class RayCluster:
         pool = self._make_pool(task, source)
         return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_start)
 
-    def open_explorer(
-        self,
-        source: ModelSource,
-        problem_set: ProblemSet,
-        seed: int,
-        scorer: str,
-        rollouts: int,
-        exact: bool,
-        bill: Bill,
-    ) -> ExplorerSession:
-        suite = problem_set.name if problem_set.is_right else None
-        task = Task(source_to_json(source), suite, seed, scorer, (), exact, rollouts=rollouts)
+    def open_recorder(
+        self, source: ModelSource, request: CollectionRequest, bill: Bill
+    ) -> RecorderSession:
+        problem_set = request.problem_set
+        task = Task(
+            source_to_json(source),
+            problem_set.name if problem_set.is_right else None,
+            request.seed,
+            request.scorer,
+            request.specs,
+            request.exact,
+            request.max_strong_tokens,
+            request.rollouts,
+        )
         pool = self._make_pool(task, source)
-        return ExplorerSession(ClusterExplorer(pool, bill), lambda: pool.capacity)
+        return RecorderSession(ClusterRecorder(pool, bill), lambda: pool.capacity)
 
     def _make_pool(self, task: Task, source: ModelSource) -> WorkerPool:
         """The workers of a run; entering the pool starts them."""

@@ -22,7 +22,14 @@ from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right
 from trim.grading.workers import GraderPool
 from trim.models.prompt import Prompt
 from trim.policies.policy import needs_entropy
-from trim.rollouts.collect import make_explorer, refuse_intermediate
+from trim.rollouts.collect import (
+    CollectionRequest,
+    LocalRecorder,
+    make_recorder,
+    refuse_intermediate,
+)
+from trim.rollouts.routed_solver import parse_recorded
+from trim.rollouts.routed_store import encode as encode_routed
 from trim.rollouts.store import encode
 
 MAX_PROBLEMS = 1_000_000
@@ -37,7 +44,7 @@ class Task:
         source: a folder of models, or a configuration and its folder (`source_to_json`). It holds
             no key: each node has its own environment and key files.
         suite: name of the problems' suite, whose steps can be checked; None for other problems.
-        policies: as on the command line; none for a bank.
+        policies: as on the command line; of a bank, those whose solutions are recorded.
         scorer: the kind of score.
         rollouts: maximum number of solutions per problem of a bank; 0 for an evaluation.
     """
@@ -154,20 +161,21 @@ class Worker:
     async def explore(self, problem: str) -> tuple[str, bytes]:
         """The cost since the last call as JSON, and the recorded problem as Parquet."""
         found = self._receive(problem)
-        explorer = make_explorer(
-            self.models,
-            self.source,
-            self._problem_set(),
-            self.task.seed,
-            self.task.scorer or "",
-            self.task.rollouts,
-            self.grading,
-        )
         try:
-            recorded = await explorer.explore(found)
+            recorded = await self.recorder.explore(found)
         except TrimError as error:
             return error_to_json(error), b""
         content = await asyncio.to_thread(encode, [recorded])
+        return json.dumps({"bill": self.bill.drain()}), content
+
+    async def route(self, problem: str) -> tuple[str, bytes]:
+        """As `explore`, for the solutions of the policies."""
+        found = self._receive(problem)
+        try:
+            solutions = await self.recorder.solve(found)
+        except TrimError as error:
+            return error_to_json(error), b""
+        content = await asyncio.to_thread(encode_routed, solutions)
         return json.dumps({"bill": self.bill.drain()}), content
 
     def _load(self) -> None:
@@ -183,11 +191,27 @@ class Worker:
         self.policies = policies
         if task.rollouts:
             refuse_intermediate(self.models)
+            self.recorder = self._make_recorder()
+            asyncio.run(self.recorder.solver.require_spans())
 
     def _receive(self, problem: str) -> Gradable:
         found = self.reader.from_json(problem)
         self.received[found.question] = found
         return found
+
+    def _make_recorder(self) -> LocalRecorder:
+        task = self.task
+        request = CollectionRequest(
+            self._problem_set(),
+            task.seed,
+            task.scorer or "",
+            task.rollouts,
+            task.exact,
+            task.policies,
+            task.max_strong_tokens,
+        )
+        policies = parse_recorded(task.policies)
+        return make_recorder(self.models, self.source, request, policies, self.grading)
 
     def _evaluation(self, problems: Sequence[Gradable]) -> Evaluation:
         kind = self.task.scorer

@@ -15,7 +15,7 @@ from trim.evaluation.summary import split_name
 from trim.fingerprints import read_seen
 from trim.legacy import INTERMEDIATE, current_roles
 from trim.policies.calibrated import ROUTER, main_file
-from trim.policies.policy import Policy
+from trim.policies.policy import Policy, shortest
 from trim.policies.registry import fitted_file, label_files, parse_file
 from trim.policies.token import TAIL
 
@@ -91,8 +91,7 @@ def overlaps_of(
     overlaps: dict[str, Overlap] = {}
     for policy in policies:
         family, _ = split_name(policy.name)
-        fitted_family, _ = split_name(policy.name.partition(TAIL)[0])
-        files = [fitted[fitted_family]] if fitted_family in fitted else []
+        files = [fitted[family]] if family in fitted else []
         if joint and policy.needs_scores and (policy.scorer or kind) == "joint":
             files.append(joint)
         counts = {path: sum(each in read(path) for each in fingerprints) for path in files}
@@ -108,12 +107,15 @@ def files_of(specs: Sequence[str]) -> dict[str, Path]:
     labels = label_files(specs)
     found = {}
     for spec in specs:
-        family, _, rest = spec.partition(":")
+        steps, tail, probabilities = spec.partition(TAIL)
+        family, _, rest = steps.partition(":")
         fitted = fitted_file(spec)
         if fitted:
             label = labels[fitted]
             path = main_file(family, parse_file(family, rest)[0])
-            found[f"{family}({label})" if label else family] = path
+            named = f"{family}({label})" if label else family
+            for each in probabilities.split(","):
+                found[f"{named}{tail}{shortest(float(each))}" if tail else named] = path
         elif family == ROUTER:
             found[f"{ROUTER}:{Path(rest)}"] = Path(rest)
     return found

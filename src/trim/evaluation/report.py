@@ -21,6 +21,7 @@ from trim.evaluation.comparison import interval_of
 from trim.evaluation.plot import rendered, write_figure
 from trim.files import write_atomically
 from trim.metrics.metrics import Array
+from trim.policies.policy import policy_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -182,5 +183,5 @@ def difference(values: Array, decimals: int = 2, scale: float = 1) -> str:
 
 def spaced_label(point: Mapping[str, Any]) -> str:
     """A policy and its setting: `thr 0.5`, `weak`."""
-    setting = point["setting"]
-    return str(point["policy"]) if setting is None else f"{point['policy']} {setting:g}"
+    family, setting = point["policy"], point["setting"]
+    return str(family) if setting is None else policy_name(family, setting).replace(":", " ", 1)

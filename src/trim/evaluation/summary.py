@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from trim.evaluation.comparison import (
 from trim.evaluation.verdict import describe_costs, describe_verdict
 from trim.metrics.curve import Curve
 from trim.metrics.intervals import bootstrap_interval, paired_interval
-from trim.policies.token import TAIL
+from trim.policies.token import family_and_setting
 from trim.types import Finish, Trace, Usage
 
 Solved = Mapping[str, Sequence[Trace]]
@@ -105,19 +104,9 @@ def describe_point(
 def split_name(name: str) -> tuple[str, float | None]:
     """Split `thr:0.5` into `thr` and 0.5; a setting that is not a number stays in the name.
 
-    What stays the same in a sweep belongs to the family: `token:0.5:8` is `token(8)` at 0.5, and
-    `thr:0.5+tail:0.9` is `thr(tail:0.9)` at 0.5.
+    `trim.policies.policy.policy_name` joins them again.
     """
-    steps, _, tail = name.partition(TAIL)
-    family, _, setting = steps.partition(":")
-    setting, _, tokens = setting.partition(":")
-    if tokens or tail:
-        family += f"({tokens or f'tail:{tail}'})"
-    try:
-        value = float(setting)
-    except ValueError:
-        return name, None
-    return (family, value) if math.isfinite(value) else (name, None)
+    return family_and_setting(name) or (name, None)
 
 
 def correctness(traces: Sequence[Trace]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -14,6 +14,7 @@ from trim.files import numbers, read_record, unreadable, wrong_content
 from trim.models.model import Token
 from trim.policies.policy import Explanation, Policy, TokenObservation
 from trim.policies.span import Extent
+from trim.policies.token import TAIL
 from trim.scorers.scorer import KINDS
 from trim.types import Action, Observation
 
@@ -22,8 +23,11 @@ ROUTER = "router"
 VERSION = 1
 """Version of the file format, described in docs/reference/router-file.md."""
 PLAIN_FAMILIES = ("thr", "random", "cascade")
+TOKEN_FAMILIES = ("token", "clause", "tail")
 FITTED_FAMILIES = ("pomdp", "agg", "seq")
-"""Families that can be calibrated: without and with a fitted file."""
+"""Families that can be calibrated: without a fitted file, on tokens, and with a fitted file."""
+WITH_TAIL = "+tail"
+"""End of a family's name in a router file whose rewrites start at a doubtful token."""
 FOLDER_FAMILIES = ("agg", "seq")
 """Fitted families stored as a folder; the others are a single file."""
 
@@ -33,7 +37,7 @@ class CalibratedRouter:
     """The content of a router file, written by `trim calibrate`.
 
     Attributes:
-        family: one of `PLAIN_FAMILIES` or `FITTED_FAMILIES`.
+        family: one of `PLAIN_FAMILIES`, `TOKEN_FAMILIES` or `FITTED_FAMILIES`.
         setting: the calibrated setting of that family, in [0, 1].
         fitted: path of the fitted file or folder; None for a plain family.
         scorer: the kind of score used in the calibration.
@@ -43,6 +47,10 @@ class CalibratedRouter:
         figures: results on the bank, for display.
         profile: scores and actions during calibration, as `trim.monitoring.profile.Profile`
             writes them; None if not recorded.
+        tokens: of `token`, the number of tokens that the strong model writes, at least 1.
+        tail: of a step policy, the probability in [0, 1] below which a token begins the rewrite
+            (`trim.policies.token.Tail`); None rewrites whole steps.
+        families: those between which the calibration chose; empty for a single one.
     """
 
     family: str
@@ -54,13 +62,18 @@ class CalibratedRouter:
     guarantee: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     profile: Any = None
+    tokens: int = 1
+    tail: float | None = None
+    families: tuple[str, ...] = ()
 
     @property
     def spec(self) -> str:
         """The policy as on the command line."""
+        tokens = f":{self.tokens}" if self.tokens > 1 else ""
+        tail = "" if self.tail is None else f"{TAIL}{self.tail!r}"
         if self.fitted is None:
-            return f"{self.family}:{self.setting!r}"
-        return f"{self.family}:{self.fitted}@{self.setting!r}"
+            return f"{self.family}:{self.setting!r}{tokens}{tail}"
+        return f"{self.family}:{self.fitted}@{self.setting!r}{tail}"
 
     def to_json(self, path: Path) -> dict[str, Any]:
         """The content of the router file at `path`; the fitted file is named relative to it.
@@ -71,13 +84,19 @@ class CalibratedRouter:
         record: dict[str, Any] = {
             "policy": ROUTER,
             "version": VERSION,
-            "family": self.family,
+            "family": self.family + WITH_TAIL * (self.tail is not None),
             "setting": self.setting,
         }
+        if self.tokens > 1:
+            record["tokens"] = self.tokens
+        if self.tail is not None:
+            record["tail"] = self.tail
         if self.fitted is not None:
             record["file"] = os.path.relpath(self.fitted, path.parent)
             record["sha256"] = fitted_sha256(self.family, self.fitted)
         record |= {**self.guarantee, "figures": dict(self.figures)}
+        if self.families:
+            record["families"] = list(self.families)
         record |= {"scorer": self.scorer, "models": dict(self.models)}
         if self.max_strong_tokens is not None:
             record["max_strong_tokens"] = self.max_strong_tokens
@@ -99,14 +118,21 @@ def read_calibrated_router(path: Path) -> CalibratedRouter:
             f"{path}: version {record.get('version')!r}, this program reads {VERSION}:"
             " run `trim calibrate` again"
         )
-    family, scorer = record.get("family"), record.get("scorer")
-    if family not in (*PLAIN_FAMILIES, *FITTED_FAMILIES):
-        known = ", ".join((*PLAIN_FAMILIES, *FITTED_FAMILIES))
-        raise InvalidInput(f"{path}: unknown family {family!r}; known: {known}")
+    named, scorer = record.get("family"), record.get("scorer")
+    known = (
+        *(each + tail for tail in ("", WITH_TAIL) for each in (*PLAIN_FAMILIES, *FITTED_FAMILIES)),
+        *TOKEN_FAMILIES,
+    )
+    if named not in known:
+        raise InvalidInput(f"{path}: unknown family {named!r}; known: {', '.join(known)}")
+    family = named.removesuffix(WITH_TAIL)
     if scorer not in KINDS:
         raise InvalidInput(f"{path}: calibrated on scores {scorer!r}; known: {', '.join(KINDS)}")
     try:
         (setting,) = numbers([record["setting"]])
+        (tail,) = numbers([record["tail"]]) if named.endswith(WITH_TAIL) else (None,)
+        tokens = record.get("tokens", 1)
+        families = tuple(map(str, record.get("families", ())))
         fitted = path.parent / str(record["file"]) if family in FITTED_FAMILIES else None
         digest = str(record["sha256"]) if fitted else None
         models = {str(role): str(name) for role, name in record["models"].items()}
@@ -117,13 +143,27 @@ def read_calibrated_router(path: Path) -> CalibratedRouter:
         raise wrong_content(path, ROUTER) from error
     if not 0 <= setting <= 1 or not (limit is None or (type(limit) is int and limit >= 0)):
         raise wrong_content(path, ROUTER)
+    if not (tail is None or 0 <= tail <= 1) or type(tokens) is not int or tokens < 1:
+        raise wrong_content(path, ROUTER)
+    if tokens > 1 and family != "token":
+        raise wrong_content(path, ROUTER)
     if fitted and fitted_sha256(family, fitted) != digest:
         raise InvalidInput(
             f"{fitted}: changed since {path} was calibrated; run `trim calibrate` again"
         )
-    profile = record.get("profile")
     return CalibratedRouter(
-        family, setting, fitted, scorer, models, limit, guarantee, figures, profile
+        family,
+        setting,
+        fitted,
+        scorer,
+        models,
+        limit,
+        guarantee,
+        figures,
+        record.get("profile"),
+        tokens,
+        tail,
+        families,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,10 +87,25 @@ LOW_SCORE = 0.9
 """After a score below this, `Policy.expects_intervention` expects an intervention."""
 
 
+COMMON = re.compile(r"(::\d+|\+tail:.*)$")
+
+
 def policy_name(family: str, setting: float) -> str:
-    """`thr:0.5`: family and setting, with as few digits as identify the setting exactly."""
+    """`thr:0.5`: family and setting, with as few digits as identify the setting exactly.
+
+    Args:
+        family: may end with what its settings have in common, as `token::8` of `token:0.5:8` or
+            `thr+tail:0.9` of `thr:0.5+tail:0.9` (`trim.policies.token.family_and_setting`).
+    """
+    common = COMMON.search(family)
+    end = common.start() if common else len(family)
+    return f"{family[:end]}:{shortest(setting)}{family[end:].replace('::', ':')}"
+
+
+def shortest(setting: float) -> str:
+    """A setting with as few digits as identify it exactly."""
     short = f"{setting:g}"
-    return f"{family}:{short if float(short) == setting else repr(setting)}"
+    return short if float(short) == setting else repr(setting)
 
 
 class Policy(ABC):

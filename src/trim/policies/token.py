@@ -13,6 +13,7 @@ from trim.policies.policy import (
     Policy,
     TokenObservation,
     policy_name,
+    shortest,
 )
 from trim.policies.span import ONE_TOKEN, Extent, Unit
 from trim.types import Action, Observation
@@ -81,7 +82,7 @@ class Tail(Policy):
 
     @property
     def name(self) -> str:
-        return f"{self.policy.name}{TAIL}{self.threshold:g}"
+        return f"{self.policy.name}{TAIL}{shortest(self.threshold)}"
 
     def begin(self, question: str) -> Action:
         return self.policy.begin(question)
@@ -98,6 +99,24 @@ class Tail(Policy):
 
     def explain(self, observation: Observation) -> Explanation:
         return self.policy.explain(observation)
+
+
+def family_and_setting(name: str) -> tuple[str, float] | None:
+    """Family and setting of a policy's name; None for a name without a setting.
+
+    The family keeps what its settings have in common: `token::8` of `token:0.5:8`, and
+    `thr+tail:0.9` of `thr:0.5+tail:0.9`.
+    """
+    steps, tail, probability = name.partition(TAIL)
+    family, _, rest = steps.partition(":")
+    setting, colon, tokens = rest.partition(":")
+    try:
+        value = float(setting)
+    except ValueError:
+        return None
+    if not math.isfinite(value) or (colon and not tokens.isdecimal()):
+        return None
+    return f"{family}{colon * 2}{tokens}{tail}{probability}", value
 
 
 def parse_tokens(family: str, text: str) -> DoubtfulToken:

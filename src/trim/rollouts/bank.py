@@ -13,6 +13,8 @@ from trim.policies.ppo.trees import COPIES, TreeBatch, batch_trees
 from trim.policies.rivals.fit import TrainingProblem, WeakSolution
 from trim.rollouts.identity import Identity, read_identity
 from trim.rollouts.record import RecordedProblem, Tree
+from trim.rollouts.routed import RoutedSolution
+from trim.rollouts.routed_store import read_routed
 from trim.rollouts.store import read_parts
 
 
@@ -35,10 +37,15 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Bank:
-    """All problems of a bank, ordered by id; at least one."""
+    """All problems of a bank, ordered by id; at least one.
+
+    Attributes:
+        routed: solutions of policies that cannot be replayed.
+    """
 
     identity: Identity
     problems: tuple[RecordedProblem, ...]
+    routed: tuple[RoutedSolution, ...] = ()
 
     @property
     def measures_agreement(self) -> bool:
@@ -58,6 +65,40 @@ class Bank:
     @cached_property
     def trees(self) -> list[Tree]:
         return [problem.tree for problem in self.problems]
+
+    @cached_property
+    def recorded_policies(self) -> set[tuple[str, str | None]]:
+        """Name and fitted file (`RoutedSolution`) of the policies with recorded solutions."""
+        return {*self._routed}
+
+    def solutions_of(
+        self, policy: str, file: str | None = None, max_strong_tokens: int | None = None
+    ) -> list[RoutedSolution] | None:
+        """A policy's solutions under a limit, in the order of `problems`; None if one is missing.
+
+        Args:
+            policy: its name.
+            file: sha256 of its fitted file.
+        """
+        by_problem = self._routed.get((policy, file), {})
+        found = [
+            next(
+                (each for each in by_problem.get(id, ()) if each.holds_under(max_strong_tokens)),
+                None,
+            )
+            for id in (problem.problem_id for problem in self.problems)
+        ]
+        present = [each for each in found if each is not None]
+        return present if len(present) == len(found) else None
+
+    @cached_property
+    def _routed(self) -> dict[tuple[str, str | None], dict[str, list[RoutedSolution]]]:
+        """Routed solutions by policy and file, and by problem."""
+        found: dict[tuple[str, str | None], dict[str, list[RoutedSolution]]] = {}
+        for each in self.routed:
+            by_problem = found.setdefault((each.policy, each.file), {})
+            by_problem.setdefault(each.problem_id, []).append(each)
+        return found
 
     def tree_batch(self, copies: int = COPIES) -> TreeBatch:
         """The trees as flat arrays.
@@ -120,4 +161,4 @@ def read_bank(path: Path, models: Path | None = None) -> Bank:
     problems = tuple(read_parts(path))
     if not problems:
         raise InvalidInput(f"{path}: the bank is empty; fill it with `trim collect`")
-    return Bank(identity, problems)
+    return Bank(identity, problems, tuple(read_routed(path)))

@@ -97,10 +97,7 @@ class Explorer:
         alone = replace(alone, answer=self._find_answer(problem, alone.solution))
         if alone.finish is Finish.FAILED:
             raise ModelUnavailable(alone.failure or f"{strong.name} does not answer")
-        if problem.answer == ANSWER_OF_STRONG:
-            problem = BenchmarkProblem(
-                problem.id, problem.question, alone.answer or "", problem.grader
-            )
+        problem = with_answer(problem, alone.answer or "")
         right = await self.grading.agrade(problem.grader, alone.answer, problem.answer)
         tree = TreeBuilder(
             problem=problem,
@@ -161,6 +158,13 @@ class Explorer:
             for index, step in enumerate(trace.steps)
         )
         return SoloSolution(tuple(steps), trace.answer, bool(trace.correct), trace.strong_tokens)
+
+
+def with_answer(problem: Gradable, answer: str) -> Gradable:
+    """The problem, with the strong model's own answer as its reference if it has none."""
+    if problem.answer != ANSWER_OF_STRONG:
+        return problem
+    return BenchmarkProblem(problem.id, problem.question, answer, problem.grader)
 
 
 def plan_rollouts(rollouts: int) -> list[RolloutOrigin]:

@@ -179,10 +179,11 @@ class ReplayState:
 
 @dataclass(frozen=True)
 class Replayed:
-    """A policy's path through a recorded tree.
+    """A policy's path through a recorded tree, or its recorded solution.
 
     Attributes:
-        scores: of the drafts on the path, in [0, 1], even if the policy needs none.
+        scores: of the drafts on the path, in [0, 1], even if the policy needs none; of a recorded
+            solution, only if it does, and the same drafts in `actions` and `denied`.
         actions: what was done about each of them.
         denied: whether the limit of strong tokens overruled the policy's decision.
         correct: whether the answer is right; False if the path is incomplete.

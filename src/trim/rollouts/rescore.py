@@ -43,6 +43,8 @@ def labelled_signals(banks: Sequence[Bank]) -> list[tuple[Signals, bool]]:
 def rescore(bank: Bank, weights: JointWeights, fingerprint: str, seen: Seen = frozenset()) -> Bank:
     """The same bank with joint scores in place of the reward model's.
 
+    Of the routed solutions, those remain whose policy needed no scores.
+
     Args:
         fingerprint: sha256 of the file of the weights.
         seen: fingerprints of the problems that the weights were fitted to.
@@ -65,6 +67,7 @@ def rescore(bank: Bank, weights: JointWeights, fingerprint: str, seen: Seen = fr
     return Bank(
         replace(identity, scorer="joint", models=models, seen=seen),
         tuple(_rescore_problem(problem, weights) for problem in bank.problems),
+        tuple(each for each in bank.routed if not each.scores),
     )
 
 

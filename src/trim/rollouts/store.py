@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, KeysView, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -174,7 +174,7 @@ class BankStore:
         part_size: problems per part. The default of 1 suits problems that take long to record.
 
     Attributes:
-        finished: ids of the problems on disk.
+        answers: reference answers of the problems on disk, by id.
         right: number of those that each model solves alone, by `weak` and `strong`.
 
     Raises:
@@ -191,9 +191,14 @@ class BankStore:
         except OSError as error:
             raise self._not_writable(error) from error
         on_disk = read_parts(folder)
-        self.finished = {problem.problem_id for problem in on_disk}
+        self.answers: dict[str, str] = {}
         self.right = Counter({"weak": 0, "strong": 0})
         self._count(on_disk)
+
+    @property
+    def finished(self) -> KeysView[str]:
+        """Ids of the problems on disk."""
+        return self.answers.keys()
 
     def _claim(self, identity: Identity) -> None:
         path = self.folder / NAME
@@ -224,12 +229,12 @@ class BankStore:
             write_atomically(self.folder / "parts" / f"{name}.parquet", encode(self._pending))
         except OSError as error:
             raise self._not_writable(error) from error
-        self.finished.update(ids)
         self._count(self._pending)
         self._pending = []
 
     def _count(self, problems: Iterable[RecordedProblem]) -> None:
         for problem in problems:
+            self.answers[problem.problem_id] = problem.answer
             self.right.update(weak=problem.weak.correct, strong=problem.strong.correct)
 
     def _not_writable(self, error: OSError) -> InvalidInput:

@@ -16,6 +16,7 @@ from trim.evaluation.report import NOTHING, Page, Table, difference, number, per
 from trim.evaluation.summary import split_name
 from trim.metrics.metrics import Array, pgr
 from trim.policies.registry import PRICED_FAMILIES, parse_policies
+from trim.policies.token import TAIL
 from trim.studies.curves import draw_curves
 from trim.studies.trial import Progress, Results, Trial, is_rival, with_rival
 
@@ -111,14 +112,15 @@ def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
 
 def densely(spec: str) -> str:
     """Give a router with prices `SETTINGS` of them, over the upper half of its default sweep."""
-    if spec.partition(":")[0] not in PRICED_FAMILIES or "@" in spec:
+    steps, tail, probability = spec.partition(TAIL)
+    if steps.partition(":")[0] not in PRICED_FAMILIES or "@" in steps:
         return spec
-    prices = [price for _, price in (split_name(policy.name) for policy in parse_policies(spec))]
+    prices = [price for _, price in (split_name(policy.name) for policy in parse_policies(steps))]
     default = sorted(price for price in prices if price is not None)
     dense = np.geomspace(default[-1], default[(len(default) - 1) // 2], SETTINGS)
     # Rounding must not leave the range that the router was trained for.
     within = (min(max(float(f"{price:.4g}"), default[0]), default[-1]) for price in dense)
-    return f"{spec}@" + ",".join(map(repr, dict.fromkeys(within)))
+    return f"{steps}@{','.join(map(repr, dict.fromkeys(within)))}{tail}{probability}"
 
 
 def accuracies(results: Results, family: str, budgets: Sequence[float]) -> Array:

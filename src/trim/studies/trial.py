@@ -24,6 +24,7 @@ from trim.evaluation.summary import outcomes, resample_families, summarise
 from trim.files import write_atomically
 from trim.metrics.metrics import Array
 from trim.policies.policy import needs_entropy
+from trim.policies.token import TAIL
 from trim.scorers.noisy import NoisyScorer
 from trim.shipped import FOLDER
 
@@ -158,7 +159,7 @@ def with_rival(specs: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -
 
 
 def is_rival(spec: str) -> bool:
-    return spec.startswith(f"{RIVAL}:")
+    return spec.startswith(f"{RIVAL}:") and TAIL not in spec
 
 
 def with_settings(family: str, settings: Sequence[float]) -> str:

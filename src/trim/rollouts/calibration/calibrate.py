@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from trim.errors import InvalidInput
-from trim.policies.calibrated import fitted_to
-from trim.policies.fixed import RandomMix
-from trim.policies.policy import Policy
-from trim.policies.registry import PRICED_FAMILIES
-from trim.policies.rivals.cascade import Cascade
-from trim.policies.threshold import Threshold
-from trim.rollouts.bank import Bank
 from trim.rollouts.calibration.bounds import betting_upper
 from trim.rollouts.calibration.guarantee import Guarantee
 from trim.rollouts.calibration.outcomes import (
@@ -25,92 +17,8 @@ from trim.rollouts.calibration.outcomes import (
     ReplayOutcomes,
     outcomes_of_replays,
 )
+from trim.rollouts.calibration.sweep import Sweep
 from trim.rollouts.replay import Replayed
-
-SETTINGS = 300
-"""Per family; neighbours differ by a few thousandths of the strong tokens."""
-
-PLAIN_SWEEPS: dict[str, Callable[[float], Policy]] = {
-    "thr": Threshold,
-    "random": RandomMix,
-    "cascade": Cascade,
-}
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A family and its settings in order of cost.
-
-    Attributes:
-        file: of a fitted family; None for a plain one.
-        settings: from the fewest strong tokens to the most.
-        policy: makes the policy of a setting.
-    """
-
-    family: str
-    file: Path | None
-    settings: tuple[float, ...]
-    policy: Callable[[float], Policy]
-
-    def policies(self, most_expensive_first: bool = False) -> Iterator[tuple[float, Policy]]:
-        """Settings and policies, made one by one, from the cheapest or from the most expensive."""
-        for setting in reversed(self.settings) if most_expensive_first else self.settings:
-            yield setting, self.policy(setting)
-
-
-def parse_sweep(spec: str, bank: Bank) -> Sweep:
-    """The sweep of a command-line word: `thr`, `pomdp:FILE`.
-
-    Raises:
-        InvalidInput: the family is unknown, or its file is missing, damaged, or fitted to other
-            scores or models than the bank's.
-    """
-    family, _, file = spec.partition(":")
-    if family in PLAIN_SWEEPS and not file:
-        return Sweep(family, None, settings_of(family, bank), PLAIN_SWEEPS[family])
-    if family in PRICED_FAMILIES and file:
-        path = Path(file)
-        priced = PRICED_FAMILIES[family].open(path)
-        require_same_models(family, path, bank)
-        return Sweep(family, path, prices_between(priced.lowest, priced.highest), priced.at)
-    known = [*PLAIN_SWEEPS, *(f"{name}:FILE" for name in PRICED_FAMILIES)]
-    raise InvalidInput(
-        f"--policy {spec}: no family with a setting to calibrate; known: {', '.join(known)}"
-    )
-
-
-def prices_between(lowest: float, highest: float) -> tuple[float, ...]:
-    """Prices within a range, falling, with equal ratios; a single one if the range has one."""
-    if lowest == highest:
-        return (lowest,)
-    # Without the ends: rounded, they might leave the range.
-    inner = np.geomspace(highest, lowest, SETTINGS)[1:-1]
-    return tuple(float(f"{price:.4g}") for price in inner)
-
-
-def settings_of(family: str, bank: Bank) -> tuple[float, ...]:
-    """Settings at quantiles of the bank's scores, rising from 0 to 1."""
-    levels = np.linspace(0, 1, SETTINGS)
-    if family == "random":
-        return tuple(levels.round(4).tolist())
-    if family == "cascade":
-        scores = [min(trajectory.scores) for trajectory in bank.trajectories()]
-    else:
-        scores = [node.draft_score for problem in bank.problems for node in problem.nodes]
-    inside = {float(f"{score:.6g}") for score in np.quantile(scores, levels)}
-    return tuple(sorted({0.0, *inside, 1.0}))
-
-
-def require_same_models(family: str, path: Path, bank: Bank) -> None:
-    """Raises InvalidInput if a router was fitted to other scores or models than the bank's."""
-    scorer, models = fitted_to(family, path)
-    if scorer not in (None, bank.identity.scorer):
-        raise InvalidInput(
-            f"{path}: fitted to scores {scorer!r}, and the bank's are {bank.identity.scorer!r}"
-        )
-    if models and models != bank.identity.models:
-        raise InvalidInput(f"{path}: fitted to other models than the bank's; fit it again")
-
 
 Setting = TypeVar("Setting")
 
@@ -157,7 +65,47 @@ def choose(
 
 
 def calibrate(evaluator: ReplayEvaluator, sweep: Sweep, guarantee: Guarantee) -> Calibration:
-    """Choose the setting of a family by replay of a bank.
+    """Choose the setting of a family by its outcomes on a bank.
+
+    Raises:
+        InvalidInput: there are too few problems, or no setting satisfies the guarantee.
+    """
+    return compare(evaluator, [sweep], guarantee).best.calibration
+
+
+@dataclass(frozen=True)
+class CalibratedFamily:
+    """A family and its chosen setting."""
+
+    sweep: Sweep
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The calibrations of several families.
+
+    Attributes:
+        confidence: with which each of them was calibrated.
+        families: those with a setting that satisfies the guarantee; at least one.
+        failed: the others.
+        best: one of `families`.
+    """
+
+    confidence: float
+    families: tuple[CalibratedFamily, ...]
+    failed: tuple[Sweep, ...]
+    best: CalibratedFamily
+
+
+def compare(
+    evaluator: ReplayEvaluator, sweeps: Sequence[Sweep], guarantee: Guarantee
+) -> Comparison:
+    """Choose the setting of each of several families, and the best of them.
+
+    Each of k families is calibrated at level (1 - confidence) / k (Bonferroni). With the confidence
+    of the guarantee, the chosen settings of all families satisfy it together, so the best one
+    (`Guarantee.preference`) may be chosen by its outcomes on the same bank.
 
     Raises:
         InvalidInput: there are too few problems, or no setting satisfies the guarantee.
@@ -168,20 +116,39 @@ def calibrate(evaluator: ReplayEvaluator, sweep: Sweep, guarantee: Guarantee) ->
             f"{count} problems are too few for a guarantee; collect at least {MIN_PROBLEMS},"
             " better some hundred"
         )
+    each = guarantee
+    if len(sweeps) > 1:
+        each = replace(guarantee, confidence=1 - (1 - guarantee.confidence) / len(sweeps))
+    found = [(sweep, find_setting(evaluator, sweep, each)) for sweep in sweeps]
+    families = tuple(CalibratedFamily(sweep, chosen) for sweep, chosen in found if chosen)
+    if not families:
+        raise InvalidInput(
+            f"no setting of {', '.join(sweep.name for sweep in sweeps)} keeps {guarantee.target}"
+            f" {guarantee.value:g} with {guarantee.confidence:.0%} confidence on {count} problems:"
+            " relax the target, or collect a larger bank"
+        )
+    return Comparison(
+        each.confidence,
+        families,
+        tuple(sweep for sweep, chosen in found if not chosen),
+        min(families, key=lambda family: guarantee.preference(family.calibration.outcomes)),
+    )
+
+
+def find_setting(
+    evaluator: ReplayEvaluator, sweep: Sweep, guarantee: Guarantee
+) -> Calibration | None:
+    """The chosen setting of a family; None if none satisfies the guarantee."""
     baselines, kind = evaluator.baselines, evaluator.bank.identity.scorer
     candidates = (
         ((setting, replays, outcomes), outcomes)
         for setting, policy in sweep.policies(guarantee.most_expensive_first)
-        for replays in [evaluator.replays(policy)]
+        for replays in [evaluator.replays(policy, sweep.sha256)]
         for outcomes in [outcomes_of_replays(replays, kind, evaluator.prices)]
     )
     found = choose(guarantee, candidates, baselines)
     if found is None:
-        raise InvalidInput(
-            f"no setting of {sweep.family} keeps {guarantee.target} {guarantee.value:g} with"
-            f" {guarantee.confidence:.0%} confidence on {count} problems: relax the target, or"
-            " collect a larger bank"
-        )
+        return None
     setting, replays, outcomes = found
     return Calibration(
         setting,

@@ -62,6 +62,13 @@ class Guarantee(ABC):
     def holds(self, outcomes: ReplayOutcomes, baselines: Baselines) -> bool:
         """Whether `value` can be guaranteed from these outcomes."""
 
+    def preference(self, outcomes: ReplayOutcomes) -> tuple[float, ...]:
+        """The order in which to prefer settings that satisfy the guarantee, the least first.
+
+        By accuracy; of equal ones by cost, in money where it is known.
+        """
+        return (-float(outcomes.correct.mean()), *mean_costs(outcomes))
+
     @abstractmethod
     def bound(self, outcomes: ReplayOutcomes, baselines: Baselines) -> float:
         """The best value that can be guaranteed from these outcomes."""
@@ -141,6 +148,10 @@ class Accuracy(Guarantee):
     target = "accuracy"
     most_expensive_first = True
 
+    def preference(self, outcomes: ReplayOutcomes) -> tuple[float, ...]:
+        """As for other guarantees, but by cost alone."""
+        return mean_costs(outcomes)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.value < 1:
@@ -159,3 +170,8 @@ class Accuracy(Guarantee):
         if self.horizon:
             return 1 - thatcher_upper(wrong, count, self.horizon, self.confidence)
         return 1 - clopper_pearson_upper(wrong, count, self.confidence)
+
+
+def mean_costs(outcomes: ReplayOutcomes) -> tuple[float, float]:
+    """Money (0 without prices) and strong tokens, the mean over problems."""
+    return float(outcomes.money.mean()), float(outcomes.strong_tokens.mean())

@@ -1,4 +1,4 @@
-"""Cost and accuracy of a policy on each problem of a bank, by replay."""
+"""Cost and accuracy of a policy on each problem of a bank, replayed or as it was recorded."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.costs import Prices
+from trim.errors import InvalidInput
 from trim.policies.policy import Policy
 from trim.policies.rivals.cascade import Cascade
 from trim.policies.threshold import Threshold
 from trim.rollouts.bank import Bank
 from trim.rollouts.replay import Replayed, replay
+from trim.rollouts.routed import is_replayable
 from trim.types import Trace
 
 Floats = NDArray[np.float64]
@@ -62,7 +64,7 @@ def outcomes_of_replays(
 
 @dataclass(frozen=True)
 class ReplayEvaluator:
-    """Evaluates policies by replay of a bank.
+    """Evaluates policies by replay of a bank, those on tokens by their recorded solutions.
 
     Attributes:
         bank: recorded problems.
@@ -74,14 +76,34 @@ class ReplayEvaluator:
     prices: Prices | None
     max_strong_tokens: int | None = None
 
-    def replays(self, policy: Policy) -> list[Replayed]:
+    def replays(self, policy: Policy, file: str | None = None) -> list[Replayed]:
+        """The policy on each problem.
+
+        Args:
+            file: sha256 of its fitted file (`trim.rollouts.routed.RoutedSolution`).
+
+        Raises:
+            InvalidInput: the policy cannot be replayed, and a problem lacks its solution.
+        """
+        if not is_replayable(policy):
+            return self._recorded(policy, file)
         seed = self.bank.identity.seed or 0
         return [
             replay(problem, policy, seed, self.max_strong_tokens) for problem in self.bank.problems
         ]
 
-    def outcomes(self, policy: Policy) -> ReplayOutcomes:
-        return outcomes_of_replays(self.replays(policy), self.bank.identity.scorer, self.prices)
+    def outcomes(self, policy: Policy, file: str | None = None) -> ReplayOutcomes:
+        replays = self.replays(policy, file)
+        return outcomes_of_replays(replays, self.bank.identity.scorer, self.prices)
+
+    def _recorded(self, policy: Policy, file: str | None) -> list[Replayed]:
+        solutions = self.bank.solutions_of(policy.name, file, self.max_strong_tokens)
+        if solutions is None:
+            raise InvalidInput(
+                f"{policy.name}: not recorded for every problem of the bank; repeat its"
+                f" `trim collect` with --policy {policy.name}"
+            )
+        return [each.replayed for each in solutions]
 
     @cached_property
     def baselines(self) -> Baselines:

@@ -1,0 +1,88 @@
+"""Models and scorers that start each solution with an empty prefix cache.
+
+An engine that solves many problems at a time, each of them with several policies, caches more or
+less than one that solves a single problem: its own counts of cached tokens say little about what a
+policy costs. Here a model has in its cache what it has read and written for the solution, and
+nothing else. `trim.rollouts.replay` counts in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from trim.models.model import Completion, Model, Prefix, Sampling
+from trim.models.spans import StopRule, require_spans, span_obstacle
+from trim.scorers.scorer import Scorer, Scores
+
+
+class PrefixCache:
+    """Texts that were read for one solution, with their numbers of tokens."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, int] = {}
+
+    def read(self, text: str, prompt_tokens: int) -> int:
+        """Add a text; returns how many of its tokens were cached.
+
+        Args:
+            prompt_tokens: of the whole prompt that ends with the text.
+        """
+        begun = (tokens for known, tokens in self._tokens.items() if text.startswith(known))
+        cached = min(max(begun, default=0), prompt_tokens)
+        self._tokens[text] = prompt_tokens
+        return cached
+
+    def write(self, text: str, tokens: int) -> None:
+        """Add a text that ends with what was just written.
+
+        Args:
+            tokens: of prompt and writing.
+        """
+        self._tokens[text] = tokens
+
+
+class ColdModel:
+    """A model with a `PrefixCache`; use one for each solution."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name = model.name
+        self._cache = PrefixCache()
+
+    async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
+        return self._counted(prefix, await self.model.write_step(prefix, sampling, seed))
+
+    @property
+    def vocabulary(self) -> str | None:
+        return getattr(self.model, "vocabulary", None)
+
+    async def span_obstacle(self) -> str | None:
+        return await span_obstacle(self.model)
+
+    async def write_span(
+        self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None
+    ) -> Completion:
+        model = await require_spans(self.model)
+        return self._counted(prefix, await model.write_span(prefix, sampling, seed, stop))
+
+    def _counted(self, prefix: Prefix, written: Completion) -> Completion:
+        cached = self._cache.read(prefix.text, written.prompt_tokens)
+        kept = len(written.decoded) or written.tokens
+        self._cache.write(prefix.text + written.text, written.prompt_tokens + kept)
+        return replace(written, cached_tokens=cached)
+
+
+class ColdScorer:
+    """A scorer with a `PrefixCache`; use one for each solution."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self.name = scorer.name
+        self.reads_confidence: bool = getattr(scorer, "reads_confidence", True)
+        self._cache = PrefixCache()
+
+    async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
+        scores = await self.scorer.score(trace, written)
+        cached = self._cache.read(trace.text, scores.prompt_tokens)
+        return replace(scores, cached_tokens=cached)
