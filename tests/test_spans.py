@@ -89,6 +89,35 @@ def test_a_policy_says_from_where_and_how_far(policy, written):
     assert solve(lower, upper, policy).steps[0].text == written + "\n\n"
 
 
+def test_the_strong_model_may_write_every_token_and_end_the_step():
+    steps = ("one two", "so", "\\boxed{1}")
+    weak = tells(*steps, doubts=cut_words("one two so \\boxed{1}\n") + ["so", "\\boxed{1}"])
+    trace = solve(weak, tells(*steps), "token:0.9")
+    assert [step.text for step in trace.steps] == ["one two\n\n", "so\n\n", "\\boxed{1}"]
+    assert trace.finish is Finish.ANSWER
+    assert trace.strong_tokens == sum(step.tokens for step in trace.steps) == 8
+    assert trace.usage["weak"].tokens == trace.discarded_tokens == 8
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 4])
+def test_a_step_is_cut_at_its_limit_behind_either_author(room):
+    words = "one two three four five"
+    asked = []
+
+    class Weak(ScriptedSpanModel):
+        async def write_span(self, prefix, sampling, seed, stop=None):
+            asked.append(sampling.max_tokens)
+            return await super().write_span(prefix, sampling, seed, stop)
+
+    strong = tells(words)
+    weak = Weak(strong.script, probability=lambda prefix, text: 0.5 if "t" in text else 1.0)
+    config = RouterConfig(sampling=Sampling(max_tokens=room))
+    (step,) = (trace := solve(weak, strong, "token:0.9", config)).steps
+    assert asked == [left for left in (room, room - 2, room - 3) if left > 0]
+    assert (step.text, step.tokens, step.truncated) == (" ".join(words.split()[:room]), room, True)
+    assert trace.finish is Finish.LENGTH
+
+
 def test_events_tell_each_span():
     weak = tells("one two three", "\\boxed{1}", doubts=(" two",))
     strong = ScriptedSpanModel(lambda prefix: " TWO and\n\n")

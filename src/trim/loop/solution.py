@@ -54,7 +54,8 @@ class Part:
     @staticmethod
     def of(writer: Writer, written: Completion) -> Part:
         """The part that was just written."""
-        return Part(writer, written, len(written.decoded) or written.tokens, written.tokens)
+        kept = len(written.decoded) if written.decoded or written.dropped else written.tokens
+        return Part(writer, written, kept, written.tokens)
 
 
 @dataclass(frozen=True)

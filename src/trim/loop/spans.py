@@ -141,6 +141,9 @@ class SpanWriter:
         begun = "".join(part.written.text for part in self.parts)
         written = await self.solution.write_span(writer, begun, int(limit), stop)
         self.parts.append(Part.of(writer, written))
+        if written.ending is Ending.RULE and self._room() <= 0:
+            written = replace(written, ending=Ending.LENGTH)
+            self.parts[-1] = replace(self.parts[-1], written=written)
         self.extent = None
         if stop is rule and rule and written.ending is Ending.RULE:
             self.extent = found_extent(rule, written)

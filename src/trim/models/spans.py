@@ -139,7 +139,7 @@ class TokenReader:
         self._tail = text[-1:]
         if self.stop is not None:
             self.kept = self.stop(self.tokens)
-        if self.kept is None and SEPARATOR in text:
+        if SEPARATOR in text and self.kept in (None, len(self.tokens)):
             self.kept, self.ends_step = len(self.tokens), True
         return self.kept is not None
 
