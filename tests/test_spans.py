@@ -91,7 +91,7 @@ def test_a_policy_says_from_where_and_how_far(policy, written):
 
 def test_the_strong_model_may_write_every_token_and_end_the_step():
     steps = ("one two", "so", "\\boxed{1}")
-    weak = tells(*steps, doubts=cut_words("one two so \\boxed{1}\n") + ["so", "\\boxed{1}"])
+    weak = tells(*steps, doubts=[*cut_words("one two so \\boxed{1}\n"), "so", "\\boxed{1}"])
     trace = solve(weak, tells(*steps), "token:0.9")
     assert [step.text for step in trace.steps] == ["one two\n\n", "so\n\n", "\\boxed{1}"]
     assert trace.finish is Finish.ANSWER
