@@ -62,9 +62,12 @@ bench-controller: .venv/all
 bench-vllm: .venv/test .venv-vllm/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/vllm.py .venv-vllm/bin/python 100
 
-# Latency and throughput, on simulated engines and on llama.cpp's server (docs/results/serving.md).
+# Latency and throughput: on simulated engines, in-process and on llama.cpp's server
+# (docs/results/serving.md).
 bench-serving: .venv/all
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/serving_spans.py
+	$(BIN)/python benchmarks/serving_inprocess.py
 	$(BIN)/python benchmarks/serving_llama.py
 
 # The table and the pictures of the README, and the figures of the shipped models on the server page.

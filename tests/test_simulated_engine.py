@@ -9,17 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lockstep import Lockstep, LockstepModel, LockstepScorer
 from serving import ROUTED, Level, questions, routing, run
+from serving_spans import CACHED as WITH_CACHE
+from serving_spans import NO_CACHE, PREFILLED, break_even, generated, recorded
+from serving_spans import run as run_spans
 from simulated.clock import SimulatedLoop
+from simulated.drafts import GeneratedDrafts, shipped_tokens
 from simulated.engine import Engine, PrefixCache
+from simulated.model import SimulatedModel
 from simulated.protocol import Direct
-from simulated.script import ENDS, SCORES, TOKENS, score, write_all, write_step
+from simulated.script import DOUBTS, ENDS, SCORES, TOKENS, score, write_all, write_step
 from simulated.server import serving
 from simulated.speeds import ENGINES, SCORER, STRONG, WEAK, Speeds, on_h100
 
 from trim.engines.http import HttpServer
-from trim.models.model import Prefix, Sampling
+from trim.models.model import Ending, Prefix, Sampling
 from trim.policies.threshold import Threshold
 from trim.steps import bare, boxed_answer, split_steps
+from trim.testing import check_model
 
 SPEEDS = Speeds(
     weights_seconds=0.010,
@@ -369,3 +375,150 @@ def test_in_lockstep_a_stage_begins_when_the_one_before_is_over_for_all():
         traces = runner.run(solve_all())
     assert len({len(trace.steps) for trace in traces}) > 1
     assert not under_way
+
+
+def spans_in_simulated_time(speeds, *asked):
+    """Spans one after the other on one engine: what was written, and the seconds that each took."""
+    model = SimulatedModel("model", GeneratedDrafts(), str.split, Engine(speeds))
+
+    async def ask_all():
+        return [await model.write_span(prefix, Sampling(), 0, stop) for prefix, stop in asked]
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        return runner.run(ask_all())
+
+
+def stop_at(place):
+    """A rule that ends a text before its token at a place."""
+    return lambda tokens: place if len(tokens) > place else None
+
+
+def one_token(tokens):
+    return 1
+
+
+def test_a_stopped_draft_costs_the_tokens_up_to_the_one_that_stopped_it():
+    prefix = Prefix(questions(1)[0])
+    whole, stopped = spans_in_simulated_time(SPEEDS, (prefix, None), (prefix, stop_at(4)))
+    assert len(whole.decoded) == whole.tokens > 5
+    assert stopped.decoded == whole.decoded[:4]
+    assert stopped.dropped == whole.decoded[4:5]
+    assert (stopped.tokens, stopped.ending) == (5, Ending.RULE)
+    reading = 0.005 + SPEEDS.forward(1, 45)
+    assert stopped.seconds == pytest.approx(reading + 4 * SPEEDS.forward(1))
+    assert whole.seconds == pytest.approx(reading + (whole.tokens - 1) * SPEEDS.forward(1))
+
+
+def test_a_call_of_one_token_costs_what_is_not_cached_and_one_pass():
+    """Whole blocks of the question and of the beginning of the step are known from before."""
+    prefix = Prefix(questions(1)[0])
+    (whole,) = spans_in_simulated_time(SPEEDS, (prefix, None))
+    begun = prefix.inside("".join(token.text for token in whole.decoded[:40]))
+    later = prefix.inside("".join(token.text for token in whole.decoded[:60]))
+    _, again = spans_in_simulated_time(CACHED, (begun, one_token), (later, one_token))
+    assert (again.tokens, again.text) == (1, whole.decoded[60].text)
+    # Of 45 + 40 tokens 5 blocks of 16 are whole.
+    assert (again.prompt_tokens, again.cached_tokens) == (105, 80)
+    assert again.seconds == pytest.approx(0.005 + CACHED.forward(1, 25))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 200), st.data())
+def test_a_model_goes_on_from_any_place_as_it_would_have(number, data):
+    prefix = Prefix(questions(number + 1)[number])
+    (whole,) = spans_in_simulated_time(SPEEDS, (prefix, None))
+    place = data.draw(st.integers(1, len(whole.decoded) - 1))
+    begun = "".join(token.text for token in whole.decoded[:place])
+    (rest,) = spans_in_simulated_time(SPEEDS, (prefix.inside(begun), None))
+    assert rest.decoded == whole.decoded[place:]
+    assert begun + rest.text == whole.text
+    assert rest.ending is whole.ending
+
+
+def test_doubtful_tokens_are_as_frequent_as_stated():
+    drafts = GeneratedDrafts()
+    tokens = [
+        token
+        for question in questions(200)
+        for token in asyncio.run(drafts.draft(Prefix(question), 0)).tokens
+    ]
+    for threshold, share in DOUBTS:
+        found = sum(token.probability < threshold for token in tokens) / len(tokens)
+        assert found == pytest.approx(share, abs=0.02)
+
+
+def test_simulated_models_keep_the_promises_of_a_model():
+    check_model(SimulatedModel("model", GeneratedDrafts(), str.split))
+
+
+def test_recordings_of_real_models_are_played_back_in_simulated_time():
+    """The same steps at any number at a time, and no model is called again."""
+    texts = recorded(4)
+    expected = {policy: texts.traces(policy) for policy in ("strong", "token:0.9", "thr:0.9")}
+    assert any(step.spans for trace in expected["token:0.9"] for step in trace.steps)
+    played = {
+        (policy, cache.name): run_spans(texts, policy, traces, concurrent, cache, 0.0)
+        for policy, traces in expected.items()
+        for concurrent, cache in ((1, NO_CACHE), (1, WITH_CACHE), (16, PREFILLED))
+    }
+    for policy, traces in expected.items():
+        assert played[policy, "cache"].usage["strong"].tokens == sum(
+            t.strong_tokens for t in traces
+        )
+    token, strong = played["token:0.9", "cache"], played["strong", "cache"]
+    assert token.latencies.sum() < strong.latencies.sum()
+    solved = expected["strong"][0]
+    assert len(shipped_tokens(solved.solution)) == solved.strong_tokens - 1  # its end token
+
+
+def test_what_a_round_trip_and_a_missing_cache_cost():
+    texts = generated(2)
+    traces = texts.traces("token:0.7")
+    near, far, uncached, warm = (
+        run_spans(texts, "token:0.7", traces, 1, cache, trip)
+        for cache, trip in ((WITH_CACHE, 0.0), (WITH_CACHE, 0.3), (NO_CACHE, 0.0), (PREFILLED, 0.0))
+    )
+    calls = sum(trace.usage["strong"].requests for trace in traces)
+    assert calls == sum(trace.strong_tokens for trace in traces) > 10
+    assert far.latencies.sum() - near.latencies.sum() == pytest.approx(0.3 * calls)
+    assert uncached.latencies.sum() > near.latencies.sum()
+    assert uncached.usage["strong"].cached_tokens == 0
+    assert near.usage["strong"].prompt_tokens == warm.usage["strong"].prompt_tokens
+    assert warm.usage["strong"].cached_tokens >= near.usage["strong"].cached_tokens
+    assert warm.usage["warming"].requests > 0
+
+
+def test_other_decisions_than_the_expected_ones_are_found():
+    texts = generated(2)
+    with pytest.raises(AssertionError, match=r"token:0\.9 decides otherwise at 1, cache"):
+        run_spans(texts, "token:0.9", texts.traces("token:0.5"), 1, WITH_CACHE, 0.0)
+
+
+def test_the_stated_distance_of_calls_is_the_one_from_which_routing_pays():
+    """Every n-th token is doubtful: above the distance routing is faster, below it slower."""
+
+    class EveryNth(GeneratedDrafts):
+        def __init__(self, distance):
+            self.distance = distance
+
+        async def draft(self, prefix, seed):
+            draft = await super().draft(prefix, seed)
+            first = len(prefix.begun.split())
+            tokens = tuple(
+                replace(token, log_probability=-1.0 if n % self.distance == 0 else 0.0)
+                for n, token in enumerate(draft.tokens, first + 1)
+            )
+            return replace(draft, tokens=tokens)
+
+    def quotient(distance, trip):
+        texts = replace(generated(4), weak=EveryNth(distance))
+        found = [
+            run_spans(texts, policy, texts.traces(routed), 1, WITH_CACHE, trip).latencies.sum()
+            for policy, routed in (("strong, one request", "strong"), ("token:0.9", "token:0.9"))
+        ]
+        return found[0] / found[1]
+
+    for trip in (0.0, 0.05):
+        distance = break_even(trip)
+        assert quotient(round(0.7 * distance), trip) < 1
+        assert quotient(round(1.5 * distance), trip) > 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -30,6 +31,13 @@ SCORES = (
 )
 """Share of drafts that score below a threshold: calls of the strong model a question in the
 authors' sweep of thresholds, over 8.018 steps."""
+DOUBTS = (
+    *((0.0, 0.0), (0.05, 0.0), (0.1, 0.002), (0.2, 0.011), (0.3, 0.026), (0.4, 0.047)),
+    *((0.5, 0.071), (0.6, 0.099), (0.7, 0.129), (0.8, 0.167), (0.9, 0.236), (0.95, 0.287)),
+    *((0.97, 0.326), (0.99, 0.392), (0.999, 0.546), (1.0, 1.0)),
+)
+"""Share of a draft's tokens whose probability is below a threshold: 2,777 tokens of
+Qwen2.5-Coder-0.5B-Instruct (Q4_K_M) on ten problems of GSM8K, at temperature 0.7."""
 ANSWER = r"\boxed{%d}"
 WORDS = [f"w{derive_seed('word', index) % 9973}" for index in range(8192)]
 
@@ -92,7 +100,17 @@ def write_all(model: str, prompt: str, seed: int, limit: int, spread: float = SP
 
 def score(step: str) -> float:
     """The score of a step in [0, 1], from its text alone, distributed as SCORES."""
-    share = uniform(step, "score")
-    index = bisect([below for _, below in SCORES], share)
-    (left, before), (right, after) = SCORES[index - 1], SCORES[index]
+    return quantile(SCORES, uniform(step, "score"))
+
+
+def probability(text: str, position: int) -> float:
+    """The probability in (0, 1] of the token at a position of the step after a text, distributed as
+    DOUBTS; independent of those beside it."""
+    return quantile(DOUBTS, uniform(text, position, "doubt"))
+
+
+def quantile(shares: Sequence[tuple[float, float]], share: float) -> float:
+    """The value below which a share of them lies, between given (value, share below it)."""
+    index = bisect([below for _, below in shares], share)
+    (left, before), (right, after) = shares[index - 1], shares[index]
     return left + (right - left) * (share - before) / (after - before)
