@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.evaluation.plot import COLOURS, new_figure, write_figure
+from trim.policies.policy import policy_name
 
 SUITES = ("chain", "chain-hard", "words", "program")
 FOLDER = Path("build/below-the-step")
@@ -34,7 +35,7 @@ def read_summary(suite: str) -> dict[str, Any]:
 
 def name_of(point: Point) -> str:
     setting = point["setting"]
-    return point["policy"] if setting is None else f"{point['policy']}:{setting:g}"
+    return point["policy"] if setting is None else policy_name(point["policy"], setting)
 
 
 def alone(summary: Mapping[str, Any], policy: str) -> Point:
@@ -43,7 +44,8 @@ def alone(summary: Mapping[str, Any], policy: str) -> Point:
 
 def print_tables() -> None:
     """Print the tables of the results page from the summaries in `FOLDER`."""
-    summaries = [read_summary(suite) for suite in SUITES if (FOLDER / suite).exists()]
+    done = [suite for suite in SUITES if (FOLDER / suite / "summary.json").exists()]
+    summaries = [read_summary(suite) for suite in done]
     rows = [row for summary in summaries for row in curve_rows(summary)]
     print_table(METRICS, rows)
     for summary in summaries:
