@@ -7,7 +7,7 @@ Three measurements, in real time and in one process:
 - calls: seconds of a one-token call of the shipped strong model, and how many of them llama.cpp's
   own timings leave over.
 - seconds a problem of `chain`, one at a time. Each policy has engines of its own; in a round every
-  policy solves the same new problems, one policy after the other.
+  policy solves the same new problem, one policy after the other.
 
 Part of `make bench-serving`; prints tables and writes build/serving-inprocess.json.
 docs/results/serving.md explains the figures.
@@ -42,8 +42,7 @@ from trim.types import Trace
 
 OUT = Path("build/serving-inprocess.json")
 SEED = 3
-ROUNDS, PROBLEMS = 15, 10
-"""Problems of each round."""
+ROUNDS = 150
 POLICIES = (
     *("strong", "weak", "thr:0.5", "thr:0.9", "thr:0.97"),
     *("token:0.5", "token:0.7", "token:0.9", "tail:0.9"),
@@ -133,18 +132,15 @@ class Arm:
         self.processor: list[float] = []
         self.traces: list[tuple[SuiteProblem, Trace]] = []
 
-    async def solve(self, problems: Sequence[SuiteProblem]) -> None:
+    async def solve(self, problem: SuiteProblem) -> None:
         processor, begun = time.process_time(), time.perf_counter()
-        traces = [await self.router.asolve(problem.question, SEED) for problem in problems]
-        self.rounds.append((time.perf_counter() - begun) / len(problems))
-        self.processor.append((time.process_time() - processor) / len(problems))
-        self.traces += zip(problems, traces, strict=True)
+        trace = await self.router.asolve(problem.question, SEED)
+        self.rounds.append(time.perf_counter() - begun)
+        self.processor.append(time.process_time() - processor)
+        self.traces.append((problem, trace))
 
     def figures(self, strong: Arm) -> dict[str, Any]:
-        """Medians of the rounds; tokens and calls are those of a problem.
-
-        Processor time is that of the engines' threads as well.
-        """
+        """Medians of the rounds; tokens and calls are means. Processor time is the engines' too."""
         count = len(self.traces)
         ratios = [mine / other for mine, other in zip(self.rounds, strong.rounds, strict=True)]
         used = [trace.usage["strong"] for _, trace in self.traces]
@@ -157,6 +153,7 @@ class Arm:
             "of_strong_alone_quartiles": [
                 round(bound, 2) for bound in statistics.quantiles(ratios, n=4)[::2]
             ],
+            "cpu_of_strong_alone": round(sum(self.processor) / sum(strong.processor), 2),
             "right": round(right / count, 3),
             "strong_tokens": round(sum(one.tokens for one in used) / count, 2),
             "strong_calls": round(sum(one.requests for one in used) / count, 2),
@@ -167,13 +164,13 @@ class Arm:
 
 async def in_process() -> list[dict[str, Any]]:
     arms = [Arm(name) for name in (*POLICIES, PREFILLED)]
-    problems = list(generate(CHAIN, ROUNDS * PROBLEMS + 1, SEED))
+    first, *problems = generate(CHAIN, ROUNDS + 1, SEED)
     for arm in arms:
-        await arm.router.asolve(problems[-1].question, SEED)
-    for number in range(ROUNDS):
+        await arm.router.asolve(first.question, SEED)
+    for number, problem in enumerate(problems):
         turn = number % len(arms)
         for arm in (*arms[turn:], *arms[:turn]):
-            await arm.solve(problems[number * PROBLEMS : (number + 1) * PROBLEMS])
+            await arm.solve(problem)
     return [arm.figures(arms[0]) for arm in arms]
 
 
