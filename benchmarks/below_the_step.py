@@ -29,7 +29,13 @@ LEAST = 0.002
 
 
 def read_summary(suite: str) -> dict[str, Any]:
+    """The summary of a suite, with `agg` where it was run by itself."""
     summary: dict[str, Any] = json.loads((FOLDER / suite / "summary.json").read_text())
+    learned = FOLDER / f"{suite}-agg" / "summary.json"
+    if learned.exists():
+        other = json.loads(learned.read_text())
+        summary["points"] += [point for point in other["points"] if point["policy"] == "agg"]
+        summary["curves"] |= {"agg": other["curves"]["agg"]}
     return summary
 
 
@@ -51,6 +57,13 @@ def print_tables() -> None:
     for summary in summaries:
         print(f"\n{summary['suite']}, {summary['n']} problems\n")
         print_table(COLUMNS, [point_row(point) for point in summary["points"]])
+    print("\nchain, 200 problems, each policy by itself\n")
+    alone_points = [
+        point
+        for path in sorted(FOLDER.glob("alone/*/summary.json"))
+        for point in json.loads(path.read_text())["points"]
+    ]
+    print_table(COLUMNS, [point_row(point) for point in alone_points])
     print("\nCheapest setting that closes 95 % of the gap\n")
     print_table(("suite", "family", *COLUMNS), [row for s in summaries for row in cheapest_rows(s)])
 
@@ -76,7 +89,7 @@ def point_row(point: Point) -> list[str]:
     return [
         f"`{name_of(point)}`",
         f"{100 * point['accuracy']:.1f} % ({100 * low:.0f}–{100 * high:.0f})",
-        f"{point['strong_share']:.3f}",
+        "–" if point["strong_share"] is None else f"{point['strong_share']:.3f}",
         "–" if calls is None else f"{calls:.1f}",
         f"{read['uncached']:.0f}",
         f"{read['cached']:.0f}",
