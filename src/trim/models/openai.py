@@ -309,7 +309,8 @@ class OpenAIModel:
             whole = step + SEPARATOR
             if not text.partition(SEPARATOR)[2].strip():
                 whole = await self._spelled(answer, whole)
-                self._remember(prefix, whole, body, answer.prompt_ids, answer.written_ids)
+                after = prefix.then(whole)
+                self._remember(prefix, after, body, answer.prompt_ids, answer.written_ids)
         return Completion(
             text=whole,
             ending=ending,
@@ -356,7 +357,8 @@ class OpenAIModel:
         text = "".join(token.text for token in tokens)
         if tokens and tokens[-1].text:  # else a character is incomplete
             ids = [token.id for token in tokens if token.id is not None]
-            self._remember(prefix, text, body, span.prompt_ids, ids)
+            after = prefix.after(text, span.ending)
+            self._remember(prefix, after, body, span.prompt_ids, ids)
         return Completion(
             text=text,
             ending=span.ending,
@@ -610,15 +612,19 @@ class OpenAIModel:
     def _remember(
         self,
         prefix: Prefix,
-        text: str,
+        after: Prefix,
         body: Mapping[str, Any],
         prompt_ids: Sequence[int],
         written_ids: Sequence[int],
     ) -> None:
-        """Remember the tokens of `text` after a prefix, unless the next prompt begins otherwise."""
+        """Remember the tokens of `after`, unless the next prompt begins otherwise.
+
+        Args:
+            prefix: that of the request.
+        """
         opening = self.prompt.opening
         if not self.token_ids or opening(bool(prefix.steps)) != opening(steps=True):
             return
         read = prompt_ids or body.get("prompt")
         if written_ids and not isinstance(read, str | None):
-            self._memory.remember(prefix.inside(prefix.begun + text), (*read, *written_ids))
+            self._memory.remember(after, (*read, *written_ids))
