@@ -28,6 +28,7 @@ def start(model: str, slots: int = 4, template: str | None = None) -> LlamaServe
     parameters.warmup = False
     parameters.verbosity = -1
     parameters.port = 0
+    parameters.endpoint_metrics = True
     parameters.cache_ram_mib = 64
     if template:
         parameters.use_jinja = True

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 
 import pytest
 import yaml
@@ -16,11 +17,12 @@ from trim.checks.exercises import GENERAL, KINDS, PUZZLES, drafts_of
 from trim.checks.findings import Finding
 from trim.checks.models import TOKENS, miscounted
 from trim.checks.separation import ScorerFitness, Separation
+from trim.checks.spans import try_spans
 from trim.cli.configure import COLUMNS, WIDTH, findings_table
 from trim.cli.main import main
 from trim.configuration.configuration import read_configuration
 from trim.models.continuation import Continuation
-from trim.models.model import Completion, Ending
+from trim.models.model import Completion, Ending, Token
 from trim.models.probe import ProbeResult
 from trim.shipped import FOLDER, SAMPLING
 
@@ -99,12 +101,18 @@ def test_what_works_is_found_to_work(tmp_path, servers):
 def test_all_continuations_and_scorers_are_tried_and_the_best_ones_named(tmp_path, servers):
     found = checkup(tmp_path, document(servers, scorer={"kind": "entropy"}))
     assert set(found.tried) == {"logprob", "entropy", "grade"}
-    weak, strong, scorer = found.advice
+    weak, weak_span, strong, strong_span, scorer = found.advice
     assert weak == (
         "weak: continuation completions (unclear) works; also: prefill (unclear), user_turn"
         " (unclear)"
     )
     assert strong.startswith("strong: continuation prefill (unclear) works; also: user_turn")
+    for line in (weak_span, strong_span):
+        assert re.fullmatch(
+            r"(weak|strong): inside a step: a draft stops at a token \((\d+) of (\d+) tokens"
+            r" decoded\); continues half a step exactly",
+            line,
+        )
     assert scorer.startswith("recommended scorer: logprob (")
     assert "; configured: entropy (0." in scorer
     assert "also tried: grade (0." in scorer
@@ -123,7 +131,8 @@ def test_the_command_prints_a_table_and_a_line_for_each_failure(tmp_path, server
     header, _, *rows = [line for line in good.stdout.splitlines() if line.strip()]
     assert header.split() == [*COLUMNS[:5], "right", "/", "wrong", "AUC", "ms"]
     assert [row.split()[0] for row in rows] == [
-        "weak", "strong", "scorer", "scorer", "weak:", "strong:", "recommended",
+        "weak", "strong", "scorer", "scorer",
+        "weak:", "weak:", "strong:", "strong:", "recommended",
     ]  # fmt: skip
     bad = piped.invoke(main, ["check", path, "--set", "strong.url=http://127.0.0.1:9"])
     assert bad.exit_code == 1
@@ -227,6 +236,59 @@ async def test_a_mode_that_does_not_work_and_scores_that_are_missing_are_told(tm
     assert "the mode 'completions' does not work: the model starts over" in weak.failure
     assert "0 scores for 2 steps" in scorer.failure and "step_tag_id" in scorer.failure
     assert weak.failure.count("\n") == 0
+
+
+def test_a_policy_inside_steps_needs_models_that_write_there(tmp_path, servers):
+    strong = served(servers, "strong", continuation="user_turn")
+    for policy, failures in (("token:0.9", 1), ("thr:0.5+tail:0.9", 1), ("thr:0.5", 0)):
+        content = document(servers, strong=strong, routing={"policy": policy})
+        found = checkup(tmp_path, {**content, "scorer": {"kind": "logprob"}})
+        told = [each for each in found.failures if each.startswith("routing: ")]
+        assert len(told) == failures
+        assert all("strong cannot write inside a step: the mode user_turn" in each for each in told)
+        assert any(each.startswith("strong: cannot write inside a step: ") for each in found.advice)
+
+
+class Half:
+    """Writes `whole` after a question, and `rest` after half a step."""
+
+    name, vocabulary = "half", None
+
+    def __init__(self, whole, rest):
+        self.whole, self.rest = whole, rest
+
+    async def span_obstacle(self):
+        return None
+
+    async def write_step(self, prefix, sampling, seed):
+        raise AssertionError
+
+    async def write_span(self, prefix, sampling, seed, stop=None):
+        text = self.rest if prefix.begun else self.whole
+        tokens = tuple(Token(each, -0.1) for each in re.findall(r"\s*\S+|\n\n", text))
+        return Completion(text, Ending.STEP, len(tokens), 9, decoded=tokens)
+
+
+@pytest.mark.parametrize(
+    ("rest", "line"),
+    [
+        (" d e f\n\n", "a draft is decoded to its end (8 of 8 tokens decoded); continues half a"
+         " step exactly"),
+        (" d and so on\n\n", "continues half a step in other words"),
+        (" 1) a b c\n\n", "cannot write inside a step: after '1) a b c' it writes"
+         " ' 1) a b c\\n\\n', where its whole step has ' d e f\\n\\n'"),
+    ],
+)  # fmt: skip
+async def test_half_a_step_is_given_to_the_model(rest, line):
+    trial = await try_spans(Half("1) a b c d e f\n\n", rest), "q", SAMPLING)
+    assert trial.half == "1) a b c"
+    assert line in trial.line
+
+
+async def test_a_short_step_is_not_tried():
+    trial = await try_spans(Half("a\n\n", ""), "q", SAMPLING)
+    assert trial.failure is None
+    assert "too short" in trial.line
 
 
 async def test_a_refused_key_is_told_without_the_key(tmp_path, monkeypatch):

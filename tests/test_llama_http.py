@@ -1,6 +1,8 @@
 """Models and scorers over HTTP, against llama.cpp's real server with the shipped models."""
 
 import asyncio
+import re
+import urllib.request
 
 import pytest
 from llama_server import PLAIN_CHAT, start
@@ -15,6 +17,7 @@ from trim.models.model import Ending, Prefix, Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
 from trim.models.prompt import Prompt
+from trim.models.spans import require_spans
 from trim.policies.registry import parse_policies
 from trim.router import Router
 from trim.scorers.confidence import LogProbabilityScorer
@@ -236,3 +239,149 @@ def test_a_text_is_continued_in_the_middle_of_a_step(servers):
         assert asyncio.run(writer.continue_text(question, half, 60)).text.startswith(
             whole[len(half) :]
         )
+
+
+# Inside a step
+
+
+def decoded_by(server):
+    """Tokens that the server has decoded so far, by its own count."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as answer:
+        counts = re.search(rb"^llamacpp:tokens_predicted_total (\d+)", answer.read(), re.MULTILINE)
+    return int(counts[1])
+
+
+class Keep:
+    """A rule that keeps so many tokens."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __call__(self, tokens):
+        return self.count if len(tokens) > self.count else None
+
+
+@pytest.mark.parametrize("token_ids", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_span_without_a_rule_is_the_step(servers, embedded, mode, token_ids):
+    there = model(servers, "weak", mode, token_ids=token_ids, entropy=True)
+    for problem in problems(4):
+        prefix = Prefix(problem.question, problem.steps[:2])
+        step = asyncio.run(there.write_step(prefix, SAMPLING, 3))
+        span = asyncio.run(there.write_span(prefix, SAMPLING, 3))
+        here = asyncio.run(embedded.weak.write_span(prefix, SAMPLING, 3))
+        assert (span.text, span.ending) == (step.text, step.ending) == (here.text, here.ending)
+        assert span.tokens == step.tokens == here.tokens
+        assert span.prompt_tokens == step.prompt_tokens == here.prompt_tokens
+        assert "".join(token.text for token in span.decoded) == span.text
+        assert [token.id for token in span.decoded] == [token.id for token in here.decoded]
+        for mine, other in zip(span.decoded, here.decoded, strict=True):
+            assert mine.log_probability == pytest.approx(other.log_probability, abs=1e-2)
+            assert len(mine.likeliest) == 20
+        assert span.log_probability == pytest.approx(here.log_probability, abs=1e-2)
+        assert span.first_entropy == pytest.approx(here.first_entropy, abs=1e-2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_solution_that_ends_by_itself_ends_a_span(servers, mode):
+    writer = model(servers, "strong", mode)
+    problem = problems()[0]
+    prefix = Prefix(problem.question, problem.steps[:-1])
+    step = asyncio.run(writer.write_step(prefix, GREEDY, 0))
+    span = asyncio.run(writer.write_span(prefix, GREEDY, 0))
+    assert (span.text, span.ending, span.tokens) == (step.text, Ending.SOLUTION, step.tokens)
+    assert "".join(token.text for token in span.decoded) == span.text
+    assert len(span.decoded) == span.tokens - 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kept", [1, 4, 9])
+def test_a_rule_stops_decoding_and_the_rest_is_as_without_it(servers, mode, kept):
+    writer = model(servers, "strong", mode, token_ids=False)
+    for problem in problems(2):
+        prefix = Prefix(problem.question, problem.steps[:1])
+        whole = asyncio.run(writer.write_span(prefix, GREEDY, 0))
+        cut = asyncio.run(writer.write_span(prefix, GREEDY, 0, Keep(kept)))
+        assert (cut.ending, cut.tokens, len(cut.decoded)) == (Ending.RULE, kept + 1, kept)
+        assert [token.text for token in cut.dropped] == [whole.decoded[kept].text]
+        assert cut.prompt_tokens == whole.prompt_tokens
+        rest = asyncio.run(writer.write_span(prefix.inside(cut.text), GREEDY, 0))
+        assert cut.text + rest.text == whole.text
+        assert (rest.ending, rest.tokens) == (whole.ending, whole.tokens - kept)
+        assert 0 < rest.cached_tokens <= rest.prompt_tokens == whole.prompt_tokens + kept
+
+
+async def test_the_server_itself_stops_at_the_token(servers):
+    """By its own count, with text for hundreds of tokens before it."""
+    writer = model(servers, "weak")
+    long = Sampling(0.0, 1.0, 0, 500)
+    prefix = Prefix(problems()[0].question)
+    body = {"logit_bias": [["\n", False]]}  # no line end: a step without an end
+    endless = model(servers, "weak", extra_body=body)
+    before = decoded_by(servers["weak"])
+    whole = await endless.write_span(prefix, long, 0)
+    after = decoded_by(servers["weak"])
+    assert whole.tokens == after - before > 200
+    cut = await endless.write_span(prefix, long, 0, Keep(5))
+    assert (cut.tokens, len(cut.decoded)) == (6, 5)
+    await writer.write_span(prefix, Sampling(0.0, 1.0, 0, 1), 0)  # after the one that was stopped
+    assert decoded_by(servers["weak"]) - after < 60
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_step_goes_on_behind_white_space(servers, mode):
+    """Neither server nor template trims what a step begins with."""
+    writer = model(servers, "strong", mode)
+    question = problems()[0].question
+    whole = asyncio.run(writer.write_step(Prefix(question), GREEDY, 0)).text
+    for begun in (whole[: whole.index(" ") + 1], whole.removesuffix("\n")):
+        span = asyncio.run(writer.write_span(Prefix(question, begun=begun), GREEDY, 0))
+        bare = asyncio.run(writer.write_span(Prefix(question, begun=begun.rstrip()), GREEDY, 0))
+        assert span.prompt_tokens > bare.prompt_tokens
+    assert span.text.startswith("\n") and span.ending is Ending.STEP
+
+
+async def test_a_served_model_writes_inside_steps_and_has_a_vocabulary(servers):
+    found = set()
+    for mode in MODES:
+        for name in ("weak", "strong"):
+            writer = model(servers, name, mode)
+            assert await require_spans(writer) is writer
+            found.add(writer.vocabulary)
+    assert len(found) == 1 and None not in found
+    with pytest.raises(InvalidInput, match="the mode user_turn"):
+        await require_spans(model(servers, "weak", Continuation.USER_TURN))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("spec", ["token:0.9", "clause:0.7", "tail:0.9", "random:0.5+tail:0.9"])
+def test_routing_inside_steps_is_that_of_the_engines_in_this_process(servers, embedded, mode, spec):
+    """The same texts, authors and counts; only the cache differs, which an exact engine lacks."""
+    (policy,) = parse_policies(spec)
+    config = RouterConfig(sampling=SAMPLING)
+    weak, strong = model(servers, "weak", mode), model(servers, "strong", mode)
+    calls = 0
+    for problem in generate(CHAIN, 8, seed=31):
+        there = Router(weak=weak, strong=strong, policy=policy, config=config).solve(
+            problem.question
+        )
+        here = Router(
+            weak=embedded.weak, strong=embedded.strong, policy=policy, config=config
+        ).solve(problem.question)
+        assert there.solution == here.solution
+        assert [step.spans for step in there.steps] == [step.spans for step in here.steps]
+        for role in ("weak", "strong"):
+            mine, other = there.usage[role], here.usage[role]
+            assert (mine.tokens, mine.requests) == (other.tokens, other.requests)
+            assert mine.prompt_tokens == other.prompt_tokens
+        calls += there.usage["strong"].requests
+    assert calls > 8
+
+
+async def test_spans_of_many_problems_share_connections(servers):
+    weak, strong = model(servers), model(servers, "strong")
+    (policy,) = parse_policies("token:0.9")
+    router = Router(weak=weak, strong=strong, policy=policy, config=RouterConfig(sampling=SAMPLING))
+    traces = await asyncio.gather(*(router.asolve(p.question) for p in problems()))
+    assert all(trace.steps for trace in traces)
+    assert not weak.server.faults and not strong.server.faults

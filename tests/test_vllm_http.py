@@ -186,6 +186,36 @@ def test_steps_and_figures_are_those_of_llama_cpp(servers, embedded, name, mode)
         assert there.first_entropy == pytest.approx(here.first_entropy, abs=0.02)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_span_is_the_step_and_its_parts_are_the_whole(servers, embedded, mode):
+    writer = model(servers, mode=mode, token_ids=False)
+    assert asyncio.run(writer.span_obstacle()) is None
+    for problem in problems():
+        prefix = Prefix(problem.question, problem.steps[:2])
+        step = asyncio.run(writer.write_step(prefix, GREEDY, 0))
+        whole = asyncio.run(writer.write_span(prefix, GREEDY, 0))
+        here = asyncio.run(embedded.strong.write_span(prefix, GREEDY, 0))
+        assert (whole.text, whole.ending) == (step.text, step.ending) == (here.text, here.ending)
+        assert (whole.tokens, whole.prompt_tokens) == (step.tokens, step.prompt_tokens)
+        assert [token.text for token in whole.decoded] == [token.text for token in here.decoded]
+        for mine, other in zip(whole.decoded, here.decoded, strict=True):
+            assert mine.log_probability == pytest.approx(other.log_probability, abs=0.02)
+        cut = asyncio.run(
+            writer.write_span(prefix, GREEDY, 0, lambda tokens: 3 if len(tokens) > 3 else None)
+        )
+        assert (len(cut.decoded), cut.ending) == (3, Ending.RULE)
+        assert 4 <= cut.tokens <= whole.tokens
+        rest = asyncio.run(writer.write_span(prefix.inside(cut.text), GREEDY, 0))
+        assert cut.text + rest.text == whole.text
+
+
+def test_models_with_one_tokenizer_have_one_vocabulary(servers):
+    weak, strong = model(servers, "weak"), model(servers)
+    for writer in (weak, strong):
+        assert asyncio.run(writer.span_obstacle()) is None
+    assert weak.vocabulary == strong.vocabulary is not None
+
+
 def test_whole_blocks_of_tokens_are_cached_and_counted(servers):
     writer = model(servers)
     prefix = Prefix("Cached: " + " 1 2 3 4 5 6 7 8 9" * 8)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trim.checks.exercises import GENERAL, Draft, ProblemKind, drafts_of
-from trim.checks.findings import Finding, failed, mode_advice, scorer_advice
+from trim.checks.findings import Finding, failed, mode_advice, scorer_advice, span_advice
 from trim.checks.models import check_model
 from trim.checks.scorers import Material, check_scorer, make_scorer
 from trim.checks.separation import Separation
@@ -37,7 +37,8 @@ class Checkup:
         findings: of each model and scorer of the configuration, and of missing parts.
         tried: separation of right from wrong steps by kind of scorer, as in a configuration;
             includes the built-in scorers that the configuration does not name.
-        advice: the recommended continuations and scorer, one line each.
+        advice: of each model the recommended continuation and how it writes inside a step, then the
+            recommended scorer, one line each.
     """
 
     findings: tuple[Finding, ...]
@@ -80,16 +81,16 @@ def checkup_of(
     for section, finding in scorers:
         if finding.separation:
             tried.setdefault(section.kind, finding.separation)
-    modes = [line for each in trials.findings if (line := mode_advice(each))]
+    lines = [line(each) for each in trials.findings for line in (mode_advice, span_advice)]
     choice = scorer_advice(tried, configured[0].kind if configured else None)
     return Checkup(
         findings=(
             *trials.findings,
             *(finding for section, finding in scorers if section in configured),
-            *missing_parts(configuration, choice.best),
+            *missing_parts(configuration, trials.findings, choice.best),
         ),
         tried=tried,
-        advice=(*modes, *filter(None, [choice.line])),
+        advice=tuple(filter(None, [*lines, choice.line])),
     )
 
 
@@ -163,12 +164,16 @@ def built_in_scorers(configuration: Configuration) -> list[ScorerSection]:
     ]
 
 
-def missing_parts(configuration: Configuration, best: str | None) -> Iterator[Finding]:
+def missing_parts(
+    configuration: Configuration, models: Sequence[Finding], best: str | None
+) -> Iterator[Finding]:
     """Findings of policies, scorers and files that the configuration lacks.
 
     Args:
+        models: findings of its models.
         best: kind of the recommended scorer.
     """
+    unfit = [(each.part, each.spans.failure) for each in models if each.spans]
     policies: list[Policy] = []
     specs = {"routing": configuration.routing.spec}
     specs |= {f"router {each.name}": each.spec for each in configuration.server.routers}
@@ -182,6 +187,10 @@ def missing_parts(configuration: Configuration, best: str | None) -> Iterator[Fi
             continue
         policies += found
         for policy in found:
+            for model, failure in unfit:
+                if failure and (policy.inside_steps or policy.places):
+                    cannot = f"{model} cannot write inside a step: {failure}"
+                    yield Finding(part, failure=f"policy {policy.name!r}: {cannot}")
             if policy.needs_scores and policy.scorer and policy.scorer not in kinds:
                 lacking = f"policy {policy.name!r} needs a scorer of the kind {policy.scorer!r}"
                 known = ", ".join(sorted(kinds))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from trim.checks.separation import ScorerFitness, Separation
+from trim.checks.spans import SpanTrial
 from trim.errors import ModelUnavailable, Refused, TrimError
 from trim.models.continuation import Continuation
 from trim.models.probe import ProbeResult
@@ -31,6 +32,7 @@ class Finding:
         separation: scores of right and wrong steps; None for a model.
         milliseconds: median of a few calls.
         failure: what is wrong and what would be right, in one line; None if the part works.
+        spans: how it writes inside a step; None for a scorer.
     """
 
     part: str
@@ -42,6 +44,7 @@ class Finding:
     separation: Separation | None = None
     milliseconds: float | None = None
     failure: str | None = None
+    spans: SpanTrial | None = None
 
     @property
     def verdict(self) -> ProbeResult | None:
@@ -138,6 +141,11 @@ def mode_advice(finding: Finding) -> str | None:
     else:
         others = [best, *others]
     return f"{line}; also: {', '.join(shown_mode(*each) for each in others)}" if others else line
+
+
+def span_advice(finding: Finding) -> str | None:
+    """How a model writes inside a step; None for a part that was not tried."""
+    return f"{finding.part}: {finding.spans.line}" if finding.spans else None
 
 
 def shown_mode(mode: Continuation, verdict: ProbeResult | None) -> str:

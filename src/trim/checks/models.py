@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from trim.checks.findings import Finding, timed
+from trim.checks.spans import try_spans
 from trim.configuration.build import WritingModel
 from trim.errors import TrimError
 from trim.models.continuation import Continuation
@@ -22,9 +23,9 @@ Modes = tuple[tuple[Continuation, ProbeResult], ...]
 
 
 async def check_model(finding: Finding, model: Model, sampling: Sampling) -> Finding:
-    """Try all continuations of a model, then let it write a step.
+    """Try all continuations of a model, then let it write a step, and inside a step.
 
-    A plug-in only writes a step.
+    A plug-in has no other continuations.
 
     Raises:
         InvalidInput, ModelUnavailable: the model does not work.
@@ -48,6 +49,7 @@ async def check_model(finding: Finding, model: Model, sampling: Sampling) -> Fin
         tokens=(step.prompt_tokens, step.tokens),
         milliseconds=milliseconds,
         failure=miscounted(step),
+        spans=await try_spans(model, QUESTION, short),
     )
 
 

@@ -13,8 +13,8 @@ import re
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ import aiohttp
 from trim.engines.key import Key
 from trim.engines.retry import CircuitBreaker, RetryPolicy, retry_after, seconds_left
 from trim.engines.scheduler import RequestQueue
+from trim.engines.sse import EventReader
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, Refused, TrimError
 
 TOO_LONG = re.compile(
@@ -81,6 +82,10 @@ BEARER = ("Authorization", "Bearer ")
 """Header that carries the key, and the prefix of its value, for OpenAI's protocol."""
 BUSY = (408, 409, 425, 429)
 """Statuses with which a working server asks clients to retry."""
+TIME_OUT = "time-out"
+DRAIN_SECONDS = 0.05
+"""How long the end of a response is awaited behind its last event: only after it the connection can
+be used again."""
 
 
 class Fault(Exception):
@@ -90,6 +95,7 @@ class Fault(Exception):
         kind: a short name, by which failures are counted.
         down: whether it suggests that the server is down.
         pause: seconds after which the server asks clients to retry.
+        final: whether a part of the answer has been used, which rules out a retry.
     """
 
     def __init__(self, kind: str, message: str = "", down: bool = True, pause: float = 0.0) -> None:
@@ -97,6 +103,7 @@ class Fault(Exception):
         self.kind = kind
         self.down = down
         self.pause = pause
+        self.final = False
 
 
 @dataclass(frozen=True)
@@ -182,14 +189,66 @@ class HttpServer:
             ModelUnavailable: no answer after all attempts or before the problem's deadline, or
                 the circuit breaker is open.
         """
-        url = self.root + path[1:] if path.startswith("//") else self.url + path
-        sent = {name: value for name, value in body.items() if value is not None}
-        fault: Fault | None = None
-        for attempt in range(self.retry.attempts):
-            await self._wait(self.retry.before(attempt), fault, attempt)
+
+        async def attempt(url: str, sent: bytes) -> Read:
+            return self._read(await self._send(url, sent), read)
+
+        return await self._retried(path, body, attempt)
+
+    async def read_events(
+        self, path: str, body: Mapping[str, Any], read: Callable[[Any], bool]
+    ) -> None:
+        """Post `body` and call `read` with each record of the stream of server-sent events.
+
+        When `read` returns True the connection is closed, as on cancellation: the server then stops
+        decoding. A fault is retried as in `post`, but only before the first record. At the
+        problem's deadline a stream that has begun ends without an error.
+
+        Args:
+            read: parses a record; its errors count as for `post`.
+
+        Raises:
+            Refused, ContextExceeded, ModelUnavailable: as `post`; also ModelUnavailable where the
+                stream breaks off, or is longer than a model's answer can be (`trim.engines.sse`).
+        """
+
+        async def attempt(url: str, sent: bytes) -> None:
+            events, begun = EventReader(), False
             try:
-                raw = await self._send(url, sent)
-                answer = self._read(raw, read)
+                async with self._posted(url, sent) as answer:
+                    async for data in answer.content.iter_any():
+                        for record in self._parsed(events, data):
+                            if self._read(record, read):
+                                answer.close()
+                                return
+                            begun = True
+                        if events.done:
+                            await self._drain(answer)
+                            return
+                    raise Fault("connection", "the stream ended early")
+            except Fault as fault:
+                if begun and fault.kind == TIME_OUT and not fault.down:
+                    return
+                fault.final = begun
+                raise
+
+        await self._retried(path, body, attempt)
+
+    async def _retried(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        attempt: Callable[[str, bytes], Awaitable[Read]],
+    ) -> Read:
+        """The result of the first attempt without a fault; see `post`."""
+        url = self.root + path[1:] if path.startswith("//") else self.url + path
+        fields = {name: value for name, value in body.items() if value is not None}
+        sent = json.dumps(fields).encode()
+        fault: Fault | None = None
+        for number in range(self.retry.attempts):
+            await self._wait(self.retry.before(number), fault, number)
+            try:
+                answer = await attempt(url, sent)
             except Fault as met:
                 fault = met
                 self.faults[fault.kind] += 1
@@ -198,6 +257,8 @@ class HttpServer:
                 else:
                     self.breaker.succeeded()
                 self._busy_until = max(self._busy_until, time.monotonic() + fault.pause)
+                if fault.final:
+                    raise self._unavailable("the answer broke off", fault) from fault
             except TrimError:
                 self.breaker.succeeded()
                 raise
@@ -269,7 +330,7 @@ class HttpServer:
                     self.breaker.succeeded()
                     yield answer
             except TimeoutError as error:
-                self.faults["time-out"] += 1
+                self.faults[TIME_OUT] += 1
                 raise self._unavailable(f"no whole answer in {seconds:.3g} s", None) from error
             except (aiohttp.ClientError, OSError, Fault) as error:
                 fault = error if isinstance(error, Fault) else None
@@ -302,7 +363,22 @@ class HttpServer:
             # Jitter: waiting requests must not all come back at once.
             await asyncio.sleep(min(wait * random.uniform(1.0, 1.1) + 0.001, left))
 
-    async def _send(self, url: str, body: Mapping[str, Any]) -> Any:
+    async def _send(self, url: str, body: bytes) -> Any:
+        async with self._posted(url, body) as answer:
+            content = await answer.read()
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise Fault("garbled answer", "no JSON") from error
+
+    @asynccontextmanager
+    async def _posted(self, url: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Post `body` once and yield the response of status 200, its body unread.
+
+        Raises:
+            Fault: no response, an incomplete one, or a status that a retry may change.
+            Refused, ContextExceeded: see `post`.
+        """
         pool = await self._pool()
         async with pool.queue:
             seconds = min(self.retry.seconds, max(seconds_left(), 0.001))
@@ -310,34 +386,48 @@ class HttpServer:
             try:
                 async with pool.session.post(
                     url,
-                    data=json.dumps(body).encode(),
+                    data=body,
                     timeout=aiohttp.ClientTimeout(total=seconds),
                     allow_redirects=False,
                     proxy=self._proxy,
                 ) as answer:
-                    content = await answer.read()
-                    status, headers = answer.status, answer.headers
+                    if answer.status != 200:
+                        raise self._rejected(answer, await self.text_of(answer))
+                    yield answer
             except TimeoutError as error:
                 # A time-out at the problem's deadline says nothing about the server.
                 whole = seconds == self.retry.seconds
-                raise Fault("time-out", f"{seconds:.3g} s", down=whole) from error
+                raise Fault(TIME_OUT, f"{seconds:.3g} s", down=whole) from error
             except (aiohttp.ClientError, OSError) as error:
                 raise Fault("connection", self.hidden(str(error))) from error
-        if status == 200:
-            try:
-                return json.loads(content)
-            except ValueError as error:
-                raise Fault("garbled answer", "no JSON") from error
-        text = self.hidden(content.decode("utf-8", "replace"))
+
+    def _rejected(self, answer: aiohttp.ClientResponse, text: str) -> Fault | TrimError:
+        """The error for a response whose status is not 200."""
+        status, pause = answer.status, retry_after(answer.headers)
         if status in BUSY:
-            raise Fault(str(status), message_in(text), down=False, pause=retry_after(headers))
+            return Fault(str(status), message_in(text), down=False, pause=pause)
         if status >= 500 or status < 300:
-            raise Fault(str(status), message_in(text), pause=retry_after(headers))
-        raise client_error(self.name, status, text, self._key.source if self._key else None)
+            return Fault(str(status), message_in(text), pause=pause)
+        return client_error(self.name, status, text, self._key.source if self._key else None)
+
+    def _parsed(self, events: EventReader, data: bytes) -> Iterator[Any]:
+        try:
+            yield from events.feed(data)
+        except ValueError as error:
+            raise Fault("garbled answer", f"in the stream: {error}") from error
+
+    async def _drain(self, answer: aiohttp.ClientResponse) -> None:
+        """Read the end of a response behind its last event."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await answer.content.readany()
 
     def _read(self, raw: Any, read: Callable[[Any], Read]) -> Read:
         if isinstance(raw, dict) and raw.get("error"):
-            raise Fault("error", self.hidden(message_in(json.dumps(raw))))
+            text = self.hidden(json.dumps(raw))
+            if TOO_LONG.search(text):
+                raise client_error(self.name, 400, text, None)
+            raise Fault("error", message_in(text))
         try:
             return read(raw)
         except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -145,6 +145,10 @@ class AnthropicModel:
             seconds=time.perf_counter() - started,
         )
 
+    async def span_obstacle(self) -> str:
+        """Why the model cannot write inside steps (`trim.models.spans`)."""
+        return "Anthropic's API returns no log-probabilities"
+
     async def continue_text(self, question: str, text: str, tokens: int) -> Response:
         """Continue the beginning of an answer, in the way that steps are continued."""
         await self._connect()

@@ -97,6 +97,9 @@ class Dialect:
         echoes: whether an answer begins with the assistant's message that it continues.
         returned_ids: field that makes `/completions` return token ids of prompt and answer.
         tokenizes: whether it has a route `/tokenize`, and takes prompts of token ids.
+        text_field: field of the text in a request to `/tokenize`; None without that route.
+        streams: fields with which it streams its tokens and counts them in each chunk; None where
+            it does not, and a text is ended only after the whole answer.
         thinking_off: how thinking is disabled there; None where no way is known.
     """
 
@@ -112,8 +115,17 @@ class Dialect:
     echoes: bool = False
     returned_ids: str | None = None
     tokenizes: bool = False
+    text_field: str | None = None
+    streams: Mapping[str, Any] | None = None
     thinking_off: ThinkingOff | None = None
 
+
+COUNTED: Mapping[str, Any] = {
+    "stream": True,
+    "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+    "stop": [SEPARATOR],
+}
+"""Fields of a stream on vLLM and SGLang."""
 
 VLLM = Dialect(
     "vllm",
@@ -122,6 +134,9 @@ VLLM = Dialect(
     log_probabilities=True,
     adds_begin=False,  # since `add_special_tokens: false` is sent
     returned_ids="return_token_ids",
+    text_field="prompt",
+    # Without the stop string in the text, the text lags behind the tokens.
+    streams={**COUNTED, "include_stop_str_in_output": True},
     thinking_off=ThinkingOff.TEMPLATE,
 )
 SGLANG = Dialect(
@@ -129,6 +144,8 @@ SGLANG = Dialect(
     (Continuation.COMPLETIONS, Continuation.CONTINUE_FINAL, Continuation.USER_TURN),
     all_tokens=-1,
     log_probabilities=True,
+    text_field="prompt",
+    streams={**COUNTED, "no_stop_trim": True},
     thinking_off=ThinkingOff.TEMPLATE,
 )
 LLAMA_CPP = Dialect(
@@ -140,6 +157,10 @@ LLAMA_CPP = Dialect(
     log_probabilities=True,
     echoes=True,
     tokenizes=True,
+    text_field="content",
+    # No `stop`: llama.cpp withholds the text of a token that may begin a stop string. A text that
+    # stops is then at its end token, and the verbose record, large in each chunk, is not needed.
+    streams={"stream": True, "timings_per_token": True, "verbose": None, "return_tokens": None},
     thinking_off=ThinkingOff.TEMPLATE,
 )
 TGI = Dialect("tgi", (Continuation.COMPLETIONS, Continuation.USER_TURN))

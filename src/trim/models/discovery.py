@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from weakref import WeakKeyDictionary
 from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.http import HttpServer
 from trim.engines.key import Key, find_key
-from trim.errors import InvalidInput, MissingExtra, ModelUnavailable, Refused
+from trim.errors import InvalidInput, MissingExtra, ModelUnavailable, Refused, TrimError
 from trim.models.continuation import LLAMA_CPP, Dialect
 
 
@@ -48,6 +50,14 @@ SIGNS = (
     ("//version", "version", "vllm"),
 )
 """Routes that only one kind of server has, and a field of their answers."""
+SAMPLE = (
+    "Step 1) Let x = 3.14159 and y = 1,048,576; then x**2 + y/7 = 149,806.44. Therefore the answer"
+    " is \\boxed{\\frac{12}{345}}, isn't it?\n\n```python\ndef solve(values: list[int]) -> None:\n"
+    "    return sum(value % 10 for value in values)\n```\n\n\n\tUnbelievable internationalization"
+    " of antidisestablishmentarianism. Die größten Straßen, où l'été, niño, żółć. Привет, как дела?"
+    " 你好，世界。これは日本語です。 안녕하세요. שלום מרחבا नमस्ते สวัสดี 🙂 ≤ ∑ √2 → π"
+)
+"""A text that tokenizers with different vocabularies cut differently."""
 SHOWN = 5
 """Models of a server that an error lists."""
 
@@ -163,6 +173,22 @@ async def served_template(server: HttpServer) -> ChatTemplate | None:
         return ChatTemplate(source, tokens, server.name) if source else None
     except (ModelUnavailable, InvalidInput, LookupError, TypeError):
         return None
+
+
+async def find_vocabulary(server: HttpServer, dialect: Dialect, model: str) -> str | None:
+    """A fingerprint of a model's vocabulary: the sha256 of the token ids of `SAMPLE`.
+
+    Returns:
+        None where the server does not tokenize.
+    """
+    if dialect.text_field is None:
+        return None
+    request = {"model": model, dialect.text_field: SAMPLE, "add_special_tokens": False}
+    try:
+        tokens = await server.post("//tokenize", request, lambda raw: list(map(int, raw["tokens"])))
+    except TrimError:
+        return None
+    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
 
 
 class Once:

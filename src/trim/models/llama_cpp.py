@@ -170,7 +170,7 @@ class LlamaCppModel:
         text = "".join(token.text for token in tokens)
         ids = [token.id for token in tokens if token.id is not None]
         if (known or not prefix.text) and tokens and tokens[-1].text:
-            self._memory.remember(prefix.inside(prefix.begun + text), (*known, *ids))
+            self._memory.remember(prefix.after(text, ending), (*known, *ids))
         return Completion(
             text=text,
             ending=ending,

@@ -64,6 +64,11 @@ class Prefix:
         """The prefix inside the next step, after its beginning."""
         return replace(self, begun=begun)
 
+    def after(self, text: str, ending: Ending) -> Prefix:
+        """The prefix after a text that continues this one and ended so."""
+        whole = self.begun + text
+        return self.then(whole) if ending is Ending.STEP else self.inside(whole)
+
     def until(self, length: int) -> Prefix:
         """The prefix with only the first `length` steps."""
         return replace(self, steps=self.steps[:length], begun="")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.http import HttpServer
 from trim.engines.key import Key
-from trim.errors import ContextExceeded, InvalidInput, TrimError
+from trim.errors import ContextExceeded, InvalidInput, Refused, TrimError
 from trim.models.continuation import (
     OTHER,
     Continuation,
@@ -23,9 +23,16 @@ from trim.models.continuation import (
     request,
     without_repeated,
 )
-from trim.models.discovery import Once, connect, discover, find_template, only_model
+from trim.models.discovery import (
+    Once,
+    connect,
+    discover,
+    find_template,
+    find_vocabulary,
+    only_model,
+)
 from trim.models.model import Completion, Ending, Prefix, Sampling, Turn
-from trim.models.probe import working_choices
+from trim.models.probe import HALF, QUESTION, TOKENS, drops, working_choices
 from trim.models.prompt import STEP_BY_STEP, Prompt, conversation
 from trim.models.response import (
     LIKELIEST,
@@ -35,7 +42,17 @@ from trim.models.response import (
     mean_log_probability,
     read_answer,
 )
+from trim.models.spans import SECOND, StopRule, TokenReader, first_entropy_of, mean_of
+from trim.models.stream import SpanStream
 from trim.steps import SEPARATOR, with_rest
+
+Answer = TypeVar("Answer")
+
+QUOTED = "the mode user_turn quotes the text in a question, and cannot continue inside a step"
+TRIMMED = (
+    "its chat template drops white space at the end of a text; use the mode completions, with"
+    " template: the folder of its tokenizer"
+)
 
 
 class OpenAIModel:
@@ -69,6 +86,8 @@ class OpenAIModel:
 
     Attributes:
         continuation, dialect: `user_turn` and `other` until they are found.
+        vocabulary: fingerprint of the vocabulary, found with `span_obstacle`; None while it is
+            unknown, and where the server does not tokenize.
 
     Raises:
         InvalidInput: the server does not take the continuation, a system message lacks a chat
@@ -108,11 +127,14 @@ class OpenAIModel:
         self._log_probabilities = log_probabilities
         self._token_ids = token_ids
         self._owns_server = isinstance(server, str)
+        self.vocabulary: str | None = None
+        self._span_obstacle: str | None = None
         self._memory = TokenMemory()
         self._spellings: dict[int, str] = {}
         self._any_dialect, self._any_mode = dialect is None, continuation is None
         self._identify = Once(self._find_server, done=bool(model and dialect))
         self._connect = Once(self._find_mode, done=bool(model and dialect and continuation))
+        self._try_spans = Once(self._try_span)
         if not self._any_mode:
             self._require_mode()
 
@@ -287,8 +309,8 @@ class OpenAIModel:
             whole = step + SEPARATOR
             if not text.partition(SEPARATOR)[2].strip():
                 whole = await self._spelled(answer, whole)
-                if opening == self.prompt.opening(steps=True):  # else the next prompt differs
-                    self._remember(prefix.then(whole), body, answer)
+                after = prefix.then(whole)
+                self._remember(prefix, after, body, answer.prompt_ids, answer.written_ids)
         return Completion(
             text=whole,
             ending=ending,
@@ -299,6 +321,91 @@ class OpenAIModel:
             log_probability=mean_log_probability(answer.tokens, step),
             first_entropy=first_entropy(answer.tokens, step) if self.entropy else None,
         )
+
+    async def write_span(
+        self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None
+    ) -> Completion:
+        """Continue inside a step (`SpanModel`).
+
+        Where the server streams (`Dialect.streams`), decoding ends with the text; elsewhere the
+        server decodes the rest of the step, and what follows the text is dropped.
+
+        Raises:
+            InvalidInput: the mode is `user_turn`.
+            Refused: the server returns no log-probabilities.
+            ContextExceeded, ModelUnavailable: see `HttpServer.post`.
+        """
+        started = time.perf_counter()
+        await self._connect()
+        if self.continuation is Continuation.USER_TURN:
+            raise InvalidInput(f"{self.name} cannot write inside a step: {QUOTED}")
+        body = {
+            **self._sampled(sampling, seed),
+            **self._log_probability_fields(LIKELIEST if self.entropy else SECOND),
+            **await self._prompt(prefix, tokenize=not prefix.text),
+            **(self.dialect.streams or {"stop": [SEPARATOR]}),
+        }
+        reader = TokenReader(prefix.begun, stop)
+        span = SpanStream(reader, sampling.max_tokens, stops=bool(body.get("stop")))
+        if self.dialect.streams:
+            await self._fitted(
+                body, lambda path, whole: self.server.read_events(path, whole, span.read)
+            )
+        else:
+            self._read_whole(span, prefix, await self._ask(body))
+        tokens = span.decoded
+        text = "".join(token.text for token in tokens)
+        if tokens and tokens[-1].text:  # else a character is incomplete
+            ids = [token.id for token in tokens if token.id is not None]
+            after = prefix.after(text, span.ending)
+            self._remember(prefix, after, body, span.prompt_ids, ids)
+        return Completion(
+            text=text,
+            ending=span.ending,
+            tokens=span.usage.tokens,
+            prompt_tokens=span.usage.prompt_tokens,
+            cached_tokens=span.usage.cached_tokens,
+            seconds=time.perf_counter() - started,
+            log_probability=mean_of(tokens),
+            first_entropy=first_entropy_of(reader.tokens) if self.entropy else None,
+            decoded=tokens,
+            dropped=reader.dropped,
+        )
+
+    def _read_whole(self, span: SpanStream, prefix: Prefix, answer: Response) -> None:
+        """Read an answer that was not streamed."""
+        text = self._continued(answer.text, prefix.text, self.prompt.opening(bool(prefix.steps)))
+        ending = self._ending(answer, text, prefix.text)
+        if answer.ending is None and prefix.begun and not text:
+            ending = Ending.STEP  # the blank line, which the server leaves out
+        span.read_whole(answer, text, ending)
+
+    async def span_obstacle(self) -> str | None:
+        """Why the model cannot write inside steps, as a clause; None if it can.
+
+        Found by a trial request once, of which the tokens are not counted.
+
+        Raises:
+            InvalidInput, ModelUnavailable: as `connect`.
+        """
+        if self._any_mode or self.continuation is not Continuation.USER_TURN:
+            await self._connect()
+        if self.continuation is Continuation.USER_TURN:
+            return QUOTED
+        await self._try_spans()
+        return self._span_obstacle
+
+    async def _try_span(self) -> None:
+        half = Prefix(QUESTION, begun=HALF)
+        try:
+            await self.write_span(half, Sampling(0.0, 1.0, 0, TOKENS), 0)
+        except Refused as error:
+            self._span_obstacle = str(error)
+            return
+        if self.continuation is not Continuation.COMPLETIONS and await drops(self, " \n"):
+            self._span_obstacle = TRIMMED
+            return
+        self.vocabulary = await find_vocabulary(self.server, self.dialect, self.model)
 
     async def prefill(self, prefix: Prefix) -> Completion:
         """Have the server read a prefix into its cache; one token is decoded.
@@ -343,26 +450,38 @@ class OpenAIModel:
         return await self._ask({**body, "prompt": text})
 
     async def _ask(self, body: Mapping[str, Any]) -> Response:
+        return await self._fitted(
+            body, lambda path, whole: self.server.post(path, whole, read_answer)
+        )
+
+    async def _fitted(
+        self, body: Mapping[str, Any], send: Callable[[str, Mapping[str, Any]], Awaitable[Answer]]
+    ) -> Answer:
+        """Send a request, and once more if the context holds the prompt, but not its limit."""
         path = "/completions" if "prompt" in body else "/chat/completions"
         whole = {"model": self.model, **self.dialect.fields, **body, **self.extra_body}
         try:
-            return await self.server.post(path, whole, read_answer)
+            return await send(path, whole)
         except ContextExceeded as error:
             limit = self.dialect.limit
             if not error.room or error.room <= 0 or error.room >= (whole.get(limit) or 0):
                 raise
             # The prompt fits; some servers want the longest answer to fit as well.
-            return await self.server.post(path, {**whole, limit: error.room}, read_answer)
+            return await send(path, {**whole, limit: error.room})
 
-    async def _prompt(self, prefix: Prefix) -> dict[str, Any]:
-        """The fields with the prompt, as token ids where they are known."""
+    async def _prompt(self, prefix: Prefix, tokenize: bool = True) -> dict[str, Any]:
+        """The fields with the prompt, as token ids where they are known.
+
+        Args:
+            tokenize: have the server tokenize a prompt whose tokens are not known.
+        """
         opening = self.prompt.opening(bool(prefix.steps))
         asked = self.prompt.user_message(prefix.question)
         fields = self._text(asked, prefix.text, prefix.history, opening)
         if not self.token_ids or not (self.dialect.returned_ids or self.dialect.tokenizes):
             return fields
         tokens = self._memory.recall(prefix)
-        if tokens is None and self.dialect.tokenizes:
+        if tokens is None and self.dialect.tokenizes and tokenize:
             request = {"content": fields["prompt"], "add_special": True, "parse_special": True}
             tokens = await self.server.post("//tokenize", request, lambda raw: list(raw["tokens"]))
         if tokens:
@@ -490,7 +609,22 @@ class OpenAIModel:
             return Ending.STEP if text.strip() else Ending.SOLUTION
         return answer.ending
 
-    def _remember(self, prefix: Prefix, body: Mapping[str, Any], answer: Response) -> None:
-        read = answer.prompt_ids or body.get("prompt")
-        if self.token_ids and answer.written_ids and not isinstance(read, str | None):
-            self._memory.remember(prefix, (*read, *answer.written_ids))
+    def _remember(
+        self,
+        prefix: Prefix,
+        after: Prefix,
+        body: Mapping[str, Any],
+        prompt_ids: Sequence[int],
+        written_ids: Sequence[int],
+    ) -> None:
+        """Remember the tokens of `after`, unless the next prompt begins otherwise.
+
+        Args:
+            prefix: that of the request.
+        """
+        opening = self.prompt.opening
+        if not self.token_ids or opening(bool(prefix.steps)) != opening(steps=True):
+            return
+        read = prompt_ids or body.get("prompt")
+        if written_ids and not isinstance(read, str | None):
+            self._memory.remember(after, (*read, *written_ids))

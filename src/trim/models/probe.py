@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from trim.errors import InvalidInput, Refused
 from trim.models.continuation import Continuation
 from trim.models.response import Response
+from trim.steps import SEPARATOR
 
 QUESTION = "Count from one to ten in words, in one line, with commas between them."
 HALF = "one, two, three, four,"
@@ -106,22 +107,21 @@ async def try_mode(model: Continuing) -> ProbeResult:
     verdict = verdict_on(answer.text)
     if verdict is ProbeResult.RESTARTED:
         raise InvalidInput("the model starts over instead of continuing")
-    if model.continuation in (Continuation.CONTINUE_FINAL, Continuation.PREFIX):
-        await require_separator(model)
+    trims = model.continuation in (Continuation.CONTINUE_FINAL, Continuation.PREFIX)
+    if trims and await drops(model, SEPARATOR):
+        raise InvalidInput("the chat template drops the blank line at the end of a step")
     return verdict
 
 
-async def require_separator(model: Continuing) -> None:
-    """Some chat templates trim a message, which drops the blank line at the end of a step.
+async def drops(model: Continuing, space: str) -> bool:
+    """Whether the model does not read white space at the end of a text.
 
-    Raises:
-        InvalidInput: the prompt has as many tokens with the blank line as without it.
+    Some chat templates trim a message: the prompt then has as many tokens without the space.
     """
     bare, ended = [
-        await model.continue_text(QUESTION, HALF + end, 1) for end in (" five", " five\n\n")
+        await model.continue_text(QUESTION, f"{HALF} {NEXT}{end}", 1) for end in ("", space)
     ]
-    if bare.usage.prompt_tokens == ended.usage.prompt_tokens:
-        raise InvalidInput("the chat template drops the blank line at the end of a step")
+    return bare.usage.prompt_tokens == ended.usage.prompt_tokens
 
 
 def verdict_on(text: str) -> ProbeResult:

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trim.errors import Refused
@@ -14,6 +14,7 @@ from trim.models.model import Ending, Prefix, Token, Turn
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
+REPLACEMENT = "\ufffd"
 LIKELIEST = 20
 """Tokens whose log-probabilities are requested for the first entropy."""
 
@@ -196,6 +197,32 @@ def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
         Token(text, finite(value), tuple((top or {}).items()))
         for text, value, top in zip(texts, values, tops, strict=True)
     )
+
+
+def spelled(tokens: Sequence[Token], text: str) -> tuple[Token, ...]:
+    """The tokens with texts that together are `text`.
+
+    Servers decode each token alone. That loses the blank before some words, gives end tokens a
+    name, and gives parts of characters the replacement character; here the last part has the whole
+    character. A text may end at its stop string: line ends that the tokens have behind it are kept.
+    """
+    texts = [""] * len(tokens)
+    position = 0
+    for index, token in enumerate(tokens):
+        alone = token.text
+        if not alone or REPLACEMENT in alone:
+            continue
+        found, rest = text.find(alone, position), text[position:]
+        if found >= 0:
+            gap = text[position:found]
+            if index and not texts[index - 1]:
+                texts[index - 1], gap = gap, ""
+            texts[index], position = gap + alone, found + len(alone)
+        elif alone.startswith(rest) and "\n" in (rest[-1:], alone[len(rest) :][:1]):
+            texts[index], position = alone, len(text)
+    if texts:
+        texts[-1] += text[position:]
+    return tuple(replace(token, text=new) for token, new in zip(tokens, texts, strict=True))
 
 
 def finite(value: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,10 +57,14 @@ class SpanModel(Protocol):
 
 
 async def span_obstacle(model: Model) -> str | None:
-    """Why a model cannot write inside steps, as a clause; None if it can."""
-    if not isinstance(model, SpanModel):
+    """Why a model cannot write inside steps, as a clause; None if it can.
+
+    A model that is no `SpanModel` may have the method `span_obstacle` alone.
+    """
+    find: Callable[[], Awaitable[str | None]] | None = getattr(model, "span_obstacle", None)
+    if find is None:
         return "it reports no tokens, and cannot continue inside a step"
-    return await model.span_obstacle()
+    return await find()
 
 
 async def require_spans(model: Model) -> SpanModel:
@@ -131,10 +135,10 @@ class TokenReader:
         self._tail = "" if self.begun.endswith(SEPARATOR) else self.begun[-1:]
 
     def add(self, token: Token) -> bool:
-        """Read another token; returns whether the span has ended."""
+        """Read another token; returns whether the span has ended, before it or with it."""
+        self.tokens.append(token)
         if self.kept is not None:
             return True
-        self.tokens.append(token)
         text = self._tail + token.text
         self._tail = text[-1:]
         if self.stop is not None:
