@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trim.config import Fallback, Fallbacks, RouterConfig
 from trim.configuration.source import shipped_models
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.run import Evaluation
 from trim.evaluation.suites import CHAIN, generate, right_step
 from trim.events import Kept, Regenerated, SpanWritten
@@ -292,6 +292,21 @@ def test_without_an_answer_the_strong_model_is_replaced_by_the_draft(policy):
     assert [step.text for step in kept.steps] == ["one two three\n\n", "\\boxed{1}"]
     assert kept.steps[0].fallback == "strong"
     assert kept.steps[0].author is Author.WEAK
+
+
+@pytest.mark.parametrize("error", [ContextExceeded("full"), ModelUnavailable("down")])
+def test_a_step_that_cannot_be_finished_keeps_the_spans_that_were_sent(error):
+    weak = tells("one two three", "\\boxed{1}", doubts=(" two",))
+    router = Router(
+        weak=weak, strong=ScriptedSpanModel(lambda prefix: error), policy="token:0.9", config=LIMITS
+    )
+    *events, last = router.events("a question")
+    sent = "".join(event.text for event in events if isinstance(event, SpanWritten))
+    trace = last.trace
+    assert trace.solution == sent == "one"
+    assert trace.finish is (Finish.CONTEXT if "full" in str(error) else Finish.FAILED)
+    assert trace.steps[0].truncated
+    assert trace.usage["weak"].tokens == trace.steps[0].draft_tokens == 2
 
 
 def test_without_the_weak_model_the_strong_one_finishes_the_step():

@@ -77,6 +77,8 @@ class StepExecutor:
         traceback: TracebackType | None,
     ) -> bool:
         ends = self._ends(error)
+        if ends and self.policy.spans_are_final:
+            self._spans.cut()
         abandoned = error is not None and not ends
         await self._speculation.close(cancel=abandoned)
         await self._prefill.close(cancel=abandoned)
@@ -240,7 +242,7 @@ class StepExecutor:
 
     def _ends(self, error: BaseException | None) -> bool:
         """Whether an error ends the solution, rather than its caller's work."""
-        if isinstance(error, ContextExceeded) and self.solution.length:
+        if isinstance(error, ContextExceeded) and (self.solution.length or self._spans.parts):
             self.solution.finish = Finish.CONTEXT
             return True
         if isinstance(error, ModelUnavailable):

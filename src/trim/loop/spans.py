@@ -12,8 +12,8 @@ from trim.models.model import Completion, Ending, Token
 from trim.models.spans import WORD_TOKENS, StopRule, require_spans
 from trim.policies.policy import Policy, TokenObservation
 from trim.policies.span import Extent, Unit, word_start
-from trim.steps import closed, is_degenerate
-from trim.types import Author
+from trim.steps import SEPARATOR, closed, is_degenerate
+from trim.types import Action, Author
 
 
 @dataclass(frozen=True)
@@ -125,20 +125,32 @@ class SpanWriter:
         """Forget the spans of the step."""
         self.extent, self.parts, self._drafts_on = None, [], False
 
+    def cut(self) -> None:
+        """Keep the spans of a step that cannot be finished: clients already have them."""
+        if not any(part.written.text for part in self.parts):
+            return
+        last = self.parts[-1]
+        self.parts[-1] = replace(last, written=replace(last.written, ending=Ending.LENGTH))
+        finish = self.solution.finish
+        self._complete()
+        self.solution.commit(Action.CONTINUE)
+        self.solution.finish = finish
+
     async def write(self, writer: Writer, strong_tokens: float) -> SpanWritten | Regenerated:
         """Have a model write the next span of the step; after the last one the step is a version.
 
         Args:
             strong_tokens: those that the strong model may still decode for this problem.
         """
-        index, extent, rule = self.solution.length + 1, self.extent, self._rule(strong_tokens)
+        index, extent = self.solution.length + 1, self.extent
+        begun = "".join(part.written.text for part in self.parts)
+        rule = self._rule(begun, strong_tokens)
         limit: float = self._room()
         if writer.author is Author.STRONG:
             stop: StopRule | None = ExtentRule(extent, self._whole_words) if extent else None
             limit = min(limit, strong_tokens, self._most(extent))
         else:
             stop = rule
-        begun = "".join(part.written.text for part in self.parts)
         written = await self.solution.write_span(writer, begun, int(limit), stop)
         self.parts.append(Part.of(writer, written))
         if written.ending is Ending.RULE and self._room() <= 0:
@@ -157,8 +169,8 @@ class SpanWriter:
         whole = version.written
         return Regenerated(index, whole.text, whole.tokens, version.writer.author)
 
-    def _rule(self, strong_tokens: float) -> DraftRule | None:
-        """The rule of a draft; None where the strong model cannot write, or should not."""
+    def _rule(self, begun: str, strong_tokens: float) -> DraftRule | None:
+        """The rule of a draft after `begun`; None where the strong model must not write."""
         if not self.policy.inside_steps or self._drafts_on or strong_tokens < 1:
             return None
         solution = self.solution
@@ -166,7 +178,7 @@ class SpanWriter:
             self.policy,
             solution.question,
             solution.prefix.steps,
-            "".join(part.written.text for part in self.parts),
+            begun,
             sum(part.kept for part in self.parts),
             solution.seed,
             self._whole_words,
@@ -195,7 +207,7 @@ class SpanWriter:
             return self._room() <= 0 or written.tokens < limit
         goes_on = written.ending is Ending.STEP or self.solution.config.rules.asks_on
         lead = "".join(part.written.text for part in self.parts)
-        if goes_on and is_degenerate(lead) and len(lead.split("\n\n")) <= 2 and self._room() > 0:
+        if goes_on and is_degenerate(lead) and lead.count(SEPARATOR) <= 1 and self._room() > 0:
             *_, last = self.parts
             text = closed(lead)[len(lead) - len(written.text) :]
             self.parts[-1] = replace(last, written=replace(written, text=text))
