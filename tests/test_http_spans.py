@@ -122,6 +122,19 @@ async def test_a_stream_is_read_to_the_end_of_the_step(dialect, mode):
         assert (sent["logprobs"], sent["top_logprobs"]) == (True, 2)
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_rule_that_ends_at_the_limit_waits_for_the_cached_tokens(mode):
+    """One token of the strong model: the server stops by itself, and counts what it has read."""
+    one = stream(VLLM, mode, [" ="], ("length", None), cached=8)
+    async with staged(script(one)) as server:
+        writer = model(server, mode)
+        for _ in range(2):
+            span = await writer.write_span(HALF, Sampling(max_tokens=1), 0, len)
+            assert (span.text, span.ending, span.tokens) == (" =", Ending.RULE, 1)
+            assert (span.prompt_tokens, span.cached_tokens) == (10, 8)
+    assert server.connections == 1
+
+
 @pytest.mark.parametrize("dialect", STREAMING, ids=lambda each: each.name)
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_rule_closes_the_connection_at_its_token(dialect, mode):

@@ -196,7 +196,11 @@ class HttpServer:
         return await self._retried(path, body, attempt)
 
     async def read_events(
-        self, path: str, body: Mapping[str, Any], read: Callable[[Any], bool]
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        read: Callable[[Any], bool],
+        keep: bool = True,
     ) -> None:
         """Post `body` and call `read` with each record of the stream of server-sent events.
 
@@ -206,6 +210,7 @@ class HttpServer:
 
         Args:
             read: parses a record; its errors count as for `post`.
+            keep: use the connection again after a whole stream.
 
         Raises:
             Refused, ContextExceeded, ModelUnavailable: as `post`; also ModelUnavailable where the
@@ -215,7 +220,7 @@ class HttpServer:
         async def attempt(url: str, sent: bytes) -> None:
             events, begun = EventReader(), False
             try:
-                async with self._posted(url, sent) as answer:
+                async with self._posted(url, sent, keep) as answer:
                     async for data in answer.content.iter_any():
                         for record in self._parsed(events, data):
                             if self._read(record, read):
@@ -223,7 +228,8 @@ class HttpServer:
                                 return
                             begun = True
                         if events.done:
-                            await self._drain(answer)
+                            if keep:
+                                await self._drain(answer)
                             return
                     raise Fault("connection", "the stream ended early")
             except Fault as fault:
@@ -372,8 +378,13 @@ class HttpServer:
             raise Fault("garbled answer", "no JSON") from error
 
     @asynccontextmanager
-    async def _posted(self, url: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _posted(
+        self, url: str, body: bytes, keep: bool = True
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Post `body` once and yield the response of status 200, its body unread.
+
+        Args:
+            keep: use the connection again.
 
         Raises:
             Fault: no response, an incomplete one, or a status that a retry may change.
@@ -387,6 +398,7 @@ class HttpServer:
                 async with pool.session.post(
                     url,
                     data=body,
+                    headers=None if keep else {"Connection": "close"},
                     timeout=aiohttp.ClientTimeout(total=seconds),
                     allow_redirects=False,
                     proxy=self._proxy,

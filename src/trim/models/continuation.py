@@ -100,6 +100,7 @@ class Dialect:
         text_field: field of the text in a request to `/tokenize`; None without that route.
         streams: fields with which it streams its tokens and counts them in each chunk; None where
             it does not, and a text is ended only after the whole answer.
+        keeps: whether it keeps the connection after a stream.
         thinking_off: how thinking is disabled there; None where no way is known.
     """
 
@@ -117,6 +118,7 @@ class Dialect:
     tokenizes: bool = False
     text_field: str | None = None
     streams: Mapping[str, Any] | None = None
+    keeps: bool = True
     thinking_off: ThinkingOff | None = None
 
 
@@ -161,6 +163,7 @@ LLAMA_CPP = Dialect(
     # No `stop`: llama.cpp withholds the text of a token that may begin a stop string. A text that
     # stops is then at its end token, and the verbose record, large in each chunk, is not needed.
     streams={"stream": True, "timings_per_token": True, "verbose": None, "return_tokens": None},
+    keeps=False,
     thinking_off=ThinkingOff.TEMPLATE,
 )
 TGI = Dialect("tgi", (Continuation.COMPLETIONS, Continuation.USER_TURN))

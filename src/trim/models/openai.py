@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -348,9 +349,8 @@ class OpenAIModel:
         reader = TokenReader(prefix.begun, stop)
         span = SpanStream(reader, sampling.max_tokens, stops=bool(body.get("stop")))
         if self.dialect.streams:
-            await self._fitted(
-                body, lambda path, whole: self.server.read_events(path, whole, span.read)
-            )
+            read = partial(self.server.read_events, read=span.read, keep=self.dialect.keeps)
+            await self._fitted(body, read)
         else:
             self._read_whole(span, prefix, await self._ask(body))
         tokens = span.decoded
@@ -450,9 +450,7 @@ class OpenAIModel:
         return await self._ask({**body, "prompt": text})
 
     async def _ask(self, body: Mapping[str, Any]) -> Response:
-        return await self._fitted(
-            body, lambda path, whole: self.server.post(path, whole, read_answer)
-        )
+        return await self._fitted(body, partial(self.server.post, read=read_answer))
 
     async def _fitted(
         self, body: Mapping[str, Any], send: Callable[[str, Mapping[str, Any]], Awaitable[Answer]]
