@@ -91,7 +91,7 @@ BELOW := --policy weak --policy strong --policy thr:0.3,0.6,0.8,0.9,0.95,0.97,0.
 	--policy token:0.3,0.5,0.7,0.8,0.9,0.95,0.97 --policy token:0.9:3 --policy clause:0.9 \
 	--policy tail:0.9 --policy thr:0.9,0.97+tail:0.9 --policy oracle --policy oracle-token
 # By themselves, for what a policy reads: in one run it finds prefixes in the cache that others read.
-ALONE := strong thr:0.9 thr:0.95 token:0.8 token:0.9 token:0.9:3 clause:0.9 tail:0.9 \
+ALONE := strong thr:0.9 thr:0.95 thr:0.97 token:0.7 token:0.8 token:0.85 token:0.9 token:0.9:3 clause:0.9 tail:0.9 \
 	thr:0.97+tail:0.9 oracle-token
 below-the-step: .venv/all
 	for suite in chain chain-hard words program; do \
