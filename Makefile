@@ -105,6 +105,7 @@ below-the-step: .venv/all
 			--out build/below-the-step/alone/$$policy || exit 1; \
 	done
 	$(BIN)/python benchmarks/below_the_step.py table
+	$(BIN)/python benchmarks/below_the_step.py overview
 	$(BIN)/python benchmarks/below_the_step.py picture docs/below-the-step.svg
 
 # Two real language models on GSM8K, in parts of ten problems (a night on two cores):

@@ -1,6 +1,7 @@
 """Rewriting below the step, measured: `make below-the-step`.
 
 python benchmarks/below_the_step.py table               # docs/results/below-the-step.md
+python benchmarks/below_the_step.py overview            # README.md
 python benchmarks/below_the_step.py picture docs/below-the-step.svg
 """
 
@@ -66,6 +67,25 @@ def print_tables() -> None:
     print_table(COLUMNS, [point_row(point) for point in alone_points])
     print("\nCheapest setting that closes 95 % of the gap\n")
     print_table(("suite", "family", *COLUMNS), [row for s in summaries for row in cheapest_rows(s)])
+
+
+def print_overview() -> None:
+    """Print the README's table."""
+    headings = (
+        *("suite", "weak", "strong", "whole steps (`thr`): CPT 95 %, Δ-IBC"),
+        *("single tokens (`token`): CPT 95 %, Δ-IBC", "step oracle", "token oracle"),
+    )
+    print_table(headings, [overview_row(read_summary(suite)) for suite in SUITES])
+
+
+def overview_row(summary: Mapping[str, Any]) -> list[str]:
+    curves = [summary["curves"][family] for family in ("thr", "token")]
+    return [
+        f"`{summary['suite']}`",
+        *(f"{100 * alone(summary, name)['accuracy']:.1f} %" for name in ("weak", "strong")),
+        *(f"{100 * curve['cpt']['95']:.1f} %, {curve['delta_ibc']:.1f}" for curve in curves),
+        *(f"{100 * alone(summary, name)['strong_share']:.1f} %" for name in LIMITS),
+    ]
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -145,5 +165,7 @@ def draw(path: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["table"]:
         print_tables()
+    elif sys.argv[1:] == ["overview"]:
+        print_overview()
     else:
         draw(Path(sys.argv[2]))
