@@ -19,8 +19,7 @@ from trim.policies.policy import policy_name
 SUITES = ("chain", "chain-hard", "words", "program")
 FOLDER = Path("build/below-the-step")
 Point = Mapping[str, Any]
-SHARE = 0.95
-"""Part of the gap between the models that a setting must close."""
+# What a policy reads, and money, only for one that ran by itself.
 COLUMNS = ("policy", "right", "c", "strong calls", "read", "cached", "money")
 METRICS = ("suite", "policy", "CPT 50 / 80 / 95 %", "Δ-IBC (95 %)")
 CURVES = {"thr": "whole steps, thr", "agg": "whole steps, agg", "token": "single tokens"}
@@ -45,19 +44,24 @@ def name_of(point: Point) -> str:
     return point["policy"] if setting is None else policy_name(point["policy"], setting)
 
 
+def read_summaries() -> list[dict[str, Any]]:
+    """The summaries of the suites that are finished."""
+    done = [suite for suite in SUITES if (FOLDER / suite / "summary.json").exists()]
+    return [read_summary(suite) for suite in done]
+
+
 def alone(summary: Mapping[str, Any], policy: str) -> Point:
     return next(point for point in summary["points"] if name_of(point) == policy)
 
 
 def print_tables() -> None:
     """Print the tables of the results page from the summaries in `FOLDER`."""
-    done = [suite for suite in SUITES if (FOLDER / suite / "summary.json").exists()]
-    summaries = [read_summary(suite) for suite in done]
+    summaries = read_summaries()
     rows = [row for summary in summaries for row in curve_rows(summary)]
     print_table(METRICS, rows)
     for summary in summaries:
         print(f"\n{summary['suite']}, {summary['n']} problems\n")
-        print_table(COLUMNS, [point_row(point) for point in summary["points"]])
+        print_table(COLUMNS[:4], [point_row(point)[:4] for point in summary["points"]])
     print("\nchain, 200 problems, each policy by itself\n")
     alone_points = [
         point
@@ -65,8 +69,6 @@ def print_tables() -> None:
         for point in json.loads(path.read_text())["points"]
     ]
     print_table(COLUMNS, [point_row(point) for point in alone_points])
-    print("\nCheapest setting that closes 95 % of the gap\n")
-    print_table(("suite", "family", *COLUMNS), [row for s in summaries for row in cheapest_rows(s)])
 
 
 def print_overview() -> None:
@@ -75,7 +77,7 @@ def print_overview() -> None:
         *("suite", "weak", "strong", "whole steps (`thr`): CPT 95 %, Δ-IBC"),
         *("single tokens (`token`): CPT 95 %, Δ-IBC", "step oracle", "token oracle"),
     )
-    print_table(headings, [overview_row(read_summary(suite)) for suite in SUITES])
+    print_table(headings, list(map(overview_row, read_summaries())))
 
 
 def overview_row(summary: Mapping[str, Any]) -> list[str]:
@@ -115,21 +117,6 @@ def point_row(point: Point) -> list[str]:
         f"{read['cached']:.0f}",
         "–" if money is None else f"{1e6 * money:.0f}",
     ]
-
-
-def cheapest_rows(summary: Mapping[str, Any]) -> Iterator[list[str]]:
-    """For each family the setting with the least money among those that close the gap."""
-    weak, strong = (alone(summary, name)["accuracy"] for name in ("weak", "strong"))
-    needed = weak + SHARE * (strong - weak)
-    families: dict[str, list[Point]] = {}
-    for point in summary["points"]:
-        if point["policy"] not in ("weak", "oracle", "oracle-token") and (
-            point["accuracy"] >= needed
-        ):
-            families.setdefault(point["policy"], []).append(point)
-    for family, points in families.items():
-        cheapest = min(points, key=lambda point: point["money_mean"])
-        yield [f"`{summary['suite']}`", family, *point_row(cheapest)]
 
 
 def draw(path: Path) -> None:
