@@ -537,6 +537,7 @@ def test_a_choice_between_families_keeps_the_guarantee(guarantee, setting):
     assert violations(at_full_level, setting, 8) > 0.1 + noise
 
 
+@pytest.mark.soak
 def test_banks_with_routed_solutions_serve_all_that_reads_banks(bank, tmp_path):
     done("audit", bank)
     done("fit", bank, "--out", tmp_path / "pomdp.json")

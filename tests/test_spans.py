@@ -459,7 +459,7 @@ def test_a_place_moves_back_to_the_beginning_of_a_word():
 def test_real_models_reach_the_strong_ones_accuracy_for_a_few_of_its_tokens():
     """Single tokens on fresh problems of `chain`: the promise of the method below the step."""
     models = shipped_models()
-    problems = list(generate(CHAIN, 40, seed=20260))
+    problems = list(generate(CHAIN, 24, seed=20260))
     by_question = {problem.question: problem for problem in problems}
     oracle = OracleToken(
         lambda question, earlier: right_step(CHAIN, by_question[question], earlier)
@@ -472,8 +472,8 @@ def test_real_models_reach_the_strong_ones_accuracy_for_a_few_of_its_tokens():
             trace.answer == problem.answer for trace, problem in zip(traces, problems, strict=True)
         )
         tokens[policy.name] = sum(trace.strong_tokens for trace in traces)
-    assert right["token:0.9"] >= right["weak"] + 8
-    assert right["oracle-token"] >= 38
+    assert right["token:0.9"] >= right["weak"] + 5
+    assert right["oracle-token"] >= 22
     assert tokens["oracle-token"] < tokens["token:0.9"] < 0.06 * tokens["strong"]
 
 
