@@ -23,7 +23,7 @@ test: .venv/test
 	$(SITE)
 	$(PYTEST) -m "not soak"
 
-# The tests that take minutes each: thousands of requests with faults, servers killed under load,
+# Tests that take minutes: thousands of requests with faults, runs and servers killed under load,
 # the accuracy of the shipped models, a share held under changing traffic.
 soak: .venv/test
 	$(PYTEST) --dist loadfile -m soak

@@ -17,6 +17,8 @@ from trim.numerics import derive_seed
 from trim.rollouts.bank import read_bank
 from trim.steps import split_steps
 
+pytestmark = pytest.mark.soak
+
 PROBLEMS = 40
 STEPS = 3
 CONCURRENCY = 4

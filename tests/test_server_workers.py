@@ -163,6 +163,7 @@ serve.DEFAULTS = replace(serve.DEFAULTS, shutdown=1)
 
 
 @needs_proc
+@pytest.mark.soak
 async def test_a_worker_that_hangs_is_replaced_and_does_not_hold_up_the_end(tmp_path):
     address = str(tmp_path / "trim.sqlite")
     async with (
