@@ -503,3 +503,11 @@ def test_endings_of_a_span():
     whole = asyncio.run(model.write_span(Prefix("q"), Sampling(max_tokens=9), 0))
     assert whole.ending is Ending.SOLUTION
     assert math.isclose(whole.log_probability, 0)
+
+
+def test_a_draft_that_is_stopped_at_its_first_token_keeps_nothing():
+    model = tells("one two")
+    stopped = asyncio.run(model.write_span(Prefix("q"), Sampling(), 0, lambda tokens: 0))
+    assert (stopped.tokens, stopped.kept, len(stopped.dropped)) == (1, 0, 1)
+    whole = asyncio.run(model.write_step(Prefix("q"), Sampling(), 0))
+    assert whole.kept == whole.tokens

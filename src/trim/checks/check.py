@@ -188,7 +188,7 @@ def missing_parts(
         policies += found
         for policy in found:
             for model, failure in unfit:
-                if failure and (policy.inside_steps or policy.places):
+                if failure and policy.needs_spans:
                     cannot = f"{model} cannot write inside a step: {failure}"
                     yield Finding(part, failure=f"policy {policy.name!r}: {cannot}")
             if policy.needs_scores and policy.scorer and policy.scorer not in kinds:

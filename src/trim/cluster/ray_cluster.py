@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 from trim.cluster.pool import WorkerPool, WorkersDied
@@ -120,36 +120,30 @@ class RayCluster:
         bill: Bill,
         may_start: Callable[[], bool],
     ) -> ClusterEvaluation:
-        problem_set = request.problem_set
-        task = Task(
-            source_to_json(source),
-            problem_set.name if problem_set.is_right else None,
-            request.seed,
-            request.scorer,
-            request.specs,
-            request.exact,
-            request.max_strong_tokens,
-        )
-        pool = self._make_pool(task, source)
-        return ClusterEvaluation(problem_set.problems, policies, pool, bill, may_start)
+        pool = self._make_pool(task_of(source, request), source)
+        return ClusterEvaluation(request.problem_set.problems, policies, pool, bill, may_start)
 
     def open_recorder(
         self, source: ModelSource, request: CollectionRequest, bill: Bill
     ) -> RecorderSession:
-        problem_set = request.problem_set
-        task = Task(
-            source_to_json(source),
-            problem_set.name if problem_set.is_right else None,
-            request.seed,
-            request.scorer,
-            request.specs,
-            request.exact,
-            request.max_strong_tokens,
-            request.rollouts,
-        )
+        task = replace(task_of(source, request), rollouts=request.rollouts)
         pool = self._make_pool(task, source)
         return RecorderSession(ClusterRecorder(pool, bill), lambda: pool.capacity)
 
     def _make_pool(self, task: Task, source: ModelSource) -> WorkerPool:
         """The workers of a run; entering the pool starts them."""
         return WorkerPool(task, self.address, self.workers, source.concurrency)
+
+
+def task_of(source: ModelSource, request: EvaluationRequest | CollectionRequest) -> Task:
+    """The task of a run for its workers."""
+    problem_set = request.problem_set
+    return Task(
+        source_to_json(source),
+        problem_set.name if problem_set.is_right else None,
+        request.seed,
+        request.scorer,
+        request.specs,
+        request.exact,
+        request.max_strong_tokens,
+    )

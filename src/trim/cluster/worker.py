@@ -15,10 +15,10 @@ from trim.configuration.source import ModelSource, models_in
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, TrimError
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.bill import Bill, billed
-from trim.evaluation.evaluate import policies_on
+from trim.evaluation.evaluate import checked_set, policies_on
 from trim.evaluation.problem_set import Gradable, ProblemSet
 from trim.evaluation.run import Evaluation, evaluation_of
-from trim.evaluation.suites import SUITES, SuiteProblem, generate, is_step_right, right_step
+from trim.evaluation.suites import SUITES, SuiteProblem, generate
 from trim.grading.workers import GraderPool
 from trim.models.prompt import Prompt
 from trim.policies.policy import needs_entropy
@@ -233,17 +233,7 @@ class Worker:
         name = self.task.suite
         if name is None:
             return ProblemSet("problems", ())
-        suite = SUITES[name]
-
-        def is_right(question: str, earlier: Sequence[str], step: str) -> bool:
-            problem: Any = self.received[question]
-            return is_step_right(suite, problem, earlier, step)
-
-        def right(question: str, earlier: Sequence[str]) -> str | None:
-            problem: Any = self.received[question]
-            return right_step(suite, problem, earlier)
-
-        return ProblemSet(name, (), is_right, right)
+        return checked_set(SUITES[name], (), self.received)
 
 
 def error_to_json(error: TrimError) -> str:

@@ -14,7 +14,7 @@ from trim.errors import InvalidInput, MoneySpent
 from trim.files import read_object, write_atomically, writing
 from trim.legacy import current_roles
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
-from trim.models.spans import StopRule, require_spans, span_obstacle
+from trim.models.spans import ModelWrapper, StopRule, require_spans
 from trim.scorers.scorer import Scorer, Scores
 from trim.types import Usage
 
@@ -118,12 +118,11 @@ def read_usage(record: Mapping[str, int]) -> Usage:
     return usage
 
 
-class BilledModel:
+class BilledModel(ModelWrapper):
     """A model whose tokens are counted on a bill."""
 
     def __init__(self, model: Model, role: str, bill: Bill) -> None:
-        self.model = model
-        self.name = model.name
+        super().__init__(model)
         self.role = role
         self.bill = bill
 
@@ -131,13 +130,6 @@ class BilledModel:
         written = await self.model.write_step(prefix, sampling, seed)
         self.bill.add_step(self.role, written)
         return written
-
-    @property
-    def vocabulary(self) -> str | None:
-        return getattr(self.model, "vocabulary", None)
-
-    async def span_obstacle(self) -> str | None:
-        return await span_obstacle(self.model)
 
     async def write_span(
         self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None

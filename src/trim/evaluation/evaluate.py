@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -58,7 +58,17 @@ def draw(suite_name: str, count: int, seed: int, skip: int = 0) -> ProblemSet:
 
 def suite_set(suite: Suite, problems: Sequence[SuiteProblem]) -> ProblemSet:
     """Problems of a suite, with the check of their steps."""
-    by_question = {problem.question: problem for problem in problems}
+    return checked_set(suite, problems, {problem.question: problem for problem in problems})
+
+
+def checked_set(
+    suite: Suite, problems: Sequence[SuiteProblem], by_question: Mapping[str, Any]
+) -> ProblemSet:
+    """Problems of a suite, with the check of the steps of all problems in `by_question`.
+
+    Args:
+        by_question: may grow.
+    """
 
     def is_right(question: str, earlier: Sequence[str], step: str) -> bool:
         return is_step_right(suite, by_question[question], earlier, step)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
-from trim.models.spans import StopRule, require_spans, span_obstacle
+from trim.models.spans import ModelWrapper, StopRule, require_spans
 from trim.scorers.scorer import Scorer, Scores
 
 
-class SharedModel:
+class SharedModel(ModelWrapper):
     """Caches every step of `model`.
 
     A step is a function of (prefix, sampling, seed), so solutions are the same with and without
@@ -19,8 +19,7 @@ class SharedModel:
     """
 
     def __init__(self, model: Model) -> None:
-        self.model = model
-        self.name = model.name
+        super().__init__(model)
         self._steps: dict[tuple[Prefix, Sampling, int], asyncio.Task[Completion]] = {}
         self._spans: dict[
             tuple[Prefix, Sampling, int, StopRule | None], asyncio.Task[Completion]
@@ -31,13 +30,6 @@ class SharedModel:
         if key not in self._steps:
             self._steps[key] = asyncio.ensure_future(self.model.write_step(*key))
         return await asyncio.shield(self._steps[key])
-
-    @property
-    def vocabulary(self) -> str | None:
-        return getattr(self.model, "vocabulary", None)
-
-    async def span_obstacle(self) -> str | None:
-        return await span_obstacle(self.model)
 
     async def write_span(
         self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None

@@ -54,8 +54,7 @@ class Part:
     @staticmethod
     def of(writer: Writer, written: Completion) -> Part:
         """The part that was just written."""
-        kept = len(written.decoded) if written.decoded or written.dropped else written.tokens
-        return Part(writer, written, kept, written.tokens)
+        return Part(writer, written, written.kept, written.tokens)
 
 
 @dataclass(frozen=True)

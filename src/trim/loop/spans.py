@@ -88,7 +88,7 @@ class SpanWriter:
 
     async def require_models(self) -> None:
         """Raises InvalidInput if a model cannot write inside steps, and the policy needs it."""
-        if not (self.policy.inside_steps or self.policy.places):
+        if not self.policy.needs_spans:
             return
         models = [await require_spans(writer.model) for writer in self.writers]
         vocabularies = {model.vocabulary for model in models}
@@ -98,6 +98,16 @@ class SpanWriter:
     def is_active(self) -> bool:
         """Whether the current step is written in spans."""
         return self.policy.inside_steps or bool(self.parts)
+
+    @property
+    def text(self) -> str:
+        """The step so far."""
+        return "".join(part.written.text for part in self.parts)
+
+    @property
+    def kept(self) -> int:
+        """Tokens of the step so far."""
+        return sum(part.kept for part in self.parts)
 
     def rewrite_from(self, draft: Version) -> None:
         """Keep the beginning of a rejected draft, up to the place that the policy chooses."""
@@ -127,7 +137,7 @@ class SpanWriter:
 
     def cut(self) -> None:
         """Keep the spans of a step that cannot be finished: clients already have them."""
-        if not any(part.written.text for part in self.parts):
+        if not self.text:
             return
         last = self.parts[-1]
         self.parts[-1] = replace(last, written=replace(last.written, ending=Ending.LENGTH))
@@ -143,21 +153,20 @@ class SpanWriter:
             strong_tokens: those that the strong model may still decode for this problem.
         """
         index, extent = self.solution.length + 1, self.extent
-        begun = "".join(part.written.text for part in self.parts)
-        rule = self._rule(begun, strong_tokens)
+        rule: DraftRule | None = None
         limit: float = self._room()
         if writer.author is Author.STRONG:
             stop: StopRule | None = ExtentRule(extent, self._whole_words) if extent else None
             limit = min(limit, strong_tokens, self._most(extent))
         else:
-            stop = rule
-        written = await self.solution.write_span(writer, begun, int(limit), stop)
+            stop = rule = self._rule(strong_tokens)
+        written = await self.solution.write_span(writer, self.text, int(limit), stop)
         self.parts.append(Part.of(writer, written))
         if written.ending is Ending.RULE and self._room() <= 0:
             written = replace(written, ending=Ending.LENGTH)
             self.parts[-1] = replace(self.parts[-1], written=written)
         self.extent = None
-        if stop is rule and rule and written.ending is Ending.RULE:
+        if rule and written.ending is Ending.RULE:
             self.extent = found_extent(rule, written)
         elif extent and not written.text:
             self.draft_on()
@@ -169,8 +178,8 @@ class SpanWriter:
         whole = version.written
         return Regenerated(index, whole.text, whole.tokens, version.writer.author)
 
-    def _rule(self, begun: str, strong_tokens: float) -> DraftRule | None:
-        """The rule of a draft after `begun`; None where the strong model must not write."""
+    def _rule(self, strong_tokens: float) -> DraftRule | None:
+        """The rule of a draft; None where the strong model must not write."""
         if not self.policy.inside_steps or self._drafts_on or strong_tokens < 1:
             return None
         solution = self.solution
@@ -178,8 +187,8 @@ class SpanWriter:
             self.policy,
             solution.question,
             solution.prefix.steps,
-            begun,
-            sum(part.kept for part in self.parts),
+            self.text,
+            self.kept,
             solution.seed,
             self._whole_words,
         )
@@ -192,9 +201,8 @@ class SpanWriter:
 
     def _room(self) -> int:
         """Tokens that are left for the step."""
-        kept = sum(part.kept for part in self.parts)
-        limit = self.solution.config.sampling.max_tokens - kept
-        return min(limit, self.solution.room(ahead=kept))
+        limit = self.solution.config.sampling.max_tokens - self.kept
+        return min(limit, self.solution.room(ahead=self.kept))
 
     def _ends(self, written: Completion, limit: float) -> bool:
         """Whether the newest span ends the step.
@@ -206,7 +214,7 @@ class SpanWriter:
         if written.ending is Ending.LENGTH:
             return self._room() <= 0 or written.tokens < limit
         goes_on = written.ending is Ending.STEP or self.solution.config.rules.asks_on
-        lead = "".join(part.written.text for part in self.parts)
+        lead = self.text
         if goes_on and is_degenerate(lead) and lead.count(SEPARATOR) <= 1 and self._room() > 0:
             *_, last = self.parts
             text = closed(lead)[len(lead) - len(written.text) :]

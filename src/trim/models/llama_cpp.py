@@ -106,17 +106,10 @@ class LlamaCppModel:
         return self
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
-        before = self.before(prefix)
         known = self._memory.recall(prefix) or []
         answer = await self.engine.complete(
-            # The model reads its own steps as the very tokens that it decoded.
-            [before, *known] if known else before + prefix.text,
-            n_predict=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=0.0,
-            seed=seed,
+            self._read(prefix, known),
+            **sampled(sampling, seed),
             stop=[SEPARATOR],
             verbose=True,  # only this record distinguishes a stop string from an end token
             return_tokens=True,
@@ -145,7 +138,6 @@ class LlamaCppModel:
         self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None
     ) -> Completion:
         """Continue inside a step (`SpanModel`); decoding ends with the text."""
-        before = self.before(prefix)
         known = self._memory.recall(prefix) or []
         reader, decoder = TokenReader(prefix.begun, stop), TokenDecoder()
 
@@ -153,14 +145,9 @@ class LlamaCppModel:
             return any(reader.add(decoder.token(entry)) for entry in written_tokens(record))
 
         answer = await self.engine.stream(
-            [before, *known] if known else before + prefix.text,
+            self._read(prefix, known),
             read,
-            n_predict=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=0.0,
-            seed=seed,
+            **sampled(sampling, seed),
             # No `stop`: llama.cpp withholds the text of a token that may begin a stop string.
             verbose=True,
             logprobs=LIKELIEST if self.entropy else SECOND,
@@ -217,6 +204,11 @@ class LlamaCppModel:
         text = text.removeprefix(begin) if self.adds_begin else text
         return await self._complete(text, 1, likeliest)
 
+    def _read(self, prefix: Prefix, known: Sequence[int]) -> str | list[str | int]:
+        """The prompt; the model reads its own steps as the very tokens that it decoded."""
+        before = self.before(prefix)
+        return [before, *known] if known else before + prefix.text
+
     def before(self, prefix: Prefix) -> str:
         """The prompt before the steps."""
         asked = self.prompt.user_message(prefix.question)
@@ -239,6 +231,18 @@ class LlamaCppModel:
             prompt, n_predict=tokens, temperature=0.0, verbose=True, logprobs=max(likeliest, 1)
         )
         return read_answer(answer.raw)
+
+
+def sampled(sampling: Sampling, seed: int) -> dict[str, Any]:
+    """The fields of a request that say how to sample."""
+    return {
+        "n_predict": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": 0.0,
+        "seed": seed,
+    }
 
 
 def written_tokens(raw: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

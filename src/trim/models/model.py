@@ -157,6 +157,11 @@ class Completion:
     decoded: tuple[Token, ...] = ()
     dropped: tuple[Token, ...] = ()
 
+    @property
+    def kept(self) -> int:
+        """Tokens of the text."""
+        return len(self.decoded) if self.decoded or self.dropped else self.tokens
+
 
 class Model(Protocol):
     """A language model that continues a solution by one step."""

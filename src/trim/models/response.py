@@ -254,6 +254,11 @@ def mean_log_probability(tokens: Sequence[Token], text: str) -> float | None:
     return max(math.fsum(own) / len(own), -1e6) if own else 0.0
 
 
+def entropy_at(token: Token) -> float:
+    """Entropy in nats of the distribution at the place of a token."""
+    return entropy([{"logprob": value} for _, value in token.likeliest])
+
+
 def first_entropy(tokens: Sequence[Token], text: str) -> float | None:
     """Entropy in nats of the distribution of `text`'s first token; None without one.
 
@@ -262,4 +267,4 @@ def first_entropy(tokens: Sequence[Token], text: str) -> float | None:
     first = next(iter((*spelling(tokens, text), *tokens)), None)
     if first is None or not first.likeliest:
         return None
-    return entropy([{"logprob": value} for _, value in first.likeliest])
+    return entropy_at(first)

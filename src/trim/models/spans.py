@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Ending, Model, Prefix, Sampling, Token
-from trim.models.response import LLAMA_CPP_ENDINGS, entropy
+from trim.models.response import LLAMA_CPP_ENDINGS, entropy_at
 from trim.steps import SEPARATOR
 
 StopRule = Callable[[Sequence[Token]], int | None]
@@ -78,6 +78,21 @@ async def require_spans(model: Model) -> SpanModel:
     raise InvalidInput(
         f"{model.name} cannot write inside a step: {obstacle}; choose a policy for whole steps"
     )
+
+
+class ModelWrapper:
+    """Base of models that add something to another: it writes inside steps if that one does."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name = model.name
+
+    @property
+    def vocabulary(self) -> str | None:
+        return getattr(self.model, "vocabulary", None)
+
+    async def span_obstacle(self) -> str | None:
+        return await span_obstacle(self.model)
 
 
 @dataclass(frozen=True)
@@ -169,9 +184,8 @@ class TokenReader:
 
 
 def first_entropy_of(tokens: Sequence[Token]) -> float:
-    """Entropy in nats of the first token's distribution (`response.entropy`); 0 without tokens."""
-    likeliest = tokens[0].likeliest if tokens else ()
-    return entropy([{"logprob": value} for _, value in likeliest])
+    """Entropy in nats of the first token's distribution; 0 without tokens."""
+    return entropy_at(tokens[0]) if tokens else 0.0
 
 
 def mean_of(tokens: Sequence[Token]) -> float:

@@ -11,12 +11,9 @@ from typing import Any
 
 from trim.errors import InvalidInput
 from trim.files import numbers, read_record, unreadable, wrong_content
-from trim.models.model import Token
-from trim.policies.policy import Explanation, Policy, TokenObservation
-from trim.policies.span import Extent
+from trim.policies.policy import DelegatingPolicy, Policy
 from trim.policies.token import TAIL
 from trim.scorers.scorer import KINDS
-from trim.types import Action, Observation
 
 ROUTER = "router"
 """Family name of calibrated routers: `router:FILE`."""
@@ -190,7 +187,7 @@ def fitted_to(family: str, fitted: Path) -> tuple[str | None, dict[str, str]]:
     return record["scorer"], dict(record["models"])
 
 
-class CalibratedPolicy(Policy):
+class CalibratedPolicy(DelegatingPolicy):
     """The policy of a router file.
 
     Attributes:
@@ -213,24 +210,6 @@ class CalibratedPolicy(Policy):
     @property
     def name(self) -> str:
         return f"{ROUTER}:{self.label}"
-
-    def begin(self, question: str) -> Action:
-        return self.policy.begin(question)
-
-    def decide(self, observation: Observation) -> Action:
-        return self.policy.decide(observation)
-
-    def at_token(self, observation: TokenObservation) -> Extent | None:
-        return self.policy.at_token(observation)
-
-    def place(self, tokens: Sequence[Token]) -> int:
-        return self.policy.place(tokens)
-
-    def explain(self, observation: Observation) -> Explanation:
-        return self.policy.explain(observation)
-
-    def expects_intervention(self, observation: Observation) -> bool:
-        return self.policy.expects_intervention(observation)
 
 
 def read_calibrated_policy(

@@ -140,6 +140,11 @@ class Policy(ABC):
         """Family and setting, as on the command line: `thr:0.5`."""
 
     @property
+    def needs_spans(self) -> bool:
+        """Whether the models must write inside steps (`trim.models.spans`)."""
+        return self.inside_steps or self.places
+
+    @property
     def spans_are_final(self) -> bool:
         """Whether no decision takes back what was written inside a step."""
         return self.inside_steps and not self.needs_scores and not self.restarts
@@ -181,6 +186,30 @@ class Policy(ABC):
         An observation without steps asks about `begin`.
         """
         return Explanation(f"{self.name} does not say why")
+
+
+class DelegatingPolicy(Policy):
+    """Base class of policies that decide as another one does."""
+
+    policy: Policy
+
+    def begin(self, question: str) -> Action:
+        return self.policy.begin(question)
+
+    def expects_intervention(self, observation: Observation) -> bool:
+        return self.policy.expects_intervention(observation)
+
+    def decide(self, observation: Observation) -> Action:
+        return self.policy.decide(observation)
+
+    def at_token(self, observation: TokenObservation) -> Extent | None:
+        return self.policy.at_token(observation)
+
+    def place(self, tokens: Sequence[Token]) -> int:
+        return self.policy.place(tokens)
+
+    def explain(self, observation: Observation) -> Explanation:
+        return self.policy.explain(observation)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from trim.errors import InvalidInput
 from trim.models.model import Token
 from trim.policies.policy import (
+    DelegatingPolicy,
     Explanation,
     Policy,
     TokenObservation,
@@ -61,7 +62,7 @@ class DoubtfulToken(Policy):
 
 
 @dataclass(frozen=True)
-class Tail(Policy):
+class Tail(DelegatingPolicy):
     """A step policy whose rewrites start at the draft's first doubtful token.
 
     `policy` decides whether a draft is rewritten. The strong model then writes the rest of the step
@@ -84,21 +85,9 @@ class Tail(Policy):
     def name(self) -> str:
         return f"{self.policy.name}{TAIL}{shortest(self.threshold)}"
 
-    def begin(self, question: str) -> Action:
-        return self.policy.begin(question)
-
-    def decide(self, observation: Observation) -> Action:
-        return self.policy.decide(observation)
-
-    def expects_intervention(self, observation: Observation) -> bool:
-        return self.policy.expects_intervention(observation)
-
     def place(self, tokens: Sequence[Token]) -> int:
         doubtful = (n for n, token in enumerate(tokens) if token.probability < self.threshold)
         return next(doubtful, 0)
-
-    def explain(self, observation: Observation) -> Explanation:
-        return self.policy.explain(observation)
 
 
 def family_and_setting(name: str) -> tuple[str, float] | None:

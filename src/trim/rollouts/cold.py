@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trim.models.model import Completion, Model, Prefix, Sampling
-from trim.models.spans import StopRule, require_spans, span_obstacle
+from trim.models.spans import ModelWrapper, StopRule, require_spans
 from trim.scorers.scorer import Scorer, Scores
 
 
@@ -42,23 +42,15 @@ class PrefixCache:
         self._tokens[text] = tokens
 
 
-class ColdModel:
+class ColdModel(ModelWrapper):
     """A model with a `PrefixCache`; use one for each solution."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
-        self.name = model.name
+        super().__init__(model)
         self._cache = PrefixCache()
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
         return self._counted(prefix, await self.model.write_step(prefix, sampling, seed))
-
-    @property
-    def vocabulary(self) -> str | None:
-        return getattr(self.model, "vocabulary", None)
-
-    async def span_obstacle(self) -> str | None:
-        return await span_obstacle(self.model)
 
     async def write_span(
         self, prefix: Prefix, sampling: Sampling, seed: int, stop: StopRule | None = None
@@ -68,8 +60,7 @@ class ColdModel:
 
     def _counted(self, prefix: Prefix, written: Completion) -> Completion:
         cached = self._cache.read(prefix.text, written.prompt_tokens)
-        kept = len(written.decoded) or written.tokens
-        self._cache.write(prefix.text + written.text, written.prompt_tokens + kept)
+        self._cache.write(prefix.text + written.text, written.prompt_tokens + written.kept)
         return replace(written, cached_tokens=cached)
 
 

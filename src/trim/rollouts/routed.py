@@ -78,7 +78,7 @@ class RoutedSolution:
 
 def is_replayable(policy: Policy) -> bool:
     """Whether a policy keeps or rewrites whole steps only, as a bank has them."""
-    return not (policy.inside_steps or policy.places)
+    return not policy.needs_spans
 
 
 def is_recordable(policy: Policy) -> bool:

@@ -12,10 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trim.errors import InvalidInput
 from trim.files import not_writable, remove_leftovers, write_atomically
 from trim.rollouts.routed import RoutedSolution
-from trim.rollouts.store import listed, required
+from trim.rollouts.store import listed, read_rows, required
 from trim.types import Action, Usage
 
 FOLDER = "routed"
@@ -104,16 +103,11 @@ def decode(file: Path | io.BytesIO) -> list[RoutedSolution]:
     Raises:
         InvalidInput: the file is unreadable, damaged, or has other columns.
     """
-    try:
-        table = pq.ParquetFile(file, page_checksum_verification=True).read()
-        if not table.schema.equals(SCHEMA):
-            raise ValueError("other columns")
-        return [solution_of(row) for row in table.to_pylist()]
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise InvalidInput(
-            f"{file}: damaged, or not the routed solutions of a bank; delete it and repeat the"
-            " `trim collect --policy` that made it"
-        ) from error
+    damaged = (
+        f"{file}: damaged, or not the routed solutions of a bank; delete it and repeat the"
+        " `trim collect --policy` that made it"
+    )
+    return read_rows(file, SCHEMA, solution_of, damaged)
 
 
 def row_of(solution: RoutedSolution) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, KeysView, Sequence
+from collections.abc import Callable, Iterable, KeysView, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,16 +123,32 @@ def decode(path: Path | BytesIO) -> list[RecordedProblem]:
     Raises:
         InvalidInput: the file is unreadable, damaged, or has other columns.
     """
+    damaged = (
+        f"{path}: damaged, or not a part of a bank; delete it and repeat the command that"
+        " made the bank, which collects its problems again"
+    )
+    return read_rows(path, SCHEMA, problem_from_row, damaged)
+
+
+Parsed = TypeVar("Parsed")
+
+
+def read_rows(
+    file: Path | BytesIO, schema: pa.Schema, parse: Callable[[dict[str, Any]], Parsed], damaged: str
+) -> list[Parsed]:
+    """Read the rows of a Parquet file, each by `parse`.
+
+    Raises:
+        InvalidInput: with the message `damaged`, if the file is unreadable or has another schema,
+            or a row is malformed.
+    """
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
-        if not table.schema.equals(SCHEMA):
+        table = pq.ParquetFile(file, page_checksum_verification=True).read()
+        if not table.schema.equals(schema):
             raise ValueError("other columns")
-        return [problem_from_row(row) for row in table.to_pylist()]
+        return [parse(row) for row in table.to_pylist()]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise InvalidInput(
-            f"{path}: damaged, or not a part of a bank; delete it and repeat the command that"
-            " made the bank, which collects its problems again"
-        ) from error
+        raise InvalidInput(damaged) from error
 
 
 def problem_from_row(row: dict[str, Any]) -> RecordedProblem:

@@ -281,7 +281,7 @@ def catalog_of(source: ModelSource, serving: Serving) -> RouterCatalog:
 
 async def require_models(models: Models, policies: Iterable[Policy]) -> None:
     """Raises InvalidInput if a model cannot write inside steps, and a policy needs it."""
-    if any(policy.inside_steps or policy.places for policy in policies):
+    if any(policy.needs_spans for policy in policies):
         for model in models.writers.values():
             await require_spans(model)
 
