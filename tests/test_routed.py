@@ -20,6 +20,7 @@ from trim.configuration.identity import identify_models
 from trim.configuration.source import Models, models_in
 from trim.costs import Prices
 from trim.errors import InvalidInput
+from trim.evaluation.cold import ColdModel, ColdScorer
 from trim.evaluation.evaluate import draw
 from trim.evaluation.suites import CHAIN, generate
 from trim.monitoring.monitor import Monitor
@@ -34,7 +35,6 @@ from trim.rollouts.calibration.calibrate import calibrate, compare
 from trim.rollouts.calibration.guarantee import Accuracy, Money, StrongShare
 from trim.rollouts.calibration.outcomes import Baselines, ReplayEvaluator
 from trim.rollouts.calibration.sweep import Sweep, comparable_families, parse_sweep
-from trim.rollouts.cold import ColdModel, ColdScorer
 from trim.rollouts.collect import collect
 from trim.rollouts.replay import Replayed, replay
 from trim.rollouts.routed import RoutedSolution

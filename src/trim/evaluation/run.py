@@ -11,6 +11,7 @@ from trim.config import RouterConfig
 from trim.configuration.source import Models
 from trim.engines.scheduler import begin_problem
 from trim.errors import ContextExceeded
+from trim.evaluation.cold import ColdScorer, as_if_alone
 from trim.evaluation.execution import solve_all
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.shared import SharedScorer, share
@@ -114,6 +115,13 @@ class Evaluation:
         return list(await asyncio.gather(*solved))
 
     async def _solve(self, router: Router, problem: Gradable) -> Trace:
+        router = replace(
+            router,
+            weak=as_if_alone(router.weak),
+            intermediate=tuple(map(as_if_alone, router.intermediate)),
+            strong=as_if_alone(router.strong),
+            scorer=router.scorer and ColdScorer(router.scorer, caches=False),
+        )
         try:
             trace = await router.asolve(problem.question, self.seed)
         except ContextExceeded:

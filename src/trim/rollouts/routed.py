@@ -25,7 +25,8 @@ class RoutedSolution:
         actions, denied: what was done about each scored draft, and whether the limit overruled the
             policy's decision.
         correct: whether the answer is right.
-        usage: tokens by role (`trim.types.Trace`); cached ones as `trim.rollouts.cold` counts them.
+        usage: tokens by role (`trim.types.Trace`); cached ones counted by
+            `trim.evaluation.cold`.
     """
 
     problem_id: str

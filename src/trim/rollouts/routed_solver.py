@@ -10,6 +10,7 @@ from trim.config import RouterConfig
 from trim.configuration.source import Models
 from trim.engines.scheduler import begin_problem
 from trim.errors import InvalidInput, ModelUnavailable
+from trim.evaluation.cold import ColdModel, ColdScorer
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.shared import SharedScorer, share
 from trim.grading.extraction import find_answer
@@ -17,7 +18,6 @@ from trim.grading.workers import GraderPool
 from trim.models.spans import require_spans
 from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies
-from trim.rollouts.cold import ColdModel, ColdScorer
 from trim.rollouts.identity import Identity
 from trim.rollouts.routed import RoutedSolution, file_of, is_recordable
 from trim.router import Router

@@ -3,7 +3,8 @@
 An engine that solves many problems at a time, each of them with several policies, caches more or
 less than one that solves a single problem: its own counts of cached tokens say little about what a
 policy costs. Here a model has in its cache what it has read and written for the solution, and
-nothing else. `trim.rollouts.replay` counts in the same way.
+nothing else. Evaluations and recorded solutions of banks are counted so, and
+`trim.rollouts.replay` counts in the same way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from trim.models.model import Completion, Model, Prefix, Sampling
+from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
 from trim.models.spans import ModelWrapper, StopRule, require_spans
 from trim.scorers.scorer import Scorer, Scores
 
@@ -43,10 +44,16 @@ class PrefixCache:
 
 
 class ColdModel(ModelWrapper):
-    """A model with a `PrefixCache`; use one for each solution."""
+    """A model with a `PrefixCache`; use one for each solution.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        caches: whether its engine is assumed to cache all of that. Otherwise cached tokens are at
+            most those that the engine reports, which may have no cache.
+    """
+
+    def __init__(self, model: Model, caches: bool = True) -> None:
         super().__init__(model)
+        self.caches = caches
         self._cache = PrefixCache()
 
     async def write_step(self, prefix: Prefix, sampling: Sampling, seed: int) -> Completion:
@@ -61,14 +68,36 @@ class ColdModel(ModelWrapper):
     def _counted(self, prefix: Prefix, written: Completion) -> Completion:
         cached = self._cache.read(prefix.text, written.prompt_tokens)
         self._cache.write(prefix.text + written.text, written.prompt_tokens + written.kept)
+        if not self.caches:
+            cached = min(cached, written.cached_tokens)
         return replace(written, cached_tokens=cached)
 
 
-class ColdScorer:
-    """A scorer with a `PrefixCache`; use one for each solution."""
+class ColdPrefillingModel(ColdModel):
+    """As `ColdModel`, for a model with prefill."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, model: Model, prefilling: Prefilling, caches: bool = True) -> None:
+        super().__init__(model, caches)
+        self.prefilling = prefilling
+
+    async def prefill(self, prefix: Prefix) -> Completion:
+        read = replace(await self.prefilling.prefill(prefix), text="", decoded=(), dropped=())
+        return self._counted(prefix, read)
+
+
+def as_if_alone(model: Model) -> ColdModel:
+    """The model for one solution of several that are under way at its engine."""
+    if isinstance(model, Prefilling):
+        return ColdPrefillingModel(model, model, caches=False)
+    return ColdModel(model, caches=False)
+
+
+class ColdScorer:
+    """A scorer with a `PrefixCache`; use one for each solution. `caches`: as in `ColdModel`."""
+
+    def __init__(self, scorer: Scorer, caches: bool = True) -> None:
         self.scorer = scorer
+        self.caches = caches
         self.name = scorer.name
         self.reads_confidence: bool = getattr(scorer, "reads_confidence", True)
         self._cache = PrefixCache()
@@ -76,4 +105,6 @@ class ColdScorer:
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
         scores = await self.scorer.score(trace, written)
         cached = self._cache.read(trace.text, scores.prompt_tokens)
+        if not self.caches:
+            cached = min(cached, scores.cached_tokens)
         return replace(scores, cached_tokens=cached)
