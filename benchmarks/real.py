@@ -1,0 +1,231 @@
+"""Two real language models on GSM8K and MATH-500: `make real`.
+
+python benchmarks/real.py solve [--models FOLDER] [--data FOLDER] [--out FOLDER] [--only PART]
+python benchmarks/real.py table [--out FOLDER]
+
+`solve` takes a night or more on two cores. It works in parts of ten problems, all groups of
+policies in turn, and an interrupted command continues. Fitted policies learn from 200 problems of
+the training set, which are recorded after the groups that need none. `table` prints what is
+finished. Without --models the configuration's model files are downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from below_the_step import METRICS, curve_rows, name_of, print_table
+
+from trim.costs import Prices
+from trim.evaluation.summary import group_by_policy, summarise
+from trim.files import write_atomically
+from trim.metrics.intervals import paired_interval
+from trim.types import Trace
+
+SIZE = 10
+"""Problems of a part."""
+SEED = 16
+CONFIGURATION = Path(__file__).parents[1] / "configurations" / "qwen-coder-laptop.yaml"
+FILES = {
+    "weak": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    "strong": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+}
+PROBLEMS = {"gsm8k": 150, "math500": 60}
+BANK_PROBLEMS = 200
+
+
+@dataclass(frozen=True)
+class Group:
+    """Policies that are evaluated in one run.
+
+    Attributes:
+        score: of the step policies among them.
+        fitted: from the bank of the training problems.
+    """
+
+    name: str
+    policies: tuple[str, ...]
+    score: str = "logprob"
+    fitted: bool = False
+
+
+GROUPS = (
+    Group(
+        "inside",
+        (
+            *("weak", "strong", "thr:0.8,0.85,0.9", "token:0.3", "token:0.3,0.4:8"),
+            *("clause:0.4", "tail:0.3", "thr:0.85+tail:0.5"),
+        ),
+    ),
+    Group("steps", ("random:0.3", "takeover:0.7,0.8", "cascade:0.7,0.8")),
+    Group("entropy", ("thr:0.3,0.5", "takeover:0.1,0.2"), score="entropy"),
+    Group("grade", ("thr:0.5,0.7", "takeover:0.3,0.5"), score="grade"),
+    Group(
+        "fitted",
+        (
+            *("pomdp:{fits}/pomdp.json@{prices}", "agg:{fits}/agg@{prices}"),
+            *("classifier:{fits}/classifier.json", "automix:{fits}/automix.json"),
+        ),
+        fitted=True,
+    ),
+)
+PRICES = "0.003,0.001"
+"""Of a strong token, in right answers, for the routers that were trained for all prices."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where models, data and results are.
+
+    Attributes:
+        models: None downloads the files.
+    """
+
+    models: Path | None
+    data: Path
+    out: Path
+
+    def trim(self, *words: str) -> None:
+        """A command of trim; a failure ends this one with its message."""
+        command = [str(Path(sys.executable).with_name("trim")), *words]
+        if status := subprocess.run(command).returncode:
+            raise SystemExit(status)
+
+    def configured(self) -> list[str]:
+        files = FILES.items() if self.models else ()
+        named = (("--set", f"{role}.gguf={self.models}/{file}") for role, file in files)
+        return [str(CONFIGURATION), *(word for pair in named for word in pair)]
+
+    def evaluate(self, benchmark: str, group: Group, part: int) -> None:
+        """Solve one part, or what is missing of it."""
+        fits = self.out / benchmark / "fits"
+        policies = (each.format(fits=fits, prices=PRICES) for each in group.policies)
+        self.trim(
+            *("eval", benchmark, *self.configured(), "--data", str(self.data)),
+            *("-n", str(SIZE), "--skip", str(part * SIZE), "--seed", str(SEED)),
+            *(word for policy in policies for word in ("--policy", policy)),
+            *("--scorer", group.score, "--prices", "example"),
+            *("--out", str(self.out / benchmark / group.name / f"part-{part:02}")),
+        )
+
+    def fit(self, benchmark: str) -> None:
+        """Record the training problems and fit the policies to them."""
+        bank, fits = (str(self.out / benchmark / name) for name in ("bank", "fits"))
+        self.trim(
+            *("collect", benchmark, *self.configured(), "--data", str(self.data)),
+            *("--split", "train", "-n", str(BANK_PROBLEMS), "--rollouts", "4"),
+            *("--scorer", "logprob", "--out", bank),
+        )
+        for words in (
+            ("fit", bank, "--out", f"{fits}/pomdp.json"),
+            ("train", "agg", bank, "--out", f"{fits}/agg"),
+            ("fit-rival", "classifier", bank, "--out", f"{fits}/classifier.json"),
+            ("fit-rival", "automix", bank, "--out", f"{fits}/automix.json"),
+        ):
+            if not Path(words[-1]).exists():
+                self.trim(*words)
+
+
+def solve(run: Run, only: str | None) -> None:
+    """Solve all that is missing; `only` names a benchmark, or a group as `gsm8k/inside`."""
+    for benchmark, problems in PROBLEMS.items():
+        chosen = [
+            group for group in GROUPS if only in (None, benchmark, f"{benchmark}/{group.name}")
+        ]
+        for fitted in (False, True):
+            groups = [group for group in chosen if group.fitted is fitted]
+            if fitted and groups:
+                run.fit(benchmark)
+            for part in range(problems // SIZE):
+                for group in groups:
+                    run.evaluate(benchmark, group, part)
+            report(run.out, benchmark)
+
+
+def read(folder: Path, group: Group) -> Iterator[Trace]:
+    """The finished traces of a group; other scores than the usual ones are in the policy's name."""
+    for file in sorted(folder.glob("part-*/traces.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            trace = Trace.from_json(json.loads(line))
+            family, colon, setting = trace.policy.partition(":")
+            label = "" if group.score == "logprob" else f"({group.score})"
+            yield replace(trace, policy=f"{family}{label}{colon}{setting}")
+
+
+def finished(out: Path, benchmark: str) -> dict[str, list[Trace]]:
+    """Traces by policy, of the problems that all groups so far have finished."""
+    groups = [list(read(out / benchmark / group.name, group)) for group in GROUPS]
+    groups = [found for found in groups if found]
+    done = [{trace.problem_id for trace in found} for found in groups]
+    common = set.intersection(*done) if done else set()
+    kept = [trace for found in groups for trace in found if trace.problem_id in common]
+    return group_by_policy(kept, list(dict.fromkeys(trace.problem_id or "" for trace in kept)))
+
+
+def report(out: Path, benchmark: str) -> None:
+    """Write the summary of the finished problems and print its tables."""
+    solved = finished(out, benchmark)
+    if not solved:
+        return
+    summary = summarise(benchmark, SEED, solved, Prices())
+    write_atomically(out / f"{benchmark}.json", json.dumps(summary, indent=2) + "\n")
+    print(f"\n{benchmark}, {summary['n']} problems\n")
+    print_table(HEADINGS, list(rows(summary, solved)))
+    print()
+    print_table(METRICS[1:], [row[1:] for row in curve_rows(summary)])
+
+
+HEADINGS = (
+    *("policy", "right (95 %)", "less than `strong` (95 %, paired)", "c", "strong calls"),
+    *("weak tokens", "strong read / cached", "money"),
+)
+
+
+def rows(
+    summary: Mapping[str, Any], solved: Mapping[str, Sequence[Trace]]
+) -> Iterator[Sequence[str]]:
+    """A row for each policy; accuracies in points, money as a share of `strong` alone."""
+    strong = next(point for point in summary["points"] if point["policy"] == "strong")
+    for point in summary["points"]:
+        low, high = (100 * bound for bound in point["accuracy_ci"])
+        right, other = (
+            [float(trace.correct or False) for trace in solved[name]]
+            for name in ("strong", name_of(point))
+        )
+        least, most = (100 * bound for bound in paired_interval(right, other))
+        read = point["prompt_tokens_mean"].get("strong", {"uncached": 0.0, "cached": 0.0})
+        yield (
+            f"`{name_of(point)}`",
+            f"{100 * point['accuracy']:.1f} % ({low:.0f}–{high:.0f})",
+            f"{100 * (strong['accuracy'] - point['accuracy']):.1f} ({least:.0f} to {most:.0f})",
+            f"{point['strong_share']:.3f}",
+            f"{point['strong_calls_mean']:.1f}",
+            f"{point['weak_tokens_mean'] + point['discarded_tokens_mean']:.0f}",
+            f"{read['uncached']:.0f} / {read['cached']:.0f}",
+            f"{point['money_mean'] / strong['money_mean']:.2f}",
+        )
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("command", choices=["solve", "table"])
+    parser.add_argument("--models", type=Path, help="folder of the two model files")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the benchmarks")
+    parser.add_argument("--out", type=Path, default=Path("build/real"))
+    parser.add_argument("--only", metavar="BENCHMARK[/GROUP]", help="a part of the work")
+    given = parser.parse_args()
+    if given.command == "table":
+        for benchmark in PROBLEMS:
+            report(given.out, benchmark)
+    else:
+        solve(Run(given.models, given.data, given.out), given.only)
+
+
+if __name__ == "__main__":
+    main()
