@@ -75,6 +75,8 @@ GROUPS = (
         fitted=True,
     ),
 )
+SWITCH = Group("switch", ())
+"""The learned switch, which `benchmarks/switch.py` evaluates."""
 PRICES = "0.003,0.001"
 """Of a strong token, in right answers, for the routers that were trained for all prices."""
 
@@ -160,7 +162,7 @@ def read(folder: Path, group: Group) -> Iterator[Trace]:
 
 def finished(out: Path, benchmark: str) -> dict[str, list[Trace]]:
     """Traces by policy, of the problems that all groups so far have finished."""
-    groups = [list(read(out / benchmark / group.name, group)) for group in GROUPS]
+    groups = [list(read(out / benchmark / group.name, group)) for group in (*GROUPS, SWITCH)]
     groups = [found for found in groups if found]
     done = [{trace.problem_id for trace in found} for found in groups]
     common = set.intersection(*done) if done else set()
