@@ -326,8 +326,55 @@ def test_a_torn_tail_is_dropped(whole, tail):
     with TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "run.json").write_bytes(described_run)
-        (folder / "traces.jsonl").write_bytes(content + b"{" + tail.replace(b"}", b""))
+        (folder / "traces.jsonl").write_bytes(content + b"{" + tail.replace(b"\n", b""))
         assert run(evaluation(), folder) == traces
+
+
+@settings(max_examples=50)
+@given(data=st.data())
+def test_a_damaged_byte_is_named_and_nothing_is_removed(whole, data):
+    """Wherever it is but in a torn last line, paid results are kept."""
+    described_run, content, _ = whole
+    place = data.draw(st.integers(0, len(content) - 2))
+    damaged = content[:place] + b"\0" + content[place + 1 :]
+    lines = content[:place].count(b"\n") + 1
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "run.json").write_bytes(described_run)
+        (folder / "traces.jsonl").write_bytes(damaged)
+        with pytest.raises(InvalidInput, match=rf"traces.jsonl, line {lines}: .*delete lines"):
+            TraceStore(folder, described())
+        assert (folder / "traces.jsonl").read_bytes() == damaged
+
+
+def test_the_lines_of_a_damaged_problem_can_be_deleted(whole, tmp_path):
+    described_run, content, traces = whole
+    (tmp_path / "run.json").write_bytes(described_run)
+    lines = content.splitlines(keepends=True)
+    (tmp_path / "traces.jsonl").write_bytes(b"".join(lines[len(POLICIES) :]))
+    assert in_order(run(evaluation(), tmp_path)) == in_order(traces)
+
+
+def test_foreign_traces_are_not_written_to(whole, tmp_path):
+    _, content, _ = whole
+    for found in (b"mine\n", content):
+        (tmp_path / "traces.jsonl").write_bytes(found)
+        with pytest.raises(InvalidInput, match=r"of no run of trim; name another --out"):
+            TraceStore(tmp_path, described())
+        assert (tmp_path / "traces.jsonl").read_bytes() == found
+        assert not (tmp_path / "run.json").exists()
+
+
+def test_traces_behind_a_link_are_not_written_to(whole, tmp_path):
+    described_run, content, _ = whole
+    foreign, folder = tmp_path / "foreign.jsonl", tmp_path / "out"
+    folder.mkdir()
+    foreign.write_bytes(content + b"torn")
+    (folder / "run.json").write_bytes(described_run)
+    (folder / "traces.jsonl").symlink_to(foreign)
+    with pytest.raises(InvalidInput, match=r"is a link, .*name another --out"):
+        TraceStore(folder, described())
+    assert foreign.read_bytes() == content + b"torn"
 
 
 def test_a_finished_run_does_nothing(whole, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ from trim.types import Trace
 class TraceStore:
     """`traces.jsonl` (one trace per line) and `run.json`, which identifies the run.
 
-    All traces of a problem are written together; an incomplete problem at the end of the file is
-    removed when the run continues.
+    All traces of a problem are written together. A process that is killed meanwhile leaves an
+    incomplete problem at the end of the file, which is removed when the run continues; nothing
+    else is ever removed.
 
     Args:
         folder: created if missing.
         run: identifies the run.
 
     Raises:
-        InvalidInput: the folder cannot be written, holds another run, or is in use by another
-            process.
+        InvalidInput: the folder cannot be written, holds another run, foreign or damaged traces,
+            or is in use by another process.
     """
 
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
@@ -44,7 +46,16 @@ class TraceStore:
             raise
 
     def _claim(self, path: Path, run: dict[str, Any]) -> None:
+        if self.path.is_symlink():
+            raise InvalidInput(
+                f"{self.path}: is a link, and may lead to a foreign file; name another --out"
+            )
         if not path.exists():
+            if self.path.exists():
+                raise InvalidInput(
+                    f"{self.path}: there is no {path.name} beside it, so it is of no run of trim;"
+                    " name another --out"
+                )
             write_atomically(path, json.dumps(run, indent=2) + "\n")
             return
         try:
@@ -58,30 +69,49 @@ class TraceStore:
             )
 
     def _recover(self) -> set[str]:
-        """Remove an incomplete problem at the end; returns the ids of the complete ones."""
+        """Remove an incomplete problem at the end; returns the ids of the complete ones.
+
+        Raises:
+            InvalidInput: a line that has its end is damaged, or is no trace of this run.
+        """
         if not self.path.exists():
             return set()
-        finished: set[str] = set()
-        group: list[str] = []
-        complete_bytes = position = 0
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            position += len(line)
-            try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                record = None
-            if record is None:
-                break
-            if not isinstance(record, dict) or "problem_id" not in record:
-                raise InvalidInput(
-                    f"{self.path}: contains a line that is not a trace; name another --out"
-                )
-            group.append(record["problem_id"])
-            if len(group) == len(self.policies):
-                finished.add(group[0])
-                complete_bytes, group = position, []
-        os.truncate(self.path, complete_bytes)
+        *lines, torn = self.path.read_bytes().split(b"\n")
+        finished = {
+            self._problem_of(lines, first)
+            for first in range(0, len(lines), len(self.policies))
+            if first + len(self.policies) <= len(lines)
+        }
+        complete = len(finished) * len(self.policies)
+        for number in range(complete, len(lines)):
+            self._trace(lines[number], number)
+        if torn or complete < len(lines):
+            os.truncate(self.path, sum(len(line) + 1 for line in lines[:complete]))
         return finished
+
+    def _problem_of(self, lines: Sequence[bytes], first: int) -> str:
+        """The problem whose traces begin with a line."""
+        numbers = range(first, first + len(self.policies))
+        traces = [self._trace(lines[number], number) for number in numbers]
+        problem_id = traces[0].problem_id
+        for number, trace in zip(numbers, traces, strict=True):
+            if trace.problem_id != problem_id or trace.policy not in self.policies:
+                raise self._damaged(number, "not a trace of the problem before it")
+        return problem_id or ""
+
+    def _trace(self, line: bytes, number: int) -> Trace:
+        try:
+            return Trace.from_json(json.loads(line))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise self._damaged(number, "damaged, or not a trace") from error
+
+    def _damaged(self, number: int, fault: str) -> InvalidInput:
+        first = number - number % len(self.policies)
+        return InvalidInput(
+            f"{self.path}, line {number + 1}: {fault}; restore the file, name another --out, or"
+            f" delete lines {first + 1} to {first + len(self.policies)} and repeat the command,"
+            " which solves their problem again"
+        )
 
     def add(self, problem_id: str, traces: list[Trace]) -> None:
         """Append all traces of one problem.
