@@ -315,7 +315,10 @@ def test_traces_made_elsewhere_are_the_weak_models_path(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (trace(weak=solution(prm_scores=[0.5, 0.5])), "line 2: not a trace .*3 in step_tokens, 2 in prm_scores"),
+        (
+            trace(weak=solution(prm_scores=[0.5, 0.5])),
+            "line 2: not a trace .*3 in step_tokens, 2 in prm_scores",
+        ),
         (trace(weak=solution(prm_scores=[0.5, 0.5, 1.5])), "line 2: not a trace .*outside"),
         (trace(weak=solution(step_tokens=[1, 1, 0.5])), "line 2: not a trace .*token count"),
         (trace(weak=solution(correct="yes")), "line 2: not a trace .*correct"),

@@ -80,7 +80,13 @@ class Bank:
         Those of one problem are not independent.
         """
         names = [problem.group or problem.problem_id for problem in self.problems]
-        return np.unique(names, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        places = {name: place for place, name in enumerate(self.group_names)}
+        return np.array([places[name] for name in names], dtype=np.int64)
+
+    @cached_property
+    def group_names(self) -> tuple[str, ...]:
+        """The problems that `groups` counts, in ascending order."""
+        return tuple(sorted({each.group or each.problem_id for each in self.problems}))
 
     @property
     def has_strong(self) -> bool:

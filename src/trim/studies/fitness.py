@@ -9,16 +9,11 @@ from enum import StrEnum
 import numpy as np
 
 from trim.evaluation.report import percent
-from trim.metrics.intervals import CONFIDENCE
 from trim.metrics.metrics import FIT, area_under_curve
 from trim.studies.detection import FirstRewrites
 from trim.studies.reliability import BINS, Reliability
+from trim.studies.resamples import draw_resamples, interval_of
 from trim.studies.sample import Floats, Sample
-
-RESAMPLES = 2_000
-"""Fewer than for means, as areas are slower; the ends vary by 2 % of the interval's width."""
-BATCH = 100
-"""Resamples held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +40,29 @@ def area_of(sample: Sample, seed: int = 0) -> Area | None:
     return Area(len(sample), sample.wrong, auc, interval_of(resampled_areas(sample, seed)))
 
 
-def interval_of(draws: Floats) -> tuple[float, float]:
-    """95 % percentile interval of draws, ignoring NaN."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+def area_within(sample: Sample) -> Area | None:
+    """The area among pairs of one problem: whether a score tells its solutions apart.
+
+    None if no problem has both right and wrong ones. `count` and `wrong` are those of the problems
+    that do.
+    """
+    order = np.argsort(sample.problem, kind="stable")
+    starts = np.flatnonzero(np.diff(sample.problem[order], prepend=-1))
+    pairs, won, count, wrong = [], [], 0, 0
+    for places in np.split(order, starts[1:]):
+        right, scores = sample.right[places], sample.scores[places]
+        area = area_under_curve(right, scores)
+        mixed = not np.isnan(area)
+        pairs.append(float(right.sum() * (~right).sum()))
+        won.append(area * pairs[-1] if mixed else 0.0)
+        count += mixed * len(places)
+        wrong += mixed * int((~right).sum())
+    if not count:
+        return None
+    both = np.array([won, pairs])
+    drawn = np.concatenate([both @ times.T for times in draw_resamples(len(pairs))], axis=1)
+    draws = np.divide(drawn[0], drawn[1], out=np.full_like(drawn[0], np.nan), where=drawn[1] > 0)
+    return Area(count, wrong, sum(won) / sum(pairs), interval_of(draws))
 
 
 def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
@@ -58,20 +71,18 @@ def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
     NaN if a resample is all right or all wrong. The same sample and seed always give the same
     draws.
     """
-    random = np.random.default_rng(seed)
     problems, problem = np.unique(sample.problem, return_inverse=True)
     order = np.argsort(sample.scores, kind="stable")
     starts = np.flatnonzero(np.diff(sample.scores[order], prepend=-1.0))
     owner, right = problem.reshape(-1)[order], sample.right[order]
     areas = []
-    for _ in range(RESAMPLES // BATCH):
-        times = random.multinomial(len(problems), np.full(len(problems), 1 / len(problems)), BATCH)
-        weights = times.astype(np.float64)[:, owner]
+    for times in draw_resamples(len(problems), seed):
+        weights = times[:, owner]
         above = np.add.reduceat(weights * right, starts, axis=1)
         below = np.add.reduceat(weights * ~right, starts, axis=1)
         pairs = above.sum(axis=1) * below.sum(axis=1)
         won = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-        areas.append(np.divide(won, pairs, out=np.full(BATCH, np.nan), where=pairs > 0))
+        areas.append(np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
     return np.concatenate(areas)
 
 
