@@ -105,7 +105,9 @@ def identity_after(identity: Identity, source: ModelSource, kind: str) -> Identi
     if record:
         described = {**described, "rescored": record}
     seen = read_seen(source.joint) if kind == "joint" and source.joint else frozenset()
-    return replace(identity, scorer=kind, models=models, described=described, seen=seen)
+    return replace(
+        identity, scorer=kind, models=models, exact=False, described=described, seen=seen
+    )
 
 
 @dataclass(frozen=True)
