@@ -640,7 +640,7 @@ def test_scorers_of_the_same_solutions_are_compared(tmp_path):
     assert record["banks"] == alone
     assert json.loads(run("audit", *banks, "--json").stdout) == record
     by_name = {each["of"]: each for each in record["differences"]}
-    assert set(by_name) == set(AGGREGATES)
+    assert set(by_name) == {*AGGREGATES, WITHIN}
     difference = by_name[LOWEST]["auc"]
     areas = [each["areas"][LOWEST]["auc"] for each in alone]
     assert difference == pytest.approx(areas[1] - areas[0])
@@ -655,7 +655,7 @@ def test_a_bank_compared_with_itself_differs_by_nothing(tmp_path):
     import_traces(solutions_file(tmp_path, MANY), tmp_path / "bank")
     bank = read_bank(tmp_path / "bank")
     found = compare_audits([(tmp_path / "bank", bank), (tmp_path / "same", bank)])
-    assert len(found.differences) == len(AGGREGATES)
+    assert {each.of for each in found.differences} == {*AGGREGATES, WITHIN}
     assert all((each.auc, each.interval) == (0, (0, 0)) for each in found.differences)
 
 

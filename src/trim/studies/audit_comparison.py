@@ -26,7 +26,13 @@ from trim.studies.audit import (
     samples_of,
 )
 from trim.studies.audit_page import bounds, sample_name, signed
-from trim.studies.fitness import LOWEST, Area, resampled_areas
+from trim.studies.fitness import (
+    LOWEST,
+    Area,
+    auc_within,
+    resampled_areas,
+    resampled_within,
+)
 from trim.studies.resamples import interval_of
 from trim.studies.sample import Sample, judged_steps
 
@@ -79,18 +85,23 @@ def compare_audits(banks: Sequence[tuple[Path, Bank]]) -> Comparison:
         if bank.group_names != first.group_names:
             continue
         for of, sample in samples_of(bank, judged_steps(bank)).items():
-            if of in (*AGGREGATES, REPAIRABLE) and has_same_problems(sample, samples.get(of)):
-                found = difference_of(sample, samples[of])
-                differences.append(Difference(str(name), str(first_name), of, *found))
+            other = samples.get(of)
+            if of not in (*AGGREGATES, REPAIRABLE) or other is None:
+                continue
+            if not has_same_problems(sample, other):
+                continue
+            found = difference_of(sample, other)
+            differences.append(Difference(str(name), str(first_name), of, *found))
+            if of == LOWEST and not np.isnan(auc_within(sample) + auc_within(other)):
+                found = difference_within(sample, other)
+                differences.append(Difference(str(name), str(first_name), WITHIN, *found))
     return Comparison(audits, tuple(differences))
 
 
-def has_same_problems(sample: Sample, other: Sample | None) -> bool:
+def has_same_problems(sample: Sample, other: Sample) -> bool:
     """Whether two samples are of the same problems, and neither is all right or all wrong."""
-    return (
-        other is not None
-        and all(0 < each.wrong < len(each) for each in (sample, other))
-        and np.array_equal(np.unique(sample.problem), np.unique(other.problem))
+    return all(0 < each.wrong < len(each) for each in (sample, other)) and np.array_equal(
+        np.unique(sample.problem), np.unique(other.problem)
     )
 
 
@@ -98,6 +109,12 @@ def difference_of(sample: Sample, other: Sample) -> tuple[float, tuple[float, fl
     """Difference of the areas of two samples of the same problems, with its paired interval."""
     now, then = (area_under_curve(each.right, each.scores) for each in (sample, other))
     return now - then, interval_of(resampled_areas(sample) - resampled_areas(other))
+
+
+def difference_within(sample: Sample, other: Sample) -> tuple[float, tuple[float, float]]:
+    """The same among pairs of one problem."""
+    draws = resampled_within(sample) - resampled_within(other)
+    return auc_within(sample) - auc_within(other), interval_of(draws)
 
 
 def comparison_page(comparison: Comparison, figure: Figure) -> Page:
@@ -210,7 +227,7 @@ def differences_table(comparison: Comparison) -> Table:
                 " to ".join(signed(bound) for bound in each.interval),
             )
             for each in comparison.differences
-            if each.of in (LOWEST, REPAIRABLE)
+            if each.of in (LOWEST, WITHIN, REPAIRABLE)
         ),
     )
 

@@ -46,23 +46,44 @@ def area_within(sample: Sample) -> Area | None:
     None if no problem has both right and wrong ones. `count` and `wrong` are those of the problems
     that do.
     """
-    order = np.argsort(sample.problem, kind="stable")
-    starts = np.flatnonzero(np.diff(sample.problem[order], prepend=-1))
-    pairs, won, count, wrong = [], [], 0, 0
-    for places in np.split(order, starts[1:]):
-        right, scores = sample.right[places], sample.scores[places]
-        area = area_under_curve(right, scores)
-        mixed = not np.isnan(area)
-        pairs.append(float(right.sum() * (~right).sum()))
-        won.append(area * pairs[-1] if mixed else 0.0)
-        count += mixed * len(places)
-        wrong += mixed * int((~right).sum())
-    if not count:
+    right, wrong, _ = pairs_within(sample)
+    mixed = (right > 0) & (wrong > 0)
+    if not mixed.any():
         return None
-    both = np.array([won, pairs])
-    drawn = np.concatenate([both @ times.T for times in draw_resamples(len(pairs))], axis=1)
-    draws = np.divide(drawn[0], drawn[1], out=np.full_like(drawn[0], np.nan), where=drawn[1] > 0)
-    return Area(count, wrong, sum(won) / sum(pairs), interval_of(draws))
+    found = resampled_within(sample)
+    count = int((right + wrong)[mixed].sum())
+    return Area(count, int(wrong[mixed].sum()), auc_within(sample), interval_of(found))
+
+
+def auc_within(sample: Sample) -> float:
+    """AUC-ROC among pairs of one problem; nan without any."""
+    right, wrong, won = pairs_within(sample)
+    pairs = float((right * wrong).sum())
+    return float(won.sum()) / pairs if pairs else float("nan")
+
+
+def resampled_within(sample: Sample, seed: int = 0) -> Floats:
+    """(2000,) `auc_within` of bootstrap resamples of the problems; nan without any pair."""
+    right, wrong, won = pairs_within(sample)
+    both = np.array([won, right * wrong])
+    drawn = np.concatenate([both @ times.T for times in draw_resamples(len(won), seed)], axis=1)
+    draws: Floats = np.full_like(drawn[0], np.nan)
+    np.divide(drawn[0], drawn[1], out=draws, where=drawn[1] > 0)
+    return draws
+
+
+def pairs_within(sample: Sample) -> tuple[Floats, Floats, Floats]:
+    """(P,) numbers of right and of wrong ones of each problem, and of their pairs in order."""
+    _, problem = np.unique(sample.problem, return_inverse=True)
+    problem = problem.reshape(-1)
+    right = np.bincount(problem, weights=sample.right).astype(np.float64)
+    wrong = np.bincount(problem, weights=~sample.right).astype(np.float64)
+    order = np.argsort(problem, kind="stable")
+    areas = [
+        area_under_curve(sample.right[places], sample.scores[places])
+        for places in np.split(order, np.cumsum(np.bincount(problem))[:-1])
+    ]
+    return right, wrong, np.nan_to_num(np.array(areas)) * right * wrong
 
 
 def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
