@@ -29,11 +29,45 @@ from trim.rollouts.explorer import Explorer
 from trim.rollouts.import_traces import import_traces
 from trim.rollouts.store import BankStore
 from trim.scorers.scorer import Scores
-from trim.studies.audit import DRAFTS, LOST, REPAIRABLE, STRONG, audit
-from trim.studies.detection import below, detection, detection_curve, first_rewrites
-from trim.studies.fitness import LOWEST, Area, Fitness, area_of, judge, resampled_areas
-from trim.studies.reliability import reliability_of, shift_of_all, shift_of_firsts, stability_index
-from trim.studies.sample import Sample, judged_steps, lowest_scores, sample_of
+from trim.studies.audit import (
+    AGGREGATES,
+    DRAFTS,
+    LAST,
+    LOST,
+    MEAN,
+    PRODUCT,
+    REPAIRABLE,
+    STRONG,
+    STRONG_LOWEST,
+    WITHIN,
+    audit,
+)
+from trim.studies.audit_comparison import compare_audits
+from trim.studies.detection import (
+    FirstErrorFinder,
+    below,
+    detection,
+    detection_curve,
+    first_rewrites,
+)
+from trim.studies.fitness import (
+    LOWEST,
+    Area,
+    Fitness,
+    area_of,
+    area_within,
+    judge,
+    resampled_areas,
+)
+from trim.studies.reliability import (
+    reliability_of,
+    resampled_errors,
+    shift_of_all,
+    shift_of_firsts,
+    stability_index,
+)
+from trim.studies.resamples import interval_of
+from trim.studies.sample import Sample, draft_scores, judged_steps, lowest_scores, sample_of
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "reference"
 
@@ -98,6 +132,21 @@ def test_steps_of_one_problem_are_not_counted_as_many():
 
 
 @given(samples)
+def test_the_area_within_problems_is_the_share_of_their_pairs_in_order(sample):
+    won = [
+        (right > wrong) + (right == wrong) / 2
+        for problem in np.unique(sample.problem)
+        for right in sample.scores[(sample.problem == problem) & sample.right]
+        for wrong in sample.scores[(sample.problem == problem) & ~sample.right]
+    ]
+    found = area_within(sample)
+    if not won:
+        assert found is None
+        return
+    assert found.auc == pytest.approx(np.mean(won))
+
+
+@given(samples)
 def test_there_is_no_area_of_right_ones_alone(sample):
     right = replace(sample, right=np.ones(len(sample), dtype=np.bool_))
     assert area_of(right) is None
@@ -149,6 +198,27 @@ def test_scores_that_mean_less_at_late_steps_are_found():
     late = replace(sample, right=sample.right & ((sample.step < 6) | (sample.scores > 0.9)))
     assert reliability_of(late).error_by_step > 0.1
     assert reliability_of(sample).error_by_step < 0.02
+
+
+@settings(max_examples=15)
+@given(samples)
+def test_drawing_every_problem_once_gives_the_errors_themselves(sample):
+    one = replace(sample, problem=np.zeros(len(sample), dtype=np.int64))
+    found = reliability_of(one)
+    errors, briers = resampled_errors(one)
+    assert errors == pytest.approx(np.full(2000, found.error))
+    assert briers == pytest.approx(np.full(2000, found.brier))
+
+
+def test_intervals_of_errors_count_problems_not_solutions():
+    once = random_sample(150)
+    copied = sample_of(
+        row
+        for row in zip(once.scores, once.right, once.problem, once.step, strict=True)
+        for _ in range(20)
+    )
+    for few, many in zip(resampled_errors(once), resampled_errors(copied), strict=True):
+        assert interval_of(few) == pytest.approx(interval_of(many))
 
 
 # Detection
@@ -222,6 +292,32 @@ def test_first_rewrites_are_shares_of_all_solutions(written, threshold):
     found = first_rewrites([solution(*zip(*steps, strict=True)) for steps in written], threshold)
     shares = (found.on_error, found.needless, found.late, found.missed, found.left)
     assert sum(shares) == pytest.approx(1)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from([0.1, 0.4, 0.6, 1.0]), st.booleans()), min_size=1),
+        min_size=2,
+        max_size=8,
+    ),
+    st.sampled_from([0.2, 0.5, 0.9, 1.0]),
+)
+def test_first_errors_are_found_where_the_first_low_score_is(written, threshold):
+    solutions = [solution(*zip(*steps, strict=True)) for steps in written]
+    finder = FirstErrorFinder(solutions, np.arange(len(solutions)))
+    assume(finder.is_applicable)
+    hits = {True: [], False: []}
+    for each in solutions:
+        low = [place for place, score in enumerate(each.scores) if score < threshold]
+        low = list(range(len(each.scores))) if threshold == 1 else low
+        wrong = [place for place, right in enumerate(each.right) if not right]
+        hits[bool(wrong)].append(low[:1] == wrong[:1])
+    found = finder.at(threshold)
+    a, b = np.mean(hits[True]), np.mean(hits[False])
+    assert (found.found, found.clean) == pytest.approx((a, b))
+    assert found.f1 == pytest.approx(2 * a * b / (a + b) if a + b else 0)
+    best = finder.best_threshold(np.array([0.2, 0.5, 0.9, 1.0]))
+    assert finder.at(best).f1 >= found.f1
 
 
 # Drift
@@ -463,7 +559,7 @@ def test_an_imported_bank_is_audited_by_its_answers(tmp_path):
     folder = imported(tmp_path, lines)
     record = json.loads(run("audit", folder, "--json").stdout)
     assert not record["labelled"]
-    assert set(record["areas"]) == {LOWEST}
+    assert set(record["areas"]) == {*AGGREGATES, STRONG_LOWEST}
     assert record["areas"][LOWEST]["auc"] == 1
     assert record["judgement"]["verdict"] == Fitness.THRESHOLD
     assert "no labels of steps" in " ".join(run("audit", folder).stdout.split())
@@ -487,6 +583,150 @@ def test_the_reference_traces_are_fit_for_thresholding(tmp_path):
     assert found.judgement.verdict is Fitness.THRESHOLD
 
 
+def solutions_file(folder, answers, scores=("prm_scores",), seed=0):
+    """A file with several solutions of each problem; answers are lists of right or wrong."""
+    random = np.random.default_rng(seed)
+
+    def written(correct):
+        made = {
+            name: [round(float(random.uniform()) ** (0.4 if correct else 1), 4) for _ in range(4)]
+            for name in scores
+        }
+        return {"correct": correct, "tokens": 90, "step_chars": [30, 60, 90, 120], **made}
+
+    file = folder / "solutions.jsonl"
+    lines = (
+        {"id": f"p-{number}", "solutions": [written(correct) for correct in listed]}
+        for number, listed in enumerate(answers)
+    )
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+MANY = [[number % 3 > 0, number % 4 > 0, number % 5 > 0] for number in range(40)]
+
+
+def test_solutions_of_one_problem_are_resampled_together(tmp_path):
+    import_traces(solutions_file(tmp_path, MANY), tmp_path / "bank")
+    bank = read_bank(tmp_path / "bank")
+    found = audit(bank, tmp_path / "bank")
+    assert (found.problems, found.solutions) == (40, 120)
+    assert found.right == pytest.approx(np.mean(MANY))
+    sample = lowest_scores(bank)
+    assert found.areas[LOWEST] == area_of(sample)
+    assert np.bincount(sample.problem).tolist() == [3] * 40
+    assert found.areas[WITHIN] == area_within(sample)
+    assert found.error_interval == interval_of(resampled_errors(sample)[0])
+    assert len(draft_scores(bank, first=True)) == 40
+    trajectories = bank.trajectories()
+    right = [each.correct for each in trajectories]
+    for name, values in (
+        (PRODUCT, [np.prod(each.scores) for each in trajectories]),
+        (MEAN, [np.mean(each.scores) for each in trajectories]),
+        (LAST, [each.scores[-1] for each in trajectories]),
+    ):
+        assert found.areas[name].auc == pytest.approx(area_under_curve(right, values))
+
+
+def test_scorers_of_the_same_solutions_are_compared(tmp_path):
+    file = solutions_file(tmp_path, MANY, ("one", "other"))
+    for name in ("one", "other"):
+        import_traces(file, tmp_path / name, scores=name)
+    banks = [tmp_path / "one", tmp_path / "other"]
+    ran = run("audit", *banks, "--out", tmp_path / "audit")
+    assert ran.exit_code == 0, ran.output
+    record = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    alone = [json.loads(run("audit", bank, "--json").stdout) for bank in banks]
+    assert record["banks"] == alone
+    assert json.loads(run("audit", *banks, "--json").stdout) == record
+    by_name = {each["of"]: each for each in record["differences"]}
+    assert set(by_name) == {*AGGREGATES, WITHIN}
+    difference = by_name[LOWEST]["auc"]
+    areas = [each["areas"][LOWEST]["auc"] for each in alone]
+    assert difference == pytest.approx(areas[1] - areas[0])
+    low, high = by_name[LOWEST]["interval"]
+    assert low < difference < high
+    page = (tmp_path / "audit" / "report.html").read_text()
+    assert page.count("<svg") == 1
+    assert "lowest, of one problem" in page
+
+
+def test_a_bank_compared_with_itself_differs_by_nothing(tmp_path):
+    import_traces(solutions_file(tmp_path, MANY), tmp_path / "bank")
+    bank = read_bank(tmp_path / "bank")
+    found = compare_audits([(tmp_path / "bank", bank), (tmp_path / "same", bank)])
+    assert {each.of for each in found.differences} == {*AGGREGATES, WITHIN}
+    assert all((each.auc, each.interval) == (0, (0, 0)) for each in found.differences)
+
+
+def test_banks_of_other_problems_have_no_difference(bank, tmp_path):
+    import_traces(solutions_file(tmp_path, MANY), tmp_path / "other")
+    record = json.loads(run("audit", bank, tmp_path / "other", "--json").stdout)
+    assert not record["differences"]
+    assert [each["labelled"] for each in record["banks"]] == [True, False]
+
+
+def labelled_file(folder, labels, seed=0):
+    """Lines with ProcessBench's fields and scores that are low from the first error on."""
+    random = np.random.default_rng(seed)
+    lines = []
+    for number, label in enumerate(labels):
+        wrong = [label >= 0 and place >= label for place in range(5)]
+        made = {
+            "id": f"math-{number}",
+            "problem": f"question {number // 2}",
+            "steps": [f"step {place} of {number}" for place in range(5)],
+            "label": label,
+            "final_answer_correct": label == -1 or number % 7 == 0,
+            "prm_scores": [float(random.uniform() ** (3 if each else 0.3)) for each in wrong],
+        }
+        lines.append(json.dumps(made))
+    file = folder / "labelled.jsonl"
+    file.write_text("\n".join(lines))
+    return file
+
+
+def test_imported_labels_are_of_first_errors_alone(tmp_path):
+    labels = [-1, 0, 2, 4, -1, 1, 3, 3] * 8
+    import_traces(labelled_file(tmp_path, labels), tmp_path / "bank")
+    bank = read_bank(tmp_path / "bank")
+    found = audit(bank, tmp_path / "bank")
+    assert found.labelled and found.problems == 32
+    assert set(found.areas) == {REPAIRABLE, *AGGREGATES, WITHIN}
+    steps = sum(label + 1 if label >= 0 else 5 for label in labels)
+    assert found.areas[REPAIRABLE].count == steps
+    assert found.areas[REPAIRABLE].wrong == sum(label >= 0 for label in labels)
+    even, best = found.first_errors
+    assert even.threshold == 0.5
+    assert 0 < even.f1 <= best.f1 < 1
+    assert best.interval[0] < best.f1 < best.interval[1]
+    printed = " ".join(run("audit", tmp_path / "bank").stdout.split())
+    assert "First errors found" in printed
+    assert "follows from the steps before it" not in printed
+
+
+REAL = {
+    ("math500", "qwen_prm"): (0.800, 0.134),
+    ("gsm8k", "qwen_prm"): (0.701, 0.105),
+    ("gsm8k", "skywork_prm"): (0.740, 0.181),
+    ("gsm8k", "math_shepherd"): (0.650, 0.082),
+}
+"""AUC-ROC of the lowest score and its ECE, as in docs/results/scorers.md."""
+
+
+@pytest.mark.parametrize(("benchmark", "scores"), REAL)
+def test_real_reward_models_are_what_the_documentation_states(benchmark, scores, tmp_path):
+    file = SHARED / f"{benchmark}_qwen2.5_7b_32_solutions_prm_scores.jsonl.gz"
+    if not file.exists():
+        pytest.skip("needs the reference solutions in ../shared, beside this checkout")
+    found = audit(import_traces(file, tmp_path, scores=scores), tmp_path)
+    auc, error = REAL[benchmark, scores]
+    assert found.areas[LOWEST].auc == pytest.approx(auc, abs=5e-4)
+    assert found.reliability.error == pytest.approx(error, abs=5e-4)
+    low, high = found.areas[LOWEST].interval
+    assert 0.08 < high - low < 0.14
+
+
 # Refusals
 
 
@@ -507,6 +747,8 @@ def test_what_cannot_be_audited_is_refused_in_one_line(bank, tmp_path):
         ([bank, "--against", other], "scores of the kind 'grade', not 'prm'"),
         ([bank, "--against", few], "an audit needs at least 10"),
         ([bank, "--against", right], "its steps have no labels"),
+        ([bank, right, "--against", other], "--against: goes with one BANK"),
+        ([bank, right], "0 wrong solutions, but an audit needs at least 10"),
     ):
         assert message in refusal(run("audit", *words, "--out", out))
         assert (out / "audit.json").read_text() == "an older file"

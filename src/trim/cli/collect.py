@@ -1,4 +1,4 @@
-"""Recording solutions in a bank: `trim collect` and `trim import`."""
+"""Recording solutions in a bank: `trim collect`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ from trim.rollouts.bank import Bank
 from trim.rollouts.collect import ROLLOUTS
 from trim.rollouts.collect import collect as collect_bank
 from trim.rollouts.explorer import MIN_ROLLOUTS
-from trim.rollouts.import_traces import import_traces
 
 if TYPE_CHECKING:
     from trim.server.problems import KeptQuestions
@@ -225,32 +224,22 @@ def questions_of(
     return problem_set
 
 
-@click.command("import")
-@click.argument("file", type=path_type)
-@out_option
-def import_command(file: Path, out: Path) -> None:
-    """Import traces from a FILE into a bank.
-
-    The traces may come from any program; docs/reference/bank.md describes the format.
-    """
-    click.echo(describe(import_traces(file, out)))
-
-
 def describe(bank: Bank) -> str:
     """The contents of a bank in two lines, and one with the policies that it records."""
     problems = bank.problems
     forest = bank.tree_batch(copies=1)
-    solutions = sum(len(problem.rollouts) + 1 for problem in problems)
-    weak, strong = (
-        sum(getattr(problem, model).correct for problem in problems) / len(problems)
-        for model in ("weak", "strong")
+    solutions = sum(len(problem.rollouts) + problem.has_strong for problem in problems)
+    models = ("weak", "strong") if bank.has_strong else ("weak",)
+    accuracies = (
+        f"{model} {sum(getattr(each, model).correct for each in problems) / len(problems):.1%}"
+        for model in models
     )
     right = "answer of the strong model" if bank.measures_agreement else "alone right"
     return (
-        f"{bank.identity.suite}: {len(problems)} problems, {solutions} solutions,"
+        f"{bank.identity.suite}: {bank.groups.max() + 1} problems, {solutions} solutions,"
         f" {len(forest)} drafts, {forest.has_choice.mean():.1%} of them with both actions"
         " recorded\n"
-        f"{right}: weak {weak:.1%}, strong {strong:.1%}"
+        f"{right}: {', '.join(accuracies)}"
         f"{describe_routed(bank)}"
     )
 

@@ -1,4 +1,4 @@
-"""Fitting to banks: routers, scorers and rivals, and `trim rescore`."""
+"""Fitting to banks: routers, scorers and rivals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 from trim.cli.options import path_type
 from trim.errors import InvalidInput, require_extra
-from trim.files import sha256_of, write_atomically, writing
-from trim.fingerprints import Seen, read_seen, seen_field
+from trim.files import write_atomically, writing
+from trim.fingerprints import Seen, seen_field
 from trim.policies.pomdp.belief import BeliefKind
 from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import PomdpModel, write_model
@@ -21,10 +21,8 @@ from trim.policies.ppo.weights import write_router
 from trim.policies.rivals.fit import FITTED_RIVALS, SCORER_KINDS, fit_rival
 from trim.rollouts.bank import read_bank
 from trim.rollouts.fit import best_belief_kind, evidence_from_bank
-from trim.rollouts.rescore import labelled_signals, rescore
-from trim.rollouts.routed_store import RoutedStore
-from trim.rollouts.store import BankStore
-from trim.scorers.joint import fit_joint, read_weights, write_weights
+from trim.rollouts.rescore import labelled_signals
+from trim.scorers.joint import fit_joint, write_weights
 
 
 @click.command()
@@ -96,10 +94,6 @@ def fit(
     )
 
 
-PART = 1000
-"""Problems per file of the bank."""
-
-
 @click.command("fit-scorer")
 @click.argument("banks", nargs=-1, required=True, type=path_type)
 @click.option(
@@ -123,25 +117,6 @@ def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
         f"{out}: log-odds {weights.intercept:.3g} + {weights.prm:.3g} of the score's +"
         f" {weights.log_probability:.3g} a nat, from {len(groups)} examples ({right} right)"
     )
-
-
-@click.command("rescore")
-@click.argument("bank", type=path_type)
-@click.argument("weights", type=path_type)
-@click.option("--out", type=path_type, required=True, help="Folder for the new bank.")
-def rescore_command(bank: Path, weights: Path, out: Path) -> None:
-    """Copy a BANK with joint scores by WEIGHTS.
-
-    WEIGHTS is a file of `trim fit-scorer`.
-    """
-    joint, sha256 = read_weights(weights), sha256_of(weights)
-    rescored = rescore(read_bank(bank), joint, sha256, read_seen(weights))
-    store = BankStore(out, rescored.identity, PART)
-    for problem in rescored.problems:
-        store.add(problem)
-    store.flush()
-    RoutedStore(out).add(rescored.routed)
-    click.echo(f"{out}: {len(rescored.problems)} problems with joint scores")
 
 
 @click.command("fit-rival")
@@ -237,6 +212,7 @@ def train(
             " as in 0.004"
         )
     recorded = read_bank(bank)
+    recorded.require_strong("training")
     forest = recorded.tree_batch()
     with require_extra("training"):
         from trim.policies.ppo.trainer import DEFAULT_ARGUMENTS, Advantage

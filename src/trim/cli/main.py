@@ -33,8 +33,8 @@ SECTIONS = {
     },
     "Train and fit": {
         "collect": ("collect:collect", "Record solutions by both models in a bank."),
-        "import": ("collect:import_command", "Import traces from a FILE into a bank."),
-        "rescore": ("fit:rescore_command", "Copy a BANK with joint scores by WEIGHTS."),
+        "import": ("banks:import_command", "Import traces from a FILE into a bank."),
+        "rescore": ("banks:rescore_command", "Copy a BANK with scores of another scorer."),
         "fit": ("fit:fit", "Fit the POMDP router's model to a bank."),
         "train": ("fit:train", "Train the router agg or seq on a BANK by PPO."),
         "fit-scorer": ("fit:fit_scorer", "Fit the weights of the joint scorer to BANKS."),

@@ -21,8 +21,14 @@ from trim.files import write_atomically
 from trim.policies.ppo.weights import LearnedRouter
 from trim.policies.registry import parse_share
 from trim.rollouts.bank import Bank, read_bank
-from trim.studies.audit import audit
-from trim.studies.audit_page import audit_figures, audit_page
+from trim.studies.audit import Audit, audit
+from trim.studies.audit_comparison import (
+    Comparison,
+    compare_audits,
+    comparison_page,
+    draw_reliabilities,
+)
+from trim.studies.audit_page import RELIABILITY, audit_figures, audit_page
 from trim.studies.low_budget import study_low_budget
 from trim.studies.noise import LEVELS, Trainer, study_noise
 from trim.studies.takeover import study_takeover
@@ -212,19 +218,30 @@ def conclude(page: Page, out: Path) -> None:
 
 
 @click.command("audit")
-@click.argument("bank", type=path_type)
+@click.argument("banks", metavar="BANK...", nargs=-1, required=True, type=path_type)
 @click.option("--against", type=path_type, help="An earlier bank, to detect drift since then.")
 @click.option("--out", type=path_type, help="Folder for report, figures and audit.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
-def audit_command(bank: Path, against: Path | None, out: Path | None, as_json: bool) -> None:
+def audit_command(
+    banks: tuple[Path, ...], against: Path | None, out: Path | None, as_json: bool
+) -> None:
     """Test whether a BANK's scorer is fit for routing.
 
+    Several banks are compared, such as one for each scorer of the same solutions.
     docs/guides/studies.md explains the figures.
     """
-    earlier = (against, read_bank(against)) if against else None
-    found = audit(read_bank(bank), bank, earlier)
-    figures = audit_figures(found)
-    page = audit_page(found, figures)
+    if len(banks) > 1 and against:
+        raise InvalidInput("--against: goes with one BANK; name the others without it to compare")
+    found: Audit | Comparison
+    if len(banks) > 1:
+        found = compare_audits([(path, read_bank(path)) for path in dict.fromkeys(banks)])
+        figures = {RELIABILITY: draw_reliabilities(found)}
+        page = comparison_page(found, figures[RELIABILITY])
+    else:
+        earlier = (against, read_bank(against)) if against else None
+        found = audit(read_bank(banks[0]), banks[0], earlier)
+        figures = audit_figures(found)
+        page = audit_page(found, figures)
     record = json.dumps(found.to_json(), indent=2, allow_nan=False)
     if out:
         with results_folder(out):

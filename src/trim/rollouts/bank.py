@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trim.configuration.identity import identify_models
 from trim.errors import InvalidInput
 from trim.fingerprints import Seen, fingerprint
 from trim.policies.ppo.trees import COPIES, TreeBatch, batch_trees
 from trim.policies.rivals.fit import TrainingProblem, WeakSolution
-from trim.rollouts.identity import Identity, read_identity
+from trim.rollouts.identity import UNSCORED, Identity, read_identity
 from trim.rollouts.record import RecordedProblem, Tree
 from trim.rollouts.routed import RoutedSolution
 from trim.rollouts.routed_store import read_routed
 from trim.rollouts.store import read_parts
+
+FIRST_ERRORS = "first errors"
+"""Value of `labels` in a bank's metadata (`Identity.described`) if labels mark first errors."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class Trajectory:
 
     Attributes:
         scores, tokens: of each step, at least one. Scores are in [0, 1].
-        right: the suite's check of each step; None without a checker.
+        right: the suite's check of each step, or an imported label (`Bank.labels_first_errors`);
+            None without either.
         correct: whether the final answer is right.
     """
 
@@ -40,6 +47,8 @@ class Bank:
     """All problems of a bank, ordered by id; at least one.
 
     Attributes:
+        problems: in a partial bank (`Identity.partial`), several of them may be solutions of one
+            problem (`groups`), and their strong solutions may be unknown.
         routed: solutions of policies that cannot be replayed.
     """
 
@@ -54,13 +63,56 @@ class Bank:
 
     @cached_property
     def fingerprints(self) -> Seen:
-        """Fingerprints of the bank's problems (`trim.fingerprints`)."""
-        return frozenset(fingerprint(problem.question) for problem in self.problems)
+        """Fingerprints of the bank's problems with a known question (`trim.fingerprints`)."""
+        return frozenset(
+            fingerprint(problem.question) for problem in self.problems if problem.question
+        )
 
     @property
     def seen(self) -> Seen:
         """Fingerprints of the bank's problems and of those its scorer was fitted to."""
         return self.fingerprints | self.identity.seen
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """(P,) index of the problem that each of `problems` is a solution of, from 0.
+
+        Those of one problem are not independent.
+        """
+        names = [problem.group or problem.problem_id for problem in self.problems]
+        places = {name: place for place, name in enumerate(self.group_names)}
+        return np.array([places[name] for name in names], dtype=np.int64)
+
+    @cached_property
+    def group_names(self) -> tuple[str, ...]:
+        """The problems that `groups` counts, in ascending order."""
+        return tuple(sorted({each.group or each.problem_id for each in self.problems}))
+
+    @property
+    def has_strong(self) -> bool:
+        """Whether the strong model's own solution of every problem is known."""
+        return all(problem.has_strong for problem in self.problems)
+
+    def require_strong(self, purpose: str) -> None:
+        """Raises InvalidInput without solutions by the strong model.
+
+        Args:
+            purpose: what needs them, as in `a replay`.
+        """
+        if not self.has_strong:
+            raise InvalidInput(
+                f"the bank holds no solutions by the strong model, which {purpose} needs; use a"
+                " bank of `trim collect`, or import traces of both models"
+            )
+
+    @property
+    def labels_first_errors(self) -> bool:
+        """Whether the labels of steps mark first errors alone, as in an imported file.
+
+        Steps after the first error are then labelled wrong, though each of them may be right by
+        itself.
+        """
+        return self.identity.described.get("labels") == FIRST_ERRORS
 
     @cached_property
     def trees(self) -> list[Tree]:
@@ -126,7 +178,12 @@ class Bank:
         ]
 
     def solved_alone(self) -> list[TrainingProblem]:
-        """Each problem as each model solves it alone, for query-level baselines."""
+        """Each problem as each model solves it alone, for query-level baselines.
+
+        Raises:
+            InvalidInput: the bank holds no solutions by the strong model.
+        """
+        self.require_strong("a rival")
         return [
             TrainingProblem(
                 problem.question,
@@ -143,17 +200,23 @@ class Bank:
         ]
 
 
-def read_bank(path: Path, models: Path | None = None) -> Bank:
+def read_bank(path: Path, models: Path | None = None, scored: bool = True) -> Bank:
     """Read the bank in the folder `path`.
 
     Args:
         models: folder of models; the bank must have been recorded with these.
+        scored: refuse a bank without scores.
 
     Raises:
-        InvalidInput: the bank is missing, empty, damaged, of another format version, or
-            recorded with other models.
+        InvalidInput: the bank is missing, empty, damaged, of another format version, without
+            scores, or recorded with other models.
     """
     identity = read_identity(path)
+    if scored and identity.scorer == UNSCORED:
+        raise InvalidInput(
+            f"{path}: its steps have no scores; add them with `trim rescore {path} CONFIG --out"
+            " NEW`"
+        )
     if models and identity.models != identify_models(models, identity.scorer):
         raise InvalidInput(
             f"{path}: recorded with other models than {models}; collect a bank with those"

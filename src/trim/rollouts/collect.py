@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from trim.configuration.source import Models, ModelSource
 from trim.costs import Prices
@@ -253,9 +253,12 @@ async def record_problems(
         after_each()
 
 
+Problem = TypeVar("Problem")
+
+
 async def for_each(
-    problems: Iterable[Gradable],
-    record: Callable[[Gradable], Awaitable[None]],
+    problems: Iterable[Problem],
+    record: Callable[[Problem], Awaitable[None]],
     after_each: Callable[[], None],
     concurrency: int,
     may_start: Callable[[], bool] = lambda: True,

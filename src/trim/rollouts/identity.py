@@ -14,6 +14,11 @@ from trim.models.model import Sampling
 
 FORMAT = 3
 """Version of the layout that docs/reference/bank.md describes."""
+PARTIAL_FORMAT = 4
+"""Version of a partial bank (`Identity.partial`)."""
+
+UNSCORED = "none"
+"""Kind of score of a bank without scores."""
 
 NAME = "bank.json"
 """File in the bank's folder that holds its identity."""
@@ -28,13 +33,15 @@ class Identity:
         seed: of the problems, the sampling and the random decisions; None if imported.
         models: sha256 of each model file by role (`weak`, `strong`, `scorer`, and `joint` for
             joint scores), or a server's name for its model; of imported traces, the sha256 of
-            their file as `source`.
-        scorer: the kind of score (`trim.scorers.scorer.KINDS`).
+            their file as `source` and the name of their scores as `scorer`.
+        scorer: the kind of score (`trim.scorers.scorer.KINDS`), or `UNSCORED`.
         sampling: None if imported.
         rollouts: maximum number of solutions per problem.
         exact: whether the engines were deterministic to the last character.
         described: further metadata of the problems and the models' prompts.
         seen: fingerprints of the problems that the scorer was fitted to (`trim.fingerprints`).
+        partial: whether strong solutions or scores may be missing, or a problem may have several
+            records.
     """
 
     suite: str
@@ -46,11 +53,13 @@ class Identity:
     exact: bool = False
     described: dict[str, Any] = field(default_factory=dict)
     seen: Seen = frozenset()
+    partial: bool = False
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         del record[FIELD]
-        return {"format": FORMAT, **record, **seen_field(self.seen)}
+        version = PARTIAL_FORMAT if record.pop("partial") else FORMAT
+        return {"format": version, **record, **seen_field(self.seen)}
 
     def differences(self, other: Identity) -> list[str]:
         """Names of the attributes in which two banks differ."""
@@ -76,10 +85,10 @@ def read_identity(folder: Path) -> Identity:
     if not isinstance(record, dict) or "format" not in record:
         raise damaged(path)
     version = record.pop("format")
-    if version != FORMAT:
+    if version not in (FORMAT, PARTIAL_FORMAT):
         raise InvalidInput(
-            f"{path}: bank format {version!r} is not supported, only {FORMAT}; collect the bank"
-            " again with this version of trim"
+            f"{path}: bank format {version!r} is not supported, only {FORMAT} and"
+            f" {PARTIAL_FORMAT}; collect the bank again with this version of trim"
         )
     try:
         sampling = record["sampling"]
@@ -87,6 +96,7 @@ def read_identity(folder: Path) -> Identity:
         record["models"] = current_roles(record["models"])
         record["described"] = current_record(record.get("described", {}))
         record[FIELD] = seen_of(record, path)
+        record["partial"] = version == PARTIAL_FORMAT
         return Identity(**record)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(path) from error

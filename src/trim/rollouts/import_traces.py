@@ -1,91 +1,305 @@
-"""Import traces of other programs as a bank: complete solutions of both models, with scores."""
+"""Import traces of other programs as a bank: complete solutions, with scores or labels."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.files import numbers, sha256_of
+from trim.files import sha256_of
 from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG
-from trim.rollouts.bank import Bank, read_bank
-from trim.rollouts.identity import Identity
+from trim.rollouts.bank import FIRST_ERRORS, Bank, read_bank
+from trim.rollouts.identity import UNSCORED, Identity
+from trim.rollouts.imported_solution import (
+    PRM_SCORES,
+    TokenSource,
+    solution_of,
+    text_of,
+    token_source,
+)
 from trim.rollouts.record import (
+    NO_SOLUTION,
     Node,
     RecordedProblem,
     Rollout,
     RolloutOrigin,
     SoloSolution,
-    SoloStep,
 )
 from trim.rollouts.store import BankStore
-from trim.steps import MAX_STEPS, is_degenerate
 
 PART_SIZE = 1000
 """Problems per part of the bank."""
+PAIR, SEVERAL, LABELLED = "weak", "solutions", "label"
+"""The field that marks each kind of line."""
 
 
 def import_traces(
-    file: Path, out: Path, progress: Callable[[int], None] = lambda finished: None
+    file: Path,
+    out: Path,
+    progress: Callable[[int], None] = lambda finished: None,
+    scores: str | None = None,
+    dataset: str | None = None,
 ) -> Bank:
-    """Write the traces of a JSON-lines file to the bank `out`.
+    """Write the traces of a JSON-lines file, also compressed by gzip, to the bank `out`.
 
-    A line is `{"id", "query", "answer", "dataset", "weak": SOLUTION, "strong": SOLUTION}`
-    where SOLUTION is `{"steps", "prm_scores", "step_tokens", "tokens", "correct", "answer"}`.
-    Each tree holds only the weak model's own path. As in the step loop, a step without letters
-    or digits is merged into the next one, and a solution has at most 30 steps.
+    All lines are of one of three kinds, which docs/reference/bank.md describes: the solutions of
+    both models (`weak`, `strong`), several solutions by one model (`solutions`), or a solution
+    with the index of its first wrong step (`label`). Each tree holds only the model's own path.
+
+    Args:
+        scores: field with the scores; `none` for a bank without any; None for `prm_scores`, which
+            labelled lines may lack.
+        dataset: name of the data set; None for the field `dataset`, else the file's name.
 
     Raises:
         InvalidInput: the file is unreadable or malformed, the traces are of several data sets,
             or the folder cannot be written or holds another bank.
     """
-    traces = list(read_traces(file))
-    if not traces:
-        raise InvalidInput(f"{file}: no traces; expected one JSON object per line")
-    suites = sorted({suite for suite, _ in traces})
-    if len(suites) > 1:
-        raise InvalidInput(f"{file}: traces of {', '.join(suites)}; a bank is of one data set")
-    ids = [problem.problem_id for _, problem in traces]
-    if len(set(ids)) < len(ids):
-        raise InvalidInput(f"{file}: an id occurs twice; each problem needs its own")
-    models = {"source": sha256_of(file)}
-    store = BankStore(out, Identity(suites[0], None, models, "prm", None, rollouts=2), PART_SIZE)
-    for _, problem in traces:
+    traces = TraceFile(file, tuple(read_lines(file)), scores, dataset)
+    problems = traces.problems
+    store = BankStore(out, traces.identity, PART_SIZE)
+    for problem in problems:
         store.add(problem)
         progress(len(store.finished))
     store.flush()
     progress(len(store.finished))
-    return read_bank(out)
+    return read_bank(out, scored=False)
 
 
-def read_traces(file: Path) -> Iterator[tuple[str, RecordedProblem]]:
-    """Yield data set and problem of each line. Raises InvalidInput as `import_traces` does."""
+@dataclass(frozen=True)
+class Line:
+    """A JSON object and its place, as in `traces.jsonl, line 3`."""
+
+    place: str
+    record: dict[str, Any]
+
+    def error(self, reason: str) -> InvalidInput:
+        return InvalidInput(
+            f"{self.place}: not a trace ({reason}); docs/reference/bank.md describes the fields"
+        )
+
+
+def read_lines(file: Path) -> Iterator[Line]:
+    """The JSON objects of a file. Raises InvalidInput as `import_traces` does."""
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        content = file.read_bytes()
+        if file.suffix == ".gz":
+            content = gzip.decompress(content)
+        lines = content.decode("utf-8").split("\n")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InvalidInput(f"{file}: not a gzip file, or a damaged one") from error
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InvalidInput(f"{file}: not UTF-8 text; expected one JSON object per line") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
             continue
+        line = Line(f"{file}, line {number}", {})
         try:
-            record = json.loads(line)
-            yield _text(record["dataset"]), _problem(record)
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise line.error(str(error)) from error
+        if not isinstance(record, dict):
+            raise line.error("not a JSON object")
+        yield Line(line.place, record)
+
+
+@dataclass(frozen=True)
+class TraceFile:
+    """The lines of a file of traces; arguments as of `import_traces`.
+
+    Every property raises InvalidInput if the lines are malformed.
+    """
+
+    file: Path
+    lines: tuple[Line, ...]
+    chosen_scores: str | None = None
+    chosen_dataset: str | None = None
+
+    @cached_property
+    def kind(self) -> str:
+        """The field that marks the kind of the lines, which have to be of the same kind."""
+        if not self.lines:
+            raise InvalidInput(f"{self.file}: no traces; expected one JSON object per line")
+        first = ""
+        for line in self.lines:
+            found = [name for name in (PAIR, SEVERAL, LABELLED) if name in line.record]
+            if len(found) != 1:
+                raise line.error("it has to have one of weak, solutions and label")
+            first = first or found[0]
+            if found[0] != first:
+                raise line.error(f"the field {found[0]}, and the lines before it have {first}")
+        return first
+
+    @cached_property
+    def scores(self) -> str | None:
+        """The field with the scores; None for a bank without scores."""
+        if self.chosen_scores == UNSCORED:
+            return None
+        if self.chosen_scores or self.kind != LABELLED:
+            return self.chosen_scores or PRM_SCORES
+        return PRM_SCORES if self._has(PRM_SCORES) else None
+
+    @cached_property
+    def dataset(self) -> str:
+        if self.chosen_dataset:
+            return self.chosen_dataset
+        name = self.file.name.removesuffix(".gz").removesuffix(".jsonl")
+        found = {}
+        for line in self.lines:
+            try:
+                found[text_of(line.record.get("dataset", name))] = line
+            except ValueError as error:
+                raise line.error(str(error)) from error
+        if len(found) > 1:
             raise InvalidInput(
-                f"{file}, line {number}: not a trace ({reason});"
-                " docs/reference/bank.md describes the fields"
-            ) from error
+                f"{self.file}: traces of {', '.join(sorted(found))}; a bank is of one data set"
+            )
+        return next(iter(found))
+
+    @cached_property
+    def problems(self) -> tuple[RecordedProblem, ...]:
+        """A record of each solution, or pair of solutions."""
+        read = {PAIR: self._pair, SEVERAL: self._several, LABELLED: self._labelled}[self.kind]
+        problems: list[RecordedProblem] = []
+        known: set[str] = set()
+        for line in self.lines:
+            try:
+                name = text_of(line.record["id"])
+                if name in known:
+                    raise InvalidInput(
+                        f"{line.place}: the id {name!r} occurs twice; each line needs its own"
+                    )
+                known.add(name)
+                problems += read(name, line.record)
+            except (KeyError, TypeError, ValueError) as error:
+                raise line.error(self._reason(line.record, error)) from error
+        return tuple(problems)
+
+    @property
+    def identity(self) -> Identity:
+        """Metadata of the bank."""
+        models = {"source": sha256_of(self.file)}
+        if self.scores not in (None, PRM_SCORES):
+            models["scorer"] = str(self.scores)
+        has_strong = all(problem.has_strong for problem in self.problems)
+        grouped = any(problem.group for problem in self.problems)
+        return Identity(
+            suite=self.dataset,
+            seed=None,
+            models=models,
+            scorer="prm" if self.scores else UNSCORED,
+            sampling=None,
+            rollouts=1 + has_strong,
+            described=self._described,
+            partial=not has_strong or grouped or self.scores is None,
+        )
+
+    @property
+    def _described(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        tokens = {token_source(each) for line in self.lines for each in self._solutions(line)}
+        if estimated := sorted(tokens - {TokenSource.RECORDED}):
+            found["tokens"] = ", ".join(estimated)
+        if self.kind == LABELLED:
+            found["labels"] = FIRST_ERRORS
+        if generators := {str(line.record.get("generator") or "") for line in self.lines} - {""}:
+            found["generators"] = sorted(generators)
+        return found
+
+    def _solutions(self, line: Line) -> Iterator[dict[str, Any]]:
+        """The objects of a line that are solutions."""
+        if self.kind == PAIR:
+            yield from (line.record[name] for name in ("weak", "strong") if line.record.get(name))
+        elif self.kind == SEVERAL:
+            yield from line.record["solutions"]
+        else:
+            yield line.record
+
+    def _has(self, name: str) -> bool:
+        """Whether any line has the field."""
+        return any(line.record.get(name) is not None for line in self.lines)
+
+    def _pair(self, name: str, record: dict[str, Any]) -> Iterator[RecordedProblem]:
+        weak, strong = solution_of(record["weak"], self.scores), NO_SOLUTION
+        if record.get("strong") is not None:
+            given = isinstance(record["strong"], dict) and record["strong"].get(self.scores)
+            strong = solution_of(record["strong"], None if given is None else self.scores)
+        elif self._has("strong"):
+            raise ValueError("no strong, which other lines have; give it in all lines or in none")
+        question, answer = text_of(record["query"]), text_of(record["answer"])
+        yield recorded(name, question, answer, weak, strong)
+
+    def _several(self, name: str, record: dict[str, Any]) -> Iterator[RecordedProblem]:
+        question, answer = text_of(record.get("query", "")), text_of(record.get("answer", ""))
+        solutions = record["solutions"]
+        if not isinstance(solutions, list) or not solutions:
+            raise ValueError("solutions is not a list of at least one")
+        digits = len(str(len(solutions) - 1))
+        for number, each in enumerate(solutions):
+            try:
+                weak = solution_of(each, self.scores)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"solution {number + 1}: {self._reason(each, error)}") from error
+            yield recorded(f"{name}/{number:0{digits}}", question, answer, weak, group=name)
+
+    def _labelled(self, name: str, record: dict[str, Any]) -> Iterator[RecordedProblem]:
+        question, label = text_of(record["problem"]), record["label"]
+        steps = record["steps"]
+        if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < len(steps):
+            raise ValueError(
+                f"the label {label!r} is neither the index of one of {len(steps)} steps,"
+                f" 0 to {len(steps) - 1}, nor -1"
+            )
+        # After the first error a solution is lost, whether or not a step is right by itself.
+        right = [label == -1 or place < label for place in range(len(steps))]
+        judged = "final_answer_correct"
+        correct = record[judged] if self._has(judged) else label == -1
+        weak = solution_of({**record, "correct": correct}, self.scores, right)
+        first = self._first_ids.setdefault(question, name)
+        yield recorded(name, question, text_of(record.get("answer", "")), weak, group=first)
+
+    @cached_property
+    def _first_ids(self) -> dict[str, str]:
+        """The first id of each question so far."""
+        return {}
+
+    def _reason(self, record: object, error: Exception) -> str:
+        """Why an object is malformed."""
+        if not isinstance(error, KeyError):
+            return str(error)
+        if error.args[0] != self.scores:
+            return f"no {error}"
+        solutions = [record, *record.values()] if isinstance(record, dict) else []
+        known = sorted({name for each in solutions for name in lists_of_scores(each)})
+        choice = f"one of {', '.join(known)}, or " if known else ""
+        return f"no {error}; choose {choice}{UNSCORED} with --scores"
 
 
-def _problem(record: dict[str, Any]) -> RecordedProblem:
-    """The problem of a line. Raises KeyError, TypeError or ValueError if it is malformed."""
-    weak = _solution(record["weak"])
-    nodes = tuple(_path(weak))
+def lists_of_scores(record: object) -> Iterator[str]:
+    """Names of the fields of a solution that may hold scores."""
+    for name, value in record.items() if isinstance(record, dict) else ():
+        if isinstance(value, list) and value and all(isinstance(each, float) for each in value):
+            yield name
+
+
+def recorded(
+    name: str,
+    question: str,
+    answer: str,
+    weak: SoloSolution,
+    strong: SoloSolution = NO_SOLUTION,
+    group: str | None = None,
+) -> RecordedProblem:
+    """The record of a solution in which every draft was kept."""
+    nodes = tuple(path_of(weak))
     rollout = Rollout(
         origin=RolloutOrigin.KEEP,
         share=0.0,
@@ -95,18 +309,10 @@ def _problem(record: dict[str, Any]) -> RecordedProblem:
         correct=weak.correct,
         strong_tokens=0,
     )
-    return RecordedProblem(
-        problem_id=_text(record["id"]),
-        question=_text(record["query"]),
-        answer=_text(record["answer"]),
-        weak=weak,
-        strong=_solution(record["strong"]),
-        nodes=nodes,
-        rollouts=(rollout,),
-    )
+    return RecordedProblem(name, question, answer, weak, strong, nodes, (rollout,), group)
 
 
-def _path(weak: SoloSolution) -> Iterator[Node]:
+def path_of(weak: SoloSolution) -> Iterator[Node]:
     """The nodes of a tree in which every draft is kept."""
     last = len(weak.steps)
     for number, step in enumerate(weak.steps, start=1):
@@ -114,52 +320,10 @@ def _path(weak: SoloSolution) -> Iterator[Node]:
         yield Node(
             step=number,
             draft=step.text,
-            draft_score=0.0 if step.score is None else step.score,
+            draft_score=float("nan") if step.score is None else step.score,
             draft_tokens=step.tokens,
+            draft_right=step.right,
             draft_ends=number == last,
             draft_answers=number == last and weak.answer is not None,
             continue_to=leaf if number == last else number,
         )
-
-
-def _solution(record: dict[str, Any]) -> SoloSolution:
-    """A model's solution. Raises KeyError, TypeError or ValueError if it is malformed."""
-    steps = [_text(step) for step in record["steps"]]
-    scores, tokens = numbers(record["prm_scores"]), numbers(record["step_tokens"])
-    if not len(steps) == len(scores) == len(tokens) > 0:
-        raise ValueError(f"{len(steps)} steps, {len(scores)} scores, {len(tokens)} token counts")
-    if not all(0 <= score <= 1 for score in scores):
-        raise ValueError("a score is outside [0, 1]")
-    counts = [*tokens, *numbers([record["tokens"]])]
-    if not all(count >= 0 and count == int(count) for count in counts):
-        raise ValueError("a token count is not a whole number from 0")
-    if not isinstance(record["correct"], bool):
-        raise ValueError("correct is neither true nor false")
-    answer = None if record["answer"] is None else _text(record["answer"])
-    merged = list(_merge_degenerate(steps, scores, tokens))
-    finished = len(merged) <= MAX_STEPS
-    return SoloSolution(
-        steps=tuple(merged[:MAX_STEPS]),
-        answer=answer if finished else None,
-        correct=record["correct"] and finished,
-        tokens=int(record["tokens"]),
-    )
-
-
-def _merge_degenerate(
-    steps: list[str], scores: tuple[float, ...], tokens: tuple[float, ...]
-) -> Iterator[SoloStep]:
-    """The steps with letters or digits; the tokens of the others are added to the next one."""
-    pending = 0
-    for position, step in enumerate(steps):
-        pending += int(tokens[position])
-        if position < len(steps) - 1 and is_degenerate(step):
-            continue
-        yield SoloStep(step.strip(), pending, scores[position])
-        pending = 0
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a string")
-    return value

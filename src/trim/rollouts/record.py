@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,8 +21,10 @@ class Node:
 
     Attributes:
         step: number of the step that is decided, from 1.
-        draft, draft_score, draft_tokens: the weak model's step; its score is in [0, 1].
-        draft_right: the suite's check of the draft; None without a checker.
+        draft, draft_score, draft_tokens: the weak model's step; its score is in [0, 1], or nan in
+            a bank without scores (`trim.rollouts.identity.UNSCORED`).
+        draft_right: the suite's check of the draft, or an imported label
+            (`trim.rollouts.bank.Bank.labels_first_errors`); None without either.
         draft_ends: whether the solution ends with this draft, if it is kept.
         draft_answers: whether it then has an answer (`trim.types.Observation`).
         strong_ends: whether the solution ends with the strong model's step.
@@ -94,8 +97,10 @@ class Tree:
 def check_tree(nodes: Sequence[Node]) -> None:
     """Raises ValueError if the nodes are not a `Tree`."""
     for index, node in enumerate(nodes):
-        if not 0 <= node.draft_score <= 1 or node.draft_tokens < 0 or node.strong_tokens < 0:
-            raise ValueError(f"node {index} has a score or a count outside its range")
+        if not (0 <= node.draft_score <= 1 or math.isnan(node.draft_score)):
+            raise ValueError(f"node {index} has a score outside [0, 1]")
+        if node.draft_tokens < 0 or node.strong_tokens < 0:
+            raise ValueError(f"node {index} has a negative count")
         if node.strong_score is not None and not 0 <= node.strong_score <= 1:
             raise ValueError(f"node {index} has a score outside [0, 1]")
         for child in (node.continue_to, node.regenerate_to):
@@ -130,7 +135,8 @@ class SoloSolution:
     """A problem solved by one model alone.
 
     Attributes:
-        answer: content of the last boxed answer; None without one.
+        answer: content of the last boxed answer; None without one. Empty if there is one and a
+            file of traces leaves out its content.
         correct: whether it matches the reference answer.
         tokens: decoded for the whole solution.
     """
@@ -139,6 +145,10 @@ class SoloSolution:
     answer: str | None
     correct: bool
     tokens: int
+
+
+NO_SOLUTION = SoloSolution((), None, False, 0)
+"""In place of a strong model's solution that is not known."""
 
 
 class RolloutOrigin(StrEnum):
@@ -180,9 +190,11 @@ class RecordedProblem:
     """Everything recorded about a problem.
 
     Attributes:
-        answer: the reference answer.
-        weak, strong: each model's solution alone; the weak one's steps are all scored.
+        question, answer: the bare question and the reference answer; empty if unknown.
+        weak, strong: each model's solution alone; the weak one's steps are all scored, or none in a
+            bank without scores. `NO_SOLUTION` for an unknown strong one.
         nodes: of the problem's `Tree`.
+        group: the problem, if several records hold solutions of it; None for its only record.
     """
 
     problem_id: str
@@ -192,6 +204,12 @@ class RecordedProblem:
     strong: SoloSolution
     nodes: tuple[Node, ...]
     rollouts: tuple[Rollout, ...]
+    group: str | None = None
+
+    @property
+    def has_strong(self) -> bool:
+        """Whether the strong model's own solution is known."""
+        return self.strong != NO_SOLUTION
 
     @property
     def tree(self) -> Tree:

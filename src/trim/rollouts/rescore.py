@@ -148,29 +148,32 @@ def _add_noise_to_problem(problem: RecordedProblem, sigma: float) -> RecordedPro
     start = Prefix(problem.question)
     return replace(
         problem,
-        nodes=_add_noise_to_nodes(problem.nodes, start, sigma),
+        nodes=_add_noise_to_nodes(problem, sigma),
         weak=_add_noise_to_solution(problem.weak, start, sigma),
         strong=_add_noise_to_solution(problem.strong, start, sigma),
     )
 
 
-def _add_noise_to_nodes(nodes: Sequence[Node], start: Prefix, sigma: float) -> tuple[Node, ...]:
+def prefixes_of(problem: RecordedProblem) -> list[Prefix]:
+    """The question and the kept steps before the draft of each node."""
     # Nodes are in topological order, and all paths to a node have the same text.
-    prefixes = {0: start}
-    changed = []
-    for index, node in enumerate(nodes):
-        prefix = prefixes[index]
-        drafted = prefix.then(node.draft)
-        node = replace(node, draft_score=noisy(node.draft_score, drafted, sigma))
+    prefixes = {0: Prefix(problem.question)}
+    for index, node in enumerate(problem.nodes):
         if node.continue_to >= 0:
-            prefixes[node.continue_to] = drafted
-        if node.strong is not None:
-            rewritten = prefix.then(node.strong)
-            if node.strong_score is not None:
-                score = noisy(node.strong_score, rewritten, sigma)
-                node = replace(node, strong_score=score)
-            if node.regenerate_to >= 0:
-                prefixes[node.regenerate_to] = rewritten
+            prefixes[node.continue_to] = prefixes[index].then(node.draft)
+        if node.regenerate_to >= 0 and node.strong is not None:
+            prefixes[node.regenerate_to] = prefixes[index].then(node.strong)
+    return [prefixes[index] for index in range(len(problem.nodes))]
+
+
+def _add_noise_to_nodes(problem: RecordedProblem, sigma: float) -> tuple[Node, ...]:
+    changed = []
+    for node, prefix in zip(problem.nodes, prefixes_of(problem), strict=True):
+        score = noisy(node.draft_score, prefix.then(node.draft), sigma)
+        node = replace(node, draft_score=score)
+        if node.strong is not None and node.strong_score is not None:
+            score = noisy(node.strong_score, prefix.then(node.strong), sigma)
+            node = replace(node, strong_score=score)
         changed.append(node)
     return tuple(changed)
 

@@ -107,7 +107,7 @@ def decode(file: Path | io.BytesIO) -> list[RoutedSolution]:
         f"{file}: damaged, or not the routed solutions of a bank; delete it and repeat the"
         " `trim collect --policy` that made it"
     )
-    return read_rows(file, SCHEMA, solution_of, damaged)
+    return read_rows(file, (SCHEMA,), solution_of, damaged)
 
 
 def row_of(solution: RoutedSolution) -> dict[str, Any]:

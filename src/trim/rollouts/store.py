@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, KeysView, Sequence
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from trim.errors import InvalidInput
 from trim.files import write_atomically
 from trim.rollouts.identity import NAME, Identity, read_identity
 from trim.rollouts.record import (
+    NO_SOLUTION,
     Node,
     RecordedProblem,
     Rollout,
@@ -102,9 +104,29 @@ SCHEMA = pa.schema(
 )
 
 
-def encode(problems: Sequence[RecordedProblem]) -> bytes:
-    """Serialize problems as a Parquet file."""
-    table = pa.Table.from_pylist([asdict(problem) for problem in problems], schema=SCHEMA)
+def nullable(fields: Any, *names: str) -> list[Any]:
+    """The fields of a struct or schema, with null allowed in those of these names."""
+    return [each.with_nullable(True) if each.name in names else each for each in fields]
+
+
+PARTIAL_SCHEMA = pa.schema(
+    [
+        *nullable(SCHEMA.remove(SCHEMA.get_field_index("nodes")), "strong"),
+        required("nodes", listed(pa.struct(nullable(NODE, "draft_score")))),
+        pa.field("group", pa.string()),
+    ]
+)
+"""Of a partial bank (`trim.rollouts.identity.Identity`)."""
+
+
+def encode(problems: Sequence[RecordedProblem], partial: bool = False) -> bytes:
+    """Serialize problems as a Parquet file.
+
+    Args:
+        partial: use the layout of a partial bank.
+    """
+    schema = PARTIAL_SCHEMA if partial else SCHEMA
+    table = pa.Table.from_pylist([row_of(problem) for problem in problems], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(
         table,
@@ -127,45 +149,66 @@ def decode(path: Path | BytesIO) -> list[RecordedProblem]:
         f"{path}: damaged, or not a part of a bank; delete it and repeat the command that"
         " made the bank, which collects its problems again"
     )
-    return read_rows(path, SCHEMA, problem_from_row, damaged)
+    return read_rows(path, (SCHEMA, PARTIAL_SCHEMA), problem_from_row, damaged)
 
 
 Parsed = TypeVar("Parsed")
 
 
 def read_rows(
-    file: Path | BytesIO, schema: pa.Schema, parse: Callable[[dict[str, Any]], Parsed], damaged: str
+    file: Path | BytesIO,
+    schemas: Sequence[pa.Schema],
+    parse: Callable[[dict[str, Any]], Parsed],
+    damaged: str,
 ) -> list[Parsed]:
     """Read the rows of a Parquet file, each by `parse`.
 
     Raises:
-        InvalidInput: with the message `damaged`, if the file is unreadable or has another schema,
-            or a row is malformed.
+        InvalidInput: with the message `damaged`, if the file is unreadable or has none of the
+            schemas, or a row is malformed.
     """
     try:
         table = pq.ParquetFile(file, page_checksum_verification=True).read()
-        if not table.schema.equals(schema):
+        if not any(map(table.schema.equals, schemas)):
             raise ValueError("other columns")
         return [parse(row) for row in table.to_pylist()]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InvalidInput(damaged) from error
 
 
+def row_of(problem: RecordedProblem) -> dict[str, Any]:
+    """The problem as a row, with null for what is not known."""
+    row = asdict(problem)
+    if not problem.has_strong:
+        row["strong"] = None
+    for node in row["nodes"]:
+        if math.isnan(node["draft_score"]):
+            node["draft_score"] = None
+    return row
+
+
 def problem_from_row(row: dict[str, Any]) -> RecordedProblem:
-    """The inverse of `asdict`. Raises ValueError if the row is not a valid problem."""
-    nodes = tuple(Node(**node) for node in row["nodes"])
+    """The inverse of `row_of`. Raises ValueError if the row is not a valid problem."""
+    nodes = tuple(node_from_row(node) for node in row["nodes"])
     check_tree(nodes)
-    if not row["weak"]["steps"] or any(step["score"] is None for step in row["weak"]["steps"]):
+    missing = [step["score"] is None for step in row["weak"]["steps"]]
+    missing += [math.isnan(node.draft_score) for node in nodes]
+    if not row["weak"]["steps"] or len({*missing}) > 1:
         raise ValueError("a step of the weak model without a score")
     return RecordedProblem(
         **{
             **row,
             "weak": solution_from_row(row["weak"]),
-            "strong": solution_from_row(row["strong"]),
+            "strong": solution_from_row(row["strong"]) if row["strong"] else NO_SOLUTION,
             "nodes": nodes,
             "rollouts": tuple(rollout_from_row(record) for record in row["rollouts"]),
         }
     )
+
+
+def node_from_row(record: dict[str, Any]) -> Node:
+    score = record["draft_score"]
+    return Node(**{**record, "draft_score": math.nan if score is None else score})
 
 
 def solution_from_row(record: dict[str, Any]) -> SoloSolution:
@@ -199,6 +242,7 @@ class BankStore:
 
     def __init__(self, folder: Path, identity: Identity, part_size: int = 1) -> None:
         self.folder = folder
+        self.partial = identity.partial
         self.part_size = part_size
         self._pending: list[RecordedProblem] = []
         try:
@@ -242,7 +286,8 @@ class BankStore:
         ids = [problem.problem_id for problem in self._pending]
         name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
         try:
-            write_atomically(self.folder / "parts" / f"{name}.parquet", encode(self._pending))
+            content = encode(self._pending, self.partial)
+            write_atomically(self.folder / "parts" / f"{name}.parquet", content)
         except OSError as error:
             raise self._not_writable(error) from error
         self._count(self._pending)

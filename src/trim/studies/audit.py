@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from trim.studies.detection import (
     EVEN,
     Detection,
     DetectionCurve,
+    FirstErrorFinder,
+    FirstErrors,
     FirstRewrites,
     detection,
     detection_curve,
@@ -23,7 +26,7 @@ from trim.studies.fitness import (
     Area,
     Judgement,
     area_of,
-    interval_of,
+    area_within,
     judge,
     resampled_areas,
 )
@@ -31,10 +34,20 @@ from trim.studies.reliability import (
     Reliability,
     Shift,
     reliability_of,
+    resampled_errors,
     shift_of_all,
     shift_of_firsts,
 )
-from trim.studies.sample import Sample, Steps, draft_scores, judged_steps, lowest_scores
+from trim.studies.resamples import interval_of
+from trim.studies.sample import (
+    Aggregate,
+    Sample,
+    Steps,
+    draft_scores,
+    judged_steps,
+    lowest_scores,
+    solution_scores,
+)
 
 FEWEST = 10
 """Least number of right, and of wrong, steps or solutions for an AUC."""
@@ -103,24 +116,38 @@ class Audit:
     """The audit of a scorer on a bank.
 
     Attributes:
+        model: the scorer's file or name (`trim.rollouts.identity.Identity.models`); None if
+            unknown.
+        solutions: number of weak solutions, at least one of each problem.
+        right: share of these with a right answer.
         labelled: whether the bank's steps have labels.
-        unfinished: weak solutions without an answer, which lowest scores leave out.
+        unfinished: weak solutions without an answer, which scores of solutions leave out.
         areas: AUC-ROC by sample; None if a sample is all right or all wrong.
         decisive: name of the area that the verdict depends on.
         reliability, detections: of the drafts up to and including the first error; without
             labels, of lowest scores against right answers.
+        error_interval, brier_interval: 95 % bootstrap intervals of two of the reliability's errors,
+            from resampled problems.
+        first_errors: at 0.5 and at the threshold with the highest F1; empty without labels, or if
+            no solution, or every solution, has an error.
     """
 
     bank: str
     suite: str
     scorer: str
+    model: str | None
     problems: int
+    solutions: int
+    right: float
     labelled: bool
     unfinished: int
     areas: dict[str, Area | None]
     decisive: str
     reliability: Reliability
+    error_interval: tuple[float, float]
+    brier_interval: tuple[float, float]
     detections: Detections
+    first_errors: tuple[FirstErrors, ...]
     drift: Drift | None
     judgement: Judgement
 
@@ -136,6 +163,17 @@ class Audit:
 
 ALL, DRAFTS, STRONG = "all steps", "weak drafts", "strong steps unlike them"
 REPAIRABLE, LOST = "drafts up to the first error", "drafts after an error"
+PRODUCT = "product of a solution's scores"
+MEAN, LAST = "mean score of a solution", "last score of a solution"
+WITHIN = "lowest score, among solutions of one problem"
+STRONG_LOWEST = "lowest score of a strong solution"
+AGGREGATES: dict[str, Aggregate] = {
+    LOWEST: min,
+    PRODUCT: math.prod,
+    MEAN: lambda scores: math.fsum(scores) / len(scores),
+    LAST: lambda scores: scores[-1],
+}
+"""Scores of a solution from those of its steps, against its answer. The method's is the lowest."""
 
 
 def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> Audit:
@@ -154,34 +192,57 @@ def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> A
     solutions = lowest_scores(bank)
     decisive = decisive_sample(name, steps, solutions)
     before = comparable_sample(*against, bank, name, steps is not None) if against else None
-    areas = {LOWEST: area_of(solutions)}
-    if steps:
-        areas = {
-            ALL: area_of(steps.drafts + steps.strong),
-            DRAFTS: area_of(steps.drafts),
-            STRONG: area_of(steps.strong),
-            REPAIRABLE: area_of(steps.repairable),
-            LOST: area_of(steps.lost),
-            **areas,
-        }
+    areas = {name: area_of(sample) for name, sample in samples_of(bank, steps).items()}
+    if len(bank.group_names) < len(bank.problems):
+        areas[WITHIN] = area_within(solutions)
     key = REPAIRABLE if steps else LOWEST
     reliability = reliability_of(decisive)
+    errors, briers = resampled_errors(decisive)
     detections = detections_of(decisive, bank if steps else None)
     rewrites = detections.rewrites[-1] if steps else None
     return Audit(
         bank=str(name),
         suite=bank.identity.suite,
         scorer=bank.identity.scorer,
-        problems=len(bank.problems),
+        model=bank.identity.models.get("scorer"),
+        problems=len(bank.group_names),
+        solutions=len(bank.problems),
+        right=sum(problem.weak.correct for problem in bank.problems) / len(bank.problems),
         labelled=steps is not None,
         unfinished=len(bank.problems) - len(solutions),
         areas=areas,
         decisive=key,
         reliability=reliability,
+        error_interval=interval_of(errors),
+        brier_interval=interval_of(briers),
         detections=detections,
+        first_errors=first_errors_of(bank, detections.curve) if steps else (),
         drift=drift_of(bank, decisive, *against, before) if against and before else None,
         judgement=judge(areas, key, reliability if steps else None, rewrites),
     )
+
+
+def samples_of(bank: Bank, steps: Steps | None) -> dict[str, Sample]:
+    """The samples whose areas are measured, by name."""
+    found: dict[str, Sample] = {}
+    if steps and not bank.labels_first_errors:
+        found |= {ALL: steps.drafts + steps.strong, DRAFTS: steps.drafts, STRONG: steps.strong}
+    if steps:
+        found[REPAIRABLE] = steps.repairable
+    if steps and not bank.labels_first_errors:
+        found[LOST] = steps.lost
+    found |= {name: solution_scores(bank, aggregate) for name, aggregate in AGGREGATES.items()}
+    strong = solution_scores(bank, min, strong=True)
+    return {**found, STRONG_LOWEST: strong} if len(strong) else found
+
+
+def first_errors_of(bank: Bank, curve: DetectionCurve) -> tuple[FirstErrors, ...]:
+    """First errors at 0.5 and at the best of the curve's thresholds, of a labelled bank."""
+    finder = FirstErrorFinder(bank.trajectories(), bank.groups)
+    if not finder.is_applicable:
+        return ()
+    best = finder.best_threshold(curve.thinned(CURVE_POINTS).thresholds)
+    return finder.at(EVEN), finder.at(best)
 
 
 def decisive_sample(name: Path, steps: Steps | None, solutions: Sample) -> Sample:

@@ -9,7 +9,7 @@ import numpy as np
 
 from trim.evaluation.plot import COLOURS, GREY, new_figure
 from trim.evaluation.report import Page, Table, number, percent, picture_of
-from trim.studies.audit import Audit, Drift
+from trim.studies.audit import LOST, Audit, Drift
 from trim.studies.detection import Detection
 from trim.studies.reliability import SHIFTED, SIGNIFICANT, Shift
 from trim.studies.sample import Floats, Integers
@@ -30,13 +30,15 @@ def audit_page(audit: Audit, figures: dict[str, Figure]) -> Page:
         thresholds_table(audit),
     ]
     if audit.labelled:
-        tables += [rewrites_table(audit), steps_table(audit)]
+        tables += [rewrites_table(audit)]
+        tables += [first_errors_table(audit)] if audit.first_errors else []
+        tables += [steps_table(audit)]
     if audit.drift:
         tables += [drift_table(audit.drift)]
     return Page(
         title=(
-            f"Audit of {audit.bank}: {audit.suite}, {audit.problems} problems, scores of the kind"
-            f" {audit.scorer}"
+            f"Audit of {audit.bank}: {audit.suite}, {audit.problems} problems,"
+            f" {audit.solutions} solutions, scores of the kind {audit.scorer}"
         ),
         verdict=verdict_line(audit),
         notes=tuple(_notes(audit)),
@@ -66,8 +68,7 @@ def _notes(audit: Audit) -> Iterator[str]:
     if audit.labelled:
         yield (
             "A router decides on drafts up to and including the first error of a solution;"
-            " reliability, precision and recall are measured on these. After an error, a step is"
-            " right if it follows from the steps before it."
+            " reliability, precision and recall are measured on these."
         )
     else:
         yield (
@@ -76,7 +77,12 @@ def _notes(audit: Audit) -> Iterator[str]:
             " below compare the lowest score of a solution with its answer."
         )
     if audit.unfinished:
-        yield f"{audit.unfinished} weak solutions without an answer are left out of lowest scores."
+        yield (
+            f"{audit.unfinished} weak solutions without an answer are left out of scores of"
+            " solutions."
+        )
+    if LOST in audit.areas:
+        yield "After an error, a step is right if it follows from the steps before it."
     yield "Intervals are 95 % bootstrap intervals from 2,000 resamples of the problems."
     if audit.drift:
         yield from _drift_notes(audit.drift)
@@ -107,16 +113,8 @@ def areas_table(audit: Audit) -> Table:
         if area is None:
             rows.append((name, "–", "–", "–", "–"))
             continue
-        low, high = area.interval
-        rows.append(
-            (
-                name,
-                str(area.count),
-                str(area.wrong),
-                number(area.auc, 3),
-                f"{number(low, 3)} to {number(high, 3)}",
-            )
-        )
+        counts = str(area.count), str(area.wrong)
+        rows.append((name, *counts, number(area.auc, 3), bounds(area.interval)))
     title = "AUC-ROC: probability that a right one scores higher than a wrong one"
     return Table(title, ("of", "scores", "wrong", "AUC-ROC", "interval"), tuple(rows))
 
@@ -124,16 +122,28 @@ def areas_table(audit: Audit) -> Table:
 def calibration_table(audit: Audit) -> Table:
     found = audit.reliability
     rows = [
-        ("ECE, ten bins of equal mass", number(found.error, 3), number(found.chance, 3)),
-        ("ECE, ten bins of equal width", number(found.error_equal_width, 3), "–"),
-        ("Brier score", number(found.brier, 3), "–"),
+        (
+            "ECE, ten bins of equal mass",
+            number(found.error, 3),
+            bounds(audit.error_interval),
+            number(found.chance, 3),
+        ),
+        ("ECE, ten bins of equal width", number(found.error_equal_width, 3), "–", "–"),
+        ("Brier score", number(found.brier, 3), bounds(audit.brier_interval), "–"),
     ]
     if audit.labelled:
-        by_step = number(found.error_by_step, 3), number(found.chance_by_step, 3)
+        by_step = number(found.error_by_step, 3), "–", number(found.chance_by_step, 3)
         rows.insert(2, ("by step number, beside the overall gap", *by_step))
     return Table(
-        f"Calibration of {sample_name(audit)}", ("error", "found", "by chance"), tuple(rows)
+        f"Calibration of {sample_name(audit)}",
+        ("error", "found", "interval", "by chance"),
+        tuple(rows),
     )
+
+
+def bounds(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{number(low, 3)} to {number(high, 3)}"
 
 
 def bins_table(audit: Audit) -> Table:
@@ -184,6 +194,23 @@ def rewrites_table(audit: Audit) -> Table:
                 ),
             )
             for found in audit.detections.rewrites
+        ),
+    )
+
+
+def first_errors_table(audit: Audit) -> Table:
+    return Table(
+        "First errors found: the first step below a threshold",
+        ("threshold", "with an error", "without", "F1", "interval"),
+        tuple(
+            (
+                f"{found.threshold:.3g}",
+                percent(found.found),
+                percent(found.clean),
+                number(found.f1, 3),
+                bounds(found.interval),
+            )
+            for found in audit.first_errors
         ),
     )
 

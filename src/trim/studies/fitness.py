@@ -9,16 +9,11 @@ from enum import StrEnum
 import numpy as np
 
 from trim.evaluation.report import percent
-from trim.metrics.intervals import CONFIDENCE
 from trim.metrics.metrics import FIT, area_under_curve
 from trim.studies.detection import FirstRewrites
 from trim.studies.reliability import BINS, Reliability
+from trim.studies.resamples import draw_resamples, interval_of
 from trim.studies.sample import Floats, Sample
-
-RESAMPLES = 2_000
-"""Fewer than for means, as areas are slower; the ends vary by 2 % of the interval's width."""
-BATCH = 100
-"""Resamples held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +40,50 @@ def area_of(sample: Sample, seed: int = 0) -> Area | None:
     return Area(len(sample), sample.wrong, auc, interval_of(resampled_areas(sample, seed)))
 
 
-def interval_of(draws: Floats) -> tuple[float, float]:
-    """95 % percentile interval of draws, ignoring NaN."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+def area_within(sample: Sample) -> Area | None:
+    """The area among pairs of one problem: whether a score tells its solutions apart.
+
+    None if no problem has both right and wrong ones. `count` and `wrong` are those of the problems
+    that do.
+    """
+    right, wrong, _ = pairs_within(sample)
+    mixed = (right > 0) & (wrong > 0)
+    if not mixed.any():
+        return None
+    found = resampled_within(sample)
+    count = int((right + wrong)[mixed].sum())
+    return Area(count, int(wrong[mixed].sum()), auc_within(sample), interval_of(found))
+
+
+def auc_within(sample: Sample) -> float:
+    """AUC-ROC among pairs of one problem; nan without any."""
+    right, wrong, won = pairs_within(sample)
+    pairs = float((right * wrong).sum())
+    return float(won.sum()) / pairs if pairs else float("nan")
+
+
+def resampled_within(sample: Sample, seed: int = 0) -> Floats:
+    """(2000,) `auc_within` of bootstrap resamples of the problems; nan without any pair."""
+    right, wrong, won = pairs_within(sample)
+    both = np.array([won, right * wrong])
+    drawn = np.concatenate([both @ times.T for times in draw_resamples(len(won), seed)], axis=1)
+    draws: Floats = np.full_like(drawn[0], np.nan)
+    np.divide(drawn[0], drawn[1], out=draws, where=drawn[1] > 0)
+    return draws
+
+
+def pairs_within(sample: Sample) -> tuple[Floats, Floats, Floats]:
+    """(P,) numbers of right and of wrong ones of each problem, and of their pairs in order."""
+    _, problem = np.unique(sample.problem, return_inverse=True)
+    problem = problem.reshape(-1)
+    right = np.bincount(problem, weights=sample.right).astype(np.float64)
+    wrong = np.bincount(problem, weights=~sample.right).astype(np.float64)
+    order = np.argsort(problem, kind="stable")
+    areas = [
+        area_under_curve(sample.right[places], sample.scores[places])
+        for places in np.split(order, np.cumsum(np.bincount(problem))[:-1])
+    ]
+    return right, wrong, np.nan_to_num(np.array(areas)) * right * wrong
 
 
 def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
@@ -58,20 +92,18 @@ def resampled_areas(sample: Sample, seed: int = 0) -> Floats:
     NaN if a resample is all right or all wrong. The same sample and seed always give the same
     draws.
     """
-    random = np.random.default_rng(seed)
     problems, problem = np.unique(sample.problem, return_inverse=True)
     order = np.argsort(sample.scores, kind="stable")
     starts = np.flatnonzero(np.diff(sample.scores[order], prepend=-1.0))
     owner, right = problem.reshape(-1)[order], sample.right[order]
     areas = []
-    for _ in range(RESAMPLES // BATCH):
-        times = random.multinomial(len(problems), np.full(len(problems), 1 / len(problems)), BATCH)
-        weights = times.astype(np.float64)[:, owner]
+    for times in draw_resamples(len(problems), seed):
+        weights = times[:, owner]
         above = np.add.reduceat(weights * right, starts, axis=1)
         below = np.add.reduceat(weights * ~right, starts, axis=1)
         pairs = above.sum(axis=1) * below.sum(axis=1)
         won = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-        areas.append(np.divide(won, pairs, out=np.full(BATCH, np.nan), where=pairs > 0))
+        areas.append(np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
     return np.concatenate(areas)
 
 

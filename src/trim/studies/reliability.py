@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trim.errors import require_extra
+from trim.studies.resamples import draw_resamples
 from trim.studies.sample import Booleans, Floats, Integers, Sample
 
 BINS = 10
@@ -81,6 +82,28 @@ def reliability_of(sample: Sample) -> Reliability:
         chance_by_step=chance_error(scores, sample.step),
         brier=float(np.mean(gaps**2)),
     )
+
+
+def resampled_errors(sample: Sample) -> Floats:
+    """(2, 2000) `Reliability.error` and `brier` of bootstrap resamples of the problems.
+
+    The bins stay those of the sample. Resampling adds noise to each bin, so the draws of `error`
+    lie above it if it is close to chance.
+    """
+    _, problem = np.unique(sample.problem, return_inverse=True)
+    _, place = np.unique(equal_mass(sample.scores), return_inverse=True)
+    problem, place = problem.reshape(-1), place.reshape(-1)
+    shape = int(problem.max()) + 1, int(place.max()) + 1
+    gaps = sample.right - sample.scores
+    of_bins = np.zeros(shape)
+    np.add.at(of_bins, (problem, place), gaps)
+    counts = np.bincount(problem)
+    squares = np.bincount(problem, weights=gaps**2)
+    draws = [
+        np.stack([np.abs(times @ of_bins).sum(axis=1), times @ squares]) / (times @ counts)
+        for times in draw_resamples(shape[0])
+    ]
+    return np.concatenate(draws, axis=1)
 
 
 def equal_mass(scores: Floats) -> Integers:

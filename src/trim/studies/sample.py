@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,8 @@ class Sample:
     Attributes:
         scores: in [0, 1].
         right: labels.
-        problem: index of the problem; entries of one problem are not independent.
+        problem: index of the problem (`trim.rollouts.bank.Bank.groups`); entries of one problem
+            are not independent.
         step: number of the step, from 1; for a solution, its number of steps.
     """
 
@@ -93,16 +94,17 @@ class Steps:
 
 
 def judged_steps(bank: Bank) -> Steps | None:
-    """The steps of a bank; None if a draft has no label, as in imported traces.
+    """The steps of a bank; None if a draft has no label, as in most imported traces.
 
-    Labels are never derived from scores, which would flatter the scores.
+    Labels are never derived from scores, which would flatter the scores. If they mark first errors
+    alone (`Bank.labels_first_errors`), only `repairable` is meaningful.
     """
     if any(node.draft_right is None for problem in bank.problems for node in problem.nodes):
         return None
     drafts: list[Row] = []
     sound: list[bool] = []
     strong: list[Row] = []
-    for number, problem in enumerate(bank.problems):
+    for number, problem in zip(bank.groups.tolist(), bank.problems, strict=True):
         for node, all_right in zip(problem.nodes, soundness(problem), strict=True):
             drafts.append((node.draft_score, bool(node.draft_right), number, node.step))
             sound.append(all_right)
@@ -133,25 +135,44 @@ def soundness(problem: RecordedProblem) -> list[bool]:
     return [found[index] for index in range(len(problem.nodes))]
 
 
+Aggregate = Callable[[Sequence[float]], float]
+"""The score of a solution from those of its steps."""
+
+
 def lowest_scores(bank: Bank) -> Sample:
     """The lowest step score of each weak solution with an answer, labelled by the answer."""
-    return sample_of(_lowest(bank))
+    return solution_scores(bank, min)
 
 
-def _lowest(bank: Bank) -> Iterator[Row]:
-    for number, problem in enumerate(bank.problems):
-        scores = [step.score for step in problem.weak.steps if step.score is not None]
-        if scores and problem.weak.answer is not None:
-            yield min(scores), problem.weak.correct, number, len(scores)
+def solution_scores(bank: Bank, aggregate: Aggregate, strong: bool = False) -> Sample:
+    """A score of each solution with an answer whose steps are all scored, labelled by the answer.
+
+    Args:
+        strong: of the strong model's own solutions, not the weak one's.
+    """
+    return sample_of(_solutions(bank, aggregate, strong))
+
+
+def _solutions(bank: Bank, aggregate: Aggregate, strong: bool) -> Iterator[Row]:
+    for number, problem in zip(bank.groups.tolist(), bank.problems, strict=True):
+        solution = problem.strong if strong else problem.weak
+        scores = [step.score for step in solution.steps if step.score is not None]
+        if scores and len(scores) == len(solution.steps) and solution.answer is not None:
+            yield aggregate(scores), solution.correct, number, len(scores)
 
 
 def draft_scores(bank: Bank, first: bool = False) -> Sample:
-    """All drafts of a bank, or the first draft of each problem, which precedes all decisions.
+    """All drafts of a bank, or one first draft of each problem, which precedes all decisions.
 
     `right` is the label of the step, or False if it has none.
     """
+    records = list(zip(bank.groups.tolist(), bank.problems, strict=True))
+    if first:
+        records = list(
+            {number: (number, problem) for number, problem in reversed(records)}.values()
+        )
     return sample_of(
         (node.draft_score, bool(node.draft_right), number, node.step)
-        for number, problem in enumerate(bank.problems)
+        for number, problem in records
         for node in (problem.nodes[:1] if first else problem.nodes)
     )

@@ -70,11 +70,17 @@ class ReplayEvaluator:
         bank: recorded problems.
         prices: of tokens; None ignores money.
         max_strong_tokens: limit of strong tokens per problem, as in `trim.router.Router`.
+
+    Raises:
+        InvalidInput: the bank holds no solutions by the strong model.
     """
 
     bank: Bank
     prices: Prices | None
     max_strong_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        self.bank.require_strong("a replay")
 
     def replays(self, policy: Policy, file: str | None = None) -> list[Replayed]:
         """The policy on each problem.
