@@ -1,7 +1,7 @@
 """Steps: where they end, when they are empty of content, and the boxed answer."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trim.steps import (
@@ -159,3 +159,30 @@ def test_any_answer_is_complete(text):
     if answer is not None:
         assert answer.count("{") == answer.count("}")
         assert answer in text
+
+
+def slow_boxed_answer(text):
+    """By the definition: the last box that is closed, found by counting braces from each."""
+    start = text.rfind(r"\boxed{")
+    while start >= 0:
+        depth, content = 1, start + len(r"\boxed{")
+        for position in range(content, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[position], 0)
+            if depth == 0:
+                return text[content:position].strip()
+        start = text.rfind(r"\boxed{", 0, start)
+    return None
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from([r"\boxed{", r"\boxed", "{", "}", "\\", "7", " "])).map("".join))
+def test_the_boxed_answer_is_found_in_one_pass(text):
+    assert boxed_answer(text) == slow_boxed_answer(text)
+
+
+@pytest.mark.parametrize("part", [r"\boxed{", r"{\boxed{7}", "{", "a\n\n", "a\n", "\n"])
+def test_long_texts_are_read_in_linear_time(part):
+    """A megabyte takes a fraction of a second; by quadratic methods, hours."""
+    text = part * (1_000_000 // len(part))
+    assert "".join(split_steps(text)) == text
+    assert boxed_answer(text) == ("7" if "7" in part else None)

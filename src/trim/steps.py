@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 SEPARATOR = "\n\n"
@@ -12,6 +13,10 @@ EMPTY = frozenset("-–—=_*#`~|/\\<>:;,.!?(){}[]")
 """Characters without content besides white space, as in the method authors' code. Signs with a
 meaning, as `→`, `$` and `+`, are not among them."""
 
+STEP = re.compile(r"\n*[^\n]+(?:\n[^\n]+)*\n*|\n+")
+BOX = r"\boxed{"
+BRACES = re.compile(r"\\boxed\{|[{}]")
+
 
 def split_steps(solution: str) -> list[str]:
     """The steps of a text, each with the line ends after it; joined they are the text.
@@ -19,19 +24,7 @@ def split_steps(solution: str) -> list[str]:
     All line ends of a separator belong to the step before it; those at the beginning of the text
     belong to the first step.
     """
-    steps: list[str] = []
-    rest = solution
-    while rest:
-        lead = len(rest) - len(rest.lstrip("\n"))
-        end = rest.find(SEPARATOR, lead)
-        if end < 0:
-            steps.append(rest)
-            break
-        while end < len(rest) and rest[end] == "\n":
-            end += 1
-        steps.append(rest[:end])
-        rest = rest[end:]
-    return steps
+    return STEP.findall(solution)
 
 
 def closed(step: str) -> str:
@@ -66,13 +59,11 @@ def is_degenerate(step: str) -> bool:
 
 def boxed_answer(text: str) -> str | None:
     r"""The content of the last complete `\boxed{}` with balanced braces; None without one."""
-    start = text.rfind(r"\boxed{")
-    while start >= 0:
-        content = start + len(r"\boxed{")
-        depth = 1
-        for position in range(content, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if depth == 0:
-                return text[content:position].strip()
-        start = text.rfind(r"\boxed{", 0, start)
-    return None
+    opened: list[int | None] = []
+    last: tuple[int, int] | None = None
+    for mark in BRACES.finditer(text):
+        if mark[0] != "}":
+            opened.append(mark.end() if mark[0] == BOX else None)
+        elif opened and (content := opened.pop()) and (last is None or content > last[0]):
+            last = content, mark.start()
+    return text[slice(*last)].strip() if last else None
