@@ -18,7 +18,7 @@ from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation import report as cells
 from trim.evaluation.comparison import Figures, direction
-from trim.evaluation.evaluate import draw
+from trim.evaluation.evaluate import RunOptions, draw
 from trim.models.model import Completion, Ending, Prefix
 from trim.numerics import uniform
 from trim.policies.pomdp.fit import LabelledTrajectory, fit_pomdp
@@ -161,6 +161,10 @@ def test_settings_that_were_asked_for_stay(spec):
     assert densely(spec) == spec
 
 
+def trial_on(suite, count):
+    return Trial(draw(suite, count, 2), models_in(), RunOptions(seed=2))
+
+
 def cells_of(page, title):
     """Rows of a page's table by their first cell."""
     (table,) = (table for table in page.tables if table.title == title)
@@ -173,7 +177,7 @@ def pictures_in(folder):
 
 def test_takeover_meets_the_models_alone_at_the_ends(tmp_path):
     """At k = 0 both are the weak model; at k = 1 takeover is the strong model alone."""
-    page = study_takeover(Trial("chain", 6, 2), tmp_path, SETTINGS)
+    page = study_takeover(trial_on("chain", 6), tmp_path, SETTINGS)
     summary = json.loads((tmp_path / "trial" / "summary.json").read_text())
     alone = {p["policy"]: p for p in summary["points"] if p["setting"] is None}
     right = cells_of(page, "Right at the same threshold")
@@ -188,7 +192,7 @@ def test_takeover_meets_the_models_alone_at_the_ends(tmp_path):
 
 def test_low_budget_compares_all_pairs_below_the_limit(tmp_path, pomdp):
     specs = [THR, f"pomdp:{pomdp}@0.02,0.001", "cascade:0.5"]
-    page = study_low_budget(Trial("chain", 6, 2), specs, tmp_path, limit=0.2)
+    page = study_low_budget(trial_on("chain", 6), specs, tmp_path, limit=0.2)
     budgets = [f"c = {share}.0 %" for share in (4, 8, 12, 16, 20)]
     assert list(cells_of(page, "Accuracy at a budget, and PGR")) == budgets
     (differences,) = (t for t in page.tables if t.title.startswith("Differences"))
@@ -202,7 +206,7 @@ def test_low_budget_compares_all_pairs_below_the_limit(tmp_path, pomdp):
 
 
 def test_transfer_gives_a_verdict_for_every_suite(tmp_path, pomdp):
-    trials = [Trial(suite, 2, 2) for suite in ("words", "chain")]
+    trials = [trial_on(suite, 2) for suite in ("words", "chain")]
     page = study_transfer(trials, [THR, f"pomdp:{pomdp}@0.02,0.001"], tmp_path)
     assert set(cells_of(page, "Less thr")) == {"words, pomdp", "chain, pomdp"}
     for suite in ("words", "chain"):
@@ -245,7 +249,7 @@ def bank(tmp_path_factory):
 
 def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     """pomdp is fitted at every level; at none of them a setting of thr is missing."""
-    page = study_noise(bank, Trial("chain", 4, 2), tmp_path, (0.0, 3.0))
+    page = study_noise(bank, trial_on("chain", 4), tmp_path, (0.0, 3.0))
     rows = cells_of(page, "Strong share that closes part of the gap")
     assert set(rows) == {"0, thr", "0, pomdp", "3, thr", "3, pomdp"}
     quality = cells_of(page, "AUC-ROC of the scores")
@@ -261,12 +265,12 @@ def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     assert any("agg is left out" in note for note in page.notes)
     other = Bank(bank.identity, bank.problems[:-1])
     with pytest.raises(InvalidInput, match="another bank"):
-        study_noise(other, Trial("chain", 4, 2), tmp_path, (0.0,))
+        study_noise(other, trial_on("chain", 4), tmp_path, (0.0,))
 
 
 def test_agg_is_trained_where_torch_is_there(tmp_path, bank):
     pytest.importorskip("torch")
-    trial = Trial("chain", 3, 2)
+    trial = trial_on("chain", 3)
     page = study_noise(bank, trial, tmp_path, (2.0,), make_agg_trainer(iterations=1))
     assert "2, agg" in cells_of(page, "Less thr")
     assert (tmp_path / "sigma-2" / "agg" / "agg.safetensors").exists()

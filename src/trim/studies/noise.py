@@ -13,7 +13,6 @@ import numpy as np
 
 from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import direction, interval_of
-from trim.evaluation.evaluate import find_suite
 from trim.evaluation.plot import COLOURS, MARKERS, new_figure
 from trim.evaluation.report import Page, Table, number, results_folder, save_picture
 from trim.files import write_atomically
@@ -25,9 +24,16 @@ from trim.rollouts.bank import Bank
 from trim.rollouts.fit import evidence_from_bank
 from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import check_sigma
-from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves
+from trim.studies.curves import (
+    COMPARED,
+    budgets_table,
+    costs_table,
+    curves_table,
+    differences_table,
+    draw_curves,
+)
 from trim.studies.sample import judged_steps, lowest_scores
-from trim.studies.trial import RIVAL, Progress, Results, Trial, with_settings
+from trim.studies.trial import BUDGETS, RIVAL, Progress, Results, Trial, with_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +74,7 @@ def study_noise(
     sigmas: Sequence[float] = LEVELS,
     trainer: Trainer | None = None,
     progress_of: Callable[[int], Progress] = lambda level: lambda progress: None,
+    budgets: Sequence[float] = BUDGETS,
 ) -> Page:
     """Thr, and pomdp and agg refitted to `bank`, at each level of noise.
 
@@ -76,25 +83,45 @@ def study_noise(
     Args:
         trainer: trains agg on a bank; None leaves agg out.
         progress_of: returns the progress callback of a level, by its index.
+        budgets: strong shares at which accuracies are compared.
 
     Raises:
-        InvalidInput: an invalid standard deviation, a bank with too few examples, a folder that
-            holds another study, or as `Trial.run`.
+        InvalidInput: an invalid standard deviation, a bank of other models, of problems of the
+            trial or with too few examples, a folder that holds another study, or as `Trial.run`.
     """
     for sigma in sigmas:
         check_sigma(sigma)
-    find_suite(trial.suite)
+    require_fitting_bank(bank, trial)
     claim(out, bank, trainer is not None)
-    trial = replace(trial, scorer=bank.identity.scorer)
+    options = replace(trial.options, scorer=bank.identity.scorer)
     levels = []
     for index, sigma in enumerate(sigmas):
         folder = out / f"sigma-{sigma:g}"
         worse = add_noise(bank, sigma)
         specs = [thresholds_for(worse), *fitted(worse, folder, trainer)]
-        results = replace(trial, sigma=sigma).run(specs, folder, progress_of(index))
+        noisy = replace(trial, options=replace(options, sigma=sigma))
+        results = noisy.run(specs, folder, progress_of(index))
         steps, lowest = areas(worse)
         levels.append(Level(sigma, steps, lowest, results))
-    return page_of(bank, levels, out, trainer is not None)
+    return page_of(bank, levels, out, trainer is not None, budgets)
+
+
+def require_fitting_bank(bank: Bank, trial: Trial) -> None:
+    """Raises InvalidInput for a bank of other models, or of problems of the trial."""
+    identity, options = bank.identity, trial.options
+    recorded_with, present = identity.models, trial.source.identify(identity.scorer)
+    if recorded_with != present and not options.allow_other_models:
+        raise InvalidInput(
+            f"the bank of {identity.suite} was recorded with other models, or under another"
+            " protocol; collect one as this command is run, or add --other-models to use it anyway"
+        )
+    seen = sum(each in bank.seen for each in trial.problem_set.fingerprints)
+    if seen and not options.allow_seen:
+        raise InvalidInput(
+            f"the bank of {identity.suite} has seen {seen} of the"
+            f" {len(trial.problem_set.problems)} problems; use others (another --seed, or --skip),"
+            " or add --seen to go on"
+        )
 
 
 def claim(out: Path, bank: Bank, learned: bool) -> None:
@@ -147,7 +174,9 @@ def areas(bank: Bank) -> tuple[float, float]:
     )
 
 
-def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Page:
+def page_of(
+    bank: Bank, levels: Sequence[Level], out: Path, learned: bool, budgets: Sequence[float]
+) -> Page:
     families = [family for family in levels[0].results.figures if family != RIVAL]
     first = levels[0].results
     by_sigma = [(f"{level.sigma:g}, ", level.results) for level in levels]
@@ -175,6 +204,8 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             ),
             curves_table(by_sigma, "sigma, policy"),
             differences_table(by_sigma, "sigma, policy"),
+            budgets_table(by_sigma, budgets, "sigma, policy"),
+            costs_table(by_sigma, "sigma, policy"),
         ),
         pictures=(
             *(
