@@ -153,7 +153,7 @@ def curves_table(summary: Mapping[str, Any], cost: str = STRONG_TOKENS.name) -> 
     in_tokens = cost == STRONG_TOKENS.name
     title = "strong share that closes a part of the gap (CPT)"
     if not in_tokens:
-        title = f"cost that closes a part of the gap (CPT), in {AXES[cost].unit}"
+        title = f"CPT and Δ-IBC in {AXES[cost].unit}"
     headings = ("CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC")
     table = new_table(title, "policy", *headings, *(["APGR"] if in_tokens else []))
     for family, curve in summary["curves"].items():

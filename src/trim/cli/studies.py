@@ -32,6 +32,7 @@ from trim.studies.takeover import study_takeover
 from trim.studies.transfer import SUITES, study_transfer
 from trim.studies.trial import BUDGETS, THRESHOLDS, Trial
 
+CONFIGURATIONS = (".yaml", ".yml", ".toml")
 DEFAULT_BUDGETS = ",".join(f"{100 * budget:g}" for budget in BUDGETS)
 
 
@@ -166,7 +167,7 @@ def low_budget(
 @click.option(
     "--suites",
     show_default=f"SUITE, else {','.join(SUITES)}",
-    help="Suites, benchmarks or files to compare on besides SUITE, with commas.",
+    help="More suites, benchmarks or files to compare on, with commas.",
 )
 @budgets_option(DEFAULT_BUDGETS)
 @run_arguments()
@@ -179,9 +180,14 @@ def transfer(
 ) -> None:
     """Compare routers with thr on problems that they were not trained on.
 
-    The options that select problems apply to each of the suites, benchmarks or files.
+    SUITE is one suite, benchmark or file, or several with commas. The options that select problems
+    apply to each of them.
     """
-    named = [*([suite] if suite else []), *(suites.split(",") if suites else [])]
+    if suite and suite.endswith(CONFIGURATIONS):
+        raise InvalidInput(
+            f"{suite}: CONFIG follows SUITE; name the suites first, as in words,program {suite}"
+        )
+    named = [name for given in (suite, suites) if given for name in given.split(",")]
     trials = [trial_on(name, run) for name in dict.fromkeys(named or SUITES)]
     with progress_over(trials, run.out) as progress_of:
         page = study_transfer(trials, specs, run.out, progress_of, budgets or BUDGETS)

@@ -85,7 +85,8 @@ def _tables(summary: Record) -> Iterator[Table]:
         yield warnings_section(summary)
     if summary["curves"]:
         yield curves_table(summary)
-        yield costs_table([("", summary["curves"])])
+        if (costs := costs_table([("", summary["curves"])])).rows:
+            yield costs
     if summary["comparisons"]:
         yield comparisons_table(summary)
     for prediction in summary["predicted"]:

@@ -18,7 +18,7 @@ from trim.evaluation.report import Page, Table, number, results_folder, save_pic
 from trim.files import write_atomically
 from trim.metrics.metrics import Array, area_under_curve
 from trim.policies.pomdp.fit import fit_evidence
-from trim.policies.pomdp.model import write_model
+from trim.policies.pomdp.model import PomdpModel, write_model
 from trim.policies.ppo.weights import LearnedRouter, write_router
 from trim.rollouts.bank import Bank
 from trim.rollouts.fit import evidence_from_bank
@@ -38,6 +38,8 @@ from trim.studies.trial import BUDGETS, RIVAL, Progress, Results, Trial, with_se
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+POMDP = "pomdp.json"
+"""File of the fitted model in the folder of a level."""
 LEVELS = (0.0, 1.0, 2.0, 4.0)
 QUANTILES = (
     *(0.003, 0.006, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.17, 0.22, 0.28, 0.35, 0.42),
@@ -92,13 +94,18 @@ def study_noise(
     for sigma in sigmas:
         check_sigma(sigma)
     require_fitting_bank(bank, trial)
+    banks = [add_noise(bank, sigma) for sigma in sigmas]
+    folders = [out / f"sigma-{sigma:g}" for sigma in sigmas]
+    # All before the first file: a bank with too few examples leaves nothing behind.
+    models = [
+        None if (folder / POMDP).exists() else fit_model(worse)
+        for worse, folder in zip(banks, folders, strict=True)
+    ]
     claim(out, bank, trainer is not None)
     options = replace(trial.options, scorer=bank.identity.scorer)
     levels = []
-    for index, sigma in enumerate(sigmas):
-        folder = out / f"sigma-{sigma:g}"
-        worse = add_noise(bank, sigma)
-        specs = [thresholds_for(worse), *fitted(worse, folder, trainer)]
+    for index, (sigma, worse, folder) in enumerate(zip(sigmas, banks, folders, strict=True)):
+        specs = [thresholds_for(worse), *fitted(worse, models[index], folder, trainer)]
         noisy = replace(trial, options=replace(options, sigma=sigma))
         results = noisy.run(specs, folder, progress_of(index))
         steps, lowest = areas(worse)
@@ -149,14 +156,24 @@ def thresholds_for(bank: Bank) -> str:
     return with_settings(RIVAL, list(dict.fromkeys(float(f"{value:.6g}") for value in found)))
 
 
-def fitted(bank: Bank, folder: Path, trainer: Trainer | None) -> Iterator[str]:
-    """Routers fitted to a bank in `folder`, unless they exist already."""
-    with results_folder(folder):
-        pomdp = folder / "pomdp.json"
-        if not pomdp.exists():
-            of = {**bank.identity.models, "kind": bank.identity.scorer}
-            write_model(pomdp, fit_evidence(evidence_from_bank(bank), of), bank.seen)
-    yield f"pomdp:{pomdp}"
+def fit_model(bank: Bank) -> PomdpModel:
+    """The model of pomdp, fitted to a bank. Raises InvalidInput for too few examples."""
+    fitted_to = {**bank.identity.models, "kind": bank.identity.scorer}
+    return fit_evidence(evidence_from_bank(bank), fitted_to)
+
+
+def fitted(
+    bank: Bank, model: PomdpModel | None, folder: Path, trainer: Trainer | None
+) -> Iterator[str]:
+    """Routers fitted to a bank in `folder`, unless they exist already.
+
+    Args:
+        model: of pomdp; None if the folder has it.
+    """
+    if model:
+        with results_folder(folder):
+            write_model(folder / POMDP, model, bank.seen)
+    yield f"pomdp:{folder / POMDP}"
     if trainer:
         agg = folder / "agg"
         if not (agg / "agg.json").exists():
