@@ -274,6 +274,9 @@ def test_studies_refuse_what_was_fitted_to_their_problems(tmp_path):
     with pytest.raises(InvalidInput, match=r"has seen 1 of the 2 .*\(another --seed\), or --seen"):
         trial.run([spec], tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    seen = replace(trial, options=RunOptions(seed=5, allow_seen=True))
+    results = seen.run([spec, "thr:0.5"], tmp_path / "run")
+    assert "was fitted to 1 of the 2 problems." in results.alone
 
 
 def test_a_file_is_split_into_a_part_to_learn_from_and_a_part_to_test(tmp_path):

@@ -75,7 +75,11 @@ AXES = {
             lambda trace, prices: tokens_with_prefill(trace),
         ),
         CostAxis("money", "money", money, needs_prices=True),
-        CostAxis("seconds", "seconds", lambda trace, prices: trace.seconds),
+        CostAxis(
+            "seconds",
+            "seconds, waiting for other policies included",
+            lambda trace, prices: trace.seconds,
+        ),
     )
 }
 

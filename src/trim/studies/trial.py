@@ -67,9 +67,11 @@ class Results:
 
     @property
     def alone(self) -> str:
-        """The accuracy of the two models alone, in a sentence or two."""
+        """The accuracy of the two models alone, and families fitted to the problems, in words."""
         weak, strong = (float(self.right[name].mean()) for name in ALONE)
         note = f"Accuracy alone: weak {percent(weak)}, strong {percent(strong)}."
+        for family, seen in self.summary.get("seen", {}).items():
+            note += f" {family} was fitted to {seen['problems']} of the {seen['of']} problems."
         return note if strong > weak else f"{note} No metric is defined: strong is not better."
 
 
