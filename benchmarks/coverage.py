@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.evaluation.comparison import Figures, PolicyOutcomes, Weights, compare, figures_of
-from trim.evaluation.summary import group_by_policy, outcomes, outcomes_by_family, split_name
+from trim.evaluation.cost_axes import outcomes
+from trim.evaluation.summary import group_by_policy, outcomes_by_family, split_name
 from trim.types import Trace
 
 DRAWS = RESAMPLES = 300
@@ -27,7 +28,7 @@ RIVAL = "thr"
 
 
 def drawn(all_of_them: PolicyOutcomes, problems: NDArray[np.int64]) -> PolicyOutcomes:
-    return PolicyOutcomes(all_of_them.correct[:, problems], all_of_them.tokens[:, problems])
+    return PolicyOutcomes(all_of_them.correct[:, problems], all_of_them.costs[:, problems])
 
 
 def figures_in(a: Figures, b: Figures) -> Iterator[tuple[str, dict[str, Any]]]:

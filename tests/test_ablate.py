@@ -17,8 +17,14 @@ from trim.cli.studies import make_agg_trainer
 from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation import report as cells
-from trim.evaluation.comparison import Figures, direction
-from trim.evaluation.evaluate import draw
+from trim.evaluation.comparison import (
+    Figures,
+    PolicyOutcomes,
+    Weights,
+    direction,
+    figures_of,
+)
+from trim.evaluation.evaluate import RunOptions, draw
 from trim.models.model import Completion, Ending, Prefix
 from trim.numerics import uniform
 from trim.policies.pomdp.fit import LabelledTrajectory, fit_pomdp
@@ -161,6 +167,10 @@ def test_settings_that_were_asked_for_stay(spec):
     assert densely(spec) == spec
 
 
+def trial_on(suite, count):
+    return Trial(draw(suite, count, 2), models_in(), RunOptions(seed=2))
+
+
 def cells_of(page, title):
     """Rows of a page's table by their first cell."""
     (table,) = (table for table in page.tables if table.title == title)
@@ -173,7 +183,7 @@ def pictures_in(folder):
 
 def test_takeover_meets_the_models_alone_at_the_ends(tmp_path):
     """At k = 0 both are the weak model; at k = 1 takeover is the strong model alone."""
-    page = study_takeover(Trial("chain", 6, 2), tmp_path, SETTINGS)
+    page = study_takeover(trial_on("chain", 6), tmp_path, SETTINGS)
     summary = json.loads((tmp_path / "trial" / "summary.json").read_text())
     alone = {p["policy"]: p for p in summary["points"] if p["setting"] is None}
     right = cells_of(page, "Right at the same threshold")
@@ -188,7 +198,7 @@ def test_takeover_meets_the_models_alone_at_the_ends(tmp_path):
 
 def test_low_budget_compares_all_pairs_below_the_limit(tmp_path, pomdp):
     specs = [THR, f"pomdp:{pomdp}@0.02,0.001", "cascade:0.5"]
-    page = study_low_budget(Trial("chain", 6, 2), specs, tmp_path, limit=0.2)
+    page = study_low_budget(trial_on("chain", 6), specs, tmp_path, limit=0.2)
     budgets = [f"c = {share}.0 %" for share in (4, 8, 12, 16, 20)]
     assert list(cells_of(page, "Accuracy at a budget, and PGR")) == budgets
     (differences,) = (t for t in page.tables if t.title.startswith("Differences"))
@@ -202,7 +212,7 @@ def test_low_budget_compares_all_pairs_below_the_limit(tmp_path, pomdp):
 
 
 def test_transfer_gives_a_verdict_for_every_suite(tmp_path, pomdp):
-    trials = [Trial(suite, 2, 2) for suite in ("words", "chain")]
+    trials = [trial_on(suite, 2) for suite in ("words", "chain")]
     page = study_transfer(trials, [THR, f"pomdp:{pomdp}@0.02,0.001"], tmp_path)
     assert set(cells_of(page, "Less thr")) == {"words, pomdp", "chain, pomdp"}
     for suite in ("words", "chain"):
@@ -245,7 +255,7 @@ def bank(tmp_path_factory):
 
 def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     """pomdp is fitted at every level; at none of them a setting of thr is missing."""
-    page = study_noise(bank, Trial("chain", 4, 2), tmp_path, (0.0, 3.0))
+    page = study_noise(bank, trial_on("chain", 4), tmp_path, (0.0, 3.0))
     rows = cells_of(page, "Strong share that closes part of the gap")
     assert set(rows) == {"0, thr", "0, pomdp", "3, thr", "3, pomdp"}
     quality = cells_of(page, "AUC-ROC of the scores")
@@ -261,12 +271,12 @@ def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     assert any("agg is left out" in note for note in page.notes)
     other = Bank(bank.identity, bank.problems[:-1])
     with pytest.raises(InvalidInput, match="another bank"):
-        study_noise(other, Trial("chain", 4, 2), tmp_path, (0.0,))
+        study_noise(other, trial_on("chain", 4), tmp_path, (0.0,))
 
 
 def test_agg_is_trained_where_torch_is_there(tmp_path, bank):
     pytest.importorskip("torch")
-    trial = Trial("chain", 3, 2)
+    trial = trial_on("chain", 3)
     page = study_noise(bank, trial, tmp_path, (2.0,), make_agg_trainer(iterations=1))
     assert "2, agg" in cells_of(page, "Less thr")
     assert (tmp_path / "sigma-2" / "agg" / "agg.safetensors").exists()
@@ -308,7 +318,18 @@ def test_the_command_ends_in_a_report_and_continues(tmp_path):
         (["low-budget", "chain", "--policy", "cascade:0.1", "--limit", "0"], "--limit"),
         (["low-budget", "chain", "--policy", "pomdp:missing.json"], "missing.json"),
         (["transfer"], "name routers"),
-        (["transfer", "--policy", "cascade:0.1", "--suites", "words,no"], "unknown suite 'no'"),
+        (["transfer", "--policy", "cascade:0.1", "--suites", "words,no"], "benchmark 'no'"),
+        (["transfer", "my.yaml", "--policy", "cascade:0.1"], "CONFIG follows SUITE"),
+        (["takeover", "chain", "--budgets", "0,5"], "--budgets 0,5: give percentages"),
+        (["takeover", "chain", "--budgets", "5,101"], "above 0 and up to 100"),
+        (["low-budget", "chain", "--budgets", "5,nan"], "--budgets 5,nan"),
+        (["low-budget", "chain", "--budgets", "5%"], "--budgets 5%"),
+        (["low-budget", "chain", "--budgets", "5", "--limit", "0.1"], "only one of the two"),
+        (["takeover", "chain", "missing.yaml"], "missing.yaml"),
+        (["takeover", "missing.jsonl"], "name its fields"),
+        (["takeover", "chain", "--question", "q"], "chain is a suite"),
+        (["takeover", "chain", "--max-money", "1"], "needs prices"),
+        (["takeover", "chain", "--set", "routing.max_steps=3"], "no configuration"),
         (["noise", "missing", "chain"], "missing"),
         (["noise", "missing", "chain", "--sigmas", "one"], "--sigmas"),
     ],
@@ -335,3 +356,128 @@ def test_a_bank_of_other_models_is_refused(tmp_path, bank):
     assert result.exit_code == 2
     assert "other models" in result.output
     assert not (tmp_path / "out").exists()
+
+
+FIELDS = ("--question", "question", "--answer", "answer", "--id", "id", "--grader", "integer")
+OF_FILE = (*FIELDS, "--instruction", "", "--seed", 2)
+CONFIGURATION = FOLDER / "trim.yaml"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two files of problems that the shipped models can solve."""
+    folder = tmp_path_factory.mktemp("files")
+    for suite in ("chain", "words"):
+        problems = draw(suite, 9, 11).problems
+        lines = (
+            json.dumps({"id": p.id, "question": p.question, "answer": p.answer}) for p in problems
+        )
+        (folder / f"my-{suite}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def summary_in(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_a_file_and_a_configuration_are_taken_as_by_eval(tmp_path, files):
+    """Of the same file, takeover solves the problems that eval does, by the same models."""
+    file = files / "my-chain.jsonl"
+    chosen = (file, CONFIGURATION, *OF_FILE, "-n", 4, "--skip", 3, "--set", "routing.max_steps=20")
+    done = ablate("takeover", *chosen, "--thresholds", 0.9, "--budgets", "10,2.5",
+                  "--prices", "example", "--out", tmp_path / "study")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "Takeover: my-chain, 4 problems, seed 2" in done.output
+    rows = [line.split("%")[0].strip() for line in done.output.splitlines() if " c = " in line]
+    assert rows == ["c = 2.5", "c = 10.0"]
+    policies = [word for spec in ("weak", "strong", "thr:0.9") for word in ("--policy", spec)]
+    words = ("eval", *chosen, *policies, "--out", tmp_path / "run")
+    assert CliRunner().invoke(main, [*map(str, words)]).exit_code == 0
+    ours, theirs = (
+        json.loads((tmp_path / folder / "run.json").read_text())
+        for folder in ("study/trial", "run")
+    )
+    del ours["policies"], theirs["policies"]
+    assert (
+        ours == theirs and ours["skip"] == 3 and ours["configuration"]["routing"]["max_steps"] == 20
+    )
+    costs = summary_in(tmp_path / "study" / "trial")["curves"]["takeover"]["costs"]
+    assert list(costs) == ["strong-tokens", "tokens-prefill", "money", "seconds"]
+    assert costs["money"]["weak_share"] > 0
+    other = ablate(
+        "takeover", *chosen, "--skip", 4, "--thresholds", 0.9, "--out", tmp_path / "study"
+    )
+    assert other.exit_code == 2 and "holds another run" in other.output
+
+
+def test_low_budget_compares_at_the_given_budgets(tmp_path, files):
+    done = ablate("low-budget", files / "my-chain.jsonl", CONFIGURATION, *OF_FILE, "-n", 3,
+                  "--policy", "thr:0.3,0.9", "--policy", "takeover:0.5", "--budgets", "2,5,10",
+                  "--out", tmp_path)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "At most 10.0 % strong tokens" in done.output
+    for budget in ("2.0", "5.0", "10.0"):
+        assert f"c = {budget} %" in done.output
+
+
+def test_transfer_goes_from_file_to_file(tmp_path, files):
+    names = ",".join(str(files / f"my-{suite}.jsonl") for suite in ("chain", "words"))
+    done = ablate("transfer", names, CONFIGURATION, *OF_FILE, "-n", 2, "--policy", "takeover:0.5",
+                  "--policy", "thr:0.9", "--out", tmp_path)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "Transfer to my-chain, my-words" in done.output
+    assert {"my-chain", "my-words"} <= pictures_in(tmp_path)
+    assert summary_in(tmp_path / "my-words")["n"] == 2
+
+
+def test_noise_takes_a_bank_of_the_same_configuration(tmp_path, files):
+    """Its problems, other models and too few examples are refused before a file is written."""
+    file, bank, out = files / "my-chain.jsonl", tmp_path / "bank", tmp_path / "out"
+    words = ("collect", file, CONFIGURATION, *OF_FILE, "-n", 6, "--rollouts", 3, "--out", bank)
+    assert CliRunner().invoke(main, [*map(str, words)]).exit_code == 0
+    study = ("noise", bank, file, CONFIGURATION, *OF_FILE, "--sigmas", "3", "--out", out)
+    for more, complaint in (
+        (("-n", 4), "has seen 4 of the 4 problems"),
+        (("--skip", 6), "examples of state"),
+        (("--skip", 6, "--protocol", "authors"), "other models, or under another protocol"),
+    ):
+        refused = ablate(*study, *more)
+        assert refused.exit_code == 2
+        assert len(refused.output.splitlines()) == 1 and complaint in refused.output
+        assert not out.exists()
+
+
+def test_noise_goes_through_a_configuration(tmp_path):
+    """The scores of a configuration's scorer get the noise; `thr` meets them."""
+    words = ("noise", tmp_path / "bank", "chain", CONFIGURATION, "-n", 3, "--sigmas", "0,3",
+             "--prices", "example", "--budgets", "2,10", "--out", tmp_path / "out")  # fmt: skip
+    collect(draw("chain", 20, 3), 3, tmp_path / "bank", models_in(), rollouts=3)
+    done = ablate(*words, "--iterations", 1)
+    assert done.exit_code == 0, done.output
+    run = json.loads((tmp_path / "out" / "sigma-3" / "run.json").read_text())
+    assert run["scorer"] == "joint+noise:3" and "configuration" in run
+    assert "3, pomdp" in done.output and "c = 2.0 %" in done.output
+    traces = (tmp_path / "out" / "sigma-3" / "traces.jsonl").read_text().splitlines()
+    names = {json.loads(line)["scorer"] for line in traces}
+    assert names == {None, "joint+noise:3"}
+
+
+def test_a_study_ends_at_its_cost_limit(tmp_path):
+    result = ablate("takeover", "chain", "-n", 30, "--thresholds", 0.9, "--prices", "example",
+                    "--max-money", "0.002", "--out", tmp_path)  # fmt: skip
+    assert result.exit_code == 3
+    assert "cost limit" in result.output
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("budgets", [(0.02,), (0.001, 0.5, 1.0)])
+def test_accuracy_at_a_budget_is_exact(budgets):
+    """Not read from the grid on which curves are compared."""
+    families = {"thr": PolicyOutcomes(np.ones((1, 4)), np.full((1, 4), 0.04))}
+    ends = (
+        PolicyOutcomes(np.full((1, 4), right), np.full((1, 4), cost))
+        for right, cost in ((0, 0), (1, 10))
+    )
+    figures = figures_of(families, *ends, Weights.draw(4, 3))
+    reached = figures["thr"].accuracy_at(budgets)
+    assert reached[0] == pytest.approx([min(1, budget / 0.004) for budget in budgets])

@@ -69,14 +69,14 @@ def runs(draw):
 
 def curve_on(problems, weak, strong, family):
     """The curve of a family on chosen problems, one at a time."""
-    tokens = strong.tokens[0, problems].mean()
+    tokens = strong.costs[0, problems].mean()
     return Curve(
         weak.correct[0, problems].mean(),
         strong.correct[0, problems].mean(),
         tokens,
         tuple(
             (spent[problems].mean() / tokens, right[problems].mean())
-            for right, spent in zip(family.correct, family.tokens, strict=True)
+            for right, spent in zip(family.correct, family.costs, strict=True)
         ),
     )
 
@@ -155,7 +155,7 @@ def test_a_better_family_is_ahead_by_what_can_be_counted():
 
 
 def test_what_is_hard_for_both_does_not_widen_the_interval():
-    nearly = outcomes(*[np.copy(part) for part in (sample(0.6).correct, sample(0.6).tokens)])
+    nearly = outcomes(*[np.copy(part) for part in (sample(0.6).correct, sample(0.6).costs)])
     nearly.correct[0, :8] = 1
     figures = figures_for(agg=nearly, thr=sample(0.6))
     low, high = compare(figures["agg"], figures["thr"])["apgr"]["interval"]

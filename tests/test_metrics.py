@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.metrics.curve import Curve
+from trim.metrics import metrics
+from trim.metrics.curve import Curve, interpolate
 from trim.metrics.intervals import bootstrap_interval, paired_interval
-from trim.metrics.metrics import ibc, pgr
+from trim.metrics.metrics import delta_ibc, envelope, ibc, pgr
 
 SWEEP = Path(__file__).parents[2] / "shared/data/reference/qwen2.5_1.5b_7b_math500_thr_sweep.jsonl"
 
@@ -154,6 +155,94 @@ def test_better_points_make_better_metrics(curve: Curve, better: float) -> None:
     assert before is not None and after is not None and after >= before - 1e-9
     slow, fast = curve.cpt(0.8), improved.cpt(0.8)
     assert slow is not None and fast is not None and fast <= slow + 1e-9
+
+
+def line_of(
+    points: tuple[tuple[float, float], ...], weak_cost: float = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Costs and gains of points of accuracy 0 to 1, between models that solve 0.25 and 0.75."""
+    costs, accuracy = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return interpolate(costs, accuracy, np.array(0.25), np.array(0.75), np.array(weak_cost))
+
+
+@given(point_lists)
+def test_envelope_is_the_least_concave_curve_above_the_line(points: tuple) -> None:
+    costs, gains = line_of(points)
+    above = envelope(costs, gains)
+    assert np.all(above >= gains)
+    assert np.all(np.diff(above) >= -1e-12)
+    # Concave: nowhere below a chord between two of its points.
+    for low in range(len(costs)):
+        for high in range(low + 2, len(costs)):
+            between = np.interp(costs[low:high], costs[[low, high]], above[[low, high]])
+            if costs[low] < costs[high]:
+                assert np.all(above[low:high] >= between - 1e-9)
+    # Least: each of its points is on a chord of the line's points, or as high as an earlier one.
+    for place in range(len(costs)):
+        chords = [
+            np.interp(costs[place], costs[[low, high]], gains[[low, high]])
+            for low in range(place + 1)
+            for high in range(place, len(costs))
+            if costs[low] < costs[high]
+        ]
+        assert above[place] == pytest.approx(max([*chords, *gains[: place + 1]]), abs=1e-9)
+    assert envelope(costs, above) == pytest.approx(above, abs=1e-9)
+
+
+@given(curves())
+def test_metrics_of_the_envelope_are_never_worse(curve: Curve) -> None:
+    plain, best = curve.summary(), curve.summary()["envelope"]
+    for gain, cost in plain["cpt"].items():
+        assert best["cpt"][gain] <= cost + 1e-9
+    for name in ("delta_ibc", "apgr"):
+        assert best[name] >= plain[name] - 1e-9
+    for budget, reached in plain["budgeted_accuracy"].items():
+        assert best["budgeted_accuracy"][budget]["pgr"] >= reached["pgr"] - 1e-9
+    again = curve.envelope.envelope
+    assert again.cpt(0.8) == pytest.approx(best["cpt"]["80"], abs=1e-6)
+
+
+def test_envelope_by_hand() -> None:
+    # PGR .5 at c = .1 and 1 at c = .4; the setting at c = .2 lies below the chord.
+    assert HAND.envelope.cpt(0.8) == pytest.approx(0.1 + 0.3 * 0.3 / 0.5)
+    assert HAND.envelope.at_budget(0.2)["pgr"] == pytest.approx(0.5 + 0.5 / 3)
+    falling = Curve(0.4, 0.8, 100, ((0.2, 0.88),)).envelope
+    assert falling.at_budget(1)["pgr"] == pytest.approx(1.2)
+    undefined = Curve(0.5, 0.4, 100, ((0.2, 0.6),))
+    assert undefined.summary()["envelope"]["cpt"] == {"50": None, "80": None, "95": None}
+
+
+@given(point_lists, st.floats(0, 20))
+def test_what_every_policy_costs_besides_does_not_change_the_benefit(
+    points: tuple, besides: float
+) -> None:
+    """Every c becomes (c + b) / (1 + b), that of the weak model b / (1 + b)."""
+    costs, gains = line_of(points)
+    moved = (costs + besides) / (1 + besides), gains
+    found = delta_ibc(*moved, besides / (1 + besides))
+    assert found == pytest.approx(float(delta_ibc(costs, gains)), rel=1e-4, abs=1e-6)
+    least = (metrics.cpt(costs, gains, 0.8) + besides) / (1 + besides)
+    assert float(metrics.cpt(*moved, 0.8)) == pytest.approx(float(least))
+
+
+def test_benefit_is_undefined_where_a_gain_costs_nothing() -> None:
+    # Cheaper than the weak model alone, and better.
+    assert math.isnan(delta_ibc(*line_of(((0.1, 0.5), (0.6, 0.75)), 0.2), 0.2))
+    # The strong model alone costs no more than the weak one.
+    for weak_cost in (1.0, 1.5):
+        assert math.isnan(delta_ibc(*line_of(((0.5, 0.5),), weak_cost), weak_cost))
+    assert ibc(0.6, 0.4, 30, 10) == pytest.approx(0.01)
+    assert ibc(0.6, 0.4, 10, 10) is None
+
+
+def test_lines_are_measured_one_by_one() -> None:
+    points = [((0.1, 0.6), (0.3, 0.5)), ((0.2, 0.3), (0.4, 0.9))]
+    each = [line_of(chosen, weak) for chosen, weak in zip(points, (0.05, 0.1), strict=True)]
+    costs, gains = (np.stack(parts) for parts in zip(*each, strict=True))
+    assert envelope(costs, gains) == pytest.approx(np.stack([envelope(*line) for line in each]))
+    together = delta_ibc(costs, gains, np.array([0.05, 0.1]))
+    alone = [float(delta_ibc(*line, w)) for line, w in zip(each, (0.05, 0.1), strict=True)]
+    assert together == pytest.approx(alone)
 
 
 def published() -> Curve:

@@ -19,7 +19,7 @@ from trim.configuration.identity import identify_models
 from trim.configuration.source import Models, models_in
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
-from trim.evaluation.evaluate import draw
+from trim.evaluation.evaluate import RunOptions, draw
 from trim.fingerprints import fingerprint, read_seen, seen_field
 from trim.models.model import Completion
 from trim.numerics import uniform
@@ -270,8 +270,13 @@ def test_the_shipped_scores_say_what_they_were_fitted_to(suite, count):
 
 def test_studies_refuse_what_was_fitted_to_their_problems(tmp_path):
     spec = router(tmp_path / "router.json", [draw("chain", 1, 5).problems[0].question])
-    with pytest.raises(InvalidInput, match=r"has seen 1 of the 2 .*\(another --seed\)$"):
-        Trial("chain", 2, 5).run([spec], tmp_path / "run")
+    trial = Trial(draw("chain", 2, 5), models_in(), RunOptions(seed=5))
+    with pytest.raises(InvalidInput, match=r"has seen 1 of the 2 .*\(another --seed\), or --seen"):
+        trial.run([spec], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    seen = replace(trial, options=RunOptions(seed=5, allow_seen=True))
+    results = seen.run([spec, "thr:0.5"], tmp_path / "run")
+    assert "was fitted to 1 of the 2 problems." in results.alone
 
 
 def test_a_file_is_split_into_a_part_to_learn_from_and_a_part_to_test(tmp_path):

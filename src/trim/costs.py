@@ -80,9 +80,10 @@ def payer(role: str, scorer: str | None) -> str:
 
     Args:
         role: as in `Trace.usage`.
-        scorer: name of the scorer, None without one.
+        scorer: name of the scorer, None without one; what follows a + is added to its scores.
     """
-    by_strong = role == "warming" or (role == "scorer" and scorer == GRADE)
+    graded = scorer is not None and scorer.partition("+")[0] == GRADE
+    by_strong = role == "warming" or (role == "scorer" and graded)
     return "strong" if by_strong else role
 
 

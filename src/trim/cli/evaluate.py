@@ -7,27 +7,7 @@ from pathlib import Path
 
 import click
 
-from trim.cli.options import (
-    choose_prices,
-    choose_source,
-    cluster_at,
-    configuration_argument,
-    exact_option,
-    limit_option,
-    max_money_option,
-    models_option,
-    other_models_option,
-    out_option,
-    path_type,
-    prices_option,
-    protocol_option,
-    ray_option,
-    ray_workers_option,
-    scorer_option,
-    seed_of_run_option,
-    seed_option,
-    set_option,
-)
+from trim.cli.options import choose_prices, models_option, path_type, seed_option
 from trim.cli.output import (
     comparisons_table,
     curves_table,
@@ -36,13 +16,14 @@ from trim.cli.output import (
     show_costs,
     show_warnings,
 )
-from trim.cli.problems import choose_problems, count_option, selection_options
 from trim.cli.progress import progress_bar
+from trim.cli.run_arguments import RunArguments, run_arguments
 from trim.cli.solution import show_events
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import ModelSource, models_in
-from trim.evaluation.benchmarks.selection import Selection
+from trim.errors import InvalidInput
 from trim.evaluation.bill import cost_limit_error
+from trim.evaluation.cost_axes import AXES, STRONG_TOKENS
 from trim.evaluation.evaluate import UNGRADED, RunOptions, draw, evaluate, find_suite
 from trim.evaluation.execution import RemoteExecutor
 from trim.evaluation.problem_set import ProblemSet
@@ -63,8 +44,6 @@ class EvaluateCommand(click.Command):
 
 @click.command("eval", cls=EvaluateCommand)
 @click.argument("suite")
-@configuration_argument
-@count_option
 @click.option(
     "--policy",
     "specs",
@@ -72,46 +51,17 @@ class EvaluateCommand(click.Command):
     show_default="weak, strong and the configuration's, or a sweep of thr",
     help="A policy with its settings, as in thr:0.3,0.5; repeatable.",
 )
-@selection_options
-@scorer_option
-@exact_option
-@limit_option
-@max_money_option
-@ray_option
-@ray_workers_option
-@other_models_option
 @click.option(
-    "--seen",
-    is_flag=True,
-    help="Allow policies that were fitted to some of these problems; they are marked.",
+    "--cost",
+    "cost",
+    type=click.Choice([*AXES]),
+    default=STRONG_TOKENS.name,
+    show_default=True,
+    help="Unit of cost of the table of CPT and Δ-IBC; report and summary.json have all of them"
+    " (docs/concepts/metrics.md).",
 )
-@protocol_option
-@seed_of_run_option
-@out_option
-@prices_option
-@models_option
-@set_option
-def evaluate_command(
-    suite: str,
-    configuration: Path | None,
-    count: int | None,
-    selection: Selection,
-    specs: tuple[str, ...],
-    scorer: str | None,
-    exact: bool,
-    max_strong_tokens: int | None,
-    max_money: float | None,
-    ray: str | None,
-    ray_workers: int | None,
-    other_models: bool,
-    seen: bool,
-    protocol: str | None,
-    seed: int | None,
-    out: Path,
-    prices_file: Path | None,
-    models: Path,
-    assignments: tuple[str, ...],
-) -> None:
+@run_arguments()
+def evaluate_command(suite: str, specs: tuple[str, ...], cost: str, run: RunArguments) -> None:
     """Compare policies on a suite or benchmark.
 
     SUITE is a suite of generated problems, a benchmark (math500, aime, olympiadbench, minerva,
@@ -121,25 +71,18 @@ def evaluate_command(
 
     An interrupted command continues where it stopped.
     """
-    source = choose_source(configuration, assignments, models, protocol)
-    seed = source.protocol.seed if seed is None else seed
+    if AXES[cost].needs_prices and run.options.prices is None:
+        raise InvalidInput(f"--cost {cost}: needs prices; add --prices FILE or --prices example")
+    source = run.source
     own = ("weak", "strong", *([source.policy] if source.policy else []))
     run_evaluation(
-        choose_problems(suite, count, seed, selection, source.protocol.shuffles),
-        specs or (own if configuration else DEMO_POLICIES),
+        run.problems(suite),
+        specs or (own if run.has_configuration else DEMO_POLICIES),
         source,
-        out,
-        RunOptions(
-            seed=seed,
-            scorer=scorer,
-            exact=exact,
-            max_strong_tokens=max_strong_tokens,
-            prices=choose_prices(prices_file, source),
-            max_money=max_money,
-            allow_other_models=other_models,
-            allow_seen=seen,
-        ),
-        cluster_at(ray, ray_workers),
+        run.out,
+        run.options,
+        run.executor,
+        cost,
     )
 
 
@@ -150,13 +93,14 @@ def run_evaluation(
     out: Path,
     options: RunOptions,
     executor: RemoteExecutor | None = None,
+    cost: str = STRONG_TOKENS.name,
 ) -> None:
     console = new_console()
     with progress_bar(f"solving {problem_set.name}", len(problem_set.problems), out) as progress:
-        summary = evaluate(problem_set, specs, source, out, options, progress, executor)
+        summary = evaluate(problem_set, specs, source, out, options, progress, executor).summary
     console.print(points_table(summary))
     if summary["curves"]:
-        console.print(curves_table(summary))
+        console.print(curves_table(summary, cost))
     if any(pair["b"] == "thr" for pair in summary["comparisons"]):
         console.print(comparisons_table(summary, "thr"))
     show_warnings(console, summary)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trim.evaluation.cost_axes import AXES, STRONG_TOKENS
 from trim.evaluation.evaluation_page import format_seen
 from trim.evaluation.report import Page, number
 from trim.evaluation.report import Table as PageTable
@@ -143,20 +144,39 @@ def show_costs(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(verdict["text"], style="bold", soft_wrap=True)
 
 
-def curves_table(summary: Mapping[str, Any]) -> Table:
-    """The metrics of a summary's curves, one policy family per row."""
-    table = new_table(
-        "strong share that closes a part of the gap (CPT)",
-        *("policy", "CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC", "APGR"),
-    )
+def curves_table(summary: Mapping[str, Any], cost: str = STRONG_TOKENS.name) -> Table:
+    """CPT and Delta-IBC of a summary's curves, and below them those of the upper envelope.
+
+    Args:
+        cost: name of the axis (`trim.evaluation.cost_axes.AXES`); APGR is of strong tokens alone.
+    """
+    in_tokens = cost == STRONG_TOKENS.name
+    title = "strong share that closes a part of the gap (CPT)"
+    if not in_tokens:
+        title = f"CPT and Δ-IBC in {AXES[cost].unit}"
+    headings = ("CPT 50 %", "CPT 80 %", "CPT 95 %", "Δ-IBC")
+    table = new_table(title, "policy", *headings, *(["APGR"] if in_tokens else []))
     for family, curve in summary["curves"].items():
-        shares = [curve["cpt"] and curve["cpt"][level] for level in ("50", "80", "95")]
-        table.add_row(
-            family,
-            *("–" if share is None else f"{share:.1%}" for share in shares),
-            *("–" if curve[key] is None else f"{curve[key]:.2f}" for key in ("delta_ibc", "apgr")),
-        )
+        found = curve if in_tokens else curve.get("costs", {}).get(cost, NO_BENEFITS)
+        for name, figures in ((family, found), ("  envelope", found.get("envelope"))):
+            if figures:
+                table.add_row(name, *curve_cells(figures), *(decimals(figures, "apgr", in_tokens)))
     return table
+
+
+NO_BENEFITS: Mapping[str, Any] = {"cpt": dict.fromkeys(("50", "80", "95")), "delta_ibc": None}
+
+
+def curve_cells(figures: Mapping[str, Any]) -> list[str]:
+    shares = [figures["cpt"] and figures["cpt"][level] for level in ("50", "80", "95")]
+    cells = ["–" if share is None else f"{share:.1%}" for share in shares]
+    return [*cells, *decimals(figures, "delta_ibc")]
+
+
+def decimals(figures: Mapping[str, Any], name: str, shown: bool = True) -> list[str]:
+    if not shown:
+        return []
+    return ["–" if figures[name] is None else f"{figures[name]:.2f}"]
 
 
 def comparisons_table(summary: Mapping[str, Any], rival: str) -> Table:

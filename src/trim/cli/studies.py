@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trim.cli.options import models_option, out_option, path_type, seed_option
+from trim.cli.options import path_type
 from trim.cli.output import new_console, print_page
 from trim.cli.progress import progress_bar
+from trim.cli.run_arguments import RunArguments, run_arguments
 from trim.errors import InvalidInput, require_packages
 from trim.evaluation.plot import write_figure
 from trim.evaluation.progress import RunProgress
@@ -29,11 +32,14 @@ from trim.studies.audit_comparison import (
     draw_reliabilities,
 )
 from trim.studies.audit_page import RELIABILITY, audit_figures, audit_page
-from trim.studies.low_budget import study_low_budget
+from trim.studies.low_budget import LIMIT, study_low_budget
 from trim.studies.noise import LEVELS, Trainer, study_noise
 from trim.studies.takeover import study_takeover
 from trim.studies.transfer import SUITES, study_transfer
-from trim.studies.trial import THRESHOLDS, Trial
+from trim.studies.trial import BUDGETS, THRESHOLDS, Trial
+
+CONFIGURATIONS = (".yaml", ".yml", ".toml")
+DEFAULT_BUDGETS = ",".join(f"{100 * budget:g}" for budget in BUDGETS)
 
 
 def parse_thresholds(context: click.Context, option: click.Parameter, text: str | None) -> Any:
@@ -41,47 +47,36 @@ def parse_thresholds(context: click.Context, option: click.Parameter, text: str 
     return tuple(parse_share("thr", k) for k in text.split(",")) if text else THRESHOLDS
 
 
-def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of every study."""
-    for option in (
-        models_option,
-        out_option,
-        seed_option,
-        click.option(
-            "-n", "count", type=int, default=500, show_default=True, help="Number of problems."
-        ),
-    ):
-        command = option(command)
-    return command
+def parse_budgets(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> tuple[float, ...] | None:
+    """`2,5,10`: percentages of the strong model's tokens, as ascending shares.
 
-
-@click.group()
-def ablate() -> None:
-    """Change one part of routing and measure the effect.
-
-    An interrupted command continues where it stopped.
+    Raises:
+        InvalidInput: not such percentages.
     """
-    require_packages("a study", "matplotlib", "scipy")
+    if text is None:
+        return None
+    try:
+        given = {float(percent) / 100 for percent in text.split(",")}
+    except ValueError:
+        given = {math.nan}
+    if not all(0 < share <= 1 for share in given):
+        raise InvalidInput(
+            f"--budgets {text}: give percentages of the strong model's tokens, above 0 and up to"
+            " 100, separated by commas, as in 2,5,10"
+        )
+    return tuple(sorted(given))
 
 
-@ablate.command()
-@click.argument("suite")
-@click.option(
-    "--thresholds",
-    "thresholds",
-    callback=parse_thresholds,
-    show_default=f"{len(THRESHOLDS)} that span the curve",
-    help="Thresholds k of both policies, as in 0.1,0.5,0.9.",
-)
-@common_options
-def takeover(
-    suite: str, thresholds: tuple[float, ...], count: int, seed: int, out: Path, models: Path
-) -> None:
-    """Compare rewriting one step with rewriting all that follow, on a SUITE."""
-    trial = Trial(suite, count, seed, models)
-    with progress_bar(f"solving {suite}", count, out) as progress:
-        page = study_takeover(trial, out, thresholds, progress)
-    conclude(page, out)
+def budgets_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--budgets",
+        callback=parse_budgets,
+        show_default=default,
+        help="Budgets at which accuracies are compared, in percent of the strong model's tokens,"
+        " as in 2,5,10.",
+    )
 
 
 policy_option = click.option(
@@ -92,55 +87,117 @@ policy_option = click.option(
 )
 
 
+@click.group()
+def ablate() -> None:
+    """Change one part of routing and measure the effect.
+
+    SUITE and CONFIG are those of `trim eval`: generated problems, a benchmark or a file, solved by
+    the models of a configuration, by default the shipped ones. An interrupted command continues
+    where it stopped.
+    """
+    require_packages("a study", "matplotlib", "scipy")
+
+
+def trial_on(name: str, run: RunArguments) -> Trial:
+    return Trial(run.problems(name), run.source, run.options, run.executor)
+
+
+@contextmanager
+def progress_over(
+    trials: Sequence[Trial], out: Path
+) -> Iterator[Callable[[int], Callable[[RunProgress], None]]]:
+    """A progress bar over all trials; yields the progress callback of a trial by its index."""
+    counts = [len(trial.problem_set.problems) for trial in trials]
+    names = " ".join(dict.fromkeys(trial.name for trial in trials))
+    with progress_bar(f"solving {names}", sum(counts), out) as progress:
+
+        def progress_of(index: int) -> Callable[[RunProgress], None]:
+            before = sum(counts[:index])
+            return lambda standing: progress(standing.after(before))
+
+        yield progress_of
+
+
+@ablate.command()
+@click.argument("suite")
+@click.option(
+    "--thresholds",
+    "thresholds",
+    callback=parse_thresholds,
+    show_default=f"{len(THRESHOLDS)} that span the curve of the shipped models",
+    help="Thresholds k of both policies, as in 0.1,0.5,0.9.",
+)
+@budgets_option(DEFAULT_BUDGETS)
+@run_arguments()
+def takeover(
+    suite: str, thresholds: tuple[float, ...], budgets: tuple[float, ...] | None, run: RunArguments
+) -> None:
+    """Compare rewriting one step with rewriting all that follow, on a SUITE."""
+    trial = trial_on(suite, run)
+    with progress_over([trial], run.out) as progress_of:
+        page = study_takeover(trial, run.out, thresholds, progress_of(0), budgets or BUDGETS)
+    conclude(page, run.out)
+
+
 @ablate.command("low-budget")
 @click.argument("suite")
 @policy_option
 @click.option(
     "--limit",
     type=float,
-    default=0.1,
-    show_default=True,
-    help="Largest strong share to compare.",
+    show_default=f"{LIMIT:g}",
+    help="Largest strong share to compare; five budgets are spread up to it.",
 )
-@common_options
+@budgets_option("five up to --limit")
+@run_arguments()
 def low_budget(
     suite: str,
     specs: tuple[str, ...],
-    limit: float,
-    count: int,
-    seed: int,
-    out: Path,
-    models: Path,
+    limit: float | None,
+    budgets: tuple[float, ...] | None,
+    run: RunArguments,
 ) -> None:
     """Compare routers on a SUITE at a small strong share."""
-    trial = Trial(suite, count, seed, models)
-    with progress_bar(f"solving {suite}", count, out) as progress:
-        page = study_low_budget(trial, specs, out, limit, progress)
-    conclude(page, out)
+    if limit is not None and budgets:
+        raise InvalidInput("--limit: --budgets names the largest share; give only one of the two")
+    trial = trial_on(suite, run)
+    highest = LIMIT if limit is None else limit
+    with progress_over([trial], run.out) as progress_of:
+        page = study_low_budget(trial, specs, run.out, highest, progress_of(0), budgets)
+    conclude(page, run.out)
 
 
 @ablate.command()
+@click.argument("suite", required=False)
 @policy_option
 @click.option(
     "--suites",
-    default=",".join(SUITES),
-    show_default=True,
-    help="Suites to compare on, with commas.",
+    show_default=f"SUITE, else {','.join(SUITES)}",
+    help="More suites, benchmarks or files to compare on, with commas.",
 )
-@common_options
+@budgets_option(DEFAULT_BUDGETS)
+@run_arguments()
 def transfer(
-    specs: tuple[str, ...], suites: str, count: int, seed: int, out: Path, models: Path
+    suite: str | None,
+    specs: tuple[str, ...],
+    suites: str | None,
+    budgets: tuple[float, ...] | None,
+    run: RunArguments,
 ) -> None:
-    """Compare routers with thr on suites that they were not trained on."""
-    trials = [Trial(suite, count, seed, models) for suite in dict.fromkeys(suites.split(","))]
-    with progress_bar("solving", len(trials) * count, out) as progress:
+    """Compare routers with thr on problems that they were not trained on.
 
-        def progress_of(trial: Trial) -> Callable[[RunProgress], None]:
-            before = trials.index(trial) * count
-            return lambda standing: progress(standing.after(before))
-
-        page = study_transfer(trials, specs, out, progress_of)
-    conclude(page, out)
+    SUITE is one suite, benchmark or file, or several with commas. The options that select problems
+    apply to each of them.
+    """
+    if suite and suite.endswith(CONFIGURATIONS):
+        raise InvalidInput(
+            f"{suite}: CONFIG follows SUITE; name the suites first, as in words,program {suite}"
+        )
+    named = [name for given in (suite, suites) if given for name in given.split(",")]
+    trials = [trial_on(name, run) for name in dict.fromkeys(named or SUITES)]
+    with progress_over(trials, run.out) as progress_of:
+        page = study_transfer(trials, specs, run.out, progress_of, budgets or BUDGETS)
+    conclude(page, run.out)
 
 
 @ablate.command()
@@ -155,32 +212,30 @@ def transfer(
 @click.option(
     "--iterations", type=click.IntRange(min=1), help="Training iterations of agg at most."
 )
-@common_options
+@budgets_option(DEFAULT_BUDGETS)
+@run_arguments("scorer", "ray", "ray_workers")
 def noise(
     bank: Path,
     suite: str,
     sigmas: str,
     iterations: int | None,
-    count: int,
-    seed: int,
-    out: Path,
-    models: Path,
+    budgets: tuple[float, ...] | None,
+    run: RunArguments,
 ) -> None:
     """Compare thr, pomdp and agg on a SUITE with noise added to the scores.
 
-    pomdp and agg are fitted to the BANK of `trim collect` with the same noise; agg needs the
-    extra `train`, and is left out without it.
+    The scores are those of the BANK of `trim collect`; pomdp and agg are fitted to it with the same
+    noise. agg needs the extra `train`, and is left out without it.
     """
     levels = parse_sigmas(sigmas)
-    recorded = read_bank(bank, models)
-    trial = Trial(suite, count, seed, models)
-    with progress_bar(f"solving {suite}", len(levels) * count, out) as progress:
-
-        def progress_of(level: int) -> Callable[[RunProgress], None]:
-            return lambda standing: progress(standing.after(level * count))
-
-        page = study_noise(recorded, trial, out, levels, make_agg_trainer(iterations), progress_of)
-    conclude(page, out)
+    recorded = read_bank(bank)
+    trial = trial_on(suite, run)
+    trainer = make_agg_trainer(iterations)
+    with progress_over([trial] * len(levels), run.out) as progress_of:
+        page = study_noise(
+            recorded, trial, run.out, levels, trainer, progress_of, budgets or BUDGETS
+        )
+    conclude(page, run.out)
 
 
 def parse_sigmas(text: str) -> tuple[float, ...]:

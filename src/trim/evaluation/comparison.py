@@ -7,11 +7,12 @@ resamples, so difficulty that two families share does not widen the interval of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trim.metrics import metrics
 from trim.metrics.curve import BUDGETS, GAINS, interpolate
@@ -33,11 +34,11 @@ class PolicyOutcomes:
 
     Attributes:
         correct: (settings, n), 1 for a right answer, else 0.
-        tokens: (settings, n) strong tokens.
+        costs: (settings, n) in the unit of one axis (`trim.evaluation.cost_axes`).
     """
 
     correct: Array
-    tokens: Array
+    costs: Array
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,76 @@ class Figures:
     Attributes:
         values: (1 + resamples,) by name (`cpt 50`, `delta_ibc`, `apgr`, `accuracy 10`).
         accuracies: (1 + resamples, budgets) accuracies on the curve at `budgets()`.
+        line: costs and accuracies of the curve, each (1 + resamples, points).
     """
 
     values: Mapping[str, Array]
     accuracies: Array
+    line: tuple[Array, Array] | None = None
+
+    def accuracy_at(self, shares: Sequence[float]) -> Array:
+        """(1 + resamples, shares) accuracies on the curve at costs c in [0, 1]."""
+        assert self.line is not None
+        return np.minimum(1.0, metrics.gain_at(*self.line, np.array(shares)))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The weak and the strong model alone, in the sample and in each resample.
+
+    Attributes:
+        weak_accuracy, strong_accuracy: (1 + resamples,).
+        weak_cost: of the weak model alone, as a share of the strong model's.
+        strong_cost: in the unit of the axis, per problem.
+        defined: whether the strong model is better, and costs something.
+    """
+
+    weights: Weights
+    weak_accuracy: Array
+    strong_accuracy: Array
+    weak_cost: Array
+    strong_cost: Array
+    defined: NDArray[np.bool_]
+
+    @staticmethod
+    def of(weak: PolicyOutcomes, strong: PolicyOutcomes, weights: Weights) -> Ends:
+        """Args: as of `figures_of`."""
+        right, strong_right = (weights.means(alone.correct)[:, 0] for alone in (weak, strong))
+        cost, strong_cost = (weights.means(alone.costs)[:, 0] for alone in (weak, strong))
+        share = np.divide(cost, strong_cost, out=np.zeros_like(cost), where=strong_cost > 0)
+        defined = (strong_right > right) & (strong_cost > 0)
+        return Ends(weights, right, strong_right, share, strong_cost, defined)
+
+    def line(self, family: PolicyOutcomes) -> tuple[Array, Array]:
+        """Costs and gains of a family's curve, where defined."""
+        return interpolate(
+            self.weights.means(family.costs)[self.defined] / self.strong_cost[self.defined, None],
+            self.weights.means(family.correct)[self.defined],
+            self.weak_accuracy[self.defined],
+            self.strong_accuracy[self.defined],
+            self.weak_cost[self.defined],
+        )
+
+    def spread(self, values: Array) -> Array:
+        """Values of all resamples from those where defined; NaN elsewhere."""
+        everywhere = np.full((len(self.defined), *values.shape[1:]), np.nan)
+        everywhere[self.defined] = values
+        return everywhere
+
+    def accuracies(self, gains: Array) -> Array:
+        """(1 + resamples, k) accuracies from gains where defined."""
+        weak = self.weak_accuracy[self.defined, None]
+        gap = self.strong_accuracy[self.defined, None] - weak
+        return self.spread(np.minimum(1.0, weak + gains * gap))
+
+    def benefits(self, line: tuple[Array, Array]) -> dict[str, Array]:
+        """CPT and Delta-IBC, (1 + resamples,) by name, of a line where defined."""
+        least = metrics.cpt(*line, np.array(GAINS) / 100)
+        found = metrics.delta_ibc(*line, self.weak_cost[self.defined])
+        return {
+            **{f"cpt {gain}": self.spread(least[:, i]) for i, gain in enumerate(GAINS)},
+            "delta_ibc": self.spread(found),
+        }
 
 
 def figures_of(
@@ -86,37 +153,22 @@ def figures_of(
     Args:
         weak, strong: the models alone, each with one setting, on the families' n problems.
     """
-    weak_accuracy = weights.means(weak.correct)[:, 0]
-    strong_accuracy = weights.means(strong.correct)[:, 0]
-    strong_tokens = weights.means(strong.tokens)[:, 0]
-    defined = (strong_accuracy > weak_accuracy) & (strong_tokens > 0)
-    gap = (strong_accuracy - weak_accuracy)[defined]
-
-    def spread(values: Array) -> Array:
-        everywhere = np.full((len(defined), *values.shape[1:]), np.nan)
-        everywhere[defined] = values
-        return everywhere
-
-    def accuracy(gains: Array) -> Array:
-        return np.minimum(1.0, weak_accuracy[defined][:, None] + gains * gap[:, None])
-
+    ends = Ends.of(weak, strong, weights)
     found = {}
     for family, outcomes in families.items():
-        line = interpolate(
-            weights.means(outcomes.tokens)[defined] / strong_tokens[defined][:, None],
-            weights.means(outcomes.correct)[defined],
-            weak_accuracy[defined],
-            strong_accuracy[defined],
-        )
-        least = metrics.cpt(*line, np.array(GAINS) / 100)
-        within = accuracy(metrics.gain_at(*line, np.array(BUDGETS) / 100))
+        line = ends.line(outcomes)
+        within = ends.accuracies(metrics.gain_at(*line, np.array(BUDGETS) / 100))
         values = {
-            **{f"cpt {gain}": spread(least[:, i]) for i, gain in enumerate(GAINS)},
-            "delta_ibc": spread(metrics.delta_ibc(*line)),
-            "apgr": spread(metrics.apgr(*line)),
-            **{f"accuracy {budget}": spread(within[:, i]) for i, budget in enumerate(BUDGETS)},
+            **ends.benefits(line),
+            "apgr": ends.spread(metrics.apgr(*line)),
+            **{f"accuracy {budget}": within[:, i] for i, budget in enumerate(BUDGETS)},
         }
-        found[family] = Figures(values, spread(accuracy(metrics.gain_at(*line, budgets()))))
+        costs, gains = line
+        found[family] = Figures(
+            values,
+            ends.accuracies(metrics.gain_at(*line, budgets())),
+            (ends.spread(costs), ends.accuracies(gains)),
+        )
     return found
 
 

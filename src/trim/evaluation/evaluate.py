@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.config import RouterConfig
-from trim.configuration.source import ModelSource
+from trim.configuration.source import Models, ModelSource
 from trim.costs import Prices
 from trim.errors import DISTRIBUTION, InvalidInput, require_packages
 from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
@@ -20,7 +20,13 @@ from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, Runnabl
 from trim.evaluation.plot import plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress
-from trim.evaluation.provenance import describe_seen, overlaps_of, refuse_seen, require_same_models
+from trim.evaluation.provenance import (
+    Overlap,
+    describe_seen,
+    overlaps_of,
+    refuse_seen,
+    require_same_models,
+)
 from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right, right_step
 from trim.evaluation.summary import split_name, summarise
@@ -31,6 +37,7 @@ from trim.policies.oracle import Oracle, OracleQuery, OracleToken
 from trim.policies.policy import Policy, needs_entropy
 from trim.policies.pomdp.simulate import predict
 from trim.policies.registry import label_files, parse_all
+from trim.scorers.noisy import NoisyScorer
 from trim.types import Trace
 
 UNGRADED = "ungraded.jsonl"
@@ -124,6 +131,9 @@ class RunOptions:
         allow_other_models: accept policies that were fitted to other models.
         allow_seen: accept policies and scorers that were fitted to problems of the evaluation
             (`trim.fingerprints`); the summary lists them.
+        sigma: standard deviation of noise added to the scores of kind `scorer` (`NoisyScorer`),
+            in this process only.
+        predicts: predict the curves of fitted models, where there are any.
     """
 
     seed: int = 0
@@ -134,6 +144,40 @@ class RunOptions:
     max_money: float | None = None
     allow_other_models: bool = False
     allow_seen: bool = False
+    sigma: float = 0.0
+    predicts: bool = True
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The results of an evaluation.
+
+    Attributes:
+        summary: as in `docs/summary.schema.json`.
+        solved: traces by policy, in problem order.
+    """
+
+    summary: dict[str, Any]
+    solved: dict[str, list[Trace]]
+
+
+def check_policies(
+    problem_set: ProblemSet, specs: Sequence[str], source: ModelSource, options: RunOptions
+) -> tuple[list[Policy], dict[str, Overlap]]:
+    """The policies of an evaluation, and the problems that they were fitted to, by family.
+
+    Raises:
+        InvalidInput: an unknown policy, or one that was fitted to other models or to problems of
+            this evaluation.
+    """
+    kind = options.scorer or source.default_kind
+    policies = policies_on(specs, problem_set)
+    if not options.allow_other_models:
+        require_same_models(policies, source)
+    overlaps = overlaps_of(policies, specs, kind, source.joint, problem_set)
+    if not options.allow_seen:
+        refuse_seen(overlaps, problem_set, ", or --seen to go on and flag it")
+    return policies, overlaps
 
 
 def evaluate(
@@ -144,8 +188,8 @@ def evaluate(
     options: RunOptions | None = None,
     progress: Callable[[RunProgress], None] = lambda progress: None,
     executor: RemoteExecutor | None = None,
-) -> dict[str, Any]:
-    """Run or continue an evaluation in `out`, write its files and return the summary.
+) -> EvaluationResult:
+    """Run or continue an evaluation in `out`, and write its files.
 
     Args:
         specs: the policies, as on the command line.
@@ -165,12 +209,7 @@ def evaluate(
     source = source.with_task(problem_set.prompt)
     kind = options.scorer or source.default_kind
     problems = problem_set.problems
-    policies = policies_on(specs, problem_set)
-    if not options.allow_other_models:
-        require_same_models(policies, source)
-    overlaps = overlaps_of(policies, specs, kind, source.joint, problem_set)
-    if not options.allow_seen:
-        refuse_seen(overlaps, problem_set, ", or --seen to go on and flag it")
+    policies, overlaps = check_policies(problem_set, specs, source, options)
     profiles = profiles_of(policies)
     config = source.config
     if options.max_strong_tokens is not None:
@@ -197,6 +236,8 @@ def evaluate(
     else:
         loaded = source.load(exact=options.exact, entropy=needs_entropy(policies, kind))
         models = billed(loaded, bill)
+        if options.sigma:
+            models = with_noise(models, kind, options.sigma)
         with GraderPool(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
             evaluation = evaluation_of(
                 models,
@@ -216,7 +257,7 @@ def evaluate(
         raise cost_limit_error(bill.money, 0, len(problems))
     # Predictions ignore limits.
     predicted = []
-    if kind and config.max_strong_tokens is None:
+    if kind and options.predicts and config.max_strong_tokens is None:
         predicted = predictions_for(specs, kind)
     summary = summarise(problem_set.name, options.seed, solved, options.prices, predicted)
     if summary["n"] < len(problems):
@@ -226,7 +267,15 @@ def evaluate(
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
     write_results(summary, solved, out)
-    return summary
+    return EvaluationResult(summary, solved)
+
+
+def with_noise(models: Models, kind: str | None, sigma: float) -> Models:
+    """The same models, with noise added to the scores of a kind."""
+    if kind is None:
+        raise InvalidInput("noise: there are no scores to add it to; name a scorer")
+    noisy = NoisyScorer(models.scorer_of(kind), sigma)
+    return replace(models, scorers={**models.scorers, kind: noisy})
 
 
 def run_record(
@@ -241,7 +290,7 @@ def run_record(
         "suite": problem_set.name,
         "n": len(problem_set.problems),
         "seed": options.seed,
-        "scorer": kind,
+        "scorer": f"{kind}+noise:{options.sigma:g}" if options.sigma else kind,
         "exact": options.exact,
         "protocol": source.protocol.name,
         "version": version(DISTRIBUTION),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from trim.evaluation.cost_axes import PREFILL
 from trim.evaluation.report import (
     NOTHING,
     Page,
@@ -19,6 +20,7 @@ from trim.evaluation.report import (
     write_page,
 )
 from trim.evaluation.verdict import hidden_notes
+from trim.metrics.curve import GAINS
 
 SHOWN_TRACES = 40
 
@@ -83,6 +85,8 @@ def _tables(summary: Record) -> Iterator[Table]:
         yield warnings_section(summary)
     if summary["curves"]:
         yield curves_table(summary)
+        if (costs := costs_table([("", summary["curves"])])).rows:
+            yield costs
     if summary["comparisons"]:
         yield comparisons_table(summary)
     for prediction in summary["predicted"]:
@@ -217,6 +221,40 @@ def curves_table(summary: Record) -> Table:
         ),
         about,
     )
+
+
+def costs_table(found: Iterable[tuple[str, Record]], heading: str = "policy") -> Table:
+    """CPT and Delta-IBC on every axis of cost, each beside that of the upper envelope.
+
+    Args:
+        found: curves of summaries, each with a prefix for the names of its families.
+        heading: of the first column.
+    """
+    rows = tuple(
+        (
+            before + family,
+            name,
+            percent(axis["weak_share"]),
+            *(
+                f"{percent(axis['cpt'][gain])}, {percent(axis['envelope']['cpt'][gain])}"
+                for gain in axis["cpt"]
+            ),
+            f"{number(axis['delta_ibc'])}, {number(axis['envelope']['delta_ibc'])}",
+        )
+        for before, curves in found
+        for family, curve in curves.items()
+        for name, axis in curve.get("costs", {}).items()
+    )
+    about = (
+        "Cost divided by that of the strong model alone, in four units: tokens that it decodes;"
+        f" the same with {PREFILL:g} for each in another model's solution, which allows for"
+        " prefill; money, where there are prices; seconds, which include waiting for the other"
+        " policies and problems of the run. ΔIBC is measured from the weak model's own cost."
+        " Second figures are those of the upper envelope of the settings, which a random choice"
+        " between two of them for each problem reaches on average."
+    )
+    columns = (heading, "cost", "weak alone", *(f"CPT {gain} %" for gain in GAINS), "ΔIBC")
+    return Table("Costs", columns, rows, about)
 
 
 def measured_cpt(curve: Record, gain: str) -> str:

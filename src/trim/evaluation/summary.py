@@ -16,6 +16,7 @@ from trim.evaluation.comparison import (
     describe_intervals,
     figures_of,
 )
+from trim.evaluation.cost_axes import describe_axes, outcomes
 from trim.evaluation.verdict import describe_costs, describe_verdict
 from trim.metrics.curve import Curve
 from trim.metrics.intervals import bootstrap_interval, paired_interval
@@ -57,8 +58,11 @@ def summarise(
     ]
     curves = describe_curves(points)
     figures = resample_families(solved, list(curves), weights)
-    for family, curve in curves.items():
-        curve["intervals"] = describe_intervals(figures[family])
+    if curves:
+        settings = settings_of(solved, list(curves))
+        costs = describe_axes(settings, solved["weak"], solved["strong"], prices, weights)
+        for family, curve in curves.items():
+            curve |= {"intervals": describe_intervals(figures[family]), "costs": costs[family]}
     return {
         "suite": suite,
         "n": len(next(iter(solved.values()))),
@@ -179,9 +183,16 @@ def resample_families(
 
 
 def outcomes_by_family(solved: Solved, families: Sequence[str]) -> dict[str, PolicyOutcomes]:
-    """Outcomes of the settings of each family."""
+    """Outcomes of the settings of each family, in strong tokens."""
     return {
-        family: outcomes([traces for name, traces in solved.items() if is_setting_of(name, family)])
+        family: outcomes(settings) for family, settings in settings_of(solved, families).items()
+    }
+
+
+def settings_of(solved: Solved, families: Sequence[str]) -> dict[str, list[Sequence[Trace]]]:
+    """Traces of each setting of each family."""
+    return {
+        family: [traces for name, traces in solved.items() if is_setting_of(name, family)]
         for family in families
     }
 
@@ -189,15 +200,6 @@ def outcomes_by_family(solved: Solved, families: Sequence[str]) -> dict[str, Pol
 def is_setting_of(name: str, family: str) -> bool:
     policy, setting = split_name(name)
     return policy == family and setting is not None
-
-
-def outcomes(settings: Sequence[Sequence[Trace]]) -> PolicyOutcomes:
-    """Outcomes of several settings, from their traces in problem order."""
-    tokens = [[trace.strong_tokens for trace in traces] for traces in settings]
-    return PolicyOutcomes(
-        np.array([correctness(traces) for traces in settings]),
-        np.array(tokens, dtype=np.float64),
-    )
 
 
 def describe_differences(solved: Solved) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,21 +28,26 @@ def best_by_cost(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def interpolate(
-    costs: Array, accuracies: Array, weak_accuracy: Array, strong_accuracy: Array
+    costs: Array,
+    accuracies: Array,
+    weak_accuracy: Array,
+    strong_accuracy: Array,
+    weak_cost: Array,
 ) -> tuple[Array, Array]:
     """Lines through measured points by the rules of `Curve`, as `trim.metrics.metrics` takes them.
 
     Args:
-        costs, accuracies: (..., points), costs not negative.
+        costs, accuracies: (..., points), costs not negative and shares of the strong model's.
         weak_accuracy, strong_accuracy: (...), the first below the second.
+        weak_cost: (...), of the weak model alone; 0 in strong tokens.
 
     Returns:
         Costs and gains, each (..., points + 2). Points that do not count coincide with points
         that do.
     """
-    nothing, whole = np.zeros_like(weak_accuracy), np.ones_like(strong_accuracy)
-    costs = np.concatenate([nothing[..., None], costs, whole[..., None]], axis=-1)
-    unspent = np.where(costs[..., 1:-1] > 0, accuracies, weak_accuracy[..., None])
+    nothing, whole = weak_cost[..., None], np.ones_like(strong_accuracy)
+    costs = np.concatenate([nothing, costs, whole[..., None]], axis=-1)
+    unspent = np.where(costs[..., 1:-1] != nothing, accuracies, weak_accuracy[..., None])
     ends = weak_accuracy[..., None], strong_accuracy[..., None]
     accuracies = np.concatenate([ends[0], unspent, ends[1]], axis=-1)
     # Sorted by cost; at equal cost the best first.
@@ -89,6 +94,17 @@ class Curve:
             if not (math.isfinite(cost) and cost >= 0):
                 raise ValueError(f"cost {cost}: a strong share must be finite and not negative")
 
+    @property
+    def envelope(self) -> Curve:
+        """The upper envelope of the curve (`trim.metrics.metrics.envelope`)."""
+        line = self._line()
+        if line is None:
+            return self
+        costs, gains = line
+        gap = self.strong_accuracy - self.weak_accuracy
+        reached = self.weak_accuracy + gap * metrics.envelope(costs, gains)
+        return replace(self, points=tuple(zip(costs.tolist(), reached.tolist(), strict=True)))
+
     def cpt(self, gain: float) -> float | None:
         """Least strong share c that reaches PGR `gain` (a fraction); None if none does."""
         line = self._line()
@@ -121,7 +137,10 @@ class Curve:
         return {"accuracy": min(1.0, max(0.0, accuracy)), "pgr": gain}
 
     def summary(self) -> dict[str, Any]:
-        """All metrics by name, as in `docs/summary.schema.json`."""
+        """All metrics by name, and those of the envelope (docs/summary.schema.json)."""
+        return {**self._metrics(), "envelope": self.envelope._metrics()}
+
+    def _metrics(self) -> dict[str, Any]:
         return {
             "cpt": {str(gain): self.cpt(gain / 100) for gain in GAINS},
             "delta_ibc": self.delta_ibc(),
@@ -134,6 +153,5 @@ class Curve:
         if self.strong_accuracy <= self.weak_accuracy:
             return None
         costs, accuracies = np.array(self.points, dtype=np.float64).reshape(-1, 2).T
-        return interpolate(
-            costs, accuracies, np.array(self.weak_accuracy), np.array(self.strong_accuracy)
-        )
+        weak, strong = np.array(self.weak_accuracy), np.array(self.strong_accuracy)
+        return interpolate(costs, accuracies, weak, strong, np.array(0.0))

@@ -1,9 +1,10 @@
 """Metrics of routed inference, as pure functions of numbers and arrays.
 
-The metrics of a policy family take a *line*: two arrays of shape (points,), `costs` (strong
-share c, ascending from 0) and `gains` (PGR at that cost, 0 at the first point, equal at equal
+The metrics of a policy family take a *line*: two arrays of shape (points,), `costs` (ascending,
+as a share of what the strong model alone costs: c) and `gains` (PGR at that cost, equal at equal
 costs), linear in between. `trim.metrics.curve` makes one from measured points. Arrays of shape
-(lines, points) are several lines; every metric then has one more axis in front.
+(lines, points) are several lines; every metric then has one more axis in front. The unit of cost
+is strong tokens in the paper (TRIM, arXiv 2601.10245); `trim.evaluation.cost_axes` has others.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ def pgr(accuracy: float, weak_accuracy: float, strong_accuracy: float) -> float 
     return (accuracy - weak_accuracy) / gap if gap > 0 else None
 
 
-def ibc(accuracy: float, weak_accuracy: float, strong_tokens_mean: float) -> float | None:
-    """Incremental benefit per cost (AutoMix): accuracy gained per strong token of a problem.
+def ibc(
+    accuracy: float, weak_accuracy: float, cost_mean: float, weak_cost_mean: float = 0
+) -> float | None:
+    """Incremental benefit per cost (AutoMix, arXiv 2310.12963): (acc - acc_w) / (C - C_w).
 
-    None if no strong token was spent.
+    None if no more was spent than by the weak model alone.
+
+    Args:
+        cost_mean: C, per problem; in strong tokens for the method's own metric.
+        weak_cost_mean: C_w, of the weak model alone in the same unit; 0 in strong tokens.
     """
-    if strong_tokens_mean <= 0:
-        return None
-    return (accuracy - weak_accuracy) / strong_tokens_mean
+    spent = cost_mean - weak_cost_mean
+    return (accuracy - weak_accuracy) / spent if spent > 0 else None
 
 
 def cpt(costs: Array, gains: Array, gain: ArrayLike) -> Array:
@@ -58,17 +64,50 @@ def cpt(costs: Array, gains: Array, gain: ArrayLike) -> Array:
     return found.reshape(costs.shape[:-1] + wanted.shape)
 
 
-def delta_ibc(costs: Array, gains: Array) -> Array:
-    """Gain per strong token relative to the strong model alone, less 1: 0 is equal, 1 is twice.
+def delta_ibc(costs: Array, gains: Array, weak_cost: ArrayLike = 0.0) -> Array:
+    """Gain per cost relative to the strong model alone, less 1: 0 is equal, 1 is twice.
 
-    With C = c C_s, IBC / IBC_base = ((acc - acc_w) / C) / ((acc_s - acc_w) / C_s) = PGR / c.
-    This is the mean of PGR / c - 1 over the midpoints of 100 equal regions between the two
+    With w = C_w / C_s and C = c C_s, IBC / IBC_base = ((acc - acc_w) / (C - C_w)) /
+    ((acc_s - acc_w) / (C_s - C_w)) = PGR / ((c - w) / (1 - w)): the origin is the weak model's
+    own cost, as in AutoMix. In strong tokens w is 0, and this is PGR / c, the paper's ratio. The
+    result is the mean of the ratio - 1 over the midpoints of 100 equal regions between the two
     accuracies, with c the least cost that reaches the midpoint; a region that is never reached
     counts as no gain, -1 (TRIM, arXiv 2601.10245; AutoMix has 100 times this, over regions of
     cost).
+
+    NaN if the strong model alone costs no more than the weak one, or a region is reached at no
+    more than the weak model's own cost: the ratio is then not finite.
+
+    Args:
+        weak_cost: w, for each line.
     """
     middles = (np.arange(PERFORMANCE_REGIONS) + 0.5) / PERFORMANCE_REGIONS
-    return np.asarray(np.mean(middles / cpt(costs, gains, middles) - 1, axis=-1))
+    origin = np.asarray(weak_cost, dtype=np.float64)[..., None]
+    span = np.where(origin < 1, 1 - origin, np.nan)
+    spent = (cpt(costs, gains, middles) - origin) / span
+    ratios = middles / np.where(spent > 0, spent, np.nan)
+    return np.asarray(np.mean(ratios - 1, axis=-1))
+
+
+def envelope(costs: Array, gains: Array) -> Array:
+    """Gains of the line's upper envelope at the same costs, in the shape of `gains`.
+
+    The least concave, non-decreasing function that is nowhere below the line: the upper convex
+    hull of its points, flat after the best one (the non-decreasing convex hull of RouterBench,
+    arXiv 2403.12031). A router that draws one of two settings for each problem at random reaches
+    every point between them on average, so the envelope is attainable; chosen from the measured
+    points, it profits from their luck.
+    """
+    highest = np.maximum.accumulate(gains, axis=-1)
+    best = highest.copy()
+    for i in range(1, costs.shape[-1] - 1):
+        left, right = costs[..., :i, None], costs[..., None, i + 1 :]
+        low, high = highest[..., :i, None], highest[..., None, i + 1 :]
+        width = right - left
+        part = (costs[..., i, None, None] - left) / np.where(width > 0, width, 1.0)
+        chords = np.max(low + part * (high - low), axis=(-2, -1))
+        best[..., i] = np.maximum(best[..., i], chords)
+    return np.asarray(best)
 
 
 def apgr(costs: Array, gains: Array) -> Array:

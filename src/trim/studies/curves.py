@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trim.evaluation.evaluation_page import costs_table as costs_of_curves
 from trim.evaluation.plot import COLOURS, GREY, MARKERS, new_figure
 from trim.evaluation.report import Table, difference, number, percent
 from trim.metrics.curve import GAINS, best_by_cost
@@ -60,6 +61,40 @@ def differences_table(found: Iterable[tuple[str, Results]], heading: str) -> Tab
         if family != RIVAL
     )
     return Table(f"Less {RIVAL}", (heading, *COMPARED), tuple(rows))
+
+
+def costs_table(found: Iterable[tuple[str, Results]], heading: str = "policy") -> Table:
+    """CPT and Delta-IBC on every axis of cost; arguments as of `curves_table`."""
+    return costs_of_curves(
+        ((before, results.summary["curves"]) for before, results in found), heading
+    )
+
+
+def budgets_table(
+    found: Iterable[tuple[str, Results]], budgets: Sequence[float], heading: str = "policy"
+) -> Table:
+    """Accuracy of every family at budgets, and the difference to `RIVAL` in points.
+
+    Args:
+        found, heading: as of `curves_table`.
+        budgets: strong shares c.
+    """
+
+    def cells(results: Results, family: str) -> Iterator[str]:
+        reached = results.figures[family].accuracy_at(budgets)
+        less = 100 * (reached - results.figures[RIVAL].accuracy_at(budgets))
+        for place in range(len(budgets)):
+            cell = percent(float(reached[0, place]))
+            yield cell if family == RIVAL else f"{cell}, {difference(less[:, place], 1)}"
+
+    rows = tuple(
+        (before + family, *cells(results, family))
+        for before, results in found
+        for family in results.figures
+    )
+    columns = (heading, *(f"c = {percent(budget)}" for budget in budgets))
+    about = f"Accuracy, and its difference to {RIVAL} in percentage points."
+    return Table("Accuracy at a budget", columns, rows, about)
 
 
 def points_of(results: Results) -> dict[str, list[Point]]:

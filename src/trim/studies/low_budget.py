@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from trim.errors import InvalidInput
-from trim.evaluation.comparison import budgets as grid
 from trim.evaluation.comparison import direction
 from trim.evaluation.report import NOTHING, Page, Table, difference, number, percent, save_picture
 from trim.evaluation.summary import split_name
 from trim.metrics.metrics import Array, pgr
 from trim.policies.registry import PRICED_FAMILIES, parse_policies
 from trim.policies.token import TAIL
-from trim.studies.curves import draw_curves
+from trim.studies.curves import costs_table, draw_curves
 from trim.studies.trial import Progress, Results, Trial, is_rival, with_rival
 
+LIMIT = 0.1
+"""Default of the largest strong share."""
 SETTINGS = 16
 """Number of prices of a family, denser than in its default sweep."""
 BUDGETS = 5
@@ -35,18 +36,22 @@ def study_low_budget(
     trial: Trial,
     specs: Sequence[str],
     out: Path,
-    limit: float = 0.1,
+    limit: float = LIMIT,
     progress: Progress = lambda progress: None,
+    budgets: Sequence[float] | None = None,
 ) -> Page:
     """Accuracy of routers and of TRIM-Thr at strong shares up to `limit`.
 
     Args:
         specs: policies, as on the command line. Routers with prices run at dense prices, unless
             prices follow an @; given thresholds of `thr` are kept.
+        budgets: ascending strong shares to compare at, in place of `BUDGETS` up to `limit`.
 
     Raises:
         InvalidInput: no router, a limit outside (0, 1], or as `Trial.run`.
     """
+    if budgets:
+        limit = budgets[-1]
     if not 0 < limit <= 1:
         raise InvalidInput(
             f"--limit {limit:g}: must be a strong share above 0 and at most 1, as 0.1"
@@ -57,8 +62,9 @@ def study_low_budget(
     results = trial.run(dense, out / "trial", progress)
     families = list(results.figures)
     pairs = list(combinations(families, 2))
-    budgets = [limit * place / BUDGETS for place in range(1, BUDGETS + 1)]
-    reached = {family: accuracies(results, family, budgets) for family in families}
+    if not budgets:
+        budgets = [limit * place / BUDGETS for place in range(1, BUDGETS + 1)]
+    reached = {family: results.figures[family].accuracy_at(budgets) for family in families}
     return Page(
         title=f"At most {percent(limit)} strong tokens: {results.title}",
         verdict="; ".join(verdict_of(a, b, reached[a] - reached[b], budgets) for a, b in pairs)
@@ -86,6 +92,7 @@ def study_low_budget(
                 ),
             ),
             settings_table(results, families, limit),
+            costs_table([("", results)]),
         ),
         pictures=(
             save_picture(
@@ -121,12 +128,6 @@ def densely(spec: str) -> str:
     # Rounding must not leave the range that the router was trained for.
     within = (min(max(float(f"{price:.4g}"), default[0]), default[-1]) for price in dense)
     return f"{steps}@{','.join(map(repr, dict.fromkeys(within)))}{tail}{probability}"
-
-
-def accuracies(results: Results, family: str, budgets: Sequence[float]) -> Array:
-    """(1 + resamples, budgets) on the family's curve."""
-    lines = results.figures[family].accuracies
-    return np.array([np.interp(budgets, grid(), line) for line in lines])
 
 
 def accuracy_table(

@@ -13,25 +13,33 @@ import numpy as np
 
 from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import direction, interval_of
-from trim.evaluation.evaluate import find_suite
 from trim.evaluation.plot import COLOURS, MARKERS, new_figure
 from trim.evaluation.report import Page, Table, number, results_folder, save_picture
 from trim.files import write_atomically
 from trim.metrics.metrics import Array, area_under_curve
 from trim.policies.pomdp.fit import fit_evidence
-from trim.policies.pomdp.model import write_model
+from trim.policies.pomdp.model import PomdpModel, write_model
 from trim.policies.ppo.weights import LearnedRouter, write_router
 from trim.rollouts.bank import Bank
 from trim.rollouts.fit import evidence_from_bank
 from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import check_sigma
-from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves
+from trim.studies.curves import (
+    COMPARED,
+    budgets_table,
+    costs_table,
+    curves_table,
+    differences_table,
+    draw_curves,
+)
 from trim.studies.sample import judged_steps, lowest_scores
-from trim.studies.trial import RIVAL, Progress, Results, Trial, with_settings
+from trim.studies.trial import BUDGETS, RIVAL, Progress, Results, Trial, with_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+POMDP = "pomdp.json"
+"""File of the fitted model in the folder of a level."""
 LEVELS = (0.0, 1.0, 2.0, 4.0)
 QUANTILES = (
     *(0.003, 0.006, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.17, 0.22, 0.28, 0.35, 0.42),
@@ -68,6 +76,7 @@ def study_noise(
     sigmas: Sequence[float] = LEVELS,
     trainer: Trainer | None = None,
     progress_of: Callable[[int], Progress] = lambda level: lambda progress: None,
+    budgets: Sequence[float] = BUDGETS,
 ) -> Page:
     """Thr, and pomdp and agg refitted to `bank`, at each level of noise.
 
@@ -76,25 +85,50 @@ def study_noise(
     Args:
         trainer: trains agg on a bank; None leaves agg out.
         progress_of: returns the progress callback of a level, by its index.
+        budgets: strong shares at which accuracies are compared.
 
     Raises:
-        InvalidInput: an invalid standard deviation, a bank with too few examples, a folder that
-            holds another study, or as `Trial.run`.
+        InvalidInput: an invalid standard deviation, a bank of other models, of problems of the
+            trial or with too few examples, a folder that holds another study, or as `Trial.run`.
     """
     for sigma in sigmas:
         check_sigma(sigma)
-    find_suite(trial.suite)
+    require_fitting_bank(bank, trial)
+    banks = [add_noise(bank, sigma) for sigma in sigmas]
+    folders = [out / f"sigma-{sigma:g}" for sigma in sigmas]
+    # All before the first file: a bank with too few examples leaves nothing behind.
+    models = [
+        None if (folder / POMDP).exists() else fit_model(worse)
+        for worse, folder in zip(banks, folders, strict=True)
+    ]
     claim(out, bank, trainer is not None)
-    trial = replace(trial, scorer=bank.identity.scorer)
+    options = replace(trial.options, scorer=bank.identity.scorer)
     levels = []
-    for index, sigma in enumerate(sigmas):
-        folder = out / f"sigma-{sigma:g}"
-        worse = add_noise(bank, sigma)
-        specs = [thresholds_for(worse), *fitted(worse, folder, trainer)]
-        results = replace(trial, sigma=sigma).run(specs, folder, progress_of(index))
+    for index, (sigma, worse, folder) in enumerate(zip(sigmas, banks, folders, strict=True)):
+        specs = [thresholds_for(worse), *fitted(worse, models[index], folder, trainer)]
+        noisy = replace(trial, options=replace(options, sigma=sigma))
+        results = noisy.run(specs, folder, progress_of(index))
         steps, lowest = areas(worse)
         levels.append(Level(sigma, steps, lowest, results))
-    return page_of(bank, levels, out, trainer is not None)
+    return page_of(bank, levels, out, trainer is not None, budgets)
+
+
+def require_fitting_bank(bank: Bank, trial: Trial) -> None:
+    """Raises InvalidInput for a bank of other models, or of problems of the trial."""
+    identity, options = bank.identity, trial.options
+    recorded_with, present = identity.models, trial.source.identify(identity.scorer)
+    if recorded_with != present and not options.allow_other_models:
+        raise InvalidInput(
+            f"the bank of {identity.suite} was recorded with other models, or under another"
+            " protocol; collect one as this command is run, or add --other-models to use it anyway"
+        )
+    seen = sum(each in bank.seen for each in trial.problem_set.fingerprints)
+    if seen and not options.allow_seen:
+        raise InvalidInput(
+            f"the bank of {identity.suite} has seen {seen} of the"
+            f" {len(trial.problem_set.problems)} problems; use others (another --seed, or --skip),"
+            " or add --seen to go on"
+        )
 
 
 def claim(out: Path, bank: Bank, learned: bool) -> None:
@@ -122,14 +156,24 @@ def thresholds_for(bank: Bank) -> str:
     return with_settings(RIVAL, list(dict.fromkeys(float(f"{value:.6g}") for value in found)))
 
 
-def fitted(bank: Bank, folder: Path, trainer: Trainer | None) -> Iterator[str]:
-    """Routers fitted to a bank in `folder`, unless they exist already."""
-    with results_folder(folder):
-        pomdp = folder / "pomdp.json"
-        if not pomdp.exists():
-            of = {**bank.identity.models, "kind": bank.identity.scorer}
-            write_model(pomdp, fit_evidence(evidence_from_bank(bank), of), bank.seen)
-    yield f"pomdp:{pomdp}"
+def fit_model(bank: Bank) -> PomdpModel:
+    """The model of pomdp, fitted to a bank. Raises InvalidInput for too few examples."""
+    fitted_to = {**bank.identity.models, "kind": bank.identity.scorer}
+    return fit_evidence(evidence_from_bank(bank), fitted_to)
+
+
+def fitted(
+    bank: Bank, model: PomdpModel | None, folder: Path, trainer: Trainer | None
+) -> Iterator[str]:
+    """Routers fitted to a bank in `folder`, unless they exist already.
+
+    Args:
+        model: of pomdp; None if the folder has it.
+    """
+    if model:
+        with results_folder(folder):
+            write_model(folder / POMDP, model, bank.seen)
+    yield f"pomdp:{folder / POMDP}"
     if trainer:
         agg = folder / "agg"
         if not (agg / "agg.json").exists():
@@ -147,7 +191,9 @@ def areas(bank: Bank) -> tuple[float, float]:
     )
 
 
-def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Page:
+def page_of(
+    bank: Bank, levels: Sequence[Level], out: Path, learned: bool, budgets: Sequence[float]
+) -> Page:
     families = [family for family in levels[0].results.figures if family != RIVAL]
     first = levels[0].results
     by_sigma = [(f"{level.sigma:g}, ", level.results) for level in levels]
@@ -175,6 +221,8 @@ def page_of(bank: Bank, levels: Sequence[Level], out: Path, learned: bool) -> Pa
             ),
             curves_table(by_sigma, "sigma, policy"),
             differences_table(by_sigma, "sigma, policy"),
+            budgets_table(by_sigma, budgets, "sigma, policy"),
+            costs_table(by_sigma, "sigma, policy"),
         ),
         pictures=(
             *(

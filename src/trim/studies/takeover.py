@@ -7,11 +7,11 @@ from pathlib import Path
 
 from trim.evaluation.comparison import Weights, direction
 from trim.evaluation.report import Page, Table, difference, number, percent, save_picture
-from trim.metrics.curve import BUDGETS, GAINS
+from trim.metrics.curve import GAINS
 from trim.metrics.metrics import Array
 from trim.policies.policy import policy_name
-from trim.studies.curves import COLUMNS, curves_table, draw_curves
-from trim.studies.trial import THRESHOLDS, Progress, Results, Trial, with_settings
+from trim.studies.curves import COLUMNS, costs_table, curves_table, draw_curves
+from trim.studies.trial import BUDGETS, THRESHOLDS, Progress, Results, Trial, with_settings
 
 STEP, REST = "thr", "takeover"
 VERDICTS = {
@@ -25,8 +25,12 @@ def study_takeover(
     out: Path,
     thresholds: Sequence[float] = THRESHOLDS,
     progress: Progress = lambda progress: None,
+    budgets: Sequence[float] = BUDGETS,
 ) -> Page:
     """TRIM-Thr against takeover at the same thresholds, on the same problems.
+
+    Args:
+        budgets: strong shares at which accuracies are compared.
 
     Raises:
         InvalidInput: as `Trial.run`.
@@ -48,7 +52,8 @@ def study_takeover(
         tables=(
             curves_table([("", results)]),
             differences_table(results),
-            budgets_table(results),
+            costs_table([("", results)]),
+            budgets_table(results, budgets),
             settings_table("Right at the same threshold", results.right, thresholds, 100),
             settings_table("Strong tokens at the same threshold", results.tokens, thresholds),
         ),
@@ -75,16 +80,16 @@ def differences_table(results: Results) -> Table:
     return Table(f"{STEP} less {REST}", ("figure", "difference"), tuple(rows))
 
 
-def budgets_table(results: Results) -> Table:
-    step, rest = (results.figures[family].values for family in (STEP, REST))
+def budgets_table(results: Results, budgets: Sequence[float]) -> Table:
+    step, rest = (results.figures[family].accuracy_at(budgets) for family in (STEP, REST))
     rows = (
         (
-            f"c = {budget} %",
-            percent(step[name][0]),
-            percent(rest[name][0]),
-            difference(results.less(name, STEP, REST), 1, scale=100),
+            f"c = {percent(budget)}",
+            percent(float(step[0, place])),
+            percent(float(rest[0, place])),
+            difference(step[:, place] - rest[:, place], 1, scale=100),
         )
-        for budget, name in ((budget, f"accuracy {budget}") for budget in BUDGETS)
+        for place, budget in enumerate(budgets)
     )
     columns = ("budget", STEP, REST, "difference, points")
     return Table("Accuracy at a budget", columns, tuple(rows))

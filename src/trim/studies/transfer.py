@@ -7,10 +7,16 @@ from pathlib import Path
 
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import direction
-from trim.evaluation.evaluate import find_suite
 from trim.evaluation.report import Page, save_picture
-from trim.studies.curves import COMPARED, curves_table, differences_table, draw_curves
-from trim.studies.trial import RIVAL, Progress, Results, Trial, is_rival, with_rival
+from trim.studies.curves import (
+    COMPARED,
+    budgets_table,
+    costs_table,
+    curves_table,
+    differences_table,
+    draw_curves,
+)
+from trim.studies.trial import BUDGETS, RIVAL, Progress, Results, Trial, is_rival, with_rival
 
 SUITES = ("words", "program", "chain-hard")
 
@@ -19,38 +25,46 @@ def study_transfer(
     trials: Sequence[Trial],
     specs: Sequence[str],
     out: Path,
-    progress_of: Callable[[Trial], Progress] = lambda trial: lambda progress: None,
+    progress_of: Callable[[int], Progress] = lambda trial: lambda progress: None,
+    budgets: Sequence[float] = BUDGETS,
 ) -> Page:
-    """Routers fitted to other problems, against TRIM-Thr on the suites of `trials`.
+    """Routers fitted to other problems, against TRIM-Thr on the problems of `trials`.
 
     Args:
         specs: policies, as on the command line; `thr` is added if missing.
-        progress_of: returns the progress callback of a trial.
+        progress_of: returns the progress callback of a trial, by its index.
+        budgets: strong shares at which accuracies are compared.
 
     Raises:
-        InvalidInput: no router, or as `Trial.run`.
+        InvalidInput: no router, two trials of one name, or as `Trial.run`.
     """
     if all(map(is_rival, specs)):
         raise InvalidInput(
             "name routers, as in --policy agg:DIR --policy pomdp:FILE --policy classifier:FILE"
         )
-    for trial in trials:
-        find_suite(trial.suite)
+    names = [trial.name for trial in trials]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InvalidInput(f"two sets of problems are named {twice[0]!r}; rename one of the files")
     specs = with_rival(specs)
-    found = [trial.run(specs, out / trial.suite, progress_of(trial)) for trial in trials]
+    for trial in trials:
+        trial.check(specs)
+    found = [
+        trial.run(specs, out / trial.name, progress_of(index)) for index, trial in enumerate(trials)
+    ]
     by_suite = [(f"{results.summary['suite']}, ", results) for results in found]
     return Page(
-        title="Transfer to " + ", ".join(trial.suite for trial in trials),
+        title="Transfer to " + ", ".join(names),
         verdict=overall(found),
         notes=(
             *(f"{verdict_of(results)} {results.alone}" for results in found),
-            f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the"
-            f" {trials[0].count} problems of a suite (seed {trials[0].seed}); `ahead` and `behind`"
-            " refer to these intervals.",
+            f"Differences are to {RIVAL} with 95 % bootstrap intervals, paired over the problems"
+            f" (seed {trials[0].options.seed}); `ahead` and `behind` refer to these intervals.",
         ),
         tables=(
             curves_table(by_suite, "suite, policy"),
             differences_table(by_suite, "suite, policy"),
+            budgets_table(by_suite, budgets, "suite, policy"),
+            costs_table(by_suite, "suite, policy"),
         ),
         pictures=tuple(
             save_picture(

@@ -1,32 +1,28 @@
-"""A trial: policies solve the problems of a suite, live, for a study."""
+"""A trial: an evaluation whose outcomes a study compares further."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trim.configuration.source import models_in
-from trim.errors import DISTRIBUTION, InvalidInput
+from trim.configuration.source import ModelSource
+from trim.errors import InvalidInput
+from trim.evaluation.bill import cost_limit_error
 from trim.evaluation.comparison import Figures, Weights
-from trim.evaluation.evaluate import draw, policies_on
-from trim.evaluation.execution import solve_in_folder
+from trim.evaluation.cost_axes import outcomes
+from trim.evaluation.evaluate import RunOptions, check_policies, evaluate
+from trim.evaluation.execution import RemoteExecutor
+from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress
-from trim.evaluation.provenance import overlaps_of, refuse_seen, require_same_models
-from trim.evaluation.report import percent, results_folder
-from trim.evaluation.run import evaluation_of
-from trim.evaluation.summary import outcomes, resample_families, summarise
-from trim.files import write_atomically
+from trim.evaluation.report import percent
+from trim.evaluation.summary import resample_families
+from trim.metrics.curve import BUDGETS as CURVE_BUDGETS
 from trim.metrics.metrics import Array
-from trim.policies.policy import needs_entropy
 from trim.policies.token import TAIL
-from trim.scorers.noisy import NoisyScorer
-from trim.shipped import FOLDER
 
 THRESHOLDS = (
     *(1e-6, 1e-5, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4),
@@ -34,6 +30,9 @@ THRESHOLDS = (
 )
 """Default thresholds of TRIM-Thr, dense where the scores of the shipped models are: a coarse sweep
 would weaken the baseline."""
+
+BUDGETS = tuple(budget / 100 for budget in CURVE_BUDGETS)
+"""Default strong shares at which studies compare accuracies."""
 
 ALONE = ("weak", "strong")
 RIVAL = "thr"
@@ -68,86 +67,72 @@ class Results:
 
     @property
     def alone(self) -> str:
-        """The accuracy of the two models alone, in a sentence or two."""
+        """The accuracy of the two models alone, and families fitted to the problems, in words."""
         weak, strong = (float(self.right[name].mean()) for name in ALONE)
         note = f"Accuracy alone: weak {percent(weak)}, strong {percent(strong)}."
+        for family, seen in self.summary.get("seen", {}).items():
+            note += f" {family} was fitted to {seen['problems']} of the {seen['of']} problems."
         return note if strong > weak else f"{note} No metric is defined: strong is not better."
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Problems and models of a trial.
+    """Problems, models and options of a trial.
 
     Attributes:
-        suite: name of the suite.
-        count, seed: of its problems; the seed is also that of the sampling.
-        models: folder of the models.
-        scorer: kind of score (`trim.scorers.scorer.KINDS`); None for the models' default.
-        sigma: standard deviation of noise in scores of that kind (`NoisyScorer`).
+        source: the models.
+        executor: solves the problems in other processes; None for this one.
     """
 
-    suite: str
-    count: int
-    seed: int = 0
-    models: Path = FOLDER
-    scorer: str | None = None
-    sigma: float = 0.0
+    problem_set: ProblemSet
+    source: ModelSource
+    options: RunOptions
+    executor: RemoteExecutor | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the suite, the benchmark or the file."""
+        return self.problem_set.name
+
+    def check(self, specs: Sequence[str]) -> None:
+        """Raises InvalidInput for policies that `run` would refuse."""
+        check_policies(self.problem_set, [*ALONE, *specs], self.source, self.options)
 
     def run(
         self, specs: Sequence[str], folder: Path, progress: Progress = lambda progress: None
     ) -> Results:
-        """Run or continue the trial in `folder`, with its traces and `summary.json`.
+        """Run or continue the trial in `folder`, with the files of an evaluation.
 
         Args:
             specs: policies, as on the command line; the two models alone are added.
 
         Raises:
-            InvalidInput: an unknown suite or policy, a policy that was fitted to other models or
-                to these problems, no problem, or a folder that holds another run or cannot be
-                written.
+            MoneySpent: the run reached its cost limit.
+            InvalidInput: as `trim.evaluation.evaluate.evaluate`, or the strong model wrote
+                nothing.
         """
-        problem_set = draw(self.suite, self.count, self.seed)
-        policies = policies_on([*ALONE, *specs], problem_set)
-        source = models_in(self.models)
-        require_same_models(policies, source)
-        kind = self.scorer or source.default_kind
-        refuse_seen(overlaps_of(policies, specs, kind, source.joint, problem_set), problem_set)
-        assert kind is not None  # A folder of models has a scorer.
-        loaded = source.load(entropy=needs_entropy(policies, kind))
-        scorers = {**loaded.scorers, kind: loaded.scorer_of(kind)}
-        if self.sigma:
-            scorers[kind] = NoisyScorer(scorers[kind], self.sigma)
-        run = {
-            "suite": problem_set.name,
-            "n": self.count,
-            "seed": self.seed,
-            "scorer": scorers[kind].name,
-            "version": version(DISTRIBUTION),
-        }
-        evaluation = evaluation_of(
-            loaded,
-            source.config,
-            problem_set.problems,
-            policies,
-            scorers[kind],
-            self.seed,
-            scorers=scorers,
-            concurrency=source.concurrency,
+        done = evaluate(
+            self.problem_set,
+            [*ALONE, *specs],
+            self.source,
+            folder,
+            replace(self.options, predicts=False),
+            progress,
+            self.executor,
         )
-        solved = solve_in_folder(folder, run, evaluation, progress)
-        summary = summarise(problem_set.name, self.seed, solved, None)
+        summary, solved = done.summary, done.solved
+        if partial := summary.get("partial"):
+            raise cost_limit_error(partial["money"], summary["n"], partial["of"])
         if not summary["curves"]:
             raise InvalidInput(
                 f"{folder}: no curve, as the strong model wrote no tokens; choose other models"
             )
-        with results_folder(folder):
-            write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         each = {name: outcomes([traces]) for name, traces in solved.items()}
         return Results(
             summary,
             resample_families(solved, list(summary["curves"]), Weights.draw(summary["n"])),
             {name: found.correct[0] for name, found in each.items()},
-            {name: found.tokens[0] for name, found in each.items()},
+            {name: found.costs[0] for name, found in each.items()},
         )
 
 
