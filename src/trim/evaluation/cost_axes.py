@@ -23,7 +23,8 @@ from trim.types import Author, Trace
 
 PREFILL = 1.2
 """Cost of a token that the strong model decodes in another model's solution, prefill included, in
-tokens that it decodes in its own: the allowance of TRIM (arXiv 2601.10245)."""
+tokens that it decodes in its own. TRIM (arXiv 2601.10245) allows for prefill by this factor; which
+tokens it multiplies is our reading."""
 
 
 @dataclass(frozen=True)
