@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +24,9 @@ from trim.rollouts.bank import read_bank
 from trim.rollouts.fit import best_belief_kind, evidence_from_bank
 from trim.rollouts.rescore import labelled_signals
 from trim.scorers.joint import fit_joint, write_weights
+
+if TYPE_CHECKING:
+    from trim.policies.ppo.trainer import TrainedRouter
 
 
 @click.command()
@@ -156,6 +160,33 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
 
 LEARNED_FAMILIES = ("agg", "seq")
 ADVANTAGES = ("branches", "episodes")
+PRESETS = ("trim", "paper")
+
+
+def parse_prices(text: str | None) -> tuple[float, ...]:
+    """Different prices, in right answers per strong token; empty without a text.
+
+    Raises:
+        InvalidInput: not prices in (0, 1], separated by commas.
+    """
+    if text is None:
+        return ()
+    try:
+        prices = tuple(dict.fromkeys(float(price) for price in text.split(",")))
+    except ValueError:
+        prices = ()
+    if not prices or not all(0 < price <= 1 for price in prices):
+        raise InvalidInput(
+            f"--lambda {text}: must be above 0 and up to 1 right answer per strong token, as in"
+            " 0.004, or several such prices, as in 0.004,0.02"
+        )
+    return prices
+
+
+def require_range(option: str, value: float | None, lowest: float, highest: float) -> None:
+    """Raise InvalidInput unless an option is left out or lies within a range."""
+    if value is not None and not lowest <= value <= highest:
+        raise InvalidInput(f"{option} {value:g}: must be from {lowest:g} to {highest:g}")
 
 
 @click.command()
@@ -168,72 +199,140 @@ ADVANTAGES = ("branches", "episodes")
     help="The folder to write, for --policy FAMILY:FOLDER.",
 )
 @click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    default=PRESETS[0],
+    show_default=True,
+    help="Settings: trim's own, or those of the paper, with one run for each price. The options"
+    " below override them.",
+)
+@click.option(
     "--lambda",
-    "price",
-    type=float,
-    show_default="a range of prices",
-    help="Train for this price alone, in right answers per strong token.",
+    "prices",
+    show_default="trim: one run for all prices; paper: 8 prices over the bank's range",
+    help="Train for these prices alone, one run for each, in right answers per strong token, as in"
+    " 0.004 or 0.004,0.02.",
 )
 @click.option(
-    "--product", is_flag=True, help="agg: add the product of earlier scores to the features."
+    "--product/--no-product",
+    default=None,
+    help="agg: add the product of earlier scores to the features.",
 )
 @click.option(
-    "--plain-scores", is_flag=True, help="Use plain scores, as the paper does, not their logits."
+    "--plain-scores/--logit-scores",
+    default=None,
+    show_default="logits; paper: plain",
+    help="Use plain scores, as the paper does, or their logits.",
 )
 @click.option(
     "--advantage",
     type=click.Choice(ADVANTAGES),
-    default=ADVANTAGES[0],
-    show_default=True,
+    show_default="branches; paper: episodes",
     help="Advantages: exact, from both actions' outcomes in the bank, or estimated from episodes.",
 )
-@click.option("--iterations", type=click.IntRange(min=1), help="Training iterations at most.")
+@click.option(
+    "--normalised-advantages/--raw-advantages",
+    "normalised",
+    default=None,
+    show_default="normalised; paper: raw",
+    help="Scale advantages to deviation 1, or use them as they are, in right answers.",
+)
+@click.option(
+    "--width",
+    type=int,
+    show_default="64; paper: 128",
+    help="agg: units in each of the two hidden layers, from 1 to 4096.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    show_default="0.002, falling to a tenth; paper: 0.0001, constant",
+    help="Adam's first learning rate, from 1e-7 to 1.",
+)
+@click.option(
+    "--entropy",
+    type=float,
+    show_default="falling from 0.1 to 0.01; paper: 0.01",
+    help="Constant weight of the entropy bonus, from 0 to 1.",
+)
+@click.option(
+    "--iterations",
+    type=int,
+    show_default="300",
+    help="Iterations of a run at most; 100 without progress end it.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 def train(
     family: str,
     bank: Path,
     out: Path,
-    price: float | None,
-    product: bool,
-    plain_scores: bool,
-    advantage: str,
+    preset: str,
+    prices: str | None,
+    product: bool | None,
+    plain_scores: bool | None,
+    advantage: str | None,
+    normalised: bool | None,
+    width: int | None,
+    learning_rate: float | None,
+    entropy: float | None,
     iterations: int | None,
     seed: int,
 ) -> None:
     """Train the router agg or seq on a BANK by PPO.
 
-    One run gives the whole curve, as lambda is an input of the network.
+    One run gives the whole curve, as lambda is an input of the network; with --lambda or --preset
+    paper, each price has a run and a network of its own.
     """
-    if product and family != "agg":
-        raise InvalidInput(f"--product: only for agg, not for {family}")
-    if price is not None and not 0 < price <= 1:
-        raise InvalidInput(
-            f"--lambda {price:g}: must be above 0 and up to 1 right answer per strong token,"
-            " as in 0.004"
-        )
+    if family != "agg":
+        for option, is_given in (("--product", product), ("--width", width is not None)):
+            if is_given:
+                raise InvalidInput(f"{option}: only for agg, not for {family}")
+    chosen = parse_prices(prices)
+    require_range("--width", width, 1, 4096)
+    require_range("--learning-rate", learning_rate, 1e-7, 1)
+    require_range("--entropy", entropy, 0, 1)
+    require_range("--iterations", iterations, 1, 1_000_000)
     recorded = read_bank(bank)
     recorded.require_strong("training")
-    forest = recorded.tree_batch()
+    trees = recorded.tree_batch()
     with require_extra("training"):
-        from trim.policies.ppo.trainer import DEFAULT_ARGUMENTS, Advantage
-        from trim.policies.ppo.trainer import train as train_router
-    arguments = replace(
-        DEFAULT_ARGUMENTS[family],
-        product=product,
-        log_odds=not plain_scores,
-        price=price,
-        advantage=Advantage(advantage),
-        seed=seed,
-    )
-    if iterations is not None:
-        arguments = replace(arguments, iterations=iterations)
-    trained = train_router(forest, arguments)
+        from trim.policies.ppo import trainer
+    options = {
+        "product": product,
+        "log_odds": None if plain_scores is None else not plain_scores,
+        "advantage": None if advantage is None else trainer.Advantage(advantage),
+        "normalised": normalised,
+        "width": width,
+        "learning_rate": learning_rate,
+        "first_entropy": entropy,
+        "entropy": entropy,
+        "iterations": iterations,
+        "seed": seed,
+    }
+    settings = trainer.PAPER if preset == "paper" else {}
+    overrides = {name: value for name, value in options.items() if value is not None}
+    arguments = replace(trainer.DEFAULT_ARGUMENTS[family], **{**settings, **overrides})
+    if preset == "paper" and not chosen:
+        chosen = trainer.spread_prices(trees)
+    if len(chosen) > 1:
+        trained = trainer.train_each(trees, arguments, chosen, show_run)
+    else:
+        trained = trainer.train(trees, replace(arguments, price=next(iter(chosen), None)))
     router = trained.router(recorded.identity.scorer, recorded.identity.models)
     write_router(out, router, recorded.seen)
     gain = trained.curve.delta_ibc()
     click.echo(
-        f"{out}: {family}, {trained.iterations} rounds on {len(forest.roots)} problems, lambda"
+        f"{out}: {family}, {trained.iterations} rounds on {len(trees.roots)} problems, lambda"
         f" {trained.range.lowest:g} to {trained.range.highest:g}, Δ-IBC"
         f" {'none' if gain is None else format(gain, '.2f')} on the problems held out;"
         f" use it as --policy {family}:{out}"
+    )
+
+
+def show_run(run: TrainedRouter) -> None:
+    """Report the training for one of several prices."""
+    ((share, accuracy),) = run.curve.points
+    click.echo(
+        f"lambda {run.prices[0]:g}: {run.iterations} rounds; on the problems held out"
+        f" {100 * accuracy:.1f} % right for {100 * share:.1f} % of the strong model's tokens"
     )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from trim.engines.hub import PREFIX as HUB
 from trim.errors import InvalidInput
 from trim.policies.calibrated import ROUTER
 from trim.policies.registry import FITTED_FAMILIES
@@ -209,7 +210,7 @@ def with_paths(value: Any, change: Callable[[str], str], name: str = "") -> Any:
     if not isinstance(value, str):
         return value
     if name in PATHS:
-        return change(value)
+        return value if name == "gguf" and value.startswith(HUB) else change(value)
     if name == "template":
         # `owner/name` is a model on the hub, unless such a folder exists.
         return change(value) if is_folder(value, change(value)) else value

@@ -84,6 +84,7 @@ def serve(source: ModelSource, serving: Serving) -> None:
     """
     catalog_of(source, serving)
     controller_of(source, serving)
+    source.fetch()  # once, before several workers look for the files
     listening = listen(serving.host, serving.port)
 
     def announce() -> None:
