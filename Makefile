@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
 .PHONY: demo serve test soak docs test-training test-vllm test-ray bench bench-serving bench-server \
-	bench-controller bench-vllm figures below-the-step real-pair picture train clean
+	bench-controller bench-vllm figures below-the-step real picture train clean
 
 demo: .venv/demo
 	$(BIN)/trim demo
@@ -108,10 +108,11 @@ below-the-step: .venv/all
 	$(BIN)/python benchmarks/below_the_step.py overview
 	$(BIN)/python benchmarks/below_the_step.py picture docs/below-the-step.svg
 
-# Two real language models on GSM8K, in parts of ten problems (a night on two cores):
-#   make real-pair MODELS=FOLDER DATA=FOLDER
-real-pair: .venv/all
-	$(BIN)/python benchmarks/real_pair.py $(MODELS) $(DATA) build/real-pair
+# Two real language models on GSM8K and MATH-500 (a night and more on two cores):
+#   make real [MODELS=FOLDER] [DATA=FOLDER]
+real: .venv/all
+	$(BIN)/python benchmarks/real.py solve $(if $(MODELS),--models $(MODELS)) $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/real.py table
 
 # The picture of the server's page, taken in Chromium.
 picture: .venv/test
