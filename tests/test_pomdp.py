@@ -394,7 +394,8 @@ def test_banks_without_labels_give_the_steps_of_their_trees(tmp_path):
     assert np.array_equal(evidence.weights, expected.weights)
     assert np.array_equal(evidence.step_counts, expected.step_counts)
     assert (evidence.lengths, evidence.strong_tokens) == (expected.lengths, expected.strong_tokens)
-    assert evidence.source == {"from": "outcomes", "outcomes": 16}
+    assert evidence.source == expected.source
+    assert (evidence.source["from"], evidence.source["outcomes"]) == ("outcomes", 16)
 
 
 def test_models_without_a_mistake_keep_accuracies_below_1():

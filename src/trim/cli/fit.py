@@ -118,11 +118,11 @@ def origin(source: Mapping[str, Any]) -> str:
     """A line on how the observations were found."""
     if source["from"] == "labels":
         return f"observations from the labels of {source['steps']:,} steps"
-    held_out = ""
+    found = f"wrong steps by EM from {source.get('outcomes', 0):,} answers"
+    if "unseen" in source:
+        found += f", {source['unseen']:.1%} of errors unseen by the scorer"
     if "log_likelihood" in source:
-        value = source["log_likelihood"]
-        held_out = f", held-out log-likelihood {value:.2f} nats an answer"
-    found = f"wrong steps by EM from {source.get('outcomes', 0):,} answers{held_out}"
+        found += f", held-out log-likelihood {source['log_likelihood']:.2f} nats an answer"
     if source["from"] == "outcomes":
         return f"observations and {found}"
     labelled = f"observations from {source['examples']:,} examples in {source['from']}"

@@ -11,7 +11,7 @@ import numpy as np
 from trim.errors import InvalidInput
 from trim.metrics.curve import Curve
 from trim.policies.pomdp.belief import BeliefKind
-from trim.policies.pomdp.first_errors import UNKNOWN, Step, WrittenSteps, log_likelihood
+from trim.policies.pomdp.first_errors import UNKNOWN, Step, WrittenSteps, find_errors, log_density
 from trim.policies.pomdp.fit import Evidence, evidence_from_steps, fit_evidence
 from trim.policies.pomdp.model import PomdpModel
 from trim.policies.pomdp.observations import Observations
@@ -124,19 +124,20 @@ def fit_bank(
 
 
 def held_out_log_likelihood(bank: Bank, observations: Observations | None = None) -> float | None:
-    """Log-density of scores and outcomes in nats an outcome (`trim.policies.pomdp.first_errors`).
+    """Log-density of scores in [0, 1] and outcomes, in nats an outcome.
 
-    Each half of the bank's problems is measured by a model that is fitted to the other half. None
-    if a half is too small to fit a model.
+    Each half of the bank's problems is measured by a model of solutions
+    (`trim.policies.pomdp.first_errors`) that is fitted to the other half. None if the outcomes of
+    a half are all right or all wrong.
     """
     total, outcomes = 0.0, 0
     for rest, kept in halves(bank):
         try:
-            model = fit_evidence(evidence_from_bank(rest, observations), observations=observations)
+            found = find_errors(unlabelled_steps(rest), observations)
         except InvalidInput:
             return None
         steps = unlabelled_steps(kept)
-        total += log_likelihood(steps, model.process, model.observations)
+        total += log_density(steps, found.model)
         outcomes += steps.outcomes
     return total / outcomes
 

@@ -3,8 +3,9 @@
 The model of a solution: each step of the weak (strong) model after right steps is right with
 probability p_w (p_s). Its score is drawn from the density of its state: S0 all steps so far are
 right, S2 it is the first wrong one, S1 an earlier one is wrong. The answer is right if all steps
-are, and with probability `recovery` otherwise. Solutions of a tree share steps: a step is right
-or wrong in all of them.
+are, and with probability `recovery` otherwise. The scorer does not see every first error: after
+an unseen one, scores are those of S0, and the answer is wrong. Solutions of a tree share steps: a
+step is right or wrong in all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from trim.errors import InvalidInput
 from trim.policies.pomdp.belief import positive
 from trim.policies.pomdp.observations import Observations
-from trim.policies.pomdp.process import Floats, Process
+from trim.policies.pomdp.process import Floats
 
 UNKNOWN = -1
 """In place of an outcome or label that is not known."""
@@ -135,24 +136,17 @@ class ErrorModel:
 
     Attributes:
         accuracies: (2,) p_w and p_s, above 0 and below 1.
-        recovery: P(answer right | a kept step is wrong), above 0 and below 1.
-        table: (m, 3) P(score in bin | state).
+        recovery: P(answer right | a kept step is wrong, and the scorer sees it), as those.
+        unseen: P(the scorer does not see an error), at least 0 and below 1.
+        table: (m, 3) P(score in bin | S0), and that in S1 and S2 if the error is seen.
         edges: (m - 1,) between the bins, as in `Observations`.
-        unsound: P(answer wrong | all steps right), at least 0 and below 1.
     """
 
     accuracies: Floats
     recovery: float
+    unseen: float
     table: Floats
     edges: Floats
-    unsound: float = 0.0
-
-    @staticmethod
-    def of(process: Process, observations: Observations) -> ErrorModel:
-        """The model of solutions that a fitted POMDP implies, by the newest score."""
-        accuracies = np.array([process.drafting[0, 0], process.rewriting[0, 0]])
-        table = positive(observations.newest)
-        return ErrorModel(accuracies, process.recovery, table, observations.newest_edges)
 
     def bins(self, score: Floats) -> NDArray[np.int64]:
         return np.searchsorted(self.edges, score, side="right")
@@ -166,49 +160,71 @@ class ErrorModel:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What an `ErrorModel` infers of solutions.
+    """The hidden states of steps, given scores and outcomes.
 
     Attributes:
         log_likelihood: of scores and outcomes, in nats, of all solutions together.
-        states: (n, 3) P(S0), P(S1), P(S2) of each step.
+        cases: (n, 5) P(S0), P(S1) and P(S2) if the error is seen, and both if it is not.
     """
 
     log_likelihood: float
-    states: Floats
+    cases: Floats
+
+    @property
+    def states(self) -> Floats:
+        """(n, 3) P(S0), P(S1), P(S2) of each step."""
+        right, *seen_and_unseen = self.cases.T
+        lost, error, unseen_lost, unseen_error = seen_and_unseen
+        return np.stack([right, lost + unseen_lost, error + unseen_error], axis=-1)
 
 
 def infer(steps: WrittenSteps, model: ErrorModel) -> Posterior:
     """The exact posterior of the first errors, by one pass up the trees and one down."""
     count, author = len(steps.parent), steps.by_strong.astype(np.int64)
-    with np.errstate(divide="ignore"):
-        scores = np.log(model.table)[model.bins(steps.score)] * steps.is_first[:, None]
-        right = np.log(model.accuracies)[author] + scores[:, 0]
-        wrong = np.log1p(-model.accuracies)[author] + scores[:, 2]
-        ends = np.log([[model.unsound, 1 - model.unsound], [1 - model.recovery, model.recovery]])
-    right, wrong, lost = (
-        np.bincount(steps.text, each, minlength=count) for each in (right, wrong, scores[:, 1])
+    scores = np.log(model.table)[model.bins(steps.score)] * steps.is_first[:, None]
+    accuracy, mistake = np.log(model.accuracies)[author], np.log1p(-model.accuracies)[author]
+    right, lost, error, unseen = (
+        np.bincount(steps.text, terms, minlength=count)
+        for terms in (
+            accuracy + scores[:, 0],
+            scores[:, 1],
+            mistake + scores[:, 2],
+            mistake + scores[:, 0],
+        )
     )
-    # Log-likelihood of what follows a step, if all steps up to it are right, and if not.
+    unseen_lost = scores[:, 0]
+    with np.errstate(divide="ignore"):
+        error, unseen = error + np.log1p(-model.unseen), unseen + np.log(model.unseen)
+    # Log-likelihood of what follows a step: all steps up to it are right, a seen error, an unseen.
+    ends = [-np.inf, 0.0], [np.log1p(-model.recovery), np.log(model.recovery)], [0.0, -np.inf]
     known = steps.outcome != UNKNOWN
-    after_right, after_wrong = (np.where(known, end[steps.outcome], 0.0) for end in ends)
+    after_right, after_error, after_unseen = (
+        np.where(known, np.array(end)[steps.outcome], 0.0) for end in ends
+    )
     total = np.zeros(count)
     for level in reversed(steps.levels):
-        total[level] = np.logaddexp(
-            right[level] + after_right[level], wrong[level] + after_wrong[level]
+        errors = np.logaddexp(
+            error[level] + after_error[level], unseen[level] + after_unseen[level]
         )
+        total[level] = np.logaddexp(right[level] + after_right[level], errors)
         inner = level[steps.parent[level] >= 0]
-        np.add.at(after_right, steps.parent[inner], total[inner])
-        np.add.at(after_wrong, steps.parent[inner], lost[inner] + after_wrong[inner])
-    share = np.exp(right + after_right - total)
-    states = np.zeros((count, 3))
+        parent = steps.parent[inner]
+        np.add.at(after_right, parent, total[inner])
+        np.add.at(after_error, parent, lost[inner] + after_error[inner])
+        np.add.at(after_unseen, parent, unseen_lost[inner] + after_unseen[inner])
+    shares = np.exp(
+        np.stack([right + after_right, error + after_error, unseen + after_unseen]) - total
+    )
+    cases = np.zeros((count, 5))
     for level in steps.levels:
         parent = steps.parent[level]
-        before = np.where(parent >= 0, states[parent, 0], 1.0)
-        states[level] = np.stack(
-            [before * share[level], 1 - before, before * (1 - share[level])], axis=-1
-        )
+        before = cases[parent] * (parent >= 0)[:, None]
+        all_right = np.where(parent >= 0, before[:, 0], 1.0)
+        still_right, new_error, new_unseen = all_right * shares[:, level]
+        cases[level, 0], cases[level, 2], cases[level, 4] = still_right, new_error, new_unseen
+        cases[level, 1], cases[level, 3] = before[:, 1:3].sum(axis=1), before[:, 3:].sum(axis=1)
     first = steps.levels[0] if steps.levels else np.zeros(0, dtype=np.int64)
-    return Posterior(float(total[first].sum()), states[steps.text])
+    return Posterior(float(total[first].sum()), cases[steps.text])
 
 
 @dataclass(frozen=True)
@@ -227,18 +243,15 @@ class FoundErrors:
     history: tuple[float, ...]
 
 
-def find_errors(
-    steps: WrittenSteps, observations: Observations | None = None, sound: bool = True
-) -> FoundErrors:
+def find_errors(steps: WrittenSteps, observations: Observations | None = None) -> FoundErrors:
     """Fit the hidden first errors to scores and outcomes by EM (Dempster et al., 1977).
 
     The densities are histograms in bins of equal numbers of scores: the fit depends on the ranks
     of scores alone. Of several starts, the one that ends highest counts.
 
     Args:
-        observations: known densities of scores; None fits them as well.
-        sound: whether the answer is right if all steps are; if not, P(answer wrong | all steps
-            right) is fitted as well.
+        observations: known densities of scores in S0, S1 and S2, those of unseen errors included;
+            None fits them as well.
 
     Raises:
         InvalidInput: the outcomes are all right or all wrong, or there are none.
@@ -251,11 +264,13 @@ def find_errors(
             " answers: add problems that the weak model fails and problems that it solves"
         )
     if observations is not None:
-        models = [start_with(positive(observations.newest), observations.newest_edges, sound)]
-    else:
-        edges = edges_of(steps.score[steps.is_first])
-        models = [start_with(table, edges, sound) for table in start_tables(len(edges) + 1)]
-    runs = [maximize(steps, model, observations is None, sound) for model in models]
+        table, edges = positive(observations.newest), observations.newest_edges
+        return maximize(steps, start_with(table, edges, unseen=0.0), fit_scores=False)
+    edges = edges_of(steps.score[steps.is_first])
+    runs = [
+        maximize(steps, start_with(table, edges), fit_scores=True)
+        for table in start_tables(len(edges) + 1)
+    ]
     return max(runs, key=lambda run: run.history[-1])
 
 
@@ -267,60 +282,68 @@ def edges_of(scores: Floats) -> Floats:
 
 
 def start_tables(bins: int) -> Iterator[Floats]:
-    """Densities that rise with the rank of a score in S0, and fall in S2 and in S1."""
+    """Densities that rise with the rank of a score in S0, and fall in S1 and in S2."""
     rank = (np.arange(bins) + 0.5) / bins
     for power in STARTS:
         table = np.stack([rank**power, (1 - rank) ** power, (1 - rank) ** power], axis=-1) + 0.1
         yield table / table.sum(axis=0)
 
 
-def start_with(table: Floats, edges: Floats, sound: bool) -> ErrorModel:
-    return ErrorModel(np.array([0.8, 0.9]), 0.1, table, edges, 0.0 if sound else 0.01)
+def start_with(table: Floats, edges: Floats, unseen: float = 0.1) -> ErrorModel:
+    return ErrorModel(np.array([0.8, 0.9]), 0.1, unseen, table, edges)
 
 
-def maximize(steps: WrittenSteps, model: ErrorModel, fit_scores: bool, sound: bool) -> FoundErrors:
-    """EM from a start."""
+def maximize(steps: WrittenSteps, model: ErrorModel, fit_scores: bool) -> FoundErrors:
+    """EM from a start.
+
+    Args:
+        fit_scores: whether to fit the densities and the share of unseen errors.
+    """
     history: list[float] = []
     while True:
         posterior = infer(steps, model)
-        history.append(posterior.log_likelihood + log_prior(model, fit_scores, sound))
+        history.append(posterior.log_likelihood + log_prior(model, fit_scores))
         converged = len(history) > 1 and history[-1] - history[-2] < TOLERANCE * steps.outcomes
         if converged or len(history) > MAX_ITERATIONS:
             return FoundErrors(model, posterior.states, tuple(history))
-        model = update(steps, posterior.states, model, fit_scores, sound)
+        model = update(steps, posterior.cases, model, fit_scores)
 
 
-def update(
-    steps: WrittenSteps, states: Floats, model: ErrorModel, fit_scores: bool, sound: bool
-) -> ErrorModel:
+def update(steps: WrittenSteps, cases: Floats, model: ErrorModel, fit_scores: bool) -> ErrorModel:
     """The M-step: expected counts, with the prior's examples added."""
+    right, lost, error, unseen_lost, unseen_error = cases.T
     accuracies = [
-        chance(states[author, 0].sum(), states[author, 2].sum())
+        chance(right[author].sum(), (error + unseen_error)[author].sum())
         for author in (~steps.by_strong, steps.by_strong)
     ]
-    right, wrong = states[steps.outcome == 1], states[steps.outcome == 0]
-    recovery = chance((1 - right[:, 0]).sum(), (1 - wrong[:, 0]).sum())
-    table = model.table
-    if fit_scores:
-        first = steps.is_first
-        bins = model.bins(steps.score[first])
-        counts = [np.bincount(bins, states[first, s], minlength=len(table)) for s in range(3)]
-        expected = np.stack(counts, axis=-1) + SCORE_PRIOR
-        table = np.asarray(expected / expected.sum(axis=0))
-    unsound = 0.0 if sound else chance(wrong[:, 0].sum(), right[:, 0].sum())
-    return ErrorModel(np.array(accuracies), recovery, table, model.edges, unsound)
+    harmless, harmful = ((lost + error)[steps.outcome == outcome].sum() for outcome in (1, 0))
+    fitted = replace(model, accuracies=np.array(accuracies), recovery=chance(harmless, harmful))
+    if not fit_scores:
+        return fitted
+    bins, first = model.bins(steps.score), steps.is_first
+    counts = [
+        np.bincount(bins[first], weights[first], minlength=len(model.table))
+        for weights in (right + unseen_lost + unseen_error, lost, error)
+    ]
+    table = np.stack(counts, axis=-1) + SCORE_PRIOR
+    return replace(
+        fitted,
+        unseen=chance(unseen_error[first].sum(), error[first].sum()),
+        table=np.asarray(table / table.sum(axis=0)),
+    )
 
 
 def chance(yes: float, no: float) -> float:
+    """A probability by its posterior mode under a Beta prior."""
     return float((yes + CHANCE_PRIOR) / (yes + no + 2 * CHANCE_PRIOR))
 
 
-def log_prior(model: ErrorModel, fit_scores: bool, sound: bool) -> float:
-    chances = np.array([*model.accuracies, model.recovery, *([] if sound else [model.unsound])])
+def log_prior(model: ErrorModel, fit_scores: bool) -> float:
+    chances = np.array([*model.accuracies, model.recovery, *([model.unseen] * fit_scores)])
     prior = CHANCE_PRIOR * (np.log(chances) + np.log1p(-chances)).sum()
     return float(prior + (SCORE_PRIOR * np.log(model.table).sum() if fit_scores else 0.0))
 
 
-def log_likelihood(steps: WrittenSteps, process: Process, observations: Observations) -> float:
-    """Log-density of scores in [0, 1] and outcomes by a fitted POMDP model, in nats."""
-    return infer(steps, ErrorModel.of(process, observations).density).log_likelihood
+def log_density(steps: WrittenSteps, model: ErrorModel) -> float:
+    """Log-density of scores in [0, 1] and outcomes, in nats."""
+    return infer(steps, model.density).log_likelihood

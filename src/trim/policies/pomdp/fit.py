@@ -105,9 +105,11 @@ def evidence_from_steps(
     if states is not None:
         source: dict[str, Any] = {"from": "labels", "steps": len(states)}
     else:
-        states = find_errors(steps, observations).states
-        kept = steps.is_first
+        found = find_errors(steps, observations)
+        states, kept = found.states, steps.is_first
         source = {"from": "outcomes", "outcomes": steps.outcomes}
+        if observations is None:
+            source["unseen"] = float(f"{found.model.unseen:.4g}")
     counts = [
         [states[author, 2].sum(), states[author, 0].sum()]
         for author in (~steps.by_strong, steps.by_strong)

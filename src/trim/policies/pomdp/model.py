@@ -40,8 +40,9 @@ class PomdpModel:
             of score (`trim.scorers.scorer.KINDS`); each may be missing.
         source: how the observations were found, empty if not recorded: `from`, which is
             `labels`, `outcomes` (`trim.policies.pomdp.first_errors`) or a file, with the number
-            of `steps`, `outcomes` or `examples`; after `outcomes` the `log_likelihood` of scores
-            and outcomes in nats an outcome, of each half of the problems by a fit to the other.
+            of `steps`, `outcomes` or `examples`; after `outcomes` the share of errors `unseen` by
+            the scorer and the `log_likelihood` of scores and outcomes in nats an outcome, of each
+            half of the problems by a fit to the other half.
     """
 
     process: Process
