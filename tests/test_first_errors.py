@@ -13,6 +13,7 @@ from test_pomdp import labelled_problem, make_bank
 
 from trim.cli.main import main
 from trim.errors import InvalidInput
+from trim.policies.pomdp.belief import BeliefKind
 from trim.policies.pomdp.first_errors import (
     UNKNOWN,
     ErrorModel,
@@ -327,14 +328,15 @@ def test_densities_come_from_a_csv_or_a_labelled_bank_and_all_else_from_the_bank
     labelled = make_bank(tmp_path / "labelled", [labelled_problem(i) for i in range(100, 140)])
     csv = write_csv(tmp_path / "rows.csv", scored_rows())
     out = tmp_path / "pomdp.json"
-    by_csv = run("fit", tmp_path / "bank", "--out", out, "--observations", csv)
+    options = ("--out", out, "--belief", "newest", "--observations")
+    by_csv = run("fit", tmp_path / "bank", *options, csv)
     assert by_csv.exit_code == 0, by_csv.output
     assert f"observations from 90 examples in {csv}" in by_csv.stdout
     rows = np.array([[float(each) for each in row.split(",")] for row in scored_rows()])
     assert np.allclose(read_model(out).observations.newest, fit_observations(rows).newest)
-    by_bank = run("fit", tmp_path / "bank", "--out", out, "--observations", tmp_path / "labelled")
+    by_bank = run("fit", tmp_path / "bank", *options, tmp_path / "labelled")
     assert by_bank.exit_code == 0, by_bank.output
-    model, of_labels = read_model(out), fit_bank(labelled)
+    model, of_labels = read_model(out), fit_bank(labelled, BeliefKind.NEWEST)
     assert np.allclose(model.observations.newest, of_labels.observations.newest)
     assert np.allclose(model.process.hazard, of_labels.process.hazard)
     assert model.source["from"] == str(tmp_path / "labelled")
@@ -410,5 +412,6 @@ def test_observations_are_of_the_same_scorer(tmp_path):
     line = refusal(run("fit", tmp_path / "bank", "--out", out, "--observations", other_kind))
     assert "scores of kind 'logprob'" in line and "kind 'prm'" in line
     other_name = labelled("name", models={**bank.identity.models, "scorer": "another"})
-    ran = run("fit", tmp_path / "bank", "--out", out, "--observations", other_name)
+    options = ("--belief", "newest", "--out", out, "--observations", other_name)
+    ran = run("fit", tmp_path / "bank", *options)
     assert ran.exit_code == 0 and "warning" in ran.stderr and "another" in ran.stderr
