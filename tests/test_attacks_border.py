@@ -395,7 +395,9 @@ def test_a_server_with_keys_works_behind_a_proxy(locked):
     assert served.ask(Host="trim.example", **headers).status_code == 401
     # A host that is none is refused even so.
     for host in ("x/v1/y?", "x y", "a\\b", "x#"):
-        said = served.say(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        said = served.say(
+            f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        )
         assert said.startswith(b"HTTP/1.1 400 "), host
 
 

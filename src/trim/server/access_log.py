@@ -125,7 +125,7 @@ class Throttle(logging.Filter):
         self._passed: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name not in OFTEN or record.exc_info and record.name == "uvicorn.error":
+        if record.name not in OFTEN or (record.exc_info and record.name == "uvicorn.error"):
             return True
         # Asyncio appends details to the first line.
         kind = (record.name, str(record.msg).partition("\n")[0])

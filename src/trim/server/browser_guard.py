@@ -39,7 +39,8 @@ class BrowserGuard:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.accounts = service.accounts
-        self.hosts = frozenset(name.lower() for name in service.source.hosts)
+        self.lists_hosts = bool(service.source.hosts)
+        self.hosts = LOOPBACK | {name.lower() for name in service.source.hosts}
         self.origins = frozenset(name.lower() for name in service.source.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,8 +102,8 @@ class BrowserGuard:
         match = HOST.fullmatch(host)
         if len(hosts) > 1 or match is None:
             raise invalid("the header Host must be one name or address, with or without a port")
-        checked = self.hosts or not self.accounts.need_key
-        if checked and match[1] not in LOOPBACK | self.hosts:
+        checked = self.lists_hosts or not self.accounts.need_key
+        if checked and match[1] not in self.hosts:
             raise APIError(
                 403,
                 f"the host {match[1]} is not served; add it to `server.hosts` in the configuration"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-
 MESSAGE = 1000
 """Characters of a message; it may quote what a client or a model server has sent."""
 NAME = 200

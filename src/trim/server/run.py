@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import uvicorn
@@ -171,7 +171,6 @@ class Server(uvicorn.Server):
                 self._captured_signals.clear()
                 if parent:
                     loop.remove_reader(parent.sentinel)
-
 
     @contextmanager
     def stopped_by_hangup(self) -> Iterator[None]:
