@@ -44,7 +44,7 @@ from trim.types import Trace
 router = APIRouter(prefix="/v1")
 
 
-@router.get("/models", response_model=ModelList, responses=error_responses(401))
+@router.get("/models", response_model=ModelList, responses=error_responses(401, 403))
 async def models(service: CurrentService, key: CurrentKey) -> dict[str, Any]:
     listed = [
         {"id": name, "object": "model", "created": 0, "owned_by": "trim"}
