@@ -16,8 +16,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """Errors of a disk on which nothing can be recorded."""
 ROOM = 2**20
 """Bytes that must fit on the disk of the database."""
-VALID_SECONDS = 1.0
-"""How long a result is given again, since anybody may ask for it."""
+PROBE_SECONDS = 1.0
+"""Seconds between two writes to the disk, since anybody may ask."""
 
 
 class Readiness:
@@ -30,39 +30,27 @@ class Readiness:
         self.service = service
         self.path = file_of(service.accounts.engine.url)
         self.file = self._identity()
-        self._known: tuple[float, list[str]] | None = None
-        self._lock = asyncio.Lock()
+        self._probed: tuple[float, bool] | None = None
+        self._probing = asyncio.Lock()
 
     async def silent(self) -> list[str]:
         """The parts that do not answer, or cannot record."""
-        async with self._lock:
-            now = time.monotonic()
-            if self._known is None or now - self._known[0] > VALID_SECONDS:
-                self._known = (now, await self._find())
-            return self._known[1]
-
-    async def _find(self) -> list[str]:
         silent = self.service.unreachable()
-        if not await self.service.accounts.reachable():
-            silent.append("the database")
-        elif problem := await asyncio.to_thread(self._problem_of_file):
-            silent.append(problem)
-        return silent
-
-    def _problem_of_file(self) -> str | None:
-        if self.path is None:
-            return None
         if self._identity() != self.file:
             # Open connections still write to the old file, new ones would create an empty one.
-            return "the database (its file was deleted or replaced; restart the server)"
-        try:
-            with tempfile.TemporaryFile(dir=self.path.parent) as probe:
-                probe.write(bytes(ROOM))
-                probe.flush()
-        except OSError as error:
-            if error.errno in FULL:
-                return "the disk of the database"
-        return None
+            silent.append("the database (its file was deleted or replaced; restart the server)")
+        elif not await self.service.accounts.reachable():
+            silent.append("the database")
+        elif self.path and not await self._has_room(self.path.parent):
+            silent.append("the disk of the database")
+        return silent
+
+    async def _has_room(self, folder: Path) -> bool:
+        async with self._probing:
+            now = time.monotonic()
+            if self._probed is None or now - self._probed[0] > PROBE_SECONDS:
+                self._probed = (now, await asyncio.to_thread(has_room, folder))
+            return self._probed[1]
 
     def _identity(self) -> tuple[int, int] | None:
         """Device and number of the file; None without one."""
@@ -73,6 +61,17 @@ class Readiness:
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+def has_room(folder: Path) -> bool:
+    """Whether `ROOM` bytes can be written in a folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(ROOM))
+            probe.flush()
+    except OSError as error:
+        return error.errno not in FULL
+    return True
 
 
 def file_of(url: URL) -> Path | None:
