@@ -21,6 +21,7 @@ from trim.server.page import routes as page_routes
 from trim.server.page.events import read_belief
 from trim.server.readiness import Readiness
 from trim.server.request import ChatRequest, CompletionRequest
+from trim.server.response import error_responses
 from trim.server.service import Service
 
 BODIES: Mapping[str, type[BaseModel]] = {
@@ -51,7 +52,9 @@ def make_app(service: Service) -> FastAPI:
     app.include_router(page_routes.router)
     app.add_api_route("/healthz", healthz)
     app.add_api_route("/readyz", readyz, responses={503: {"description": "not ready"}})
-    app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
+    app.add_api_route(
+        "/metrics", metrics, response_class=PlainTextResponse, responses=error_responses(401)
+    )
     app.add_exception_handler(APIError, api_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)

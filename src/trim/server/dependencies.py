@@ -52,12 +52,19 @@ async def current_key_if_sent(
     service: CurrentService,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
 ) -> UserKey | None:
-    """The client's key; None if it sent none, or none is needed.
+    """The client's key; None if it sent none, none is needed, or no database can be asked.
 
     Raises:
         APIError: 401 for an invalid key.
     """
-    return await current_key(request, service, credentials) if credentials else None
+    if credentials is None:
+        return None
+    try:
+        return await current_key(request, service, credentials)
+    except APIError as failure:
+        if failure.status == 401:
+            raise
+        return None
 
 
 CurrentKeyIfSent = Annotated[UserKey | None, Depends(current_key_if_sent)]
