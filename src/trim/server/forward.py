@@ -31,10 +31,11 @@ async def forward(
     service: Service,
     request: Request,
     key: UserKey | None,
+    path: str,
     fields: dict[str, Any],
     feature: str,
 ) -> Response:
-    """Respond to a request by forwarding it, since it uses `feature`.
+    """Respond to a request by forwarding it to `path` of a model's server, since it uses `feature`.
 
     Raises:
         APIError: no model takes such requests, the request is invalid, or the model does not
@@ -52,7 +53,6 @@ async def forward(
         )
     await service.accounts.remaining(key)
     service.queue.admit(1)
-    path = request.url.path.removeprefix("/v1")
     proxied = passthrough.begin(fields)
     deadline = service.deadline(body.trim.deadline)
     record = RequestRecord(

@@ -44,7 +44,7 @@ from trim.types import Trace
 router = APIRouter(prefix="/v1")
 
 
-@router.get("/models", response_model=ModelList, responses=error_responses(401))
+@router.get("/models", response_model=ModelList, responses=error_responses(401, 403))
 async def models(service: CurrentService, key: CurrentKey) -> dict[str, Any]:
     listed = [
         {"id": name, "object": "model", "created": 0, "owned_by": "trim"}
@@ -76,7 +76,8 @@ async def respond(
 ) -> Response:
     """Route a request, or forward it if routing does not support it."""
     if feature := unsupported_feature(fields):
-        return await forward(service, request, key, fields, feature)
+        path = "/chat/completions" if kind is ChatRequest else "/completions"
+        return await forward(service, request, key, path, fields, feature)
     body = validate(kind, fields)
     job = await service.admit(body, key)
     response = ChatResponse(kind is ChatRequest, body.model, service.fingerprint)
