@@ -72,7 +72,10 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError: unreadable.
         ValueError: not JSON, or not an object.
     """
-    record = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
     if not isinstance(record, dict):
         raise ValueError(f"{path}: not a JSON object")
     return record
