@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import html
 import json
 import random
@@ -11,19 +12,26 @@ import tracemalloc
 import zlib
 from contextlib import asynccontextmanager
 from email.utils import formatdate
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save
 from staged_server import Reply, chat, completion, events, pooling, script, staged, usage
 
+from trim.engines import load_trial
 from trim.engines.body import ANSWER_LIMIT, ERROR_LIMIT
 from trim.engines.chat_template import ChatTemplate
+from trim.engines.gguf import read_chat, read_vocabulary
 from trim.engines.http import HttpServer, checked_url
 from trim.engines.key import Key
+from trim.engines.llama_cpp import LlamaCppEngine
+from trim.engines.load_trial import cache_file, require_loadable
 from trim.engines.retry import (
     LONGEST_RETRY_AFTER,
     CircuitBreaker,
@@ -32,6 +40,7 @@ from trim.engines.retry import (
     retry_after,
 )
 from trim.errors import InvalidInput, ModelUnavailable, Refused
+from trim.files import sha256_of
 from trim.models.anthropic import AnthropicModel, anthropic_server
 from trim.models.continuation import DIALECTS, Continuation
 from trim.models.discovery import discover
@@ -39,12 +48,30 @@ from trim.models.model import Prefix, Sampling, Token
 from trim.models.openai import OpenAIModel
 from trim.models.prompt import Prompt
 from trim.models.response import TEXT_LIMIT, spelled
+from trim.policies.agg.policy import PAPER, read_agg
+from trim.policies.agg.policy import SHAPES as AGG_SHAPES
+from trim.policies.calibrated import CalibratedRouter, read_calibrated_router
+from trim.policies.pomdp.model import read_model
+from trim.policies.ppo.weights import LearnedRouter, PriceRange, write_router
+from trim.policies.rivals.automix import AutoMix, VerifierTable, automix_record, read_automix
+from trim.policies.rivals.cascade import ScoreSummary
+from trim.policies.rivals.classifier import TermModel, classifier_record, read_classifier
+from trim.policies.rivals.embedding import (
+    EmbeddingModel,
+    embedding_record,
+    read_embedding_classifier,
+)
+from trim.policies.seq.policy import FEATURES, read_seq
+from trim.policies.seq.policy import SHAPES as SEQ_SHAPES
 from trim.scorers.grade import HttpGradeScorer
+from trim.scorers.joint import read_weights
 from trim.scorers.label import HttpLabelScorer
 from trim.scorers.pooling import PoolingScorer
+from trim.server.catalog import read_curve
 from trim.server.errors import APIError
 from trim.server.proxy import Passthrough
 from trim.server.service import Service
+from trim.shipped import BELIEF, FOLDER
 from trim.types import Author
 
 SECRET = "sk-Live-a1/b2+c3_d4"
@@ -672,3 +699,180 @@ def test_any_address_is_checked_in_one_line(text):
             checked_url(url)
         except InvalidInput as error:
             assert "\n" not in str(error)
+
+
+# Files of weights
+
+
+def learned(folder, family, shapes, features):
+    sizes = {"inputs": len(features) + 1, 1: 1}
+    tensors = {
+        name: np.full([sizes.get(size, 4) for size in shape], 0.1, dtype=np.float32)
+        for name, shape in shapes.items()
+    }
+    prices = PriceRange(0.001, 0.01)
+    router = LearnedRouter(family, features, True, prices, (0.01, 0.001), tensors, "prm", {})
+    write_router(folder, router)
+    return folder / f"{family}.json"
+
+
+def weights_in(folder):
+    """A file of each kind, and the function that reads it."""
+    terms = TermModel({"sum": (1.5, -0.5), "sum of": (2.0, 0.25)}, 0.125)
+    embedding = EmbeddingModel(lambda texts: [], (0.5, -0.5), 0.25)
+    table = VerifierTable(ScoreSummary.MEAN, (0.5,), (0.5, 0.25), (100.0, 50.0))
+    router = CalibratedRouter("thr", 0.5, None, "prm", {"weak": "a"}, 100,
+                              {"target": 0.9, "confidence": 0.9, "horizon": 100, "bound": 0.8},
+                              {"accuracy": 0.9})  # fmt: skip
+    records = {
+        "joint": (json.loads((FOLDER / "joint.json").read_text()) | {"seen": []}, read_weights),
+        "pomdp": (json.loads(BELIEF.read_text()) | {"seen": []}, read_model),
+        "agg": (learned(folder, "agg", AGG_SHAPES, PAPER), lambda path: read_agg(path.parent)),
+        "seq": (learned(folder, "seq", SEQ_SHAPES, FEATURES), lambda path: read_seq(path.parent)),
+        "classifier": (classifier_record(terms, (0.5,)), read_classifier),
+        "automix": (automix_record("automix", table), partial(read_automix, AutoMix)),
+        "embedding": (
+            embedding_record(embedding, "e", (0.5,)),
+            partial(read_embedding_classifier, embedding.encode, "e", 2),
+        ),
+        "router": (router.to_json(folder / "router.json"), read_calibrated_router),
+        "curve": (
+            {"points": [{"policy": "thr", "setting": 0.5, "accuracy": 0.5, "strong_share": 0.5,
+                         "money_mean": 0.001}]},
+            read_curve,
+        ),
+    }  # fmt: skip
+    for name, (record, read) in records.items():
+        path = record if isinstance(record, Path) else folder / f"{name}.json"
+        if record is not path:
+            path.write_text(json.dumps(record))
+        yield name, path, read
+
+
+SHOWN_ONLY = ("figures", "target", "confidence", "horizon", "bound", "version", "profile")
+"""Fields of a router file that no decision reads."""
+
+
+def test_an_odd_value_anywhere_in_a_file_of_weights_is_named(tmp_path):
+    chance = random.Random(5)
+    for name, path, read in weights_in(tmp_path):
+        read(path)
+        content = path.read_text()
+        record = json.loads(content)
+        found = [place for place in places(record) if place]
+        numeric = []
+        for place in found:
+            value = record
+            for part in place:
+                value = value[part]
+            if type(value) is float and place[0] not in SHOWN_ONLY:
+                numeric.append(place)
+        cases = [(chance.choice(found), odd) for odd in [*ODD, DEEP] for _ in range(6)]
+        bad = [float("nan"), float("inf"), -float("inf"), 10**400, -(10**400)]
+        certain = [(chance.choice(numeric), odd) for odd in bad for _ in range(4)]
+        for place, odd in (*cases, *certain):
+            text = json.dumps(replaced(record, place, "DEEP" if odd is DEEP else odd))
+            path.write_text(text.replace('"DEEP"', DEEP.decode() + "]" * len(DEEP)))
+            try:
+                read(path)
+            except InvalidInput as error:
+                assert "\n" not in str(error)
+            else:
+                assert (place, odd) not in certain, (name, place, odd)
+        path.write_text(content)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+@pytest.mark.parametrize("family", ["agg", "seq"])
+def test_weights_of_a_network_that_are_no_numbers_are_named(tmp_path, family, odd):
+    shapes, features, read = {
+        "agg": (AGG_SHAPES, PAPER, read_agg),
+        "seq": (SEQ_SHAPES, FEATURES, read_seq),
+    }[family]
+    path = learned(tmp_path, family, shapes, features)
+    tensors = load_file(tmp_path / f"{family}.safetensors")
+    tensors["output.bias"][0] = odd
+    content = save(tensors)
+    (tmp_path / f"{family}.safetensors").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": digest}))
+    with pytest.raises(InvalidInput, match="damaged"):
+        read(tmp_path)
+
+
+# GGUF files
+
+
+def flipped(folder, content, place, bit):
+    damaged = bytearray(content)
+    damaged[place] ^= 1 << bit
+    path = folder / "flipped.gguf"
+    path.write_bytes(damaged)
+    return path
+
+
+def aborting(folder):
+    """The shipped weak model with one bit flipped: a token occurs twice, at which llama.cpp
+    aborts."""
+    content = (FOLDER / "weak.gguf").read_bytes()
+    token = (1).to_bytes(8, "little") + b"L"
+    return flipped(folder, content, content.index(token) + len(token) - 1, 0)
+
+
+def test_a_flipped_model_file_is_named_and_ends_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = aborting(tmp_path)
+    with pytest.raises(ModelUnavailable, match=r"flipped.gguf: damaged; llama.cpp aborts"):
+        LlamaCppEngine(path, slots=1, context=64)
+    assert not cache_file().exists()
+
+
+def test_a_model_file_is_tried_once_and_the_shipped_ones_never(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tried = []
+
+    def run(*arguments, **settings):
+        tried.append(arguments)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(load_trial.subprocess, "run", run)
+    shipped = sorted(FOLDER.glob("*.gguf"))
+    assert {sha256_of(path) for path in shipped} == load_trial.KNOWN
+    for path in shipped:
+        require_loadable(path)
+    assert not tried
+    path = tmp_path / "own.gguf"
+    path.write_bytes(shipped[0].read_bytes() + b"\0")
+    for _ in range(3):
+        require_loadable(path)
+    assert len(tried) == 1
+    require_loadable(path.rename(tmp_path / "moved.gguf"))
+    assert len(tried) == 1
+    (tmp_path / "moved.gguf").write_bytes(path.name.encode())
+    require_loadable(tmp_path / "moved.gguf")
+    assert len(tried) == 2
+    for content in ("", "[]", '{"sound": 5}', '{"sound": {"a": 5}}', "[" * 100_000):
+        cache_file().write_text(content)
+        require_loadable(tmp_path / "moved.gguf")
+    assert len(tried) == 7
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/none")
+    require_loadable(tmp_path / "moved.gguf")
+    assert len(tried) == 8
+
+
+def test_no_flipped_header_ends_in_a_traceback(tmp_path):
+    chance = random.Random(9)
+    content = (FOLDER / "weak.gguf").read_bytes()[:16_384]
+    for number in range(150):
+        # Of half of the files several bytes are changed: lengths become arbitrary.
+        path = flipped(tmp_path, content, chance.randrange(4, 13_000), chance.randrange(8))
+        if number % 2:
+            changed = bytearray(path.read_bytes())
+            place = chance.randrange(4, 13_000)
+            changed[place : place + 8] = chance.randbytes(8)
+            path.write_bytes(changed)
+        for read in (read_chat, read_vocabulary):
+            try:
+                read(path)
+            except InvalidInput as error:
+                assert "\n" not in str(error)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -165,9 +165,9 @@ def numbers(values: Iterable[object]) -> tuple[float, ...]:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            or not -sys.float_info.max <= value <= sys.float_info.max
         ):
-            raise ValueError(f"{value!r} is not a finite number")
+            raise ValueError("a value is not a finite number")
         found.append(float(value))
     return tuple(found)
 

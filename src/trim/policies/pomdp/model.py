@@ -121,5 +121,8 @@ def read_model(path: Path) -> PomdpModel:
         )
         observations = Observations(pairs, newest, edges)
         return PomdpModel(process, observations, BeliefKind(record["belief"]), fitted_to)
-    except (AttributeError, KeyError, TypeError, ValueError, InvalidInput) as error:
+    except (
+        *(AttributeError, KeyError, TypeError, ValueError, OverflowError),
+        InvalidInput,
+    ) as error:
         raise wrong_content(path, "pomdp") from error
