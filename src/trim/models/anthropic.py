@@ -10,13 +10,13 @@ from typing import Any
 
 from trim.engines.http import HttpServer
 from trim.engines.key import Key
-from trim.errors import InvalidInput, Refused
+from trim.errors import InvalidInput
 from trim.models.continuation import Continuation, parse_member, request, without_repeated
 from trim.models.discovery import SERVICES, Once, connect
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.probe import working_choices
 from trim.models.prompt import Prompt, conversation
-from trim.models.response import Response
+from trim.models.response import Response, require_text, stopped
 from trim.steps import SEPARATOR, bare
 from trim.types import Usage
 
@@ -199,12 +199,14 @@ def read_message(raw: Mapping[str, Any]) -> Response:
     """
     reason = raw["stop_reason"]
     if reason not in ENDINGS:
-        raise Refused(f"the model was stopped ({reason}); this problem cannot be asked there")
+        raise stopped(reason)
     usage = raw["usage"]
     cached = usage.get("cache_read_input_tokens") or 0
     read = usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0)
     return Response(
-        text="".join(block["text"] for block in raw["content"] if block["type"] == "text"),
+        text=require_text(
+            "".join(block["text"] for block in raw["content"] if block["type"] == "text")
+        ),
         ending=ENDINGS[reason],
         usage=Usage(read, cached, usage["output_tokens"]),
         reasoning=any("thinking" in block["type"] for block in raw["content"]),

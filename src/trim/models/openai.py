@@ -42,6 +42,8 @@ from trim.models.response import (
     first_entropy,
     mean_log_probability,
     read_answer,
+    require_ids,
+    require_text,
 )
 from trim.models.spans import SECOND, StopRule, TokenReader, first_entropy_of, mean_of
 from trim.models.stream import SpanStream
@@ -481,7 +483,9 @@ class OpenAIModel:
         tokens = self._memory.recall(prefix)
         if tokens is None and self.dialect.tokenizes and tokenize:
             request = {"content": fields["prompt"], "add_special": True, "parse_special": True}
-            tokens = await self.server.post("//tokenize", request, lambda raw: list(raw["tokens"]))
+            tokens = await self.server.post(
+                "//tokenize", request, lambda raw: list(require_ids(raw["tokens"]))
+            )
         if tokens:
             fields["prompt"] = tokens
         if self.dialect.returned_ids:
@@ -591,7 +595,7 @@ class OpenAIModel:
         if token not in self._spellings:
             body = {"tokens": [token]}
             self._spellings[token] = await self.server.post(
-                "//detokenize", body, lambda raw: str(raw["content"])
+                "//detokenize", body, lambda raw: require_text(raw["content"])
             )
         return self._spellings[token]
 

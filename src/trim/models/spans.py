@@ -11,7 +11,13 @@ from typing import Any, Protocol, runtime_checkable
 
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Ending, Model, Prefix, Sampling, Token
-from trim.models.response import LLAMA_CPP_ENDINGS, entropy_at
+from trim.models.response import (
+    LLAMA_CPP_ENDINGS,
+    entropy_at,
+    finite,
+    likeliest_of,
+    require_ids,
+)
 from trim.steps import SEPARATOR
 
 StopRule = Callable[[Sequence[Token]], int | None]
@@ -119,10 +125,17 @@ class TokenDecoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def token(self, record: Mapping[str, Any]) -> Token:
-        """The next token, from `bytes`, `logprob`, `top_logprobs` and `id` of its record."""
+        """The next token, from `bytes`, `logprob`, `top_logprobs` and `id` of its record.
+
+        Raises:
+            LookupError, TypeError, ValueError: the record is malformed.
+        """
         likeliest = ((top["token"], top["logprob"]) for top in record["top_logprobs"])
-        text = self._decoder.decode(bytes(record["bytes"]))
-        return Token(text, min(record["logprob"], 0.0), tuple(likeliest), record["id"])
+        spelled, (number,) = record["bytes"], require_ids([record["id"]])
+        if not isinstance(spelled, list):  # of a number n, Python would make n zeros
+            raise ValueError("the bytes of a token are not a list")
+        text = self._decoder.decode(bytes(spelled))
+        return Token(text, finite(record["logprob"]), likeliest_of(likeliest), number)
 
 
 @dataclass

@@ -8,12 +8,22 @@ from typing import Any
 
 from trim.errors import Refused
 from trim.models.model import Ending, Token
-from trim.models.response import Response, ending_of, spelled, tokens_of, usage_of
+from trim.models.response import (
+    Response,
+    ending_of,
+    require_ids,
+    require_text,
+    spelled,
+    tokens_of,
+    usage_of,
+)
 from trim.models.spans import TokenDecoder, TokenReader
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
 NO_TOKENS = "the server returns no log-probabilities of its tokens"
+TRAILING = 8
+"""Chunks that may follow the end of a text; then the stream is closed."""
 
 
 @dataclass
@@ -36,6 +46,7 @@ class SpanStream:
     usage: Usage = field(default_factory=Usage)
     prompt_ids: tuple[int, ...] = ()
     _own: Ending | None = field(default=None, init=False)
+    _trailing: int = field(default=0, init=False)
     _decoder: TokenDecoder = field(default_factory=TokenDecoder, init=False)
 
     def read(self, chunk: Mapping[str, Any]) -> bool:
@@ -47,9 +58,10 @@ class SpanStream:
                 than were requested.
         """
         usage = counted(chunk)
+        self._trailing += self._own is not None
         if not chunk["choices"]:
             self.usage = usage or self.usage
-            return False
+            return self._trailing > TRAILING
         choice = chunk["choices"][0]
         tokens = self._tokens(choice)
         if len(self.reader.tokens) + len(tokens) > self.limit:
@@ -57,10 +69,11 @@ class SpanStream:
         if choice.get("finish_reason"):
             self._own = ending_of(choice, {}) or Ending.SOLUTION
         self.usage = usage or self.usage
-        self.prompt_ids = tuple(choice.get("prompt_token_ids") or self.prompt_ids)
+        self.prompt_ids = require_ids(choice.get("prompt_token_ids") or self.prompt_ids)
         for token in tokens:
             self.reader.add(token)
-        return self.reader.kept is not None and not self._ends_itself
+        cut = self.reader.kept is not None and not self._ends_itself
+        return cut or self._trailing > TRAILING
 
     def read_whole(self, answer: Response, text: str, ending: Ending) -> None:
         """Read an answer that is not streamed.
@@ -106,11 +119,11 @@ class SpanStream:
         if entries and "id" in entries[0]:
             return [self._decoder.token(entry) for entry in entries]
         delta = choice.get("delta")
-        text = choice["text"] if delta is None else delta.get("content") or ""
+        text = require_text(choice["text"] if delta is None else delta.get("content") or "")
         tokens = spelled(tokens_of(record), text)
         if text and not tokens:
             raise Refused(NO_TOKENS)
-        ids = choice.get("token_ids") or ()
+        ids = require_ids(choice.get("token_ids") or ())
         if len(ids) != len(tokens):
             return tokens
         return [replace(token, id=known) for token, known in zip(tokens, ids, strict=True)]

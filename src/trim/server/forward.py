@@ -13,7 +13,7 @@ from fastapi.responses import Response
 
 from trim.server.accounts import RequestRecord
 from trim.server.admission import seconds_left
-from trim.server.errors import APIError, invalid, unsupported
+from trim.server.errors import APIError, invalid, unavailable, unsupported
 from trim.server.request import BaseRequest, RoutingOptions, validate
 from trim.server.response import (
     DONE,
@@ -25,6 +25,9 @@ from trim.server.response import (
 )
 from trim.server.service import Service
 from trim.server.storage.keys import UserKey
+
+HELD_LIMIT = 100
+"""Events that are held until the request is on disk: the ends of all choices, and the usage."""
 
 
 async def forward(
@@ -94,6 +97,8 @@ async def forward(
                         begun = True
                     elif body.with_usage or not chunk.get("usage"):
                         held.append(event)
+                    if len(held) > HELD_LIMIT:
+                        raise unavailable("the model's stream goes on after its end")
             yield b"".join((*held, DONE))
         except APIError as failure:
             if not begun:

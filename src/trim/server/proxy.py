@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 from pydantic_core import from_json
 
-from trim.engines.http import message_in
+from trim.engines.body import ERROR_LIMIT, read_body, read_pieces
+from trim.engines.http import HttpServer, message_in, parsed_error
 from trim.engines.retry import retry_after
+from trim.engines.sse import EventReader
 from trim.errors import ModelUnavailable
 from trim.models.openai import OpenAIModel
 from trim.models.response import usage_of
@@ -142,7 +144,7 @@ class Passthrough:
             APIError: a number in the body is infinite, or the server rejects it or does not answer.
         """
         async with self._answer(path, proxied, seconds) as answer:
-            content = await answer.read()
+            content = await read_body(answer)
             self._take(proxied, content)
             return content
 
@@ -154,11 +156,19 @@ class Passthrough:
         Raises:
             APIError: the server rejects the request, does not answer, or breaks off.
         """
-        async with self._answer(path, proxied, seconds) as answer:
-            async for data in events(answer.content.iter_any()):
-                if data == b"[DONE]":
+        events = EventReader()
+        async with (
+            self._answer(path, proxied, seconds) as answer,
+            aclosing(read_pieces(answer)) as pieces,
+        ):
+            async for piece in pieces:
+                try:
+                    for data in events.lines(piece):
+                        yield data, self._take(proxied, data)
+                except ValueError as error:
+                    raise unavailable(f"{self.model.server.name}: {error}") from error
+                if events.done:
                     return
-                yield data, self._take(proxied, data)
         if proxied.reason is None:
             raise unavailable(f"{self.model.server.name}: the stream ended before the answer did")
 
@@ -168,11 +178,10 @@ class Passthrough:
         try:
             record: dict[str, Any] = from_json(data)
             if isinstance(record, dict) and record.get("error"):
-                message = server.hidden(message_in(data.decode()))
-                raise unavailable(f"{server.name}: {message}")
+                raise unavailable(f"{server.name}: {server.shown(message_in(record))}")
             proxied.read(record)
         except ValueError as error:
-            raise unavailable(f"{server.name}: {error}") from error
+            raise unavailable(f"{server.name}: {server.shown(str(error))}") from error
         return record
 
     @asynccontextmanager
@@ -190,36 +199,30 @@ class Passthrough:
             async with server.stream(path, body, seconds) as answer:
                 if answer.status != 200:
                     proxied.sent = False
-                    raise rejection(server.name, answer, await server.text_of(answer))
+                    body = await read_body(answer, ERROR_LIMIT)
+                    raise rejection(server, answer, parsed_error(body))
                 yield answer
         except ModelUnavailable as error:
             raise unavailable(str(error)) from error
 
 
-def rejection(name: str, answer: aiohttp.ClientResponse, text: str) -> APIError:
-    """The error for the client of a rejected request.
+def rejection(server: HttpServer, answer: aiohttp.ClientResponse, found: Any) -> APIError:
+    """The error for the client of a rejected request, without the server's key.
 
     A rejected key or model name is this server's fault, not the client's.
+
+    Args:
+        found: the parsed response, or its text.
     """
-    message = f"{name}: {message_in(text)}"
+    message = f"{server.name}: {server.shown(message_in(found))}"
     if answer.status == 429:
         pause = max(1, round(retry_after(answer.headers)))
         return APIError(429, message, "rate_limit_error", "rate_limit_exceeded", retry_after=pause)
     if answer.status not in CLIENT_ERRORS:
-        return unavailable(f"{name}: rejects requests of this server ({answer.status})")
-    try:
-        error = json.loads(text)["error"]
-        code, param = (error[name] and str(error[name]) for name in ("code", "param"))
-    except (ValueError, LookupError, TypeError):
-        code = param = None
+        return unavailable(f"{server.name}: rejects requests of this server ({answer.status})")
+    error = found.get("error") if isinstance(found, dict) else None
+    fields = error if isinstance(error, dict) else {}
+    code, param = (
+        server.shown(str(fields[name])) if fields.get(name) else None for name in ("code", "param")
+    )
     return APIError(answer.status, message, code=code, param=param)
-
-
-async def events(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """The data of server-sent events of one line each, as in OpenAI's protocol."""
-    rest = b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()

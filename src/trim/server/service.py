@@ -105,8 +105,9 @@ class Service:
         self._usual_scorer = models.scorer_of(source.default_kind) if source.default_kind else None
 
     def unreachable(self) -> list[str]:
-        """Names of model and scorer servers that do not answer at present."""
-        return [server.name for server in self.servers if server.breaker.is_open]
+        """Names of model and scorer servers that do not answer at present, or asked clients for a
+        long pause."""
+        return [server.name for server in self.servers if not server.available]
 
     async def admit(self, request: ChatRequest | CompletionRequest, key: UserKey | None) -> Job:
         """The job of a request.

@@ -129,5 +129,8 @@ def read_model(path: Path) -> PomdpModel:
         observations = Observations(pairs, newest, edges)
         source = dict(record.get("source", {}))
         return PomdpModel(process, observations, BeliefKind(record["belief"]), fitted_to, source)
-    except (AttributeError, KeyError, TypeError, ValueError, InvalidInput) as error:
+    except (
+        *(AttributeError, KeyError, TypeError, ValueError, OverflowError),
+        InvalidInput,
+    ) as error:
         raise wrong_content(path, "pomdp") from error
