@@ -478,8 +478,12 @@ def test_a_late_bad_line_writes_nothing(tmp_path):
     ("name", "content", "said"),
     [
         ("traces.jsonl.gz", b"{}", "not a gzip file, or a damaged one"),
-        ("traces.jsonl.gz", gzip.compress(b"{}" * 900)[:-12], "not a gzip file, or a damaged one"),
-        ("traces.jsonl", gzip.compress(b"{}"), "not UTF-8 text"),
+        (
+            "traces.jsonl.gz",
+            gzip.compress(b"{}" * 900, mtime=0)[:-12],
+            "not a gzip file, or a damaged one",
+        ),
+        ("traces.jsonl", gzip.compress(b"{}", mtime=0), "not UTF-8 text"),
         ("traces.jsonl", b"\n\n", "no traces"),
         ("traces.jsonl", b"[" * 100_000, "line 1: not a trace"),
     ],
