@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from trim.server.storage.tables import keys, requests, steps
 
-PAGE = 20
+PAGE = 10
 """Requests of one list."""
 OUTLINED, SHOWN = 100, 500
 """Steps of a request in the list, and by themselves."""

@@ -19,6 +19,7 @@ const IN_SIGHT = 0.5; // Of the window's height, above which an answer has to be
 let budget = null;
 let asking = null;
 let example = PUZZLE;
+let advice = "";
 
 async function begin() {
   find("key").value = remembered();
@@ -40,8 +41,9 @@ async function begin() {
 function introduce({ weak, strong, shipped }) {
   example = shipped ? PUZZLE : PROBLEM;
   find("models").textContent = shipped
-    ? "These are the small models that ship with trim: they do arithmetic puzzles like the example, and nothing else."
-    : `Here ${weak} drafts and ${strong} rewrites. They are made for questions that take several steps.`;
+    ? "The models that ship with trim do arithmetic puzzles like the example, and nothing else."
+    : `Here ${weak} drafts and ${strong} rewrites.`;
+  advice = shipped ? "No sense in it? The models that ship with trim do arithmetic puzzles only: try the example." : "";
   find("question").placeholder = `For example: ${example}`;
 }
 
@@ -75,7 +77,7 @@ async function ask() {
   find("solutions").replaceChildren();
   const seed = find("seed").value === "" ? Math.floor(Math.random() * SEEDS) : Number(find("seed").value);
   try {
-    const first = await watch("Answer", body(question, seed, false), signal);
+    const first = await watch("trim", body(question, seed, false), signal);
     if (find("compare").checked) {
       // Sequentially, to keep the times comparable.
       const second = await watch("Strong model alone", body(question, seed, true), signal);
@@ -98,6 +100,7 @@ async function watch(title, request, signal) {
   if (find("solutions").children.length === 1) bringIntoSight(view.element);
   try {
     for await (const event of solution(request, signal)) view.show(event);
+    if (view.finished.answer == null) view.advise(advice);
     return view.finished;
   } catch (error) {
     if (view.step) view.close(error.name === "AbortError" ? "Stopped." : "Not complete.");

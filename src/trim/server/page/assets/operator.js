@@ -11,7 +11,7 @@ import { request } from "./stream.js";
 const EVERY = 10_000;
 const NEEDS_KEY = [401, 403];
 // Outcomes of requests in the bars, from bottom to top.
-const SERIES = { answer: "answered", stop: "ended by the model", cut: "cut", failed: "failed", abandoned: "abandoned by the client" };
+const SERIES = { answer: "answered", cut: "cut", failed: "failed", abandoned: "abandoned by the client" };
 const CUT = ["length", "steps", "tokens", "context"];
 
 const list = new RequestList();
@@ -31,7 +31,7 @@ async function refresh() {
     find("updated").textContent = "";
     find("view").querySelector(".loading")?.remove();
     if (NEEDS_KEY.includes(error.status)) {
-      for (const part of ["saved", "view", "requests"]) find(part).replaceChildren();
+      for (const part of ["saved", "warnings", "requests", "view"]) find(part).replaceChildren();
       askForKey();
     }
   }
@@ -68,13 +68,14 @@ function saving(saved, range) {
 
 function show(data) {
   const number = Object.values(data.outcomes).reduce((sum, count) => sum + count, 0);
+  const ended = grouped(data.outcomes);
   const times = data.times.map(({ time }) => moment(time, data.hours));
   find("saved").replaceChildren(saving(data.saved, find("hours").selectedOptions[0].text));
+  find("warnings").replaceChildren(...(data.warnings.length
+    ? [panel("Warnings", element("ul", { class: "warnings" }, ...data.warnings.map((warning) => element("li", {}, warning))))]
+    : []));
   const target = data.target_share == null ? "none" : percent(data.target_share, 1);
   find("view").replaceChildren(
-    wide("Warnings", data.warnings.length
-      ? element("ul", { class: "warnings" }, ...data.warnings.map((warning) => element("li", {}, warning)))
-      : element("p", { class: "quiet" }, "None.")),
     wide("At a glance", element("dl", { class: "facts" }, ...facts([
       ["requests", number.toLocaleString("en")],
       ["strong share", percent(data.strong_share, 1)],
@@ -89,8 +90,8 @@ function show(data) {
       "Seconds of answered requests, waiting included. Current numbers are of this process.")),
     stack(panel("Requests over time",
       bars(`${number} requests over time`, Object.keys(SERIES), data.times.map(({ outcomes }) => grouped(outcomes)), times),
-      key(Object.entries(SERIES)),
-      outcomes(grouped(data.outcomes), number)),
+      key(Object.entries(SERIES).filter(([name]) => ended[name])),
+      outcomes(ended, number)),
     panel("Spending", data.spending.length
       ? table("By day (UTC) and key", ["day", "key", "money", "strong tokens"], data.spending.map((spent) => [
         spent.day, spent.key ?? "without a key", of(money(spent.money), spent.money_a_day),
@@ -134,7 +135,7 @@ function outcomes(counts, number) {
 function grouped(counts) {
   const all = {};
   for (const [name, count] of Object.entries(counts)) {
-    const series = CUT.includes(name) ? "cut" : name;
+    const series = CUT.includes(name) ? "cut" : name === "stop" ? "answer" : name;
     all[series] = (all[series] ?? 0) + count;
   }
   return all;

@@ -116,6 +116,10 @@ export class SolutionView {
     this.announce(event.answer == null ? "The answer is complete." : `Answer ${event.answer}`);
   }
 
+  advise(sentence) {
+    if (sentence) this.state.after(element("p", { class: "hint" }, sentence));
+  }
+
   // `note`: why the answer ends here.
   close(note) {
     this.element.setAttribute("aria-busy", "false");
