@@ -108,7 +108,6 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
             families.setdefault(point["policy"], []).append(point)
 
     _draw_references(axes, alone, in_shares)
-    labelled: list[tuple[Point, str]] = []
     colours, markers, lone_markers = cycle(COLOURS), cycle(MARKERS), cycle(LONE_MARKERS)
     for name, members in families.items():
         has_settings = any(point["setting"] is not None for point in members)
@@ -119,7 +118,6 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
             _draw_line(axes, places, ends, colour)
         marker = next(markers if has_settings else lone_markers)
         _draw_markers(axes, members, in_shares, name, colour, marker, 5 if has_settings else 11)
-        labelled += [(point, colour) for point in members if point["setting"] is not None]
         for prediction in summary["predicted"]:
             _draw_prediction(axes, prediction, name, in_shares, colour, marker)
 
@@ -127,7 +125,7 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
     axes.set_xlabel("strong tokens, % of strong alone" if in_shares else "strong tokens a problem")
     axes.set_ylabel("accuracy, % (95 % interval)")
     axes.margins(x=0.02)
-    _label_settings(axes, labelled, in_shares)
+    _label_settings(axes, [p for p in points if p["setting"] is not None], in_shares)
     if families:
         handles: list[Artist | Container] = [
             handle for handle in axes.containers if handle.get_label() in families
@@ -159,11 +157,11 @@ def _draw_line(
             axes.plot(*zip(*part, strict=True), color=colour, **style)
 
 
-def _label_settings(axes: Axes, labelled: Sequence[tuple[Point, str]], in_shares: bool) -> None:
+def _label_settings(axes: Axes, points: Sequence[Point], in_shares: bool) -> None:
     """Write settings beside their points, leaving out those that would cover another label."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     taken: list[tuple[float, float]] = []
-    for point, colour in labelled:
+    for point in points:
         cost, accuracy = _place(point, in_shares)
         place = (cost - left) / (right - left), (accuracy - low) / (high - low)
         if any(abs(place[0] - x) < ROOM[0] and abs(place[1] - y) < ROOM[1] for x, y in taken):
@@ -175,7 +173,7 @@ def _label_settings(axes: Axes, labelled: Sequence[tuple[Point, str]], in_shares
             xytext=(5, -9),
             textcoords="offset points",
             fontsize=7,
-            color=colour,
+            color=GREY,
         )
 
 

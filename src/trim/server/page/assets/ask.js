@@ -41,9 +41,9 @@ async function begin() {
 function introduce({ weak, strong, shipped }) {
   example = shipped ? PUZZLE : PROBLEM;
   find("models").textContent = shipped
-    ? "The models that ship with trim do arithmetic puzzles like the example, and nothing else."
+    ? "The shipped models do arithmetic puzzles and nothing else."
     : `Here ${weak} drafts and ${strong} rewrites.`;
-  advice = shipped ? "No sense in it? The models that ship with trim do arithmetic puzzles only: try the example." : "";
+  advice = shipped ? "No sense in it? The shipped models do arithmetic puzzles only: try the example." : "";
   find("question").placeholder = `For example: ${example}`;
 }
 

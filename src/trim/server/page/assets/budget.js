@@ -26,8 +26,8 @@ export class Budget {
 
   labelEnds() {
     const [first, last] = [this.entries[0], this.entries.at(-1)];
-    find("cheapest").textContent = `cheapest: ${percent(first.accuracy)} right`;
-    find("best").textContent = `most accurate: ${percent(last.accuracy)} right`;
+    find("cheapest").textContent = `cheapest: ${percent(first.accuracy, 1)} right`;
+    find("best").textContent = `most accurate: ${percent(last.accuracy, 1)} right`;
   }
 
   get entry() {

@@ -177,7 +177,9 @@ function moment(time, hours) {
 
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  remember(find("key").value.trim() || remembered());
+  const typed = find("key").value.trim();
+  if (!typed || typed === remembered()) return refresh();
+  remember(typed);
   restart();
 });
 find("hours").addEventListener("change", restart);
