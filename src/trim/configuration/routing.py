@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from trim.config import End, Fallback, PrefillMode
 from trim.configuration.section import Positive, Seconds, Section, invalid
+from trim.costs import CODE
 from trim.models.model import Sampling
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -84,6 +85,8 @@ class PriceSection(Section):
 
 class PricesSection(Section):
     """A price list (`trim.costs.Prices`); parts without prices are free."""
+
+    currency: Annotated[str, Field(pattern=f"^{CODE}$")] | None = None
 
     weak: PriceSection | None = None
     intermediate: tuple[PriceSection, ...] = ()
