@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +12,12 @@ from typing import Any
 
 from trim.errors import Refused
 from trim.models.model import Ending, Prefix, Token, Turn
+from trim.models.usage import Call, tokens_in, usage_of
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
 REPLACEMENT = "\ufffd"
+HALF_PAIR = re.compile("[\ud800-\udfff]")
 LIKELIEST = 20
 """Tokens whose log-probabilities are requested for the first entropy."""
 
@@ -121,8 +124,8 @@ class Response:
     reasoning: bool = False
 
 
-def read_answer(raw: Mapping[str, Any]) -> Response:
-    """Parse the response of `/completions` or `/chat/completions`.
+def read_answer(raw: Mapping[str, Any], call: Call) -> Response:
+    """Parse the response of `/completions` or `/chat/completions` to a call.
 
     Raises:
         Refused: something else stopped the model, such as a content filter.
@@ -133,12 +136,13 @@ def read_answer(raw: Mapping[str, Any]) -> Response:
     text = choice["text"] if message is None else message.get("content") or ""
     if not isinstance(text, str):
         raise ValueError("the text is not a string")
+    text = encodable(text)
     verbose = raw.get("__verbose") or {}
     parts = message or {}
     return Response(
         text=text,
         ending=ending_of(choice, verbose),
-        usage=usage_of(raw["usage"]),
+        usage=usage_of(raw["usage"], call, tokens_in(text)),
         tokens=tokens_of(choice.get("logprobs") or {}),
         prompt_ids=tuple(choice.get("prompt_token_ids") or raw.get("prompt_token_ids") or ()),
         written_ids=tuple(choice.get("token_ids") or verbose.get("tokens") or ()),
@@ -170,14 +174,10 @@ def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any]) -> Ending |
     return None
 
 
-def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """The tokens of one request; cached ones are 0 where the server does not report them."""
-    details = usage.get("prompt_tokens_details") or {}
-    cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0
-    counts = (usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise ValueError("usage holds no token counts")
-    return Usage(*counts)
+def encodable(text: str) -> str:
+    """`text` with a replacement character for each half of a surrogate pair: JSON can hold such
+    halves, UTF-8 cannot."""
+    return text if text.isascii() else HALF_PAIR.sub(REPLACEMENT, text)
 
 
 def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
@@ -185,7 +185,7 @@ def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
     if "content" in record:
         return tuple(
             Token(
-                entry["token"],
+                encodable(entry["token"]),
                 finite(entry["logprob"]),
                 tuple((top["token"], top["logprob"]) for top in entry.get("top_logprobs") or ()),
             )
@@ -194,7 +194,7 @@ def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
     texts, values = record.get("tokens") or (), record.get("token_logprobs") or ()
     tops: Sequence[Mapping[str, float] | None] = record.get("top_logprobs") or [{}] * len(texts)
     return tuple(
-        Token(text, finite(value), tuple((top or {}).items()))
+        Token(encodable(text), finite(value), tuple((top or {}).items()))
         for text, value, top in zip(texts, values, tops, strict=True)
     )
 
