@@ -164,4 +164,4 @@ def texts_in(given: Any) -> list[str]:
 
 def tokens_after(seconds: float, limit: int) -> int:
     """An estimate of the tokens that a call has decoded after `seconds`, at most its limit."""
-    return max(0, min(math.ceil(seconds * TOKENS_PER_SECOND), limit, LARGEST_COUNT))
+    return max(0, min(int(seconds * TOKENS_PER_SECOND), limit, LARGEST_COUNT))

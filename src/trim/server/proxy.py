@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 from pydantic_core import from_json
 
+from trim.costs import Prices
 from trim.engines.http import message_in
 from trim.engines.retry import retry_after
 from trim.errors import ModelUnavailable
@@ -27,10 +28,13 @@ from trim.models.usage import (
     usage_of,
 )
 from trim.server.errors import APIError, invalid, unavailable
+from trim.server.storage.ledger import Amount
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
 NAME = "passthrough"
 """The policy under which such requests are recorded."""
+ANSWER_TOKENS = 1024
+"""Tokens that are reserved for an answer without a limit."""
 
 
 @dataclass
@@ -59,10 +63,17 @@ class ProxiedRequest:
     failed: bool = False
 
     @property
-    def limit(self) -> int:
-        """The largest number of tokens that it asks for."""
+    def limit(self) -> int | None:
+        """The largest number of tokens of an answer; None without a limit."""
         limits = (self.body.get(name) for name in ("max_completion_tokens", "max_tokens"))
-        return next((known for limit in limits if (known := count_in(limit))), LARGEST_COUNT)
+        return next((known for limit in limits if (known := count_in(limit))), None)
+
+    def estimate(self, prices: Prices) -> Amount:
+        """What it probably costs: it cannot be stopped, so all that it asks for."""
+        answers = count_in(self.body.get("n")) or 1
+        tokens = min(self.limit or ANSWER_TOKENS, LARGEST_COUNT // answers) * answers
+        money = prices.of_usage({str(self.author): Usage(tokens_in(self.body), 0, tokens)})
+        return Amount(money, 0 if self.author is Author.WEAK else tokens)
 
     @property
     def question(self) -> str:
@@ -90,7 +101,7 @@ class ProxiedRequest:
         """An estimate of the decoded tokens."""
         if self.sent is None or self.chunks or self.failed:
             return max(self.chunks, tokens_in("".join(self.texts)))
-        return tokens_after(time.monotonic() - self.sent, self.limit)
+        return tokens_after(time.monotonic() - self.sent, self.limit or LARGEST_COUNT)
 
     def traces(self) -> list[Trace]:
         """The answer as a solution of one step; empty before the request was sent."""
