@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import stat
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import httpx
@@ -71,8 +72,6 @@ def reports(value):
         anthropic = {"input_tokens": prompt, "output_tokens": tokens}
         yield usage_of_message, {**anthropic, "cache_read_input_tokens": cached}
         yield usage_of_message, {**anthropic, "cache_creation_input_tokens": cached}
-    for read in (usage_of, usage_of_message):
-        yield read, value
 
 
 def require_sound(found):
@@ -104,10 +103,9 @@ JSON = st.recursive(
 
 @given(JSON, st.integers(0, 1000))
 def test_any_json_is_a_sound_usage(reported, written):
-    for read in (usage_of, usage_of_message):
-        require_sound(read(reported, Call("here", "a prompt"), written))
-    if isinstance(reported, dict):
-        require_sound(usage_of_timings(reported, Call("here", [1, 2, 3]), written))
+    for read in (usage_of, usage_of_message, usage_of_timings):
+        with suppress(LookupError, ValueError):  # A damaged answer.
+            require_sound(read(reported, Call("here", "a prompt"), written))
 
 
 def test_counts_in_other_spellings_count_and_wrong_ones_are_estimated():
@@ -129,8 +127,8 @@ CHEATING = {
     "absurd": usage(2**63, 2**63),
     "words": usage("ten", "three"),
     "booleans": usage(True, True),
-    "none": None,
-    "a list": [10, 3],
+    "null": usage(None, None),
+    "nested": usage({"count": 10}, [3]),
 }
 
 

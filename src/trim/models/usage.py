@@ -41,8 +41,11 @@ def usage_of(reported: Any, call: Call, written: int) -> Usage:
     Args:
         written: estimated tokens of the answer, which count where the engine reports no such
             number.
+
+    Raises:
+        LookupError, ValueError: the prompt is not counted at all.
     """
-    fields = reported if isinstance(reported, Mapping) else {}
+    fields = fields_of(reported, "prompt_tokens")
     details = fields.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
     return checked(
@@ -54,14 +57,14 @@ def usage_of(reported: Any, call: Call, written: int) -> Usage:
     )
 
 
-def usage_of_timings(timings: Mapping[str, Any], call: Call, written: int) -> Usage:
+def usage_of_timings(reported: Any, call: Call, written: int) -> Usage:
     """As `usage_of`, from llama.cpp's `timings`, whose `prompt_n` excludes cached tokens."""
-    names = ("cache_n", "prompt_n")
+    fields = fields_of(reported, "prompt_n")
     return checked(
         call,
-        {name: timings.get(name) for name in names},
-        ("cache_n", timings.get("cache_n")),
-        ("predicted_n", timings.get("predicted_n")),
+        {name: fields.get(name) for name in ("cache_n", "prompt_n")},
+        ("cache_n", fields.get("cache_n")),
+        ("predicted_n", fields.get("predicted_n")),
         written,
     )
 
@@ -69,7 +72,7 @@ def usage_of_timings(timings: Mapping[str, Any], call: Call, written: int) -> Us
 def usage_of_message(reported: Any, call: Call, written: int) -> Usage:
     """As `usage_of`, from Anthropic's `usage`, whose `input_tokens` exclude the tokens that were
     read from the cache or written to it."""
-    fields = reported if isinstance(reported, Mapping) else {}
+    fields = fields_of(reported, "input_tokens")
     read = "cache_read_input_tokens"
     parts = {name: fields.get(name) or 0 for name in (read, "cache_creation_input_tokens")}
     return checked(
@@ -79,6 +82,14 @@ def usage_of_message(reported: Any, call: Call, written: int) -> Usage:
         ("output_tokens", fields.get("output_tokens")),
         written,
     )
+
+
+def fields_of(reported: Any, required: str) -> Mapping[str, Any]:
+    if not isinstance(reported, Mapping):
+        raise ValueError("usage holds no token counts")
+    if required not in reported:
+        raise LookupError(f"usage lacks {required}")
+    return reported
 
 
 def checked(

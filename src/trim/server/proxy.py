@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +92,9 @@ class ProxiedRequest:
                 if text and not choice.get("index"):
                     self.texts.append(encodable(str(text)))
             if record.get("usage"):
-                self.usage = usage_of(record["usage"], Call(self.engine, self.body), self._written)
+                with suppress(LookupError, ValueError):  # It is estimated.
+                    call = Call(self.engine, self.body)
+                    self.usage = usage_of(record["usage"], call, self._written)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError("the response is not in OpenAI's form") from error
 

@@ -227,8 +227,10 @@ class Ledger:
         )
 
     def _totals(self, connection: Connection, key: UserKey) -> Row[Any]:
-        """What a key has spent today and reserved, locked until the end of the transaction."""
-        if self._locks:  # SQLite has locked the whole database.
+        """What a key has spent today and reserved, locked until the end of the transaction if it
+        has a budget."""
+        has_budget = key.money_a_day is not None or key.strong_tokens_a_day is not None
+        if self._locks and has_budget:  # SQLite has locked the whole database.
             connection.execute(LOCK, {"key": key.id})
         now = time.time()
         return connection.execute(
