@@ -98,12 +98,19 @@ def render(page, texts):
 
 def test_hostile_text_becomes_harmless_elements(page):
     drawn = random.Random(SEED)
-    texts = [*FRAGMENTS, *("".join(drawn.choices(FRAGMENTS, k=drawn.randint(2, 9))) for _ in range(400))]
+    texts = [
+        *FRAGMENTS,
+        *("".join(drawn.choices(FRAGMENTS, k=drawn.randint(2, 9))) for _ in range(400)),
+    ]
     for text, found in zip(texts, render(page, texts), strict=True):
         assert set(found["tags"]) <= HTML_TAGS | MATHML, text
-        assert not {"id", "name", "src", "srcset", "srcdoc", "action"} & set(found["attributes"]), text
+        assert not {"id", "name", "src", "srcset", "srcdoc", "action"} & set(found["attributes"]), (
+            text
+        )
         assert not [name for name in found["attributes"] if name.startswith("on")], text
-        assert all(a.startswith(("http://", "https://", "mailto:")) for a in found["addresses"]), text
+        assert all(a.startswith(("http://", "https://", "mailto:")) for a in found["addresses"]), (
+            text
+        )
         assert found["width"] == 390, text
     assert page.run("return window.injected ?? null") is None
     loaded = page.run("return performance.getEntriesByType('resource').map((e) => e.name)")

@@ -47,6 +47,7 @@ from trim.models.response import (
 )
 from trim.models.spans import SECOND, StopRule, TokenReader, first_entropy_of, mean_of
 from trim.models.stream import SpanStream
+from trim.models.usage import Call
 from trim.steps import SEPARATOR, with_rest
 
 Answer = TypeVar("Answer")
@@ -349,7 +350,8 @@ class OpenAIModel:
             **(self.dialect.streams or {"stop": [SEPARATOR]}),
         }
         reader = TokenReader(prefix.begun, stop)
-        span = SpanStream(reader, sampling.max_tokens, stops=bool(body.get("stop")))
+        call = Call(self.server.name, body)
+        span = SpanStream(reader, sampling.max_tokens, bool(body.get("stop")), call)
         if self.dialect.streams:
             read = partial(self.server.read_events, read=span.read, keep=self.dialect.keeps)
             await self._fitted(body, read)
@@ -452,7 +454,8 @@ class OpenAIModel:
         return await self._ask({**body, "prompt": text})
 
     async def _ask(self, body: Mapping[str, Any]) -> Response:
-        return await self._fitted(body, partial(self.server.post, read=read_answer))
+        read = partial(read_answer, call=Call(self.server.name, body))
+        return await self._fitted(body, partial(self.server.post, read=read))
 
     async def _fitted(
         self, body: Mapping[str, Any], send: Callable[[str, Mapping[str, Any]], Awaitable[Answer]]

@@ -12,11 +12,12 @@ from typing import Any
 
 from trim.errors import Refused
 from trim.models.model import Ending, Prefix, Token, Turn
+from trim.models.usage import Call, tokens_in, usage_of
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
 REPLACEMENT = "\ufffd"
-SURROGATES = re.compile("[\ud800-\udfff]")
+HALF_PAIR = re.compile("[\ud800-\udfff]")
 """Halves of characters outside the basic plane, which no encoding writes alone."""
 LIKELIEST = 20
 """Tokens whose log-probabilities are requested for the first entropy."""
@@ -132,8 +133,8 @@ class Response:
     reasoning: bool = False
 
 
-def read_answer(raw: Mapping[str, Any]) -> Response:
-    """Parse the response of `/completions` or `/chat/completions`.
+def read_answer(raw: Mapping[str, Any], call: Call) -> Response:
+    """Parse the response of `/completions` or `/chat/completions` to a call.
 
     Raises:
         Refused: something else stopped the model, such as a content filter.
@@ -147,7 +148,7 @@ def read_answer(raw: Mapping[str, Any]) -> Response:
     return Response(
         text=text,
         ending=ending_of(choice, verbose),
-        usage=usage_of(raw["usage"]),
+        usage=usage_of(raw["usage"], call, tokens_in(text)),
         tokens=tokens_of(choice.get("logprobs") or {}),
         prompt_ids=require_ids(choice.get("prompt_token_ids") or raw.get("prompt_token_ids") or ()),
         written_ids=require_ids(choice.get("token_ids") or verbose.get("tokens") or ()),
@@ -167,9 +168,7 @@ def require_text(value: Any) -> str:
         raise ValueError("a text is not a string")
     if len(value) > TEXT_LIMIT:
         raise ValueError(f"a text of more than {TEXT_LIMIT:,} characters")
-    if not value.isascii():
-        return SURROGATES.sub(REPLACEMENT, value)
-    return value
+    return encodable(value)
 
 
 def require_ids(values: Any) -> tuple[int, ...]:
@@ -210,14 +209,10 @@ def stopped(reason: Any) -> Refused:
     return Refused(f"the model was stopped ({shown}); this problem cannot be asked there")
 
 
-def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """The tokens of one request; cached ones are 0 where the server does not report them."""
-    details = usage.get("prompt_tokens_details") or {}
-    cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0
-    counts = (usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise ValueError("usage holds no token counts")
-    return Usage(*counts)
+def encodable(text: str) -> str:
+    """`text` with a replacement character for each half of a surrogate pair: JSON can hold such
+    halves, UTF-8 cannot."""
+    return text if text.isascii() else HALF_PAIR.sub(REPLACEMENT, text)
 
 
 def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:

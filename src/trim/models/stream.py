@@ -15,9 +15,9 @@ from trim.models.response import (
     require_text,
     spelled,
     tokens_of,
-    usage_of,
 )
 from trim.models.spans import TokenDecoder, TokenReader
+from trim.models.usage import Call, tokens_in, usage_of, usage_of_timings
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
@@ -34,17 +34,18 @@ class SpanStream:
         reader: reads the tokens.
         limit: maximum tokens, as requested.
         stops: whether the server itself ends the text at a blank line.
+        call: the request.
 
     Attributes:
-        usage: the tokens up to the newest chunk.
         prompt_ids: token ids of the prompt; empty where the server returns none.
     """
 
     reader: TokenReader
     limit: int
     stops: bool
-    usage: Usage = field(default_factory=Usage)
+    call: Call
     prompt_ids: tuple[int, ...] = ()
+    _reported: Usage | None = field(default=None, init=False)
     _own: Ending | None = field(default=None, init=False)
     _trailing: int = field(default=0, init=False)
     _decoder: TokenDecoder = field(default_factory=TokenDecoder, init=False)
@@ -57,10 +58,9 @@ class SpanStream:
             LookupError, TypeError, ValueError: the chunk is malformed, or there are more tokens
                 than were requested.
         """
-        usage = counted(chunk)
         self._trailing += self._own is not None
         if not chunk["choices"]:
-            self.usage = usage or self.usage
+            self._count(chunk, 0)
             return self._trailing > TRAILING
         choice = chunk["choices"][0]
         tokens = self._tokens(choice)
@@ -68,7 +68,7 @@ class SpanStream:
             raise ValueError(f"more tokens than the {self.limit} that were requested")
         if choice.get("finish_reason"):
             self._own = ending_of(choice, {}) or Ending.SOLUTION
-        self.usage = usage or self.usage
+        self._count(chunk, len(tokens))
         self.prompt_ids = require_ids(choice.get("prompt_token_ids") or self.prompt_ids)
         for token in tokens:
             self.reader.add(token)
@@ -87,9 +87,18 @@ class SpanStream:
         """
         if text and not answer.tokens:
             raise Refused(NO_TOKENS)
-        self.usage, self._own = answer.usage, ending
+        self._reported, self._own = answer.usage, ending
         for token in spelled(answer.tokens, text):
             self.reader.add(token)
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens up to the newest chunk, at least those that were read.
+
+        A server that never reports the prompt has it estimated.
+        """
+        reported = self._reported or Usage(tokens_in(self.call.prompt))
+        return replace(reported, tokens=max(reported.tokens, len(self.reader.tokens)))
 
     @property
     def ending(self) -> Ending:
@@ -113,6 +122,18 @@ class SpanStream:
             return True
         return self.stops and SEPARATOR in "".join(token.text for token in self.reader.decoded)
 
+    def _count(self, chunk: Mapping[str, Any], new: int) -> None:
+        """Read the tokens of the request so far, in a chunk that counts them.
+
+        Args:
+            new: tokens in the chunk.
+        """
+        written = len(self.reader.tokens) + new
+        if timings := chunk.get("timings"):
+            self._reported = usage_of_timings(timings, self.call, written)
+        elif usage := chunk.get("usage"):
+            self._reported = usage_of(usage, self.call, written)
+
     def _tokens(self, choice: Mapping[str, Any]) -> Sequence[Token]:
         record = choice.get("logprobs") or {}
         entries = record.get("content") or ()
@@ -127,12 +148,3 @@ class SpanStream:
         if len(ids) != len(tokens):
             return tokens
         return [replace(token, id=known) for token, known in zip(tokens, ids, strict=True)]
-
-
-def counted(chunk: Mapping[str, Any]) -> Usage | None:
-    """The tokens of a request so far; None in a chunk that does not count them."""
-    timings = chunk.get("timings")
-    if timings:  # llama.cpp
-        cached = timings["cache_n"]
-        return Usage(cached + timings["prompt_n"], cached, timings["predicted_n"])
-    return usage_of(chunk["usage"]) if chunk.get("usage") else None

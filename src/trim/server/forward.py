@@ -54,10 +54,9 @@ async def forward(
             f"{limit}: cannot be enforced with {feature}, because such requests are forwarded",
             limit,
         )
-    await service.accounts.remaining(key)
-    service.queue.admit(1)
     proxied = passthrough.begin(fields)
     deadline = service.deadline(body.trim.deadline)
+    reservation = await service.reserve(key, proxied.estimate(service.prices), deadline)
     record = RequestRecord(
         uuid.uuid4().hex, key, time.time(), body.model, bool(body.stream), proxied.question
     )
@@ -66,9 +65,7 @@ async def forward(
     @asynccontextmanager
     async def slot() -> AsyncIterator[float]:
         """Hold a slot of the queue; yields the seconds until the deadline."""
-        async with service.queue.slot() as waited:
-            if waited:  # Other requests may have spent the budget meanwhile.
-                await service.accounts.remaining(key)
+        async with service.queue.slot():
             yield seconds_left(deadline)
 
     async def respond() -> bytes:
@@ -84,7 +81,7 @@ async def forward(
         held: list[bytes] = []
         try:
             async with (
-                service.recording_traces(record, proxied.traces),
+                service.recording_traces(record, proxied.traces, reservation=reservation),
                 slot() as seconds,
                 aclosing(passthrough.stream(path, proxied, seconds)) as chunks,
             ):
@@ -107,7 +104,7 @@ async def forward(
 
     if body.stream:
         return await start_stream(request, stream(), deadline)
-    async with service.recording_traces(record, proxied.traces):
+    async with service.recording_traces(record, proxied.traces, reservation=reservation):
         answer = await cancel_on_disconnect(request, respond())
     headers = headers_of(usage_body(proxied.traces(), service.prices, with_steps=False))
     return Response(answer, media_type="application/json", headers=headers)

@@ -5,27 +5,38 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 from pydantic_core import from_json
 
+from trim.costs import Prices
 from trim.engines.body import ERROR_LIMIT, read_body, read_pieces
 from trim.engines.http import HttpServer, message_in, parsed_error
 from trim.engines.retry import retry_after
 from trim.engines.sse import EventReader
 from trim.errors import ModelUnavailable
 from trim.models.openai import OpenAIModel
-from trim.models.response import usage_of
+from trim.models.response import encodable
+from trim.models.usage import (
+    LARGEST_COUNT,
+    Call,
+    count_in,
+    texts_in,
+    tokens_after,
+    tokens_in,
+    usage_of,
+)
 from trim.server.errors import APIError, invalid, unavailable
+from trim.server.storage.ledger import Amount
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
 NAME = "passthrough"
 """The policy under which such requests are recorded."""
-CHARACTERS_PER_TOKEN = 4
-"""For estimating the tokens of a prompt whose usage is unknown."""
+ANSWER_TOKENS = 1024
+"""Tokens that are reserved for an answer without a limit."""
 
 
 @dataclass
@@ -33,19 +44,38 @@ class ProxiedRequest:
     """A forwarded request and its cost so far.
 
     Attributes:
+        engine: name of the server.
+        sent: when it was sent, by `time.monotonic`; None before that and after a rejection.
         usage: as reported by the server; None until then. An answer that breaks off before is
-            estimated from the chunks received and the characters sent.
+            estimated from what was received and sent; one of which nothing was received, because
+            the client disconnected or the deadline passed, from the time that it took.
         reason: the finish reason; None until the answer has ended.
+        failed: whether the server did not answer.
     """
 
     body: dict[str, Any]
     author: Author
+    engine: str
     started: float = field(default_factory=time.monotonic)
-    sent: bool = False
+    sent: float | None = None
     usage: Usage | None = None
     reason: str | None = None
     chunks: int = 0
     texts: list[str] = field(default_factory=list)
+    failed: bool = False
+
+    @property
+    def limit(self) -> int | None:
+        """The largest number of tokens of an answer; None without a limit."""
+        limits = (self.body.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        return next((known for limit in limits if (known := count_in(limit))), None)
+
+    def estimate(self, prices: Prices) -> Amount:
+        """What it probably costs: it cannot be stopped, so all that it asks for."""
+        answers = count_in(self.body.get("n")) or 1
+        tokens = min(self.limit or ANSWER_TOKENS, LARGEST_COUNT // answers) * answers
+        money = prices.of_usage({str(self.author): Usage(tokens_in(self.body), 0, tokens)})
+        return Amount(money, 0 if self.author is Author.WEAK else tokens)
 
     @property
     def question(self) -> str:
@@ -56,24 +86,32 @@ class ProxiedRequest:
     def read(self, record: Any) -> None:
         """Update from a response or a chunk of one. Raises ValueError for anything else."""
         try:
-            if record.get("usage"):
-                self.usage = usage_of(record["usage"])
             for choice in record["choices"]:
                 message = choice.get("message") or choice.get("delta") or choice
                 self.chunks += 1
                 self.reason = choice.get("finish_reason") or self.reason
                 text = message.get("content", message.get("text"))
                 if text and not choice.get("index"):
-                    self.texts.append(str(text))
+                    self.texts.append(encodable(str(text)))
+            if record.get("usage"):
+                with suppress(LookupError, ValueError):  # It is estimated.
+                    call = Call(self.engine, self.body)
+                    self.usage = usage_of(record["usage"], call, self._written)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError("the response is not in OpenAI's form") from error
 
+    @property
+    def _written(self) -> int:
+        """An estimate of the decoded tokens."""
+        if self.sent is None or self.chunks or self.failed:
+            return max(self.chunks, tokens_in("".join(self.texts)))
+        return tokens_after(time.monotonic() - self.sent, self.limit or LARGEST_COUNT)
+
     def traces(self) -> list[Trace]:
         """The answer as a solution of one step; empty before the request was sent."""
-        if not self.sent:
+        if self.sent is None:
             return []
-        read = sum(map(len, texts_in(self.body.get("messages") or self.body.get("prompt"))))
-        used = self.usage or Usage(read // CHARACTERS_PER_TOKEN, 0, self.chunks)
+        used = self.usage or Usage(tokens_in(self.body), 0, self._written)
         weak = self.author is Author.WEAK
         step = Step(
             "".join(self.texts),
@@ -95,20 +133,6 @@ class ProxiedRequest:
                 seconds=time.monotonic() - self.started,
             )
         ]
-
-
-def texts_in(given: Any) -> list[str]:
-    """The texts in messages, in one of them, or in a prompt."""
-    match given:
-        case str():
-            return [given]
-        case list():
-            return [text for each in given for text in texts_in(each)]
-        case {"text": str(text)}:
-            return [text]
-        case {"content": content}:
-            return texts_in(content)
-    return []
 
 
 CLIENT_ERRORS = (400, 413, 415, 422)
@@ -135,7 +159,8 @@ class Passthrough:
         extra = self.model.extra_body
         body = {name: value for name, value in body.items() if extra.get(name, "") is not None}
         added = {name: value for name, value in extra.items() if value is not None}
-        return ProxiedRequest({**body, "model": self.model.model, **added}, self.author)
+        whole = {**body, "model": self.model.model, **added}
+        return ProxiedRequest(whole, self.author, self.model.server.name)
 
     async def respond(self, path: str, proxied: ProxiedRequest, seconds: float) -> bytes:
         """The response, unchanged.
@@ -194,15 +219,16 @@ class Passthrough:
             body = json.dumps(proxied.body, allow_nan=False).encode()
         except ValueError:
             raise invalid("a number in the body is too large") from None
-        proxied.sent = True
+        proxied.sent = time.monotonic()
         try:
             async with server.stream(path, body, seconds) as answer:
                 if answer.status != 200:
-                    proxied.sent = False
+                    proxied.sent = None
                     body = await read_body(answer, ERROR_LIMIT)
                     raise rejection(server, answer, parsed_error(body))
                 yield answer
         except ModelUnavailable as error:
+            proxied.failed = time.monotonic() - (proxied.sent or 0.0) < seconds
             raise unavailable(str(error)) from error
 
 

@@ -302,7 +302,7 @@ STATUSES = {
     413: "the body is too large",
     415: "the body is not sent as JSON",
     422: "rejected by the model that the request was forwarded to",
-    429: "the budget is used up",
+    429: "the budget is used up or reserved, or the key has too many requests",
     503: "a model does not answer, or the queue is full",
     504: "the deadline passed before the answer began",
 }

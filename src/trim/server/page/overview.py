@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -225,9 +226,26 @@ def warnings(
             " fresh problems (`trim collect`, `trim audit`) and calibrate again"
         )
     for one in spent:
-        budgets = ((one.money, one.money_a_day), (one.strong_tokens, one.strong_tokens_a_day))
-        if one.day == today() and any(b is not None and s >= NEARLY * b for s, b in budgets):
-            yield f"the key {one.key} has spent at least {NEARLY:.0%} of its budget for today"
+        share = spent_share(one)
+        if one.day == today() and share >= NEARLY:
+            part = "more than nothing" if math.isinf(share) else f"{math.floor(100 * share)} %"
+            yield f"the key {one.key} has spent {part} of its budget for today"
+
+
+def spent_share(spent: Spent) -> float:
+    """The larger share of a key's two budgets that is spent; 0 without budgets."""
+    budgets = (
+        (spent.money, spent.money_a_day),
+        (spent.strong_tokens, spent.strong_tokens_a_day),
+    )
+    return max(
+        (
+            done / budget if budget else math.inf if done else 0.0
+            for done, budget in budgets
+            if budget is not None
+        ),
+        default=0.0,
+    )
 
 
 def queue_warnings(waiting: int, queue: int) -> Iterator[str]:
