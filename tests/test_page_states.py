@@ -18,7 +18,10 @@ from trim.evaluation.plot import curve_svg
 
 SCREENS = [(1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, True)]
 CODE = "```python\ndef double(number):\n    return 2 * number  # " + "long " * 30 + "\n```"
-PROSE = "# Divisors\n\nWe **factor** first:\n\n- 196 = 2*2*7*7\n- so $196 = 2^2 \\cdot 7^2$\n\n| prime | power |\n|---|---|\n| 2 | 2 |"
+PROSE = (
+    "# Divisors\n\nWe **factor** first:\n\n- 196 = 2*2*7*7\n- so $196 = 2^2 \\cdot 7^2$\n\n"
+    "| prime | power |\n|---|---|\n| 2 | 2 |"
+)
 PROOF = (
     r"\[ d(196) = (2+1)(2+1) = \frac{18}{2} \]"
     + "\n\n"
