@@ -11,7 +11,6 @@ import time
 import tracemalloc
 import zlib
 from contextlib import asynccontextmanager
-from email.utils import formatdate
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,7 +120,7 @@ def test_a_retry_after_in_no_form_counts_as_none(value):
 
 
 @pytest.mark.parametrize(
-    "value", ["1000000000", "9" * 20, "86400", formatdate(time.time() + 1e9, usegmt=True)]
+    "value", ["1000000000", "9" * 20, "86400", "Mon, 01 Jan 2200 00:00:00 GMT"]
 )
 def test_a_retry_after_is_a_day_at_most(value):
     assert retry_after({"Retry-After": value}) == LONGEST_RETRY_AFTER
@@ -238,7 +237,7 @@ async def test_compressed_answers_are_read():
     ("body", "encoding", "reason"),
     [
         (b"\x1f\x8b nothing", "gzip", "damaged gzip"),
-        (gzip.compress(b'{"n": 1}')[:-9], "gzip", "cut short"),
+        (gzip.compress(b'{"n": 1}', mtime=0)[:-9], "gzip", "cut short"),
         (b'{"n": 1}', "br", "compressed as 'br'"),
         (b'{"n": 1}', "x" * 4000, "compressed as 'xxx"),
     ],
