@@ -144,6 +144,11 @@ def test_every_state_of_the_question(page, url, models, screen):
     page.ask("prose")
     assert [texts.strip() for texts in page.texts(".rendered")] == TEXTS["prose"] * 2
     assert in_sight(page, "#comparison")
+    hidden = page.run(
+        "const box = document.querySelector('#comparison .scroll');"
+        "return box.scrollWidth - box.clientWidth"
+    )
+    assert hidden <= 0
     check(page, "comparison", screen)
     page.one("#compare").click()
 
@@ -192,7 +197,7 @@ def test_a_server_with_keys_and_without_traffic(page, tmp_path, models, screen):
         page.open(url, width=width, height=height, dark=dark)
         page.until(lambda: page.one("#more").get_attribute("open"))
         page.ask("prose")
-        assert page.error() == "This server asks for a key. Type it in below."
+        assert page.error() == "This server asks for a key. Type one in."
         check(page, "key", screen)
         page.open(url + "/operator", width=width, height=height, dark=dark)
         page.until(page.error)

@@ -5,7 +5,7 @@ const BY_CODE = {
   context_length_exceeded: "The question is too long for these models. Shorten it.",
   body_too_large: "The question is too long for this server. Shorten it.",
   body_too_slow: "The connection is too slow: the question did not arrive in time.",
-  invalid_api_key: "This server asks for a key. Type it in below.",
+  invalid_api_key: "This server asks for a key. Type one in.",
   operator_key_needed: "Only an operator's key opens this view. Type one in: `trim keys create NAME --operator` makes it.",
   insufficient_quota: "This key has spent its budget for today. The next one begins at midnight UTC.",
   model_not_found: "This server has no such router. Choose another one.",

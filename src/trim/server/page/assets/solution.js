@@ -54,8 +54,11 @@ export class SolutionView {
     }
   }
 
-  begin({ policy, seed, reason }) {
-    this.subtitle.textContent = [`router ${policy}`, `seed ${seed}`, reason].filter(Boolean).join(" · ");
+  // `whole`: the model that answers in one piece where a question is not routed.
+  begin({ policy, seed, reason, whole }) {
+    const router = whole ? `whole by the ${whole} model` : `router ${policy}`;
+    this.subtitle.textContent = [router, `seed ${seed}`, reason].filter(Boolean).join(" · ");
+    if (whole) this.advise(`Not routed: the ${whole} model writes the whole answer${reason ? ` (${reason})` : ""}.`);
   }
 
   write(event) {
@@ -91,6 +94,7 @@ export class SolutionView {
     this.step.keep(event);
     this.kept.push(event);
     this.answer.grow(this.text);
+    this.state.textContent = `Step ${event.index + 1} …`;
     this.announce(`Step ${event.index}, ${authors(event)}: ${event.text.trim()}`);
   }
 
@@ -101,7 +105,6 @@ export class SolutionView {
   finish(event) {
     this.finished = event;
     this.close(ENDS[event.finish] ?? "");
-    if (event.note) this.state.before(element("p", { class: "hint routed" }, event.note));
     this.answer.finish(event.text, event.answer);
     this.end.replaceChildren(element("dl", { class: "facts" }, ...facts([
       ["time", seconds(event.seconds)],
