@@ -18,7 +18,7 @@ from trim.engines.retry import retry_after
 from trim.engines.sse import EventReader
 from trim.errors import ModelUnavailable
 from trim.models.openai import OpenAIModel
-from trim.models.response import usage_of
+from trim.models.response import TEXT_LIMIT, usage_of
 from trim.server.errors import APIError, invalid, unavailable
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
@@ -36,6 +36,8 @@ class ProxiedRequest:
         usage: as reported by the server; None until then. An answer that breaks off before is
             estimated from the chunks received and the characters sent.
         reason: the finish reason; None until the answer has ended.
+        texts: the answer's text, for the record; beyond `TEXT_LIMIT` characters it is left out.
+        recorded: characters of `texts`.
     """
 
     body: dict[str, Any]
@@ -46,6 +48,7 @@ class ProxiedRequest:
     reason: str | None = None
     chunks: int = 0
     texts: list[str] = field(default_factory=list)
+    recorded: int = 0
 
     @property
     def question(self) -> str:
@@ -63,8 +66,9 @@ class ProxiedRequest:
                 self.chunks += 1
                 self.reason = choice.get("finish_reason") or self.reason
                 text = message.get("content", message.get("text"))
-                if text and not choice.get("index"):
-                    self.texts.append(str(text))
+                if text and not choice.get("index") and self.recorded < TEXT_LIMIT:
+                    self.texts.append(str(text)[: TEXT_LIMIT - self.recorded])
+                    self.recorded += len(self.texts[-1])
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError("the response is not in OpenAI's form") from error
 
