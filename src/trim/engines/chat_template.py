@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trim.engines.body import parse_json
 from trim.errors import InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def template_from(origin: str, find: Callable[[str], Path]) -> ChatTemplate:
 
 def read_configuration(origin: str, find: Callable[[str], Path]) -> dict[str, Any]:
     try:
-        configuration = json.loads(find(CONFIGURATION).read_text(encoding="utf-8"))
+        configuration = parse_json(find(CONFIGURATION).read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"{origin}: no readable {CONFIGURATION} ({error})") from error
     except ValueError as error:

@@ -547,14 +547,9 @@ class HttpServer:
 
 def checked_url(url: str) -> str:
     """The URL in its usual form; InvalidInput for an invalid one, or one that holds a key."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        sound = bool(host.encode("idna")) and port != 0 and url.isprintable() and " " not in url
-    except ValueError:  # no port, no address in brackets, or an empty or long part of a name
-        sound = False
-    if not sound or parts.scheme not in ("http", "https"):
+    if not is_address(url):
         raise InvalidInput(f"{url!r}: not a server's URL, such as http://127.0.0.1:8000/v1")
+    parts = urlsplit(url)
     if parts.username or parts.password or parts.query:
         raise InvalidInput(
             f"{parts.hostname}: a URL must not hold a key; name its environment variable or file"
@@ -563,10 +558,26 @@ def checked_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def is_address(url: str) -> bool:
+    """Whether a text is a URL of HTTP whose host and port can be asked."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").encode("idna"), parts.port
+    except ValueError:  # no port, no address in brackets, or an empty or long part of a name
+        return False
+    http = parts.scheme in ("http", "https")
+    return http and bool(host) and port != 0 and url.isprintable() and " " not in url
+
+
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for this URL."""
+    """The proxy that the environment names for this URL; InvalidInput for an invalid one."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not is_address(proxy):  # it may hold a password
+        raise InvalidInput(
+            f"the environment variable {parts.scheme}_proxy: not a URL, such as http://proxy:3128"
+        )
+    return proxy

@@ -23,6 +23,8 @@ LIKELIEST = 20
 """Tokens whose log-probabilities are requested for the first entropy."""
 TEXT_LIMIT = 1 << 20
 """Characters of an answer."""
+LONGEST_TOKEN = 4096
+"""Characters of a token."""
 TOKEN_LIMIT = 1 << 17
 """Tokens of an answer or a prompt that a server lists."""
 SHOWN_REASON = 80
@@ -158,16 +160,16 @@ def read_answer(raw: Mapping[str, Any], call: Call) -> Response:
     )
 
 
-def require_text(value: Any) -> str:
+def require_text(value: Any, limit: int = TEXT_LIMIT) -> str:
     """A text from a server, with the replacement character for lone surrogates.
 
     Raises:
-        ValueError: it is no string, or has more than `TEXT_LIMIT` characters.
+        ValueError: it is no string, or has more than `limit` characters.
     """
     if not isinstance(value, str):
         raise ValueError("a text is not a string")
-    if len(value) > TEXT_LIMIT:
-        raise ValueError(f"a text of more than {TEXT_LIMIT:,} characters")
+    if len(value) > limit:
+        raise ValueError(f"a text of more than {limit:,} characters")
     return encodable(value)
 
 
@@ -225,7 +227,7 @@ def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
         entries = require_list(record["content"] or ())
         return tuple(
             Token(
-                require_text(entry["token"]),
+                require_text(entry["token"], LONGEST_TOKEN),
                 finite(entry["logprob"]),
                 likeliest_of(
                     (top["token"], top["logprob"])
@@ -237,7 +239,7 @@ def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
     texts, values = (require_list(record.get(name) or ()) for name in ("tokens", "token_logprobs"))
     tops = require_list(record.get("top_logprobs") or [{}] * len(texts))
     return tuple(
-        Token(require_text(text), finite(value), likeliest_of((top or {}).items()))
+        Token(require_text(text, LONGEST_TOKEN), finite(value), likeliest_of((top or {}).items()))
         for text, value, top in zip(texts, values, tops, strict=True)
     )
 
@@ -245,7 +247,7 @@ def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
 def likeliest_of(pairs: Iterable[tuple[Any, Any]]) -> tuple[tuple[str, float], ...]:
     """The likeliest tokens at one place; ValueError for anything else than texts and
     log-probabilities."""
-    return tuple((require_text(text), finite(value)) for text, value in pairs)
+    return tuple((require_text(text, LONGEST_TOKEN), finite(value)) for text, value in pairs)
 
 
 def require_list(values: Any) -> Sequence[Any]:

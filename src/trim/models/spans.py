@@ -13,6 +13,7 @@ from trim.errors import InvalidInput
 from trim.models.model import Completion, Ending, Model, Prefix, Sampling, Token
 from trim.models.response import (
     LLAMA_CPP_ENDINGS,
+    LONGEST_TOKEN,
     entropy_at,
     finite,
     likeliest_of,
@@ -132,8 +133,9 @@ class TokenDecoder:
         """
         likeliest = ((top["token"], top["logprob"]) for top in record["top_logprobs"])
         spelled, (number,) = record["bytes"], require_ids([record["id"]])
-        if not isinstance(spelled, list):  # of a number n, Python would make n zeros
-            raise ValueError("the bytes of a token are not a list")
+        # Of a number n, Python would make n zeros.
+        if not isinstance(spelled, list) or len(spelled) > LONGEST_TOKEN:
+            raise ValueError(f"the bytes of a token are not a list of at most {LONGEST_TOKEN}")
         text = self._decoder.decode(bytes(spelled))
         return Token(text, finite(record["logprob"]), likeliest_of(likeliest), number)
 

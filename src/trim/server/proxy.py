@@ -19,7 +19,7 @@ from trim.engines.retry import retry_after
 from trim.engines.sse import EventReader
 from trim.errors import ModelUnavailable
 from trim.models.openai import OpenAIModel
-from trim.models.response import encodable
+from trim.models.response import TEXT_LIMIT, encodable
 from trim.models.usage import (
     LARGEST_COUNT,
     Call,
@@ -51,6 +51,8 @@ class ProxiedRequest:
             the client disconnected or the deadline passed, from the time that it took.
         reason: the finish reason; None until the answer has ended.
         failed: whether the server did not answer.
+        texts: the answer's text, for the record; beyond `TEXT_LIMIT` characters it is left out.
+        recorded: characters of `texts`.
     """
 
     body: dict[str, Any]
@@ -63,6 +65,7 @@ class ProxiedRequest:
     chunks: int = 0
     texts: list[str] = field(default_factory=list)
     failed: bool = False
+    recorded: int = 0
 
     @property
     def limit(self) -> int | None:
@@ -91,8 +94,9 @@ class ProxiedRequest:
                 self.chunks += 1
                 self.reason = choice.get("finish_reason") or self.reason
                 text = message.get("content", message.get("text"))
-                if text and not choice.get("index"):
-                    self.texts.append(encodable(str(text)))
+                if text and not choice.get("index") and self.recorded < TEXT_LIMIT:
+                    self.texts.append(encodable(str(text)[: TEXT_LIMIT - self.recorded]))
+                    self.recorded += len(self.texts[-1])
             if record.get("usage"):
                 with suppress(LookupError, ValueError):  # It is estimated.
                     call = Call(self.engine, self.body)
