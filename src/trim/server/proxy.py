@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 from pydantic_core import from_json
 
-from trim.engines.body import ERROR_LIMIT, read_body, read_pieces
-from trim.engines.http import HttpServer, message_in, parsed_error
+from trim.engines.body import read_body, read_error, read_pieces
+from trim.engines.http import HttpServer, message_in
 from trim.engines.retry import retry_after
 from trim.engines.sse import EventReader
 from trim.errors import ModelUnavailable
@@ -203,8 +203,7 @@ class Passthrough:
             async with server.stream(path, body, seconds) as answer:
                 if answer.status != 200:
                     proxied.sent = False
-                    body = await read_body(answer, ERROR_LIMIT)
-                    raise rejection(server, answer, parsed_error(body))
+                    raise rejection(server, answer, await read_error(answer))
                 yield answer
         except ModelUnavailable as error:
             raise unavailable(str(error)) from error
