@@ -20,13 +20,13 @@ from urllib.parse import unquote
 import aiohttp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 from staged_server import Reply, chat, completion, events, pooling, script, staged, usage
 
 from trim.engines import load_trial
-from trim.engines.body import ANSWER_LIMIT, ERROR_LIMIT
+from trim.engines.body import ANSWER_LIMIT, PIECE, read_pieces
 from trim.engines.chat_template import ChatTemplate
 from trim.engines.gguf import read_chat, read_vocabulary
 from trim.engines.http import HttpServer, checked_url
@@ -177,8 +177,10 @@ def test_no_requested_pause_outlasts_its_limit(moves):
             now += seconds
         elif move == "answer":
             pause.answered()
-        elif not pause.fails(now):
+        elif not pause.fails_at(now):
             assert pause.wait(now) <= 300
+            if not pause.wait(now):
+                pause.sent(now)
         assert not pause.fails_at(now + 300)
         if pause.fails_at(now):
             assert pause.wait(now) == 0
@@ -220,8 +222,8 @@ async def test_compressed_answers_are_bounded_and_leave_the_event_loop_free(stat
         tracemalloc.stop()
         assert silence < 0.5
         assert peak < 3 * ANSWER_LIMIT
-        assert server.faults["garbled answer"] == 1
-        assert "more than" in await failing(server, server.post("/x", {}, lambda raw: raw["n"]))
+        shown = await failing(server, server.post("/x", {}, lambda raw: raw["n"]))
+        assert ("more than 32 MiB" if status == 200 else f"{status}") in shown
 
 
 async def test_compressed_answers_are_read():
@@ -233,6 +235,34 @@ async def test_compressed_answers_are_read():
         assert await server.post("/x", {}, lambda raw: raw["n"]) == 5
         assert (await server.get("/x")) == {"n": 5}
         assert engine.requests[0].headers["Accept-Encoding"] == "gzip"
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 3), st.integers(-300, 300), st.integers(50, 5000), st.booleans())
+async def test_any_compressed_body_is_read_whole(pieces, more, chunk, repeats):
+    size = max(pieces * PIECE + more, 0)
+    content = b"a" * size if repeats else random.Random(size).randbytes(size)
+    packed = gzip.compress(content)
+
+    async def iter_any():
+        for at in range(0, len(packed), chunk):
+            yield packed[at : at + chunk]
+
+    answer = SimpleNamespace(
+        headers={"Content-Encoding": "gzip"}, content=SimpleNamespace(iter_any=iter_any)
+    )
+    found = [piece async for piece in read_pieces(answer)]
+    assert b"".join(found) == content
+    assert all(len(piece) <= PIECE for piece in found)
+
+
+async def test_a_long_error_keeps_its_status_and_beginning():
+    """FastAPI quotes the request in an error."""
+    long = {"detail": [{"msg": "no such field", "input": "a " * 600_000}]}
+    async with staged(script(Reply(long, 422))) as engine:
+        server = HttpServer(engine.url, retry=ONCE)
+        assert "422" in (shown := await failing(server, server.post("/x", {}, lambda raw: raw)))
+        assert "no such field" in shown
 
 
 @pytest.mark.parametrize(
@@ -260,8 +290,7 @@ def endless(piece, **more):
 async def test_endless_answers_end_at_the_limit(status):
     async with staged(script(endless(b"9" * (1 << 20), status=status))) as engine:
         server = HttpServer(engine.url, retry=ONCE)
-        limit = ANSWER_LIMIT if status == 200 else ERROR_LIMIT
-        reason = f"garbled answer: more than {limit >> 10:,} KiB"
+        reason = "garbled answer: more than 32 MiB" if status == 200 else f"{status}"
         assert reason in await failing(server, server.post("/x", {}, lambda raw: raw))
 
 
@@ -671,7 +700,7 @@ async def test_forwarded_answers_are_bounded(reply, streams):
                     pass
             else:
                 await forwarded.respond("/chat/completions", proxied, 5)
-        assert caught.value.status == 503
+        assert caught.value.status in (400, 503)
         assert len(caught.value.message) < 400
 
     async with passing(reply) as (forwarded, proxied):
@@ -782,7 +811,7 @@ def test_an_odd_value_anywhere_in_a_file_of_weights_is_named(tmp_path):
         certain = [(chance.choice(numeric), odd) for odd in bad for _ in range(4)]
         for place, odd in (*cases, *certain):
             text = json.dumps(replaced(record, place, "DEEP" if odd is DEEP else odd))
-            path.write_text(text.replace('"DEEP"', DEEP.decode() + "]" * len(DEEP)))
+            path.write_text(text.replace('"DEEP"', "[" * 5000 + "]" * 5000))
             try:
                 read(path)
             except InvalidInput as error:
@@ -873,7 +902,7 @@ def test_a_model_file_is_tried_once_and_the_shipped_ones_never(tmp_path, monkeyp
 def test_no_flipped_header_ends_in_a_traceback(tmp_path):
     chance = random.Random(9)
     content = (FOLDER / "weak.gguf").read_bytes()[:16_384]
-    for number in range(150):
+    for number in range(80):
         # Of half of the files several bytes are changed: lengths become arbitrary.
         path = flipped(tmp_path, content, chance.randrange(4, 13_000), chance.randrange(8))
         if number % 2:

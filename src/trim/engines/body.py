@@ -6,6 +6,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Any
 
 import aiohttp
@@ -14,8 +15,8 @@ ACCEPTED = "gzip"
 """The only compression that requests accept (`Accept-Encoding`)."""
 ANSWER_LIMIT = 32 << 20
 """Bytes of an answer, decompressed; 20,000 tokens with 20 log-probabilities each take as many."""
-ERROR_LIMIT = 64 << 10
-"""Bytes of an error response, decompressed."""
+ERROR_LIMIT = 1 << 20
+"""Bytes of an error response, decompressed, that are read; some servers quote the request."""
 PIECE = 64 << 10
 """Bytes that are decompressed at a time."""
 
@@ -44,10 +45,11 @@ async def read_pieces(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
     begun = False
     try:
         async for data in answer.content.iter_any():
-            begun = True
-            while data and not decoder.eof:
+            begun, whole = True, False
+            while not (whole or decoder.eof):
                 piece = decoder.decompress(data, PIECE)
                 data = decoder.unconsumed_tail
+                whole = not data and len(piece) < PIECE
                 if piece:
                     yield piece
                 await asyncio.sleep(0)
@@ -57,18 +59,34 @@ async def read_pieces(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
         raise UnreadableBody(f"{ACCEPTED} data cut short")
 
 
-async def read_body(answer: aiohttp.ClientResponse, limit: int = ANSWER_LIMIT) -> bytes:
+async def read_body(answer: aiohttp.ClientResponse) -> bytes:
     """The whole body of a response, decompressed.
 
     Raises:
-        UnreadableBody: it has more than `limit` bytes, or as for `read_pieces`.
+        UnreadableBody: it has more than `ANSWER_LIMIT` bytes, or as for `read_pieces`.
     """
     body = bytearray()
-    async for piece in read_pieces(answer):
-        body += piece
-        if len(body) > limit:
-            raise UnreadableBody(f"more than {limit >> 10:,} KiB")
+    async with aclosing(read_pieces(answer)) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > ANSWER_LIMIT:
+                raise UnreadableBody(f"more than {ANSWER_LIMIT >> 20} MiB")
     return bytes(body)
+
+
+async def read_error(answer: aiohttp.ClientResponse) -> Any:
+    """The body of an error response: parsed JSON, or its text, as far as it can be read."""
+    body = bytearray()
+    with suppress(UnreadableBody):
+        async with aclosing(read_pieces(answer)) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > ERROR_LIMIT:
+                    break
+    try:
+        return parse_json(body)
+    except ValueError:
+        return body[:ERROR_LIMIT].decode("utf-8", "replace")
 
 
 def parse_json(content: bytes | bytearray | str) -> Any:

@@ -24,10 +24,10 @@ import aiohttp
 
 from trim.engines.body import (
     ACCEPTED,
-    ERROR_LIMIT,
     UnreadableBody,
     parse_json,
     read_body,
+    read_error,
     read_pieces,
 )
 from trim.engines.key import Key
@@ -53,8 +53,8 @@ LIMIT = re.compile(
 READ = re.compile(
     r"(\d+) (?:in the (?:messages|prompt)|input tokens|tokens from the input|`inputs` tokens)"
 )
-SHOWN = 300
-"""Characters of a server's message that an error quotes."""
+SHOWN, SEARCHED = 300, 1 << 14
+"""Characters of a server's message that an error quotes, and that are searched for the key."""
 
 
 def client_error(name: str, status: int, message: str, key_source: str | None) -> TrimError:
@@ -90,14 +90,6 @@ def message_in(found: Any) -> str:
         return found if isinstance(found, str) else json.dumps(found)
     except (RecursionError, ValueError):
         return ""
-
-
-def parsed_error(body: bytes) -> Any:
-    """An error response: what its JSON holds, or its text."""
-    try:
-        return parse_json(body)
-    except ValueError:
-        return body.decode("utf-8", "replace")
 
 
 Read = TypeVar("Read")
@@ -390,19 +382,15 @@ class HttpServer:
                 raise self._unavailable("no answer", fault) from error
 
     async def error_in(self, answer: aiohttp.ClientResponse) -> str:
-        """The message of an error response, as `shown`.
-
-        Raises:
-            UnreadableBody: see `read_body`.
-        """
-        return self.shown(message_in(parsed_error(await read_body(answer, ERROR_LIMIT))))
+        """The message of an error response, as `shown`."""
+        return self.shown(message_in(await read_error(answer)))
 
     async def _wait(self, pause: float, fault: Fault | None, attempts: int) -> None:
         """Wait until the next attempt may start; raise if that is after the problem's deadline."""
         resume = time.monotonic() + pause
         while True:
             now = time.monotonic()
-            if self._requested.fails(now):
+            if self._requested.fails_at(now):
                 asked = f"asked clients to retry after {self._requested.seconds:.0f} s"
                 raise self._unavailable(asked, fault)
             wait = max(resume - now, self._requested.wait(now))
@@ -414,6 +402,7 @@ class HttpServer:
             if left <= max(wait, 0.0):
                 raise self._gave_up(attempts, True, fault)
             if wait <= 0:
+                self._requested.sent(now)
                 return
             # Jitter: waiting requests must not all come back at once.
             await asyncio.sleep(min(wait * random.uniform(1.0, 1.1) + 0.001, left))
@@ -518,9 +507,11 @@ class HttpServer:
     def shown(self, text: str) -> str:
         """A server's message for errors and logs: without the key, in one line of `SHOWN` printable
         characters."""
-        words = " ".join(self.hidden(text[:ERROR_LIMIT]).split())
-        line = "".join(each if each.isprintable() else "\ufffd" for each in words[:SHOWN])
-        return line or "no message"
+        words = text[:SEARCHED].split()
+        if len(text) > SEARCHED:
+            words = words[:-1]  # it may be the beginning of the key
+        line = self.hidden(" ".join(words))[:SHOWN]
+        return "".join(each if each.isprintable() else "\ufffd" for each in line) or "no message"
 
     async def _pool(self) -> Pool:
         loop = asyncio.get_running_loop()

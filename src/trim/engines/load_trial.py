@@ -28,13 +28,17 @@ KNOWN = frozenset(
 )
 """sha256 of the models that ship with trim."""
 PROGRAM = """
-import sys, xllamacpp
+import os, resource, sys, xllamacpp
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 parameters = xllamacpp.CommonParams()
 parameters.model.path = sys.argv[1]
 parameters.n_ctx, parameters.n_parallel, parameters.n_gpu_layers = 512, 1, 0
 parameters.warmup, parameters.verbosity = False, -1
 xllamacpp.Server(parameters).handle_completions({"prompt": "1", "n_predict": 1})
+os._exit(0)
 """
+ABORTED = ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL")
+"""Signals that end a process because of its own error."""
 SECONDS = 600
 """Time limit of a trial."""
 REMEMBERED = 100
@@ -83,7 +87,7 @@ def loads(path: Path) -> bool:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": search},
+            env={**os.environ, "PYTHONPATH": search, "GGML_NO_BACKTRACE": "1"},
             timeout=SECONDS,
             check=False,
         )
@@ -91,10 +95,8 @@ def loads(path: Path) -> bool:
         raise ModelUnavailable(f"{path}: damaged; it did not load in {SECONDS} s") from error
     except OSError:
         return False
-    if trial.returncode == -signal.SIGKILL:
-        raise ModelUnavailable(f"{path}: killed while it was loaded; it needs more memory")
-    if trial.returncode < 0:
-        name = signal.Signals(-trial.returncode).name
+    name = next((each for each in ABORTED if trial.returncode == -signal.Signals[each]), None)
+    if name:
         raise ModelUnavailable(
             f"{path}: damaged; llama.cpp aborts when it loads this file ({name}); copy it again"
         )

@@ -134,14 +134,11 @@ class RequestedPause:
         """Whether requests fail at once."""
         return self._long and now < self._until
 
-    def fails(self, now: float) -> bool:
-        """Whether this request fails at once. If it is the trial, the others fail until its answer
-        or for another `limit` seconds."""
-        if self.fails_at(now):
-            return True
+    def sent(self, now: float) -> None:
+        """A request is sent. In a long pause it is the trial: the others fail until its answer, or
+        for another `limit` seconds."""
         if self._long:
             self._until = now + self.limit
-        return False
 
     def wait(self, now: float) -> float:
         """Seconds that this request waits for, at most `limit`."""

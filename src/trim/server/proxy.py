@@ -13,8 +13,8 @@ import aiohttp
 from pydantic_core import from_json
 
 from trim.costs import Prices
-from trim.engines.body import ERROR_LIMIT, read_body, read_pieces
-from trim.engines.http import HttpServer, message_in, parsed_error
+from trim.engines.body import read_body, read_error, read_pieces
+from trim.engines.http import HttpServer, message_in
 from trim.engines.retry import retry_after
 from trim.engines.sse import EventReader
 from trim.errors import ModelUnavailable
@@ -228,8 +228,7 @@ class Passthrough:
             async with server.stream(path, body, seconds) as answer:
                 if answer.status != 200:
                     proxied.sent = None
-                    body = await read_body(answer, ERROR_LIMIT)
-                    raise rejection(server, answer, parsed_error(body))
+                    raise rejection(server, answer, await read_error(answer))
                 yield answer
         except ModelUnavailable as error:
             proxied.failed = time.monotonic() - (proxied.sent or 0.0) < seconds
