@@ -146,6 +146,9 @@ class SolutionView:
         self._drafted = 0
 
     def _finish(self, trace: Trace) -> None:
+        if trace.whole:
+            whole = f"Whole, in one request, by the {trace.whole.role} model: {trace.whole.reason}"
+            self.console.print(escape(whole), soft_wrap=True)
         self.console.print(
             f"Answer [bold]{escape(str(trace.answer))}[/bold] ({trace.finish}):"
             f" {trace.strong_tokens} strong tokens in {trace.usage['strong'].requests} calls,"

@@ -204,9 +204,10 @@ class HttpServer:
     ) -> None:
         """Post `body` and call `read` with each record of the stream of server-sent events.
 
-        When `read` returns True the connection is closed, as on cancellation: the server then stops
-        decoding. A fault is retried as in `post`, but only before the first record. At the
-        problem's deadline a stream that has begun ends without an error.
+        A server that does not stream sends a single record, as JSON. When `read` returns True the
+        connection is closed, as on cancellation: the server then stops decoding. A fault is retried
+        as in `post`, but only before the first record. At the problem's deadline a stream that has
+        begun ends without an error.
 
         Args:
             read: parses a record; its errors count as for `post`.
@@ -221,6 +222,9 @@ class HttpServer:
             events, begun = EventReader(), False
             try:
                 async with self._posted(url, sent, keep) as answer:
+                    if answer.content_type == "application/json":
+                        self._read(self._json(await answer.read()), read)
+                        return
                     async for data in answer.content.iter_any():
                         for record in self._parsed(events, data):
                             if self._read(record, read):
@@ -371,7 +375,9 @@ class HttpServer:
 
     async def _send(self, url: str, body: bytes) -> Any:
         async with self._posted(url, body) as answer:
-            content = await answer.read()
+            return self._json(await answer.read())
+
+    def _json(self, content: bytes) -> Any:
         try:
             return json.loads(content)
         except ValueError as error:

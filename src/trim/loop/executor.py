@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 
-from trim.config import Fallback, PrefillMode, RouterConfig
+from trim.config import Fallback, PrefillMode, RouterConfig, Rules
 from trim.errors import ContextExceeded, ModelUnavailable
 from trim.events import Decided, Drafted, Kept, Regenerated, Scored, SpanWritten
 from trim.loop.solution import Solution, Writer
 from trim.loop.spans import SpanWriter
 from trim.loop.speculation import Prefill, Speculation
+from trim.loop.whole import WholeWriter
 from trim.models.model import Prefilling
 from trim.policies.policy import Policy
+from trim.policies.whole import WholeAnswer
 from trim.scorers.scorer import Scorer
 from trim.types import Action, Author, Finish
 
@@ -65,6 +68,13 @@ class StepExecutor:
         self._spans = SpanWriter(solution, writers, policy)
         solution.reports_tokens = policy.places
         self._prefill = Prefill(solution, strong if isinstance(strong, Prefilling) else None)
+        self._whole: WholeWriter | None = None
+        if isinstance(policy, WholeAnswer):
+            self._whole = WholeWriter(solution, policy)
+            # Its only step is its end.
+            solution.config = replace(config, rules=Rules(ends=config.rules.ends))
+            if self.decision is Action.CONTINUE:
+                solution.level = [writer.role for writer in writers].index(policy.role)
 
     async def __aenter__(self) -> StepExecutor:
         await self._spans.require_models()
@@ -77,7 +87,10 @@ class StepExecutor:
         traceback: TracebackType | None,
     ) -> bool:
         ends = self._ends(error)
-        if ends and self.policy.spans_are_final:
+        if self._whole:
+            await self._whole.close()
+            self._whole.cut()
+        elif ends and self.policy.spans_are_final:
             self._spans.cut()
         abandoned = error is not None and not ends
         await self._speculation.close(cancel=abandoned)
@@ -103,16 +116,20 @@ class StepExecutor:
                 written = await self._write(writer)
                 break
             except ModelUnavailable as failure:
+                if self._whole and self._whole.has_begun:
+                    raise
                 if kept := self._fall_back(writer, failure):
                     return kept
-        is_complete = not self._spans.parts
+        is_complete = self._whole.is_complete if self._whole else not self._spans.parts
         newest = self.solution.versions[-1].writer if is_complete else writer
         self.is_accepted = is_complete and newest.author is Author.STRONG
         self.is_pending = is_complete and not self.is_accepted
         return written
 
     async def _write(self, writer: Writer) -> Drafted | Regenerated | SpanWritten:
-        """Have a model write a version of the step, or a span of one."""
+        """Have a model write a version of the step, a span of one, or pieces of a whole answer."""
+        if self._whole:
+            return await self._whole.write(writer, self._strong_tokens_left())
         takes_over = self.decision in STRONG_ONLY and writer.author is Author.STRONG
         if self._spans.is_active and not takes_over:
             return await self._spans.write(writer, self._strong_tokens_left())
@@ -238,6 +255,8 @@ class StepExecutor:
             self._spans.draft_on()
         elif before:
             raise failure
+        elif self._whole:
+            solution.level = 0
         return None
 
     def _ends(self, error: BaseException | None) -> bool:

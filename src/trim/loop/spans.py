@@ -207,7 +207,8 @@ class SpanWriter:
     def _ends(self, written: Completion, limit: float) -> bool:
         """Whether the newest span ends the step.
 
-        A step without content does not end there; the model goes on after its blank line.
+        A step without content does not end there, nor one inside a fenced block; the model goes on
+        after its blank line.
         """
         if written.ending is Ending.RULE:
             return False
@@ -215,7 +216,9 @@ class SpanWriter:
             return self._room() <= 0 or written.tokens < limit
         goes_on = written.ending is Ending.STEP or self.solution.config.rules.asks_on
         lead = self.text
-        if goes_on and is_degenerate(lead) and lead.count(SEPARATOR) <= 1 and self._room() > 0:
+        empty = goes_on and is_degenerate(lead) and lead.count(SEPARATOR) <= 1
+        fenced = self.solution.continues_fence(lead, written.ending)
+        if (empty or fenced) and self._room() > 0:
             *_, last = self.parts
             text = closed(lead)[len(lead) - len(written.text) :]
             self.parts[-1] = replace(last, written=replace(written, text=text))

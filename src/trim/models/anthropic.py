@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trim.engines.http import HttpServer
@@ -17,6 +17,7 @@ from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.probe import working_choices
 from trim.models.prompt import Prompt, conversation
 from trim.models.response import Response
+from trim.models.whole import OnText, WholeRequest
 from trim.steps import SEPARATOR, bare
 from trim.types import Usage
 
@@ -145,6 +146,42 @@ class AnthropicModel:
             seconds=time.perf_counter() - started,
         )
 
+    async def write_whole(self, request: WholeRequest, on_text: OnText) -> Completion:
+        """Write a whole answer in one streamed request (`WholeModel`), without marks of steps.
+
+        The API needs a limit: without one in the request, `sampling.max_tokens`.
+
+        Raises:
+            Refused: the model was stopped, or refuses to answer.
+            ContextExceeded, ModelUnavailable: see `HttpServer.read_events`.
+        """
+        started = time.perf_counter()
+        prompt = self.prompt if request.prompted else Prompt()
+        messages = conversation(
+            prompt.system, request.history, prompt.user_message(request.question)
+        )
+        system = messages.pop(0)["content"] if messages[0]["role"] == "system" else None
+        body = {
+            "model": self.model,
+            "system": system,
+            "messages": messages,
+            "max_tokens": request.limit or request.sampling.max_tokens,
+            **sampled(request.sampling),
+            "stop_sequences": [stop for stop in request.stops if stop.strip()] or None,
+            "stream": True,
+            **self.extra_body,
+        }
+        stream = MessageStream(on_text)
+        await self.server.read_events("/messages", body, stream.read)
+        return Completion(
+            text="".join(stream.texts),
+            ending=stream.ending or Ending.LENGTH,
+            tokens=stream.tokens or len(stream.texts),
+            prompt_tokens=stream.usage.prompt_tokens,
+            cached_tokens=stream.usage.cached_tokens,
+            seconds=time.perf_counter() - started,
+        )
+
     async def span_obstacle(self) -> str:
         """Why the model cannot write inside steps (`trim.models.spans`)."""
         return "Anthropic's API returns no log-probabilities"
@@ -175,11 +212,9 @@ class AnthropicModel:
             "system": system["content"],
             "messages": messages,
             "max_tokens": sampling.max_tokens,
-            "temperature": min(sampling.temperature, 1.0),
+            **sampled(sampling),
             "stop_sequences": [END],
         }
-        if sampling.top_k and sampling.temperature > 0:
-            body["top_k"] = sampling.top_k
         return await self._post(body)
 
     async def _post(self, body: Mapping[str, Any]) -> Response:
@@ -199,16 +234,77 @@ def read_message(raw: Mapping[str, Any]) -> Response:
     """
     reason = raw["stop_reason"]
     if reason not in ENDINGS:
-        raise Refused(f"the model was stopped ({reason}); this problem cannot be asked there")
-    usage = raw["usage"]
-    cached = usage.get("cache_read_input_tokens") or 0
-    read = usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0)
+        raise stopped(reason)
     return Response(
         text="".join(block["text"] for block in raw["content"] if block["type"] == "text"),
         ending=ENDINGS[reason],
-        usage=Usage(read, cached, usage["output_tokens"]),
+        usage=usage_of(raw["usage"]),
         reasoning=any("thinking" in block["type"] for block in raw["content"]),
     )
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """The tokens of one message."""
+    cached = usage.get("cache_read_input_tokens") or 0
+    read = usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0)
+    return Usage(read, cached, usage["output_tokens"])
+
+
+@dataclass
+class MessageStream:
+    """Reads the events of a message.
+
+    Attributes:
+        texts: the pieces of its text so far.
+        ending: None until the message has ended.
+        usage: of the prompt.
+        tokens: those decoded; 0 until they are counted.
+    """
+
+    on_text: OnText
+    texts: list[str] = field(default_factory=list)
+    ending: Ending | None = None
+    usage: Usage = field(default_factory=Usage)
+    tokens: int = 0
+
+    def read(self, event: Mapping[str, Any]) -> bool:
+        """Read another event; returns whether the stream is complete, or is to end here.
+
+        Raises:
+            Refused: the model was stopped, or refuses to answer.
+            LookupError, TypeError, ValueError: the event is malformed.
+        """
+        match event["type"]:
+            case "message_start":
+                self.usage = usage_of(event["message"]["usage"])
+            case "content_block_delta" if event["delta"]["type"] == "text_delta":
+                self.texts.append(event["delta"]["text"])
+                if self.on_text(event["delta"]["text"]):
+                    self.ending = Ending.LENGTH
+                    return True
+            case "message_delta":
+                self.tokens = event["usage"]["output_tokens"]
+                self.ending = whole_ending(event["delta"]["stop_reason"])
+        return bool(event["type"] == "message_stop")
+
+
+def whole_ending(reason: str) -> Ending:
+    """Why a whole message ended. Raises Refused if the model was stopped, or refuses to answer."""
+    if reason not in ENDINGS:
+        raise stopped(reason)
+    return Ending.LENGTH if ENDINGS[reason] is Ending.LENGTH else Ending.SOLUTION
+
+
+def stopped(reason: str) -> Refused:
+    return Refused(f"the model was stopped ({reason}); this problem cannot be asked there")
+
+
+def sampled(sampling: Sampling) -> dict[str, Any]:
+    """The fields of a request that say how to sample."""
+    fields: dict[str, Any] = {"temperature": min(sampling.temperature, 1.0)}
+    if sampling.top_k and sampling.temperature > 0:
+        fields["top_k"] = sampling.top_k
+    return fields
 
 
 def inner_step(text: str) -> str:

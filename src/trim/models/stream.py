@@ -1,4 +1,4 @@
-"""The stream of a span from a server with OpenAI's protocol, chunk by chunk."""
+"""Streams of a server with OpenAI's protocol, chunk by chunk: a span, or a whole answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from trim.errors import Refused
 from trim.models.model import Ending, Token
 from trim.models.response import Response, ending_of, spelled, tokens_of, usage_of
 from trim.models.spans import TokenDecoder, TokenReader
+from trim.models.whole import OnText, WholeRequest
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
@@ -114,6 +115,64 @@ class SpanStream:
         if len(ids) != len(tokens):
             return tokens
         return [replace(token, id=known) for token, known in zip(tokens, ids, strict=True)]
+
+
+@dataclass
+class TextStream:
+    """Reads the chunks of a whole answer, or the answer of a server that does not stream.
+
+    Attributes:
+        ending: None until the answer has ended.
+        chunks: number of chunks with text.
+    """
+
+    request: WholeRequest
+    on_text: OnText
+    ending: Ending | None = None
+    chunks: int = 0
+    _text: list[str] = field(default_factory=list, init=False)
+    _usage: Usage | None = field(default=None, init=False)
+
+    def read(self, chunk: Mapping[str, Any]) -> bool:
+        """Read another chunk; returns whether the server is to stop decoding.
+
+        Raises:
+            Refused: something else stopped the model, such as a content filter.
+            LookupError, TypeError, ValueError: the chunk is malformed, or the answer has more
+                chunks than tokens were requested.
+        """
+        self._usage = counted(chunk) or self._usage
+        if not chunk["choices"]:
+            return False
+        choice = chunk["choices"][0]
+        part = choice.get("message") or choice.get("delta") or choice
+        text = part.get("content", part.get("text")) or ""
+        if choice.get("finish_reason"):
+            is_cut = ending_of(choice, {}) is Ending.LENGTH
+            self.ending = Ending.LENGTH if is_cut else Ending.SOLUTION
+        if not isinstance(text, str):
+            raise ValueError("the text is not a string")
+        return bool(text) and self.take(text)
+
+    def take(self, text: str) -> bool:
+        """Pass a piece on; returns whether that ends the answer."""
+        self.chunks += 1
+        if self.request.limit is not None and self.chunks > self.request.limit:
+            raise ValueError(f"more tokens than the {self.request.limit} that were requested")
+        self._text.append(text)
+        ended = self.on_text(text)
+        if ended:
+            self.ending = Ending.LENGTH
+        return ended
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    @property
+    def usage(self) -> Usage:
+        """As the server counts it; estimated where it does not."""
+        return self._usage or Usage(self.request.estimated_tokens, 0, self.chunks)
 
 
 def counted(chunk: Mapping[str, Any]) -> Usage | None:

@@ -44,8 +44,9 @@ export class SolutionView {
     }
   }
 
-  begin({ policy, seed, reason }) {
-    this.subtitle.textContent = [`router ${policy}`, `seed ${seed}`, reason].filter(Boolean).join(" · ");
+  begin({ policy, seed, reason, whole }) {
+    const router = whole ? `written whole by the ${whole} model` : `router ${policy}`;
+    this.subtitle.textContent = [router, `seed ${seed}`, reason].filter(Boolean).join(" · ");
   }
 
   write(event) {
