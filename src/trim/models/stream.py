@@ -138,8 +138,7 @@ class TextStream:
 
         Raises:
             Refused: something else stopped the model, such as a content filter.
-            LookupError, TypeError, ValueError: the chunk is malformed, or the answer has more
-                chunks than tokens were requested.
+            LookupError, TypeError, ValueError: the chunk is malformed.
         """
         self._usage = counted(chunk) or self._usage
         if not chunk["choices"]:
@@ -155,15 +154,17 @@ class TextStream:
         return bool(text) and self.take(text)
 
     def take(self, text: str) -> bool:
-        """Pass a piece on; returns whether that ends the answer."""
-        self.chunks += 1
-        if self.request.limit is not None and self.chunks > self.request.limit:
-            raise ValueError(f"more tokens than the {self.request.limit} that were requested")
-        self._text.append(text)
-        ended = self.on_text(text)
-        if ended:
+        """Pass a piece on; returns whether that ends the answer.
+
+        It does where a server writes more tokens than were requested.
+        """
+        limit = self.request.limit
+        if (limit is not None and self.chunks >= limit) or self.on_text(text):
             self.ending = Ending.LENGTH
-        return ended
+            return True
+        self.chunks += 1
+        self._text.append(text)
+        return False
 
     @property
     def text(self) -> str:
