@@ -426,14 +426,25 @@ def configured(folder, server, kind="openai", **routing):
 
 
 @asynccontextmanager
-async def serving(folder, server, **routing):
-    """A server in this process, asked without a network."""
-    source = open_models(configured(folder, server, **routing))
-    options = Serving("127.0.0.1", 0, str(folder / "trim.sqlite"), Limits(), keep_texts=True)
+async def opened_at(path):
+    """The service of a configuration, in this process."""
+    source = open_models(path)
+    options = Serving("127.0.0.1", 0, str(path.parent / "trim.sqlite"), Limits(), keep_texts=True)
     async with opened(source, source.build(), options) as service:
-        transport = httpx.ASGITransport(make_app(service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://trim/v1") as client:
-            yield client
+        yield service
+
+
+def client_of(service):
+    """Asks a service without a network."""
+    transport = httpx.ASGITransport(make_app(service))
+    return httpx.AsyncClient(transport=transport, base_url="http://trim/v1")
+
+
+@asynccontextmanager
+async def serving(folder, server, **routing):
+    path = configured(folder, server, **routing)
+    async with opened_at(path) as service, client_of(service) as client:
+        yield client
 
 
 def body(question="hello", **more):
@@ -476,14 +487,12 @@ async def test_a_stream_comes_as_it_is_decoded(tmp_path):
 
     async with staged(answer) as server:
         source = open_models(configured(tmp_path, server))
-        options = Serving("127.0.0.1", 0, str(tmp_path / "trim.sqlite"), Limits())
-        async with opened(source, source.build(), options) as service:
-            router = Router.of(service.models, policy="random:0.5", config=source.chat_config)
-            async for event in router.whole("weak", "no reasoning").aevents("hello"):
-                if isinstance(event, SpanWritten):
-                    released.append(event.text)
-                if isinstance(event, Finished):
-                    assert event.trace.solution == "".join(released)
+        router = Router.of(source.build(), policy="random:0.5", config=source.chat_config)
+        async for event in router.whole("weak", "no reasoning").aevents("hello"):
+            if isinstance(event, SpanWritten):
+                released.append(event.text)
+            if isinstance(event, Finished):
+                assert event.trace.solution == "".join(released)
     assert released[0] == "first " and len(released) > 20
 
 

@@ -264,7 +264,9 @@ class Solution:
             The step, and the seconds that it took.
         """
         written, seconds = await self._generate(writer, prefix, room)
-        while self.continues_fence(written.text, written.ending) and written.tokens < room:
+        while self.continues_fence(written.text, written.ending):
+            if written.tokens >= room:
+                return replace(written, ending=Ending.LENGTH), seconds
             ahead = prefix.then(closed(written.text))
             more = await self._ask(writer, ahead, room - written.tokens)
             if not more.tokens:

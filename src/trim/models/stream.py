@@ -140,9 +140,12 @@ class TextStream:
             Refused: something else stopped the model, such as a content filter.
             LookupError, TypeError, ValueError: the chunk is malformed.
         """
-        self._usage = counted(chunk) or self._usage
+        usage = counted(chunk)
+        self._usage = usage or self._usage
         if not chunk["choices"]:
             return False
+        if self.ending and usage is None:
+            return True  # Only the usage may follow the end.
         choice = chunk["choices"][0]
         part = choice.get("message") or choice.get("delta") or choice
         text = part.get("content", part.get("text")) or ""

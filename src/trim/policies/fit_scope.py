@@ -70,11 +70,7 @@ def fit_scope(examples: Sequence[Example], encode: Encode = sentence.encode) -> 
     """
     vectors = np.array(encode([example.question[:CHARACTERS] for example in examples]))
     labels = [example.reasoning for example in examples]
-    return EmbeddingModel(encode, *fit_regression(vectors, labels, INVERSE_PENALTY))
-
-
-INVERSE_PENALTY = 10.0
-"""Scikit-learn's C: embeddings are unit vectors, whose small entries need large coefficients."""
+    return EmbeddingModel(encode, *fit_regression(vectors, labels, inverse_penalty=1.0))
 
 
 def count_right(examples: Sequence[Example], encode: Encode = sentence.encode) -> int:

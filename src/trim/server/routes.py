@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -166,9 +166,9 @@ async def stream(
     introduced: set[int] = set()
     ready: list[bytes] = []
     begun = False
-    tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
-        async with service.recording(record, job, choices):
+        tasks = [asyncio.create_task(work(choice)) for choice in choices]
+        async with service.recording(record, job, choices), ending(tasks):
             ended: list[Choice] = []
             while len(ended) < len(choices):
                 match await results.get():
@@ -183,7 +183,6 @@ async def stream(
                 if results.empty() and ready and len(ended) < len(choices):
                     yield b"".join(ready)
                     begun, ready = True, []
-            await cancel(tasks)
         # The request is on disk now; only then the client receives the end of the answer.
         for choice in ended:
             if choice.index not in introduced:
@@ -198,12 +197,15 @@ async def stream(
         if not begun:
             raise
         yield b"".join((*ready, sse(failure.body)))
+
+
+@asynccontextmanager
+async def ending(tasks: list[asyncio.Task[None]]) -> AsyncIterator[None]:
+    """Cancel tasks when the context ends: their cost is then complete."""
+    try:
+        yield
     finally:
-        await cancel(tasks)
-
-
-async def cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if not all(task.done() for task in tasks):
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        if not all(task.done() for task in tasks):
+            await asyncio.gather(*tasks, return_exceptions=True)
