@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from trim.policies.policy import Explanation, Policy
 from trim.types import Action, Author, Observation
 
+PREFIX = "whole:"
+"""Begins the name of the policy of an answer outside the scope of routing."""
+
 
 @dataclass(frozen=True)
 class WholeAnswer(Policy):
@@ -28,7 +31,7 @@ class WholeAnswer(Policy):
 
     @property
     def name(self) -> str:
-        return self.named or f"whole:{self.role}"
+        return self.named or f"{PREFIX}{self.role}"
 
     @property
     def spans_are_final(self) -> bool:

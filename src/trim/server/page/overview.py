@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from trim.policies.whole import PREFIX
 from trim.server.service import Service
 from trim.server.storage.ledger import today
 from trim.server.storage.traffic import SLICES, Count, Spent, Traffic
@@ -100,6 +101,7 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
     drift = await asyncio.to_thread(score_drift, scores)
     queue, silent = service.queue, service.unreachable()
     share = strong_share(counts)
+    routed = [count for count in counts if not count.policy.startswith(PREFIX)]
     target_share = service.controller.target if service.controller else None
     return {
         "since": since,
@@ -121,7 +123,7 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
         "waiting": queue.waiting,
         "limits": {"running": service.limits.running, "queue": service.limits.queue},
         "warnings": [
-            *warnings(counts, spent, drift, share, target_share),
+            *warnings(counts, spent, drift, strong_share(routed), target_share),
             *(f"{name} does not answer" for name in silent),
             *queue_warnings(queue.waiting, service.limits.queue),
         ],
