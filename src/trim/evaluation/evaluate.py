@@ -17,7 +17,8 @@ from trim.errors import DISTRIBUTION, InvalidInput, require_packages
 from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.evaluation_page import write_report
 from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, Runnable, solve_in_folder
-from trim.evaluation.plot import plot_curves
+from trim.evaluation.facts import facts_of
+from trim.evaluation.plot import curve_svg, plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.provenance import (
@@ -266,7 +267,7 @@ def evaluate(
         summary["seen"] = describe_seen(overlaps, len(problems))
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
-    write_results(summary, solved, out)
+    write_results(summary, solved, out, facts_of(source, kind, options.prices, out))
     return EvaluationResult(summary, solved)
 
 
@@ -329,8 +330,17 @@ def note(ungraded: Ungraded, path: Path) -> None:
         print(json.dumps(asdict(ungraded)), file=file)
 
 
-def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) -> None:
-    """Write plots, summary and report. Raises InvalidInput if that fails."""
+def write_results(
+    summary: dict[str, Any],
+    solved: dict[str, Any],
+    out: Path,
+    facts: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write plots, summary and report. Raises InvalidInput if that fails.
+
+    Args:
+        facts: as of `trim.evaluation.evaluation_page.write_report`.
+    """
     traces = [
         {
             **trace.to_json(),
@@ -342,5 +352,4 @@ def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) ->
     with writing(out):
         plot_curves(summary, [out / "curve.png", out / "curve.svg"])
         write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-        svg = (out / "curve.svg").read_text(encoding="utf-8")
-        write_report(summary, traces, svg, out)
+        write_report(summary, traces, curve_svg(summary), out, facts)

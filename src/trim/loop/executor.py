@@ -10,7 +10,7 @@ from types import TracebackType
 from trim.config import Fallback, PrefillMode, RouterConfig, Rules
 from trim.errors import ContextExceeded, ModelUnavailable
 from trim.events import Decided, Drafted, Kept, Regenerated, Scored, SpanWritten
-from trim.loop.solution import Solution, Writer
+from trim.loop.solution import Allowance, Solution, Writer
 from trim.loop.spans import SpanWriter
 from trim.loop.speculation import Prefill, Speculation
 from trim.loop.whole import WholeWriter
@@ -129,7 +129,7 @@ class StepExecutor:
     async def _write(self, writer: Writer) -> Drafted | Regenerated | SpanWritten:
         """Have a model write a version of the step, a span of one, or pieces of a whole answer."""
         if self._whole:
-            return await self._whole.write(writer, self._strong_tokens_left())
+            return await self._write_whole(self._whole, writer)
         takes_over = self.decision in STRONG_ONLY and writer.author is Author.STRONG
         if self._spans.is_active and not takes_over:
             return await self._spans.write(writer, self._strong_tokens_left())
@@ -137,6 +137,13 @@ class StepExecutor:
         if writer.author is Author.WEAK:
             return Drafted(self.index, written.text, written.tokens)
         return Regenerated(self.index, written.text, written.tokens, writer.author)
+
+    async def _write_whole(self, whole: WholeWriter, writer: Writer) -> SpanWritten:
+        limits: list[float] = [] if self.config.max_tokens is None else [self.config.max_tokens]
+        if writer.author is not Author.STRONG:
+            return await whole.write(writer, min(limits, default=math.inf), math.inf)
+        limits.append(self._strong_tokens_left(Allowance()))
+        return await whole.write(writer, min(limits), self._strong_tokens_left())
 
     async def score(self) -> Scored | None:
         """Score the newest version; None if the scorer is unavailable and its fallback decided."""
@@ -188,6 +195,8 @@ class StepExecutor:
         self._rejection = None
 
     def _next_writer(self) -> Writer:
+        if self._whole and self._whole.writer:
+            return self._whole.writer
         if self.decision in STRONG_ONLY and self._permits(self.decision):
             return self.writers[-1]
         if self._spans.extent:
@@ -209,17 +218,22 @@ class StepExecutor:
         """Whether the limits on strong tokens and money leave room for another strong step."""
         return self._strong_tokens_left() > 0
 
-    def _strong_tokens_left(self) -> float:
-        """Tokens that limits and failures let the strong model decode; 0 forbids its calls."""
+    def _strong_tokens_left(self, allowance: Allowance | None = None) -> float:
+        """Tokens that limits and failures let the strong model decode; 0 forbids its calls.
+
+        Args:
+            allowance: by default that of the solution.
+        """
         solution, config = self.solution, self.config
+        allowance = allowance or solution.allowance
         if solution.fallback == Author.STRONG:
             return 0
-        limits = (config.max_strong_tokens, self.policy.max_strong_tokens)
-        left = min((limit - solution.strong_tokens for limit in limits if limit is not None),
-                   default=math.inf)  # fmt: skip
-        if config.max_money is None:
+        limits = (config.max_strong_tokens, self.policy.max_strong_tokens, allowance.strong_tokens)
+        left = min(limit - solution.strong_tokens for limit in limits if limit is not None)
+        most = min(math.inf if config.max_money is None else config.max_money, allowance.money)
+        if math.isinf(most):
             return max(left, 0)
-        money = config.max_money - config.prices.of_usage(solution.usage, solution.scorer)
+        money = most - config.prices.of_usage(solution.usage, solution.scorer)
         if money <= 0:
             return 0
         each = config.prices.strong.output / 1e6

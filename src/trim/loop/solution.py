@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 import time
@@ -13,6 +14,7 @@ from trim.engines.retry import until
 from trim.errors import ModelUnavailable
 from trim.models.model import Completion, Ending, Model, Prefix, Turn
 from trim.models.spans import DeadlineRule, SpanModel, StopRule
+from trim.models.usage import tokens_after, tokens_in
 from trim.numerics import derive_seed
 from trim.scorers.scorer import Scorer, Scores
 from trim.steps import SEPARATOR, boxed_answer, closed, in_fence, is_degenerate
@@ -149,6 +151,17 @@ def together(first: Completion, second: Completion) -> Completion:
     )
 
 
+@dataclass
+class Allowance:
+    """What a solution may spend at present, besides the limits of its configuration.
+
+    Whoever runs the solution may raise it between two events.
+    """
+
+    money: float = math.inf
+    strong_tokens: float = math.inf
+
+
 class Solution:
     """A solution that grows by one kept step at a time; `finish` is None until it ends.
 
@@ -161,6 +174,8 @@ class Solution:
         failure: why the solution failed.
         whole: of an answer that one model writes whole.
         reports_tokens: whether drafts come with their tokens (`trim.models.spans`).
+        allowance: further limits.
+        under_way: role and cost so far of a call that has not ended; None without one.
     """
 
     def __init__(
@@ -189,6 +204,8 @@ class Solution:
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
         self._reached: dict[tuple[str, str], int] = {}
         self.reports_tokens = False
+        self.allowance = Allowance()
+        self.under_way: tuple[str, Usage] | None = None
 
     @property
     def length(self) -> int:
@@ -207,12 +224,16 @@ class Solution:
     @property
     def strong_tokens(self) -> int:
         """Tokens that the strong model has decoded so far."""
-        return self._usage["strong"].tokens
+        return self.usage["strong"].tokens
 
     @property
     def usage(self) -> dict[str, Usage]:
         """Tokens so far, by role (`Trace.usage`)."""
-        return dict(self._usage)
+        usage = dict(self._usage)
+        if self.under_way:
+            role, spent = self.under_way
+            usage[role] = usage.get(role, Usage()) + spent
+        return usage
 
     @property
     def scorer(self) -> str | None:
@@ -332,12 +353,21 @@ class Solution:
         seed = derive_seed(self.seed, self.question, len(prefix.steps), *place)
         prefix_read, model = self._read(prefix), writer.model
         reports_tokens = reports_tokens or self.reports_tokens
-        with until(self.deadline):
-            if isinstance(model, SpanModel) and reports_tokens:
-                rule = stop if math.isinf(self.deadline) else DeadlineRule(stop, self.deadline)
-                written = await model.write_span(prefix_read, sampling, seed, rule)
-            else:
-                written = await model.write_step(prefix_read, sampling, seed)
+        started = time.monotonic()
+        try:
+            with until(self.deadline):
+                if isinstance(model, SpanModel) and reports_tokens:
+                    rule = stop if math.isinf(self.deadline) else DeadlineRule(stop, self.deadline)
+                    written = await model.write_span(prefix_read, sampling, seed, rule)
+                else:
+                    written = await model.write_step(prefix_read, sampling, seed)
+        except asyncio.CancelledError:
+            self._add_unfinished(writer, prefix, limit, started)
+            raise
+        except ModelUnavailable:
+            if time.monotonic() >= self.deadline:
+                self._add_unfinished(writer, prefix, limit, started)
+            raise
         self.add_usage(writer.role, written)
         if reports_tokens and time.monotonic() >= self.deadline:
             raise ModelUnavailable(f"{model.name}: the problem's time is up")
@@ -346,6 +376,12 @@ class Solution:
         if self.config.rules.rejoins and written.ending is Ending.STEP:
             written = replace(written, text=closed(written.text.partition(SEPARATOR)[0]))
         return written
+
+    def _add_unfinished(self, writer: Writer, prefix: Prefix, limit: int, started: float) -> None:
+        """Count an estimate of the tokens of a call that was cancelled or ended by the deadline."""
+        if decoded := tokens_after(time.monotonic() - started, limit):
+            usage = Usage(tokens_in([prefix.full_question, prefix.text]), 0, decoded)
+            self._usage[writer.role] = self._usage.get(writer.role, Usage()) + usage
 
     def _reached_by(self, writer: Writer, prefix: Prefix) -> int:
         """Tokens that a model had read and written at the longest prefix of this one it knows."""

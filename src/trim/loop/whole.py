@@ -13,16 +13,19 @@ from trim.errors import InvalidInput, ModelUnavailable
 from trim.events import SpanWritten
 from trim.loop.solution import Solution, Writer
 from trim.models.model import Completion, Ending
+from trim.models.usage import tokens_after, tokens_in
 from trim.models.whole import WholeModel, WholeRequest
 from trim.numerics import derive_seed
 from trim.policies.whole import WholeAnswer
-from trim.types import Action, Author, Whole
+from trim.types import Action, Usage, Whole
 
 TIME_IS_UP = "the problem's time is up"
 
 
 class WholeWriter:
     """Writes the only step of a solution that one model answers whole.
+
+    While the answer is under way, `Solution.usage` has its cost so far: a token for each piece.
 
     Attributes:
         is_complete: whether the answer is the newest version of the step.
@@ -36,33 +39,44 @@ class WholeWriter:
         self._task: asyncio.Task[Completion] | None = None
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self._begun: list[str] = []
+        self._started = 0.0
+        self._is_cancelled = False
+        self._taken = 0
+        self._allowed = 0.0
         self._written: Completion | None = None
-        self._is_closed = False
         solution.whole = Whole(policy.role, policy.reason)
+
+    @property
+    def writer(self) -> Writer | None:
+        """The model that is writing; None before and after."""
+        return self._writer if self._task else None
 
     @property
     def has_begun(self) -> bool:
         """Whether a part of the answer is with the client."""
         return bool(self._begun)
 
-    async def write(self, writer: Writer, strong_tokens: float) -> SpanWritten:
+    async def write(self, writer: Writer, limit: float, left: float) -> SpanWritten:
         """The next pieces of the answer; the last ones may be empty.
 
         Args:
-            strong_tokens: those that the strong model may still decode for this problem.
+            limit: tokens that the answer may have at most.
+            left: tokens that it may still have at present; a later call may raise it.
 
         Raises:
             InvalidInput: the model does not write whole answers.
             ContextExceeded, ModelUnavailable: as `WholeModel.write_whole`.
         """
+        self._allowed = len(self._begun) + left
         if self._task is None:
-            self._start(writer, strong_tokens)
-        assert self._task is not None
+            self._start(writer, limit)
         pieces = [await self._pieces.get()]
         while not self._pieces.empty():
             pieces.append(self._pieces.get_nowait())
         texts = [piece for piece in pieces if piece is not None]
         self._begun += texts
+        if self._begun:
+            self.solution.under_way = writer.role, self._cost()
         if len(texts) < len(pieces):
             self._end(writer)
         return SpanWritten(1, writer.author, "".join(texts), len(texts))
@@ -70,42 +84,54 @@ class WholeWriter:
     def cut(self) -> None:
         """Keep and count what was written of an answer that cannot be finished.
 
-        Tokens that no engine has counted are estimated: one for each piece.
+        Before the first piece of one that was cancelled, or ended by the deadline, the tokens are
+        estimated by the time since the request.
         """
-        if self.is_complete or not self._begun or self._writer is None:
+        if self.is_complete or self._writer is None:
             return
-        text, read = "".join(self._begun), self._request(None).estimated_tokens
-        finish = self.solution.finish
-        cost = self._written or Completion(text, Ending.LENGTH, len(self._begun), read)
-        self._add(self._writer, cost)
+        if not self._begun:
+            if self._is_cancelled or time.monotonic() >= self.solution.deadline:
+                limit = self.solution.config.sampling.max_tokens
+                tokens = tokens_after(time.monotonic() - self._started, limit)
+                spent = replace(self._cost(), tokens=tokens)
+                self.solution.under_way = (self._writer.role, spent) if tokens else None
+            return
+        cost, finish = self._cost(), self.solution.finish
+        text = Completion("".join(self._begun), Ending.LENGTH, cost.tokens, cost.prompt_tokens)
+        self._add(self._writer, self._written or text)
         self.solution.commit(Action.CONTINUE)
         self.solution.finish = finish
 
     async def close(self) -> None:
         """Cancel the request if it is under way."""
-        self._is_closed = True
+        self._allowed = 0
         if self._task and not self._task.done():
+            self._is_cancelled = True
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    def _start(self, writer: Writer, strong_tokens: float) -> None:
-        model = writer.model
+    def _start(self, writer: Writer, limit: float) -> None:
+        model, solution = writer.model, self.solution
         if not isinstance(model, WholeModel):
             raise InvalidInput(
                 f"{model.name} writes steps only, no whole answer; name another model"
             )
-        limits = (
-            self.solution.config.max_tokens,
-            strong_tokens if writer.author is Author.STRONG else None,
+        request = WholeRequest(
+            solution.question,
+            solution.config.sampling,
+            derive_seed(solution.seed, solution.question, 0),
+            solution.history,
+            None if math.isinf(limit) else int(limit),
+            solution.config.stops,
+            self.policy.prompted,
         )
-        least = min((limit for limit in limits if limit is not None), default=math.inf)
-        request = self._request(None if math.isinf(least) else int(least))
         loop = asyncio.get_running_loop()
 
         def on_text(text: str) -> bool:
-            if self._is_closed or time.monotonic() >= self.solution.deadline:
+            if self._taken >= self._allowed or time.monotonic() >= solution.deadline:
                 return True
+            self._taken += 1
             loop.call_soon_threadsafe(self._pieces.put_nowait, text)
             return False
 
@@ -116,21 +142,9 @@ class WholeWriter:
                 # After the pieces, which may come from another thread.
                 loop.call_soon_threadsafe(self._pieces.put_nowait, None)
 
-        self._writer = writer
-        with until(self.solution.deadline):
+        self._writer, self._started = writer, time.monotonic()
+        with until(solution.deadline):
             self._task = asyncio.create_task(work())
-
-    def _request(self, limit: int | None) -> WholeRequest:
-        solution = self.solution
-        return WholeRequest(
-            solution.question,
-            solution.config.sampling,
-            derive_seed(solution.seed, solution.question, 0),
-            solution.history,
-            limit,
-            solution.config.stops,
-            self.policy.prompted,
-        )
 
     def _end(self, writer: Writer) -> None:
         """Make the whole answer the newest version; raises the error of the request."""
@@ -145,6 +159,12 @@ class WholeWriter:
         self.is_complete = True
         self._add(writer, written)
 
+    def _cost(self) -> Usage:
+        """An estimate of what the answer has cost so far."""
+        texts = [*(turn.text for turn in self.solution.history), self.solution.question]
+        return Usage(tokens_in(texts), 0, len(self._begun), 1)
+
     def _add(self, writer: Writer, written: Completion) -> None:
+        self.solution.under_way = None
         self.solution.add_usage(writer.role, written)
         self.solution.add_version(writer, written, self.solution.seconds + written.seconds)

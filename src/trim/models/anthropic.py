@@ -6,18 +6,20 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from trim.engines.http import HttpServer
 from trim.engines.key import Key
-from trim.errors import InvalidInput, Refused
+from trim.errors import InvalidInput
 from trim.models.continuation import Continuation, parse_member, request, without_repeated
 from trim.models.discovery import SERVICES, Once, connect
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.probe import working_choices
 from trim.models.prompt import Prompt, conversation
-from trim.models.response import Response
-from trim.models.whole import OnText, WholeRequest
+from trim.models.response import Response, require_text, stopped
+from trim.models.usage import Call, tokens_in, usage_of_message
+from trim.models.whole import OnText, Pieces, WholeRequest
 from trim.steps import SEPARATOR, bare
 from trim.types import Usage
 
@@ -171,12 +173,12 @@ class AnthropicModel:
             "stream": True,
             **self.extra_body,
         }
-        stream = MessageStream(on_text)
+        stream = MessageStream(Pieces(request, on_text), Call(self.server.name, body))
         await self.server.read_events("/messages", body, stream.read)
         return Completion(
-            text="".join(stream.texts),
+            text=stream.pieces.text,
             ending=stream.ending or Ending.LENGTH,
-            tokens=stream.tokens or len(stream.texts),
+            tokens=stream.usage.tokens,
             prompt_tokens=stream.usage.prompt_tokens,
             cached_tokens=stream.usage.cached_tokens,
             seconds=time.perf_counter() - started,
@@ -219,14 +221,12 @@ class AnthropicModel:
 
     async def _post(self, body: Mapping[str, Any]) -> Response:
         whole = {"model": self.model, **body, **self.extra_body}
-        return await self.server.post("/messages", whole, read_message)
+        read = partial(read_message, call=Call(self.server.name, whole))
+        return await self.server.post("/messages", whole, read)
 
 
-def read_message(raw: Mapping[str, Any]) -> Response:
-    """The answer in one message of the API.
-
-    Its `input_tokens` exclude tokens read from the cache or written to it; the prompt is all
-    three.
+def read_message(raw: Mapping[str, Any], call: Call) -> Response:
+    """The answer to a call in one message of the API.
 
     Raises:
         Refused: the model was stopped, or refuses to answer.
@@ -235,19 +235,14 @@ def read_message(raw: Mapping[str, Any]) -> Response:
     reason = raw["stop_reason"]
     if reason not in ENDINGS:
         raise stopped(reason)
+    text = "".join(block["text"] for block in raw["content"] if block["type"] == "text")
+    text = require_text(text)
     return Response(
-        text="".join(block["text"] for block in raw["content"] if block["type"] == "text"),
+        text=text,
         ending=ENDINGS[reason],
-        usage=usage_of(raw["usage"]),
+        usage=usage_of_message(raw["usage"], call, tokens_in(text)),
         reasoning=any("thinking" in block["type"] for block in raw["content"]),
     )
-
-
-def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """The tokens of one message."""
-    cached = usage.get("cache_read_input_tokens") or 0
-    read = usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0)
-    return Usage(read, cached, usage["output_tokens"])
 
 
 @dataclass
@@ -255,17 +250,13 @@ class MessageStream:
     """Reads the events of a message.
 
     Attributes:
-        texts: the pieces of its text so far.
         ending: None until the message has ended.
-        usage: of the prompt.
-        tokens: those decoded; 0 until they are counted.
     """
 
-    on_text: OnText
-    texts: list[str] = field(default_factory=list)
+    pieces: Pieces
+    call: Call
     ending: Ending | None = None
-    usage: Usage = field(default_factory=Usage)
-    tokens: int = 0
+    _reported: dict[str, Any] = field(default_factory=dict, init=False)
 
     def read(self, event: Mapping[str, Any]) -> bool:
         """Read another event; returns whether the stream is complete, or is to end here.
@@ -276,16 +267,23 @@ class MessageStream:
         """
         match event["type"]:
             case "message_start":
-                self.usage = usage_of(event["message"]["usage"])
+                self._reported |= event["message"]["usage"]
             case "content_block_delta" if event["delta"]["type"] == "text_delta":
-                self.texts.append(event["delta"]["text"])
-                if self.on_text(event["delta"]["text"]):
+                if self.pieces.take(require_text(event["delta"]["text"])):
                     self.ending = Ending.LENGTH
                     return True
             case "message_delta":
-                self.tokens = event["usage"]["output_tokens"]
+                self._reported |= event["usage"]
                 self.ending = whole_ending(event["delta"]["stop_reason"])
         return bool(event["type"] == "message_stop")
+
+    @property
+    def usage(self) -> Usage:
+        """As the API counts it; estimated where the message has not begun or not ended."""
+        if not self._reported:
+            return Usage(tokens_in(self.call.prompt), 0, self.pieces.count)
+        usage = usage_of_message(self._reported, self.call, self.pieces.count)
+        return replace(usage, tokens=max(usage.tokens, self.pieces.count))
 
 
 def whole_ending(reason: str) -> Ending:
@@ -293,10 +291,6 @@ def whole_ending(reason: str) -> Ending:
     if reason not in ENDINGS:
         raise stopped(reason)
     return Ending.LENGTH if ENDINGS[reason] is Ending.LENGTH else Ending.SOLUTION
-
-
-def stopped(reason: str) -> Refused:
-    return Refused(f"the model was stopped ({reason}); this problem cannot be asked there")
 
 
 def sampled(sampling: Sampling) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from trim.models.spans import (
     first_entropy_of,
     mean_of,
 )
-from trim.models.whole import OnText, WholeRequest
+from trim.models.usage import Call
+from trim.models.whole import OnText, Pieces, WholeRequest
 from trim.steps import SEPARATOR
 
 
@@ -176,16 +177,11 @@ class LlamaCppModel:
         """Write a whole answer in one request (`WholeModel`); decoding ends with it."""
         prompt = self.prompt if request.prompted else Prompt()
         asked = self.rendered(prompt.user_message(request.question), request.history, prompt)
-        pieces: list[str] = []
-        is_ended = False
+        pieces = Pieces(request, on_text)
 
         def read(record: dict[str, Any]) -> bool:
-            nonlocal is_ended
             text = record["choices"][0]["text"] if record["choices"] else ""
-            if text:
-                pieces.append(text)
-                is_ended = on_text(text)
-            return is_ended
+            return bool(text) and pieces.take(text)
 
         limit = -1 if request.limit is None else request.limit
         answer = await self.engine.stream(
@@ -195,9 +191,9 @@ class LlamaCppModel:
             stop=list(request.stops),
         )
         choices = answer.raw["choices"]
-        is_cut = is_ended or (choices and choices[0].get("finish_reason") == "length")
+        is_cut = pieces.is_ended or (choices and choices[0].get("finish_reason") == "length")
         return Completion(
-            text="".join(pieces),
+            text=pieces.text,
             ending=Ending.LENGTH if is_cut else Ending.SOLUTION,
             tokens=answer.tokens,
             prompt_tokens=answer.prompt_tokens,
@@ -272,7 +268,7 @@ class LlamaCppModel:
         answer = await self.engine.complete(
             prompt, n_predict=tokens, temperature=0.0, verbose=True, logprobs=max(likeliest, 1)
         )
-        return read_answer(answer.raw)
+        return read_answer(answer.raw, Call(self.name, prompt))
 
 
 def sampled(sampling: Sampling, seed: int) -> dict[str, Any]:

@@ -42,10 +42,13 @@ from trim.models.response import (
     first_entropy,
     mean_log_probability,
     read_answer,
+    require_ids,
+    require_text,
 )
 from trim.models.spans import SECOND, StopRule, TokenReader, first_entropy_of, mean_of
 from trim.models.stream import SpanStream, TextStream
-from trim.models.whole import OnText, WholeRequest
+from trim.models.usage import Call
+from trim.models.whole import OnText, Pieces, WholeRequest
 from trim.steps import SEPARATOR, with_rest
 
 Answer = TypeVar("Answer")
@@ -353,7 +356,8 @@ class OpenAIModel:
             **(self.dialect.streams or {"stop": [SEPARATOR]}),
         }
         reader = TokenReader(prefix.begun, stop)
-        span = SpanStream(reader, sampling.max_tokens, stops=bool(body.get("stop")))
+        call = Call(self.server.name, body)
+        span = SpanStream(reader, sampling.max_tokens, bool(body.get("stop")), call)
         if self.dialect.streams:
             read = partial(self.server.read_events, read=span.read, keep=self.dialect.keeps)
             await self._fitted(body, read)
@@ -410,17 +414,17 @@ class OpenAIModel:
             "stream_options": None if self.dialect.counts_streams else {"include_usage": True},
             "stop": list(request.stops) or None,
         }
-        stream = TextStream(request, on_text)
+        stream = TextStream(Pieces(request, on_text), Call(self.server.name, body))
         read = partial(self.server.read_events, read=stream.read, keep=self.dialect.keeps)
         try:
             await self._fitted(body, read)
         except ContextExceeded:
-            if request.limit is not None or not plain or stream.chunks:
+            if request.limit is not None or not plain or stream.pieces.count:
                 raise
             # The server does not say how long the answer may be.
             await self._fitted({**body, self.dialect.limit: request.sampling.max_tokens}, read)
         return Completion(
-            text=stream.text,
+            text=stream.pieces.text,
             ending=stream.ending or Ending.LENGTH,
             tokens=stream.usage.tokens,
             prompt_tokens=stream.usage.prompt_tokens,
@@ -498,7 +502,8 @@ class OpenAIModel:
         return await self._ask({**body, "prompt": text})
 
     async def _ask(self, body: Mapping[str, Any]) -> Response:
-        return await self._fitted(body, partial(self.server.post, read=read_answer))
+        read = partial(read_answer, call=Call(self.server.name, body))
+        return await self._fitted(body, partial(self.server.post, read=read))
 
     async def _fitted(
         self, body: Mapping[str, Any], send: Callable[[str, Mapping[str, Any]], Awaitable[Answer]]
@@ -529,7 +534,9 @@ class OpenAIModel:
         tokens = self._memory.recall(prefix)
         if tokens is None and self.dialect.tokenizes and tokenize:
             request = {"content": fields["prompt"], "add_special": True, "parse_special": True}
-            tokens = await self.server.post("//tokenize", request, lambda raw: list(raw["tokens"]))
+            tokens = await self.server.post(
+                "//tokenize", request, lambda raw: list(require_ids(raw["tokens"]))
+            )
         if tokens:
             fields["prompt"] = tokens
         if self.dialect.returned_ids:
@@ -653,7 +660,7 @@ class OpenAIModel:
         if token not in self._spellings:
             body = {"tokens": [token]}
             self._spellings[token] = await self.server.post(
-                "//detokenize", body, lambda raw: str(raw["content"])
+                "//detokenize", body, lambda raw: require_text(raw["content"])
             )
         return self._spellings[token]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from trim.models.model import Completion, Sampling, Turn
 
-CHARACTERS_PER_TOKEN = 4
-"""For estimating the tokens of a prompt whose usage is unknown."""
 OnText = Callable[[str], bool]
 """Called with each piece of an answer as it is decoded, maybe in another thread. True ends the
-answer there."""
+answer before the piece."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,38 @@ class WholeRequest:
     stops: tuple[str, ...] = ()
     prompted: bool = True
 
+
+class Pieces:
+    """The pieces of an answer under way, each of one token at least.
+
+    Attributes:
+        count: number of pieces.
+        is_ended: whether the limit or `on_text` ended the answer.
+    """
+
+    def __init__(self, request: WholeRequest, on_text: OnText) -> None:
+        self.limit = math.inf if request.limit is None else request.limit
+        self.on_text = on_text
+        self.is_ended = False
+        self._texts: list[str] = []
+
+    def take(self, text: str) -> bool:
+        """Pass a piece on; returns whether the answer ends before it.
+
+        It does where an engine writes more tokens than were requested.
+        """
+        self.is_ended = self.is_ended or self.count >= self.limit or self.on_text(text)
+        if not self.is_ended:
+            self._texts.append(text)
+        return self.is_ended
+
     @property
-    def estimated_tokens(self) -> int:
-        """About how many tokens the conversation has."""
-        texts = (*(turn.text for turn in self.history), self.question)
-        return sum(map(len, texts)) // CHARACTERS_PER_TOKEN
+    def count(self) -> int:
+        return len(self._texts)
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
 
 
 @runtime_checkable

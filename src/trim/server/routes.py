@@ -44,7 +44,7 @@ from trim.types import Trace
 router = APIRouter(prefix="/v1")
 
 
-@router.get("/models", response_model=ModelList, responses=error_responses(401))
+@router.get("/models", response_model=ModelList, responses=error_responses(401, 403))
 async def models(service: CurrentService, key: CurrentKey) -> dict[str, Any]:
     listed = [
         {"id": name, "object": "model", "created": 0, "owned_by": "trim"}
@@ -76,7 +76,8 @@ async def respond(
 ) -> Response:
     """Route a request, or forward it if routing does not support it."""
     if feature := unsupported_feature(fields):
-        return await forward(service, request, key, fields, feature)
+        path = "/chat/completions" if kind is ChatRequest else "/completions"
+        return await forward(service, request, key, path, fields, feature)
     body = validate(kind, fields)
     job = await service.admit(body, key)
     response = ChatResponse(kind is ChatRequest, body.model, service.fingerprint)
@@ -166,9 +167,9 @@ async def stream(
     introduced: set[int] = set()
     ready: list[bytes] = []
     begun = False
+    tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
-        tasks = [asyncio.create_task(work(choice)) for choice in choices]
-        async with service.recording(record, job, choices), ending(tasks):
+        async with service.recording(record, job, choices), cancelled_after(tasks):
             ended: list[Choice] = []
             while len(ended) < len(choices):
                 match await results.get():
@@ -200,8 +201,9 @@ async def stream(
 
 
 @asynccontextmanager
-async def ending(tasks: list[asyncio.Task[None]]) -> AsyncIterator[None]:
-    """Cancel tasks when the context ends: their cost is then complete."""
+async def cancelled_after(tasks: list[asyncio.Task[None]]) -> AsyncIterator[None]:
+    """Cancel tasks when the context ends, and wait for their end: then all that they have cost is
+    known."""
     try:
         yield
     finally:

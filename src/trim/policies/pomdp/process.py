@@ -175,7 +175,7 @@ def read_hazard(path: Path) -> Floats:
         hazard = np.array(values, dtype=np.float64)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidInput(f"{path}: not a JSON list of numbers h(0)..h({STEPS})") from error
     if hazard.shape != (STEPS + 1,):
         raise InvalidInput(f"{path}: not a JSON list of {STEPS + 1} numbers h(0)..h({STEPS})")

@@ -188,8 +188,20 @@ async def delete_traffic(engine: AsyncEngine, before: float, key: str | None = N
     Raises:
         InvalidInput: no such key.
     """
-    query = delete(requests).where(requests.c.created < before)
     async with engine.begin() as connection:
-        if key is not None:
-            query = query.where(requests.c.key_id == await id_of(connection, key))
+        query = delete(requests).where(await older(connection, before, key))
         return (await connection.execute(query)).rowcount
+
+
+async def count_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
+    """The number of requests that `delete_traffic` would delete. Raises InvalidInput as it does."""
+    async with engine.connect() as connection:
+        return await count_rows(connection, await older(connection, before, key))
+
+
+async def older(connection: AsyncConnection, before: float, key: str | None) -> ColumnElement[bool]:
+    """The condition for requests before a time, of one key or all."""
+    condition = requests.c.created < before
+    if key is None:
+        return condition
+    return condition & (requests.c.key_id == await id_of(connection, key))
