@@ -241,7 +241,7 @@ async def test_the_system_message_may_decide(tmp_path):
 async def test_the_page_says_so_too(tmp_path):
     scope = {"question": "what is", "rest": "strong"}
     async with staged(thinking) as server, serving(tmp_path, server, scope=scope) as client:
-        told = await client.post("http://trim/page/solutions", json=body(POEM))
+        told = await client.post("http://127.0.0.1/page/solutions", json=body(POEM))
     events = [json.loads(part[6:]) for part in told.text.split("\n\n")[:-1]]
     first, *_, last = events
     assert (first["whole"], first["policy"]) == ("strong", "whole:strong")

@@ -437,7 +437,7 @@ async def opened_at(path):
 def client_of(service):
     """Asks a service without a network."""
     transport = httpx.ASGITransport(make_app(service))
-    return httpx.AsyncClient(transport=transport, base_url="http://trim/v1")
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/v1")
 
 
 @asynccontextmanager
