@@ -123,7 +123,7 @@ def test_what_is_copied_is_what_a_wheel_needs(tmp_path):
 
 def test_it_listens_where_it_says():
     assert value("EXPOSE") == str(PORT)
-    assert f"http://127.0.0.1:{PORT}/readyz" in value("HEALTHCHECK")
+    assert f"http://127.0.0.1:{PORT}/healthz" in value("HEALTHCHECK")
     assert value("ENTRYPOINT") == '["trim"]'
     given = require_command(json.loads(value("CMD")))
     assert given["host"] == "0.0.0.0" and given["port"] == PORT
