@@ -43,7 +43,7 @@ def name_of(section: Any) -> str:
         if value := getattr(section, field, None):
             return str(value)
     file = getattr(section, "gguf", None)
-    return file.name if file else str(getattr(section, "url", "–"))
+    return str(file).rpartition("/")[2] if file else str(getattr(section, "url", "–"))
 
 
 def describe_prices(prices: Prices | None) -> str:

@@ -139,7 +139,7 @@ def stacked(cell: str) -> Markup:
     found = BRACKETED.fullmatch(cell)
     if found is None:
         return escape(cell)
-    return Markup("{}<small>{}</small>").format(*found.groups())
+    return Markup("{} <small>{}</small>").format(*found.groups())
 
 
 @contextmanager
