@@ -154,7 +154,7 @@ async def test_a_limit_is_sent_and_kept_by_an_engine_that_ignores_it():
 async def test_tokens_that_no_server_counts_are_estimated():
     async with staged(streamed("abcdefgh", size=2, counted=None)) as server:
         answer = await written(model(server), question="word " * 80)
-    assert (answer.tokens, answer.prompt_tokens) == (4, 100)
+    assert answer.tokens == 4 and 100 <= answer.prompt_tokens < 120
 
 
 async def test_a_server_that_does_not_stream_answers_all_the_same():
