@@ -8,10 +8,23 @@ import time
 
 import pytest
 from staged_server import Reply, events, staged
-from test_whole import COUNTED, body, configured, opened_at, piece, records, serving, streamed
+from test_whole import (
+    COUNTED,
+    body,
+    client_of,
+    configured,
+    opened_at,
+    piece,
+    records,
+    serving,
+    streamed,
+)
 
+from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.policies.scope import CHARACTERS, FAMILY, Scope, read_classifier
+from trim.server.admission import Limits
+from trim.server.run import Serving, opened
 
 QUESTION = "Write a haiku."
 
@@ -51,6 +64,20 @@ async def test_an_engine_that_writes_more_than_it_may_is_cut(tmp_path):
         answer = (await client.post("/chat/completions", json=limited)).json()
         assert answer["usage"]["trim"]["strong_tokens"] == 7
     assert [row[4] for row in records(tmp_path)] == [20, 7]
+
+
+@pytest.mark.parametrize("limit", [2**31, 2**63, 10**30])
+async def test_a_limit_beyond_every_engine_is_lowered(tmp_path, limit):
+    """llama.cpp refuses one of more than 31 bits, and its binding raises beyond 64."""
+    source = models_in()
+    options = Serving("127.0.0.1", 0, str(tmp_path / "trim.sqlite"), Limits())
+    async with (
+        opened(source, source.load(slots=1), options) as service,
+        client_of(service) as client,
+    ):
+        asked = body("Start with 2. 1) add 3. What is the result?", model="trim:weak")
+        told = await client.post("/chat/completions", json={**asked, "max_tokens": limit})
+        assert told.status_code == 200, told.text
 
 
 @pytest.mark.parametrize(

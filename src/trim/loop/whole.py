@@ -19,6 +19,8 @@ from trim.numerics import derive_seed
 from trim.policies.whole import WholeAnswer
 from trim.types import Action, Usage, Whole
 
+MOST_TOKENS = 1 << 20
+"""Largest limit of an answer that is sent to an engine; some take no larger number."""
 TIME_IS_UP = "the problem's time is up"
 
 
@@ -122,7 +124,7 @@ class WholeWriter:
             solution.config.sampling,
             derive_seed(solution.seed, solution.question, 0),
             solution.history,
-            None if math.isinf(limit) else int(limit),
+            None if math.isinf(limit) else int(min(limit, MOST_TOKENS)),
             solution.config.stops,
             self.policy.prompted,
         )
