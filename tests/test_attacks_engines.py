@@ -316,12 +316,20 @@ async def test_json_that_python_cannot_read_is_a_garbled_answer(path, body):
 @pytest.mark.parametrize("piece", [b"9" * 65_536, b": idle\n" * 9000, b"data: {}\n\n" * 6000])
 async def test_endless_streams_end_at_a_limit_or_at_the_deadline(piece):
     """Lines without an end, comments for ever, and events for ever."""
-    async with staged(script(endless(piece))) as engine:
+    stream = endless(piece, headers={"Content-Type": "text/event-stream"})
+    async with staged(script(stream)) as engine:
         server = HttpServer(engine.url, retry=RetryPolicy(seconds=0.5, attempts=1))
         started = time.perf_counter()
         with pytest.raises(ModelUnavailable, match=r"too long|time-out"):
             await server.read_events("/x", {}, lambda raw: False)
         assert time.perf_counter() - started < 3
+
+
+async def test_an_endless_answer_in_place_of_a_stream_ends_at_the_limit():
+    async with staged(script(endless(b"9" * (1 << 20)))) as engine:
+        server = HttpServer(engine.url, retry=ONCE)
+        reason = await failing(server, server.read_events("/x", {}, lambda raw: False))
+        assert f"garbled answer: more than {ANSWER_LIMIT >> 10:,} KiB" in reason
 
 
 def piece(text="", finish=None, **more):

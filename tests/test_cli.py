@@ -202,7 +202,7 @@ def test_the_nearest_command_is_suggested(typed, meant):
 def test_commands_are_completed_without_their_import():
     complete = ShellComplete(main, {}, "trim", "_TRIM_COMPLETE")
     assert [item.value for item in complete.get_completions([], "fit")] == [
-        "fit", "fit-scorer", "fit-rival",
+        "fit", "fit-scorer", "fit-rival", "fit-scope",
     ]  # fmt: skip
     assert "--policy" in {item.value for item in complete.get_completions(["solve"], "--")}
 

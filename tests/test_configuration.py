@@ -734,12 +734,17 @@ def test_without_a_word_everything_is_as_usual(tmp_path):
     assert found.default_kind is None
 
 
+CHAT = Rules(End.MODEL, keeps_fences=True)
+
+
 @pytest.mark.parametrize(
     ("given", "problems", "chat"),
     [
-        ({}, (30, Rules(End.BOX)), (None, Rules(End.MODEL))),
-        ({"ends": "box"}, (30, Rules(End.BOX)), (None, Rules(End.BOX))),
-        ({"ends": "model", "max_steps": 7}, (7, Rules(End.MODEL)), (7, Rules(End.MODEL))),
+        ({}, (30, Rules(End.BOX)), (None, CHAT)),
+        ({"ends": "box"}, (30, Rules(End.BOX)), (None, replace(CHAT, ends=End.BOX))),
+        ({"ends": "model", "max_steps": 7}, (7, Rules(End.MODEL)), (7, CHAT)),
+        ({"fences": "keep"}, (30, Rules(keeps_fences=True)), (None, CHAT)),
+        ({"fences": "split"}, (30, Rules()), (None, Rules(End.MODEL))),
     ],
 )
 def test_a_problem_ends_with_its_box_and_a_chat_with_its_models_end(
@@ -756,10 +761,10 @@ def test_a_protocol_is_of_evaluations_and_not_of_chats(tmp_path):
     """By the authors' a model that has ended is asked on until a box, which no chat has."""
     found = source_of(tmp_path, {**LEAST, "protocol": "authors"})
     assert found.config.rules == AUTHORS.rules
-    assert found.chat_config.rules == Rules(End.MODEL)
+    assert found.chat_config.rules == CHAT
     shipped = models_in(protocol=AUTHORS.name)
     assert shipped.config.rules == AUTHORS.rules
-    assert shipped.chat_config.rules == Rules(End.MODEL)
+    assert shipped.chat_config.rules == CHAT
     assert shipped.chat_config.max_steps is None
 
 

@@ -180,7 +180,11 @@ async def test_filters(tmp_path):
         made = entry(owner)
         made.request.update(created=created, question=question, turns=turns, finish=finish)
         await recorder.write(made)
+    whole = entry(key.id)
+    whole.request.update(created=800.0, question="f", turns=0, policy="whole:strong")
+    await recorder.write(whole)
     kept = await kept_questions(engine)
+    assert kept.whole == 1
     assert [(each.question, len(each.requests)) for each in kept.questions] == [("a", 2), ("b", 1)]
     assert (kept.conversations, kept.failed, kept.without_text) == (2, 1, 1)
     assert [each.question for each in (await kept_questions(engine, 250.0)).questions] == ["b"]

@@ -55,7 +55,7 @@ def models():
 @pytest.fixture(scope="module")
 def url(tmp_path_factory, models):
     folder = tmp_path_factory.mktemp("server")
-    words = ("--policy", "weak", "--keep-texts")
+    words = ("--policy", "random:0", "--keep-texts")
     with serving(folder, configured(folder, models), *words) as address:
         yield address.removesuffix("/v1")
 

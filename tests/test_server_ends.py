@@ -37,6 +37,14 @@ BOXED = "It is\n\n\\boxed{2} apples.\n\nOr rather\n\n\\boxed{3}.\n\nBe careful."
 LONG = "\n\n".join(f"Paragraph {number}." for number in range(1, 46))
 
 
+def up_to_stop(text, request):
+    """The text before the request's stop string, and whether that is there; a whole answer has
+    none."""
+    (stop,) = request.body.get("stop") or ["\0"]
+    piece, found, _ = text.partition(stop)
+    return piece, found
+
+
 def writing(text):
     """A server whose models write `text`, and count on where they are probed."""
 
@@ -46,7 +54,7 @@ def writing(text):
         if said.startswith("one, two"):
             return completion(" five, six", stop_reason=None)
         assert text.startswith(said), said
-        piece, found, _ = text[len(said) :].partition("\n\n")
+        piece, found = up_to_stop(text[len(said) :], request)
         return completion(piece, stop_reason="\n\n" if found else None)
 
     return answer
@@ -61,7 +69,7 @@ def chatting(text):
         if said.startswith("one, two"):
             return chat(" five, six", counts=usage(len(said)), stop_reason=None)
         assert text.startswith(said), said
-        piece, found, _ = text[len(said) :].partition("\n\n")
+        piece, found = up_to_stop(text[len(said) :], request)
         return chat(piece, stop_reason="\n\n" if found else None)
 
     return answer
@@ -138,20 +146,22 @@ async def test_so_it_is_where_the_last_message_is_continued(tmp_path, text):
 async def test_a_box_ends_an_answer_where_the_configuration_says_so(tmp_path):
     routing = {"policy": "random:0.5", "ends": "box"}
     async with answers(tmp_path, writing(BOXED), routing=routing) as ask:
-        for model in ("trim:weak", "trim"):
-            text, reason = whole(await ask(model=model))
-            assert (text.rstrip("\n"), reason) == ("It is\n\n\\boxed{2} apples.", "stop")
-            assert streamed(await ask(model=model, stream=True)) == (text, reason)
-    assert finishes(tmp_path) == ["answer"] * 4
+        text, reason = whole(await ask(model="trim"))
+        assert (text.rstrip("\n"), reason) == ("It is\n\n\\boxed{2} apples.", "stop")
+        assert streamed(await ask(model="trim", stream=True)) == (text, reason)
+        # A whole answer ends where the model ends it.
+        assert whole(await ask(model="trim:weak")) == (BOXED, "stop")
+    assert finishes(tmp_path) == ["answer"] * 3
 
 
 async def test_a_limit_on_steps_is_the_configurations(tmp_path):
     routing = {"policy": "random:0.5", "max_steps": 30}
     async with answers(tmp_path, writing(LONG), routing=routing) as ask:
-        text, reason = whole(await ask(model="trim:weak"))
+        text, reason = whole(await ask(model="trim"))
+        assert whole(await ask(model="trim:weak")) == (LONG, "stop")
     assert LONG.startswith(text) and text.rstrip("\n").endswith("\n\nParagraph 30.")
     assert reason == "length"
-    assert finishes(tmp_path) == ["steps"]
+    assert finishes(tmp_path) == ["steps", "stop"]
 
 
 async def test_a_protocol_of_evaluations_does_not_keep_an_answer_from_its_end(tmp_path):
@@ -168,6 +178,6 @@ async def test_a_step_that_was_cut_ends_an_answer(tmp_path):
         return {**answer, "choices": [{**answer["choices"][0], "finish_reason": "length"}]}
 
     async with answers(tmp_path, lambda request: cut(request)) as ask:
-        text, reason = whole(await ask(model="trim:weak"))
-    assert (text, reason) == ("Paragraph 1.", "length")
-    assert finishes(tmp_path) == ["length"]
+        assert whole(await ask(model="trim")) == ("Paragraph 1.", "length")
+        assert whole(await ask(model="trim:weak")) == (LONG, "length")
+    assert finishes(tmp_path) == ["length"] * 2

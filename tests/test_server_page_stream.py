@@ -58,7 +58,9 @@ def test_events_tell_what_the_api_answers(url, model):
     for name in ("strong_tokens", "weak_tokens", "discarded_tokens", "interventions", "policy",
                  "strong_calls"):  # fmt: skip
         assert last[name] == answer["usage"]["trim"][name]
-    assert (first["reason"] is not None) == (model == "trim:strong")
+    alone = {"trim:weak": "weak", "trim:strong": "strong"}.get(model)
+    assert (first["reason"] is not None, first["whole"]) == (alone is not None, alone)
+    assert (last["whole"] or {}).get("role") == alone
     for event in named(middle, "decided"):
         assert event["reason"] and event["left"] == {}
         if event["belief"]:
@@ -137,12 +139,12 @@ def test_keys_budgets_and_records_are_those_of_the_api(tmp_path):
         body = asked(model="trim:strong")
         assert httpx.post(f"{url}/page/solutions", json=body).status_code == 401
         end = told(url, body, headers=headers)[-1]
-        assert 40 <= end["strong_tokens"] < 80
+        assert 40 <= end["strong_tokens"] <= 41 and end["finish"] == "length"
         spent = httpx.post(f"{url}/page/solutions", json=body, headers=headers)
         assert spent.status_code == 429 and "has spent its" in spent.json()["error"]["message"]
         menu = httpx.get(f"{url}/page/menu").json()
         assert menu["keys"] is True and key not in json.dumps(menu)
-    assert asyncio.run(rows(tmp_path)) == [("stop", True)]
+    assert asyncio.run(rows(tmp_path)) == [("length", True)]
 
 
 async def test_who_leaves_stops_all_work(tmp_path):
@@ -177,7 +179,7 @@ async def test_a_model_that_falls_silent_ends_the_events(tmp_path):
         address = await asyncio.to_thread(manager.__enter__)
         try:
             url = address.removesuffix("/v1")
-            events = await asyncio.to_thread(told, url, asked("a question", model="trim:weak"))
+            events = await asyncio.to_thread(told, url, asked("a question", model="trim:random-0"))
             assert len(named(events, "kept")) == 3
             assert events[-1]["event"] == "failed"
             assert events[-1]["error"]["code"] == "model_unavailable"

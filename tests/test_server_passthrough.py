@@ -256,6 +256,8 @@ async def test_what_one_request_has_reserved_is_refused_to_the_others(
     whole = chat("\\boxed{7}", counts=usage(5, 6), matched_stop=None)
 
     def answer(request):
+        if "tools" not in request.body:
+            return events(piece({"content": "7"}), piece({}, "stop"), SPENT)
         return events(*PIECES) if request.body.get("stream") else whole
 
     async with passing(monkeypatch, tmp_path, answer, "--running", 1) as (upstream, client):

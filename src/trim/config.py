@@ -38,6 +38,7 @@ class Rules:
             are then lost, and so is a step without content once the model has tried again; else
             all bytes are kept.
         context: maximum tokens of prompt and step together; None for the engine's own limit.
+        keeps_fences: whether a blank line inside a fenced block of code ends no step.
     """
 
     ends: End = End.BOX
@@ -45,6 +46,7 @@ class Rules:
     asks_on: bool = False
     rejoins: bool = False
     context: int | None = None
+    keeps_fences: bool = False
 
 
 class Fallback(StrEnum):

@@ -16,8 +16,10 @@ from trim.events import Event, Finished
 from trim.loop.executor import StepExecutor
 from trim.loop.solution import Solution, Writer
 from trim.models.model import Model, Prefilling, Turn
+from trim.models.whole import WholeModel
 from trim.policies.policy import Policy
 from trim.policies.registry import parse_policy
+from trim.policies.whole import WholeAnswer
 from trim.scorers.confidence import LogProbabilityScorer
 from trim.scorers.scorer import Scorer
 from trim.types import Author, Trace
@@ -117,6 +119,25 @@ class Router:
     def with_config(self, **changes: Any) -> Router:
         """The same router with other values of some fields of its `RouterConfig`."""
         return replace(self, config=replace(self.config, **changes))
+
+    def whole(self, role: str, reason: str, prompted: bool = False, named: str = "") -> Router:
+        """The same router, whose answers one model writes whole, in one request.
+
+        Args:
+            role: of the model, as in `Trace.usage`.
+            reason, prompted, named: as in `trim.policies.whole.WholeAnswer`.
+
+        Raises:
+            InvalidInput: there is no such model, or it writes steps only.
+        """
+        models = {writer.role: writer.model for writer in self.writers}
+        if role not in models:
+            raise InvalidInput(f"no model {role!r}; there are {', '.join(models)}")
+        if not isinstance(models[role], WholeModel):
+            raise InvalidInput(
+                f"{models[role].name} writes steps only, no whole answer; name another model"
+            )
+        return replace(self, policy=WholeAnswer(role, reason, prompted, named), scorer=None)
 
     @property
     def writers(self) -> tuple[Writer, ...]:

@@ -16,6 +16,8 @@ meaning, as `→`, `$` and `+`, are not among them."""
 STEP = re.compile(r"\n*[^\n]+(?:\n[^\n]+)*\n*|\n+")
 BOX = r"\boxed{"
 BRACES = re.compile(r"\\boxed\{|[{}]")
+FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n]*)", re.MULTILINE)
+"""A line that may open or close a block of code (CommonMark 0.31, 4.5)."""
 
 
 def split_steps(solution: str) -> list[str]:
@@ -55,6 +57,18 @@ def join_steps(question: str, steps: Iterable[str]) -> str:
 def is_degenerate(step: str) -> bool:
     """Whether a step has no content, as a ruler `---` or a lone code fence."""
     return all(character.isspace() or character in EMPTY for character in step)
+
+
+def in_fence(text: str) -> bool:
+    """Whether a text ends inside a fenced block of code, which a line of ``` or ~~~ opened."""
+    opened = ""
+    for mark in FENCE.finditer(text):
+        fence, rest = mark[1], mark[2]
+        if not opened:
+            opened = "" if fence[0] in rest and fence[0] == "`" else fence
+        elif fence.startswith(opened) and not rest.strip():
+            opened = ""
+    return bool(opened)
 
 
 def boxed_answer(text: str) -> str | None:

@@ -163,6 +163,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """Why one model wrote an answer whole, in one request, instead of the router in steps.
+
+    Attributes:
+        role: the model that was asked for it, as in `Trace.usage`. Where its fallback wrote the
+            answer, the step has another author.
+        reason: a clause without a full stop.
+    """
+
+    role: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Trace:
     """A solved problem: its steps, its answer and the tokens of each model and the scorer.
 
@@ -179,6 +193,7 @@ class Trace:
         dropped_tokens: tokens of speculative drafts that were not used; part of the discarded
             ones.
         failure: why the solution failed.
+        whole: of an answer that is a single step, written in one request; None for a routed one.
         problem_id, correct: filled in by an evaluation.
     """
 
@@ -198,6 +213,7 @@ class Trace:
     abandoned: tuple[Step, ...] = ()
     dropped_tokens: int = 0
     failure: str | None = None
+    whole: Whole | None = None
 
     @property
     def solution(self) -> str:
@@ -257,8 +273,13 @@ class Trace:
         return self.finish not in (Finish.ANSWER, Finish.STOP)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields; `middle_tokens` are a step's intermediate tokens, as in 0.1."""
+        """All fields; `middle_tokens` are a step's intermediate tokens, as in 0.1.
+
+        `whole` is left out of a routed solution, as before it existed.
+        """
         record = asdict(self)
+        if self.whole is None:
+            del record["whole"]
         return record | {
             name: tuple(map(step_to_json, record[name])) for name in ("steps", "abandoned")
         }
@@ -272,10 +293,9 @@ class Trace:
         )
         usage = {role: Usage(**record["usage"][role]) for role in ("weak", "strong", "scorer")}
         usage |= {current_role(role): Usage(**spent) for role, spent in record["usage"].items()}
-        return replace(
-            Trace(**{**record, "steps": steps, "abandoned": abandoned, "usage": usage}),
-            finish=Finish(record["finish"]),
-        )
+        whole = Whole(**record["whole"]) if record.get("whole") else None
+        parsed = {"steps": steps, "abandoned": abandoned, "usage": usage, "whole": whole}
+        return replace(Trace(**{**record, **parsed}), finish=Finish(record["finish"]))
 
 
 TOKENS_IN_JSON = "middle_tokens"

@@ -14,6 +14,7 @@ from trim.cli.options import path_type
 from trim.errors import InvalidInput, require_extra
 from trim.files import write_atomically, writing
 from trim.fingerprints import Seen, seen_field
+from trim.policies.fit_scope import count_right, fit_scope, read_examples, scope_record
 from trim.policies.pomdp.belief import BeliefKind
 from trim.policies.pomdp.model import PomdpModel, write_model
 from trim.policies.pomdp.process import process_from_accuracies, read_hazard
@@ -190,6 +191,30 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     with writing(out):
         write_atomically(out, json.dumps(record, indent=2) + "\n")
     click.echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
+
+
+@click.command("fit-scope")
+@click.argument("examples", type=path_type)
+@click.option(
+    "--out",
+    type=path_type,
+    required=True,
+    help="The file to write, for routing.scope.classifier in a configuration.",
+)
+def fit_scope_command(examples: Path, out: Path) -> None:
+    """Fit a classifier of requests that need reasoning to EXAMPLES.
+
+    EXAMPLES has a JSON object a line: {"question": "What is 3 x 7?", "reasoning": true}. Requests
+    that do not need it are then answered whole (docs/guides/server.md).
+    """
+    known = read_examples(examples)
+    right = count_right(known)
+    with writing(out):
+        write_atomically(out, json.dumps(scope_record(fit_scope(known)), indent=2) + "\n")
+    click.echo(
+        f"{out}: from {len(known)} examples; fitted to one half, it was right about"
+        f" {right} of {len(known)} in the other"
+    )
 
 
 LEARNED_FAMILIES = ("agg", "seq")

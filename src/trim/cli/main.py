@@ -39,6 +39,10 @@ SECTIONS = {
         "train": ("fit:train", "Train the router agg or seq on a BANK by PPO."),
         "fit-scorer": ("fit:fit_scorer", "Fit the weights of the joint scorer to BANKS."),
         "fit-rival": ("fit:fit_rival_command", "Fit a rival router to a BANK."),
+        "fit-scope": (
+            "fit:fit_scope_command",
+            "Fit a classifier of requests that need reasoning to EXAMPLES.",
+        ),
         "plan": ("plan:plan", "Compute the optimal POMDP router and bounds on its value."),
         "simulate": ("plan:simulate", "Predict each router's curve from a fitted MODEL."),
     },

@@ -146,8 +146,13 @@ class SolutionView:
         self._drafted = 0
 
     def _finish(self, trace: Trace) -> None:
+        answer = f"Answer [bold]{escape(str(trace.answer))}[/bold]"
+        if trace.whole:
+            whole = f"Whole, in one request, by the {trace.whole.role} model: {trace.whole.reason}"
+            self.console.print(escape(whole), soft_wrap=True)
+            answer = answer if trace.answer is not None else "Ended"
         self.console.print(
-            f"Answer [bold]{escape(str(trace.answer))}[/bold] ({trace.finish}):"
+            f"{answer} ({trace.finish}):"
             f" {trace.strong_tokens} strong tokens in {trace.usage['strong'].requests} calls,"
             f" {trace.weak_tokens} weak kept, {trace.discarded_tokens} discarded,"
             f" {trace.interventions} rewrites"

@@ -91,6 +91,9 @@ def solve(
     if max_strong_tokens is not None:
         config = replace(config, max_strong_tokens=max_strong_tokens)
     router = Router.of(loaded, policy=policies[0], scorer=chosen, config=config)
+    scope = source.scope()
+    if scope and (reason := scope.why_outside(problem)):
+        router = router.whole(scope.rest, reason)
     console = new_console()
     if as_json:
         trace = router.solve(problem, seed)

@@ -62,6 +62,14 @@ class Configuration(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def require_rest(self) -> Configuration:
+        scope = self.routing.scope
+        if scope and scope.rest not in self.writers:
+            known = ", ".join(self.writers)
+            raise invalid(f"routing.scope.rest: {scope.rest!r} is none of the models {known}")
+        return self
+
     @property
     def writers(self) -> dict[str, ModelSection]:
         """The models by their places in the file, weakest first."""

@@ -175,7 +175,7 @@ def replaced(within: Any, names: tuple[str, ...], override: Override) -> Any:
     return {**within, name: replaced(within.get(name), tuple(rest), override)}
 
 
-PATHS = ("gguf", "key_file", "weights", "router", "curve", "belief")
+PATHS = ("gguf", "key_file", "weights", "router", "curve", "belief", "classifier")
 """Names of settings that are paths, in any section."""
 VERBATIM = "extra_body"
 """Setting that is sent to a server unchanged."""

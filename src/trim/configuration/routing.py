@@ -26,6 +26,46 @@ class FallbacksSection(Section):
     scorer: Fallback = Fallback.FAIL
 
 
+def compiled(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise invalid(f"not a regular expression of Python: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(compiled)]
+
+
+class ScopeSection(Section):
+    """Which requests are routed step by step (`trim.policies.scope.Scope`); all that is given must
+    hold.
+
+    Attributes:
+        question: a regular expression that the user's last message must contain.
+        system: a regular expression that the system messages must contain.
+        classifier: file of `trim fit-scope`.
+        threshold: the least probability by the classifier that a question needs reasoning.
+        rest: the model that answers all other requests whole, as `weak`, `intermediate.0`,
+            `strong`.
+    """
+
+    question: Pattern | None = None
+    system: Pattern | None = None
+    classifier: Path | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    rest: str
+
+    @model_validator(mode="after")
+    def require_condition(self) -> ScopeSection:
+        if self.question is None and self.system is None and self.classifier is None:
+            raise invalid(
+                "name what is routed: a pattern as question or system, or a file of"
+                " `trim fit-scope` as classifier; without scope everything is"
+            )
+        return self
+
+
 class RoutingSection(Section):
     """How steps are routed.
 
@@ -41,6 +81,10 @@ class RoutingSection(Section):
         overlap: draft the next step while the current one is scored.
         prefill: when the strong model reads kept steps in advance (`trim.config.PrefillMode`).
         concurrency: problems that an evaluation solves at a time.
+        scope: the requests to a server, and the problems of `trim solve`, that are routed; None
+            for all.
+        fences: whether a step ends at blank lines inside a fenced block of code; None for
+            `split` in an evaluation and `keep` in a chat.
     """
 
     policy: str | None = None
@@ -53,6 +97,8 @@ class RoutingSection(Section):
     prefill: PrefillMode = PrefillMode.NEVER
     fallbacks: FallbacksSection = FallbacksSection()
     concurrency: Positive = 16
+    scope: ScopeSection | None = None
+    fences: Literal["keep", "split"] | None = None
 
     @model_validator(mode="after")
     def require_one_policy(self) -> RoutingSection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +12,13 @@ from typing import Any
 import yaml
 
 from trim.config import End, Fallbacks, RouterConfig, Rules
-from trim.configuration.build import kind_of, make_scorers, make_writer, template_of
+from trim.configuration.build import (
+    kind_of,
+    make_scorers,
+    make_writer,
+    role_at,
+    template_of,
+)
 from trim.configuration.configuration import Configuration, read_configuration
 from trim.configuration.document import read_document, relative, resolved
 from trim.configuration.identity import LOCAL_SETTINGS, identify, identify_models
@@ -26,6 +33,7 @@ from trim.models.model import Model, Sampling
 from trim.models.openai import OpenAIModel
 from trim.models.probe import probe
 from trim.models.prompt import Prompt
+from trim.policies.scope import Scope, read_classifier
 from trim.scorers.scorer import KINDS, Scorer
 from trim.shipped import FOLDER
 from trim.steps import MAX_STEPS
@@ -148,7 +156,11 @@ class ModelSource:
             fallbacks=Fallbacks(given.weak, given.intermediate, given.strong, given.scorer),
             overlap=routing.overlap,
             prefill=routing.prefill,
-            rules=replace(self.protocol.rules, ends=routing.ends or End.BOX),
+            rules=replace(
+                self.protocol.rules,
+                ends=routing.ends or End.BOX,
+                keeps_fences=routing.fences == "keep",
+            ),
         )
 
     @property
@@ -157,8 +169,25 @@ class ModelSource:
         # Without the protocol: the authors' continues a solution until it has a box, so that an
         # answer without one would never end.
         routing = self.configuration.routing
-        rules = Rules(ends=routing.ends or End.MODEL)
+        rules = Rules(ends=routing.ends or End.MODEL, keeps_fences=routing.fences != "split")
         return replace(self.config, max_steps=routing.max_steps, rules=rules)
+
+    def scope(self) -> Scope | None:
+        """Which requests are routed; None for all.
+
+        Raises:
+            InvalidInput: the classifier's file cannot be read.
+        """
+        section = self.configuration.routing.scope
+        if section is None:
+            return None
+        return Scope(
+            role_at(section.rest),
+            re.compile(section.question) if section.question else None,
+            re.compile(section.system) if section.system else None,
+            read_classifier(section.classifier) if section.classifier else None,
+            section.threshold,
+        )
 
     @property
     def concurrency(self) -> int:
@@ -234,7 +263,8 @@ class ModelSource:
                 **asdict(self.prompt_of(section)),
                 "template": template.source if template else None,
             }
-        whole = configuration.model_dump(mode="json")
+        # The rules of a run record the fences; an evaluation has no scope.
+        whole = configuration.model_dump(mode="json", exclude={"routing": {"scope", "fences"}})
         return {"configuration": without(whole, LOCAL_SETTINGS), "prompts": prompts}
 
     def files(self, folder: Path) -> dict[str, str]:

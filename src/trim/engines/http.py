@@ -231,9 +231,10 @@ class HttpServer:
     ) -> None:
         """Post `body` and call `read` with each record of the stream of server-sent events.
 
-        When `read` returns True the connection is closed, as on cancellation: the server then stops
-        decoding. A fault is retried as in `post`, but only before the first record. At the
-        problem's deadline a stream that has begun ends without an error.
+        A server that does not stream sends a single record, as JSON. When `read` returns True the
+        connection is closed, as on cancellation: the server then stops decoding. A fault is retried
+        as in `post`, but only before the first record. At the problem's deadline a stream that has
+        begun ends without an error.
 
         Args:
             read: parses a record; its errors count as for `post`.
@@ -248,6 +249,9 @@ class HttpServer:
             events, begun = EventReader(), False
             try:
                 async with self._posted(url, sent, keep) as answer:
+                    if answer.content_type == "application/json":
+                        self._read(self._json(await read_body(answer)), read)
+                        return
                     async with aclosing(read_pieces(answer)) as pieces:
                         async for data in pieces:
                             for record in self._parsed(events, data):
@@ -409,7 +413,9 @@ class HttpServer:
 
     async def _send(self, url: str, body: bytes) -> Any:
         async with self._posted(url, body) as answer:
-            content = await read_body(answer)
+            return self._json(await read_body(answer))
+
+    def _json(self, content: bytes) -> Any:
         try:
             return parse_json(content)
         except ValueError as error:

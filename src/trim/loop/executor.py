@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 
-from trim.config import Fallback, PrefillMode, RouterConfig
+from trim.config import Fallback, PrefillMode, RouterConfig, Rules
 from trim.errors import ContextExceeded, ModelUnavailable
 from trim.events import Decided, Drafted, Kept, Regenerated, Scored, SpanWritten
-from trim.loop.solution import Solution, Writer
+from trim.loop.solution import Allowance, Solution, Writer
 from trim.loop.spans import SpanWriter
 from trim.loop.speculation import Prefill, Speculation
+from trim.loop.whole import WholeWriter
 from trim.models.model import Prefilling
 from trim.policies.policy import Policy
+from trim.policies.whole import WholeAnswer
 from trim.scorers.scorer import Scorer
 from trim.types import Action, Author, Finish
 
@@ -65,6 +68,13 @@ class StepExecutor:
         self._spans = SpanWriter(solution, writers, policy)
         solution.reports_tokens = policy.places
         self._prefill = Prefill(solution, strong if isinstance(strong, Prefilling) else None)
+        self._whole: WholeWriter | None = None
+        if isinstance(policy, WholeAnswer):
+            self._whole = WholeWriter(solution, policy)
+            # Its only step is its end.
+            solution.config = replace(config, rules=Rules(ends=config.rules.ends))
+            if self.decision is Action.CONTINUE:
+                solution.level = [writer.role for writer in writers].index(policy.role)
 
     async def __aenter__(self) -> StepExecutor:
         await self._spans.require_models()
@@ -77,7 +87,10 @@ class StepExecutor:
         traceback: TracebackType | None,
     ) -> bool:
         ends = self._ends(error)
-        if ends and self.policy.spans_are_final:
+        if self._whole:
+            await self._whole.close()
+            self._whole.cut()
+        elif ends and self.policy.spans_are_final:
             self._spans.cut()
         abandoned = error is not None and not ends
         await self._speculation.close(cancel=abandoned)
@@ -103,16 +116,20 @@ class StepExecutor:
                 written = await self._write(writer)
                 break
             except ModelUnavailable as failure:
+                if self._whole and self._whole.has_begun:
+                    raise
                 if kept := self._fall_back(writer, failure):
                     return kept
-        is_complete = not self._spans.parts
+        is_complete = self._whole.is_complete if self._whole else not self._spans.parts
         newest = self.solution.versions[-1].writer if is_complete else writer
         self.is_accepted = is_complete and newest.author is Author.STRONG
         self.is_pending = is_complete and not self.is_accepted
         return written
 
     async def _write(self, writer: Writer) -> Drafted | Regenerated | SpanWritten:
-        """Have a model write a version of the step, or a span of one."""
+        """Have a model write a version of the step, a span of one, or pieces of a whole answer."""
+        if self._whole:
+            return await self._write_whole(self._whole, writer)
         takes_over = self.decision in STRONG_ONLY and writer.author is Author.STRONG
         if self._spans.is_active and not takes_over:
             return await self._spans.write(writer, self._strong_tokens_left())
@@ -120,6 +137,13 @@ class StepExecutor:
         if writer.author is Author.WEAK:
             return Drafted(self.index, written.text, written.tokens)
         return Regenerated(self.index, written.text, written.tokens, writer.author)
+
+    async def _write_whole(self, whole: WholeWriter, writer: Writer) -> SpanWritten:
+        limits: list[float] = [] if self.config.max_tokens is None else [self.config.max_tokens]
+        if writer.author is not Author.STRONG:
+            return await whole.write(writer, min(limits, default=math.inf), math.inf)
+        limits.append(self._strong_tokens_left(Allowance()))
+        return await whole.write(writer, min(limits), self._strong_tokens_left())
 
     async def score(self) -> Scored | None:
         """Score the newest version; None if the scorer is unavailable and its fallback decided."""
@@ -171,6 +195,8 @@ class StepExecutor:
         self._rejection = None
 
     def _next_writer(self) -> Writer:
+        if self._whole and self._whole.writer:
+            return self._whole.writer
         if self.decision in STRONG_ONLY and self._permits(self.decision):
             return self.writers[-1]
         if self._spans.extent:
@@ -192,9 +218,14 @@ class StepExecutor:
         """Whether the limits on strong tokens and money leave room for another strong step."""
         return self._strong_tokens_left() > 0
 
-    def _strong_tokens_left(self) -> float:
-        """Tokens that limits and failures let the strong model decode; 0 forbids its calls."""
-        solution, config, allowance = self.solution, self.config, self.solution.allowance
+    def _strong_tokens_left(self, allowance: Allowance | None = None) -> float:
+        """Tokens that limits and failures let the strong model decode; 0 forbids its calls.
+
+        Args:
+            allowance: by default that of the solution.
+        """
+        solution, config = self.solution, self.config
+        allowance = allowance or solution.allowance
         if solution.fallback == Author.STRONG:
             return 0
         limits = (config.max_strong_tokens, self.policy.max_strong_tokens, allowance.strong_tokens)
@@ -238,6 +269,8 @@ class StepExecutor:
             self._spans.draft_on()
         elif before:
             raise failure
+        elif self._whole:
+            solution.level = 0
         return None
 
     def _ends(self, error: BaseException | None) -> bool:

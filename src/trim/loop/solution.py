@@ -17,8 +17,19 @@ from trim.models.spans import DeadlineRule, SpanModel, StopRule
 from trim.models.usage import tokens_after, tokens_in
 from trim.numerics import derive_seed
 from trim.scorers.scorer import Scorer, Scores
-from trim.steps import SEPARATOR, boxed_answer, closed, is_degenerate
-from trim.types import Action, Author, Finish, Observation, Rejected, Span, Step, Trace, Usage
+from trim.steps import SEPARATOR, boxed_answer, closed, in_fence, is_degenerate
+from trim.types import (
+    Action,
+    Author,
+    Finish,
+    Observation,
+    Rejected,
+    Span,
+    Step,
+    Trace,
+    Usage,
+    Whole,
+)
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,25 @@ def joined(parts: Sequence[Part], rejoins: bool) -> Completion:
     )
 
 
+def together(first: Completion, second: Completion) -> Completion:
+    """One completion of a text and its continuation."""
+    total = first.tokens + second.tokens
+    known = first.log_probability is not None and second.log_probability is not None
+    mean = None
+    if known and total:
+        weighted = (each.tokens * (each.log_probability or 0.0) for each in (first, second))
+        mean = math.fsum(weighted) / total
+    return replace(
+        second,
+        text=first.text + second.text,
+        tokens=total,
+        seconds=first.seconds + second.seconds,
+        log_probability=mean,
+        first_entropy=first.first_entropy,
+        decoded=(*first.decoded, *second.decoded),
+    )
+
+
 @dataclass
 class Allowance:
     """What a solution may spend at present, besides the limits of its configuration.
@@ -142,8 +172,10 @@ class Solution:
         seconds: time spent waiting so far.
         dropped_tokens: tokens of speculative drafts that were not used.
         failure: why the solution failed.
+        whole: of an answer that one model writes whole.
         reports_tokens: whether drafts come with their tokens (`trim.models.spans`).
         allowance: further limits.
+        under_way: role and cost so far of a call that has not ended; None without one.
     """
 
     def __init__(
@@ -162,6 +194,7 @@ class Solution:
         self.seconds = 0.0
         self.dropped_tokens = 0
         self.failure: str | None = None
+        self.whole: Whole | None = None
         self._steps: list[Step] = []
         self._scores: list[float] = []
         self._unscored: list[Completion] = []
@@ -172,6 +205,7 @@ class Solution:
         self._reached: dict[tuple[str, str], int] = {}
         self.reports_tokens = False
         self.allowance = Allowance()
+        self.under_way: tuple[str, Usage] | None = None
 
     @property
     def length(self) -> int:
@@ -190,12 +224,16 @@ class Solution:
     @property
     def strong_tokens(self) -> int:
         """Tokens that the strong model has decoded so far."""
-        return self._usage["strong"].tokens
+        return self.usage["strong"].tokens
 
     @property
     def usage(self) -> dict[str, Usage]:
         """Tokens so far, by role (`Trace.usage`)."""
-        return dict(self._usage)
+        usage = dict(self._usage)
+        if self.under_way:
+            role, spent = self.under_way
+            usage[role] = usage.get(role, Usage()) + spent
+        return usage
 
     @property
     def scorer(self) -> str | None:
@@ -237,7 +275,8 @@ class Solution:
         """Have a model write a step after a prefix, without adding it as a version.
 
         After a degenerate step the model is asked once more, with that step in the prefix. The
-        result is both together, or the second alone (`Rules.rejoins`); all tokens count.
+        result is both together, or the second alone (`Rules.rejoins`); all tokens count. A fenced
+        block is written to its end (`Rules.keeps_fences`).
 
         Args:
             room: maximum tokens.
@@ -245,6 +284,25 @@ class Solution:
         Returns:
             The step, and the seconds that it took.
         """
+        written, seconds = await self._generate(writer, prefix, room)
+        while self.continues_fence(written.text, written.ending):
+            if written.tokens >= room:
+                return replace(written, ending=Ending.LENGTH), seconds
+            ahead = prefix.then(closed(written.text))
+            more = await self._ask(writer, ahead, room - written.tokens)
+            if not more.tokens:
+                break
+            written = together(replace(written, text=closed(written.text)), more)
+            seconds += more.seconds
+        return written, seconds
+
+    def continues_fence(self, step: str, ending: Ending) -> bool:
+        """Whether a step goes on after its blank line, which is inside a fenced block."""
+        return ending is Ending.STEP and self.config.rules.keeps_fences and in_fence(step)
+
+    async def _generate(
+        self, writer: Writer, prefix: Prefix, room: int
+    ) -> tuple[Completion, float]:
         first = await self._ask(writer, prefix, room)
         goes_on = first.ending is Ending.STEP or (
             first.ending is Ending.SOLUTION and self.config.rules.asks_on
@@ -472,6 +530,7 @@ class Solution:
             abandoned=self._abandoned,
             dropped_tokens=self.dropped_tokens,
             failure=self.failure,
+            whole=self.whole,
         )
         return replace(trace, answer=boxed_answer(self.text))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from trim.events import Regenerated, SpanWritten
-from trim.loop.solution import Part, Solution, Version, Writer, joined
+from trim.loop.solution import Part, Solution, Version, Writer, joined, together
 from trim.models.model import Completion, Ending, Token
 from trim.models.spans import WORD_TOKENS, StopRule, require_spans
 from trim.policies.policy import Policy, TokenObservation
@@ -207,7 +207,8 @@ class SpanWriter:
     def _ends(self, written: Completion, limit: float) -> bool:
         """Whether the newest span ends the step.
 
-        A step without content does not end there; the model goes on after its blank line.
+        A step without content does not end there, nor one inside a fenced block; the model goes on
+        after its blank line.
         """
         if written.ending is Ending.RULE:
             return False
@@ -215,15 +216,20 @@ class SpanWriter:
             return self._room() <= 0 or written.tokens < limit
         goes_on = written.ending is Ending.STEP or self.solution.config.rules.asks_on
         lead = self.text
-        if goes_on and is_degenerate(lead) and lead.count(SEPARATOR) <= 1 and self._room() > 0:
+        empty = goes_on and is_degenerate(lead) and lead.count(SEPARATOR) <= 1
+        fenced = self.solution.continues_fence(lead, written.ending)
+        if (empty or fenced) and self._room() > 0:
             *_, last = self.parts
             text = closed(lead)[len(lead) - len(written.text) :]
             self.parts[-1] = replace(last, written=replace(written, text=text))
             return False
+        if fenced:
+            self.parts[-1] = replace(self.parts[-1], written=replace(written, ending=Ending.LENGTH))
         return True
 
     def _complete(self) -> Version:
         """Make the spans the newest version of the step: a draft, or the rewrite of one."""
+        self.parts = without_breaks(self.parts)
         written = joined(self.parts, self.solution.config.rules.rejoins)
         authors = (part.writer for part in self.parts)
         writer = self.writers[0]
@@ -237,6 +243,21 @@ class SpanWriter:
     def _event(self, index: int, writer: Writer, written: Completion) -> SpanWritten:
         dropped = "".join(token.text for token in written.dropped)
         return SpanWritten(index, writer.author, written.text, written.tokens, dropped)
+
+
+def without_breaks(parts: Sequence[Part]) -> list[Part]:
+    """The parts; those that one model wrote across a blank line as one."""
+    found: list[Part] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if last and last.writer is part.writer and last.written.ending is Ending.STEP:
+            written = together(last.written, part.written)
+            found[-1] = Part(
+                part.writer, written, last.kept + part.kept, last.decoded + part.decoded
+            )
+        else:
+            found.append(part)
+    return found
 
 
 def found_extent(rule: DraftRule, written: Completion) -> Extent | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,9 @@ from trim.models.probe import working_choices
 from trim.models.prompt import Prompt, conversation
 from trim.models.response import Response, require_text, stopped
 from trim.models.usage import Call, tokens_in, usage_of_message
+from trim.models.whole import OnText, Pieces, WholeRequest
 from trim.steps import SEPARATOR, bare
+from trim.types import Usage
 
 ADDRESS = SERVICES["anthropic"].url
 BEGIN, END = "<step>", "</step>"
@@ -146,6 +148,42 @@ class AnthropicModel:
             seconds=time.perf_counter() - started,
         )
 
+    async def write_whole(self, request: WholeRequest, on_text: OnText) -> Completion:
+        """Write a whole answer in one streamed request (`WholeModel`), without marks of steps.
+
+        The API needs a limit: without one in the request, `sampling.max_tokens`.
+
+        Raises:
+            Refused: the model was stopped, or refuses to answer.
+            ContextExceeded, ModelUnavailable: see `HttpServer.read_events`.
+        """
+        started = time.perf_counter()
+        prompt = self.prompt if request.prompted else Prompt()
+        messages = conversation(
+            prompt.system, request.history, prompt.user_message(request.question)
+        )
+        system = messages.pop(0)["content"] if messages[0]["role"] == "system" else None
+        body = {
+            "model": self.model,
+            "system": system,
+            "messages": messages,
+            "max_tokens": request.limit or request.sampling.max_tokens,
+            **sampled(request.sampling),
+            "stop_sequences": [stop for stop in request.stops if stop.strip()] or None,
+            "stream": True,
+            **self.extra_body,
+        }
+        stream = MessageStream(Pieces(request, on_text), Call(self.server.name, body))
+        await self.server.read_events("/messages", body, stream.read)
+        return Completion(
+            text=stream.pieces.text,
+            ending=stream.ending or Ending.LENGTH,
+            tokens=stream.usage.tokens,
+            prompt_tokens=stream.usage.prompt_tokens,
+            cached_tokens=stream.usage.cached_tokens,
+            seconds=time.perf_counter() - started,
+        )
+
     async def span_obstacle(self) -> str:
         """Why the model cannot write inside steps (`trim.models.spans`)."""
         return "Anthropic's API returns no log-probabilities"
@@ -176,11 +214,9 @@ class AnthropicModel:
             "system": system["content"],
             "messages": messages,
             "max_tokens": sampling.max_tokens,
-            "temperature": min(sampling.temperature, 1.0),
+            **sampled(sampling),
             "stop_sequences": [END],
         }
-        if sampling.top_k and sampling.temperature > 0:
-            body["top_k"] = sampling.top_k
         return await self._post(body)
 
     async def _post(self, body: Mapping[str, Any]) -> Response:
@@ -207,6 +243,62 @@ def read_message(raw: Mapping[str, Any], call: Call) -> Response:
         usage=usage_of_message(raw["usage"], call, tokens_in(text)),
         reasoning=any("thinking" in block["type"] for block in raw["content"]),
     )
+
+
+@dataclass
+class MessageStream:
+    """Reads the events of a message.
+
+    Attributes:
+        ending: None until the message has ended.
+    """
+
+    pieces: Pieces
+    call: Call
+    ending: Ending | None = None
+    _reported: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def read(self, event: Mapping[str, Any]) -> bool:
+        """Read another event; returns whether the stream is complete, or is to end here.
+
+        Raises:
+            Refused: the model was stopped, or refuses to answer.
+            LookupError, TypeError, ValueError: the event is malformed.
+        """
+        match event["type"]:
+            case "message_start":
+                self._reported |= event["message"]["usage"]
+            case "content_block_delta" if event["delta"]["type"] == "text_delta":
+                if self.pieces.take(require_text(event["delta"]["text"])):
+                    self.ending = Ending.LENGTH
+                    return True
+            case "message_delta":
+                self._reported |= event["usage"]
+                self.ending = whole_ending(event["delta"]["stop_reason"])
+        return bool(event["type"] == "message_stop")
+
+    @property
+    def usage(self) -> Usage:
+        """As the API counts it; estimated where the message has not begun or not ended."""
+        if not self._reported:
+            return Usage(tokens_in(self.call.prompt), 0, self.pieces.count)
+        usage = usage_of_message(self._reported, self.call, self.pieces.count)
+        return replace(usage, tokens=max(usage.tokens, self.pieces.count))
+
+
+def whole_ending(reason: str) -> Ending:
+    """Why a whole message ended. Raises Refused if the model was stopped, or refuses to answer."""
+    if reason not in ENDINGS:
+        raise stopped(reason)
+    return Ending.LENGTH if ENDINGS[reason] is Ending.LENGTH else Ending.SOLUTION
+
+
+def sampled(sampling: Sampling) -> dict[str, Any]:
+    """The fields of a request that say how to sample."""
+    fields: dict[str, Any] = {"temperature": min(sampling.temperature, 1.0)}
+    if sampling.top_k and sampling.temperature > 0:
+        fields["top_k"] = sampling.top_k
+    return fields
 
 
 def inner_step(text: str) -> str:

@@ -101,6 +101,8 @@ class Dialect:
         streams: fields with which it streams its tokens and counts them in each chunk; None where
             it does not, and a text is ended only after the whole answer.
         keeps: whether it keeps the connection after a stream.
+        counts_streams: whether it counts the tokens of a stream unasked, and takes no
+            `stream_options`.
         thinking_off: how thinking is disabled there; None where no way is known.
     """
 
@@ -119,6 +121,7 @@ class Dialect:
     text_field: str | None = None
     streams: Mapping[str, Any] | None = None
     keeps: bool = True
+    counts_streams: bool = False
     thinking_off: ThinkingOff | None = None
 
 
@@ -187,6 +190,7 @@ MISTRAL = Dialect(
     seed="random_seed",
     top_k=False,
     echoes=True,
+    counts_streams=True,
 )
 OTHER = Dialect("other", tuple(Continuation), top_k=False)
 """LiteLLM, OpenRouter and others: only fields of OpenAI's protocol are sent."""

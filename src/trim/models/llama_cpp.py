@@ -30,6 +30,7 @@ from trim.models.spans import (
     mean_of,
 )
 from trim.models.usage import Call
+from trim.models.whole import OnText, Pieces, WholeRequest
 from trim.steps import SEPARATOR
 
 
@@ -172,6 +173,34 @@ class LlamaCppModel:
             dropped=reader.dropped,
         )
 
+    async def write_whole(self, request: WholeRequest, on_text: OnText) -> Completion:
+        """Write a whole answer in one request (`WholeModel`); decoding ends with it."""
+        prompt = self.prompt if request.prompted else Prompt()
+        asked = self.rendered(prompt.user_message(request.question), request.history, prompt)
+        pieces = Pieces(request, on_text)
+
+        def read(record: dict[str, Any]) -> bool:
+            text = record["choices"][0]["text"] if record["choices"] else ""
+            return bool(text) and pieces.take(text)
+
+        limit = -1 if request.limit is None else request.limit
+        answer = await self.engine.stream(
+            asked + prompt.opening(steps=False),
+            read,
+            **{**sampled(request.sampling, request.seed), "n_predict": limit},
+            stop=list(request.stops),
+        )
+        choices = answer.raw["choices"]
+        is_cut = pieces.is_ended or (choices and choices[0].get("finish_reason") == "length")
+        return Completion(
+            text=pieces.text,
+            ending=Ending.LENGTH if is_cut else Ending.SOLUTION,
+            tokens=answer.tokens,
+            prompt_tokens=answer.prompt_tokens,
+            cached_tokens=answer.cached_tokens,
+            seconds=answer.seconds,
+        )
+
     @property
     def vocabulary(self) -> str:
         """sha256 of the tokens."""
@@ -215,8 +244,15 @@ class LlamaCppModel:
         asked = self.prompt.user_message(prefix.question)
         return self.rendered(asked, prefix.history) + self.prompt.opening(bool(prefix.steps))
 
-    def rendered(self, asked: str, history: Sequence[Turn] = ()) -> str:
-        """A conversation up to the assistant's message; `asked` is the user's newest one."""
+    def rendered(
+        self, asked: str, history: Sequence[Turn] = (), prompt: Prompt | None = None
+    ) -> str:
+        """A conversation up to the assistant's message.
+
+        Args:
+            asked: the user's newest message.
+            prompt: whose system message is in it; None for the model's own.
+        """
         if self.template is None:
             return Prefix(asked, history=tuple(history)).full_question + SEPARATOR
         settings: dict[str, Any] = {}
@@ -224,7 +260,8 @@ class LlamaCppModel:
             settings["enable_thinking"] = False
         if self.thinking_off is ThinkingOff.NO_THINK:
             asked += " /no_think"
-        text = self.template.render(conversation(self.prompt.system, history, asked), **settings)
+        system = (prompt or self.prompt).system
+        text = self.template.render(conversation(system, history, asked), **settings)
         return text.removeprefix(self.template.begin) if self.adds_begin else text
 
     async def _complete(self, prompt: str, tokens: int, likeliest: int) -> Response:

@@ -46,12 +46,18 @@ from trim.models.response import (
     require_text,
 )
 from trim.models.spans import SECOND, StopRule, TokenReader, first_entropy_of, mean_of
-from trim.models.stream import SpanStream
+from trim.models.stream import SpanStream, TextStream
 from trim.models.usage import Call
+from trim.models.whole import OnText, Pieces, WholeRequest
 from trim.steps import SEPARATOR, with_rest
 
 Answer = TypeVar("Answer")
 
+LONGEST = 32_768
+"""Tokens of a whole answer in the mode `completions`, where servers write 16 unless told."""
+
+WHOLE: Mapping[str, Any] = {"stream": True, "verbose": None, "return_tokens": None}
+"""Fields of a whole answer; llama.cpp's verbose record would be large in each chunk."""
 QUOTED = "the mode user_turn quotes the text in a question, and cannot continue inside a step"
 TRIMMED = (
     "its chat template drops white space at the end of a text; use the mode completions, with"
@@ -384,6 +390,48 @@ class OpenAIModel:
             ending = Ending.STEP  # the blank line, which the server leaves out
         span.read_whole(answer, text, ending)
 
+    async def write_whole(self, request: WholeRequest, on_text: OnText) -> Completion:
+        """Write a whole answer in one streamed request (`WholeModel`); nothing is quoted.
+
+        The stream may end at the problem's deadline; the ending is then `LENGTH`.
+
+        Raises:
+            Refused: something else stopped the model, such as a content filter.
+            ContextExceeded, ModelUnavailable: see `HttpServer.read_events`.
+        """
+        started = time.perf_counter()
+        await self._connect()
+        prompt = self.prompt if request.prompted else Prompt()
+        asked = prompt.user_message(request.question)
+        opening = "" if self.continuation is Continuation.USER_TURN else prompt.opening(steps=False)
+        plain = self.continuation is Continuation.COMPLETIONS
+        limit = request.limit or (LONGEST if plain else None)
+        body = {
+            **self._sampled(request.sampling, request.seed),
+            self.dialect.limit: limit,
+            **self._text(asked, "", request.history, opening, prompt),
+            **WHOLE,
+            "stream_options": None if self.dialect.counts_streams else {"include_usage": True},
+            "stop": list(request.stops) or None,
+        }
+        stream = TextStream(Pieces(request, on_text), Call(self.server.name, body))
+        read = partial(self.server.read_events, read=stream.read, keep=self.dialect.keeps)
+        try:
+            await self._fitted(body, read)
+        except ContextExceeded:
+            if request.limit is not None or not plain or stream.pieces.count:
+                raise
+            # The server does not say how long the answer may be.
+            await self._fitted({**body, self.dialect.limit: request.sampling.max_tokens}, read)
+        return Completion(
+            text=stream.pieces.text,
+            ending=stream.ending or Ending.LENGTH,
+            tokens=stream.usage.tokens,
+            prompt_tokens=stream.usage.prompt_tokens,
+            cached_tokens=stream.usage.cached_tokens,
+            seconds=time.perf_counter() - started,
+        )
+
     async def span_obstacle(self) -> str | None:
         """Why the model cannot write inside steps, as a clause; None if it can.
 
@@ -496,17 +544,27 @@ class OpenAIModel:
         return fields
 
     def _text(
-        self, asked: str, solution: str, history: Sequence[Turn] = (), opening: str = ""
+        self,
+        asked: str,
+        solution: str,
+        history: Sequence[Turn] = (),
+        opening: str = "",
+        prompt: Prompt | None = None,
     ) -> dict[str, Any]:
-        """The fields with the user's message and the solution so far, as text."""
+        """The fields with the user's message and the solution so far, as text.
+
+        Args:
+            prompt: whose system message is sent; None for the model's own.
+        """
+        system = (prompt or self.prompt).system
         if self.continuation is Continuation.COMPLETIONS:
-            return self._rendered(asked, opening + solution, history)
+            return self._rendered(asked, opening + solution, history, system)
         if self.continuation is Continuation.USER_TURN:
-            messages = self._messages(request(asked, solution), history)
+            messages = self._messages(request(asked, solution), history, system)
             begun = solution
         else:
             begun = opening + solution
-            messages = self._messages(asked, history)
+            messages = self._messages(asked, history, system)
             if begun:
                 messages.append({"role": "assistant", "content": begun})
         fields: dict[str, Any] = {"messages": messages}
@@ -523,7 +581,9 @@ class OpenAIModel:
                 fields["reasoning_effort"] = "none"
         return fields
 
-    def _rendered(self, asked: str, begun: str, history: Sequence[Turn]) -> dict[str, Any]:
+    def _rendered(
+        self, asked: str, begun: str, history: Sequence[Turn], system: str | None
+    ) -> dict[str, Any]:
         if self.template is None:
             return {
                 "prompt": Prefix(asked, history=tuple(history)).full_question + SEPARATOR + begun
@@ -531,7 +591,7 @@ class OpenAIModel:
         settings: dict[str, Any] = {}
         if self.thinking_off is ThinkingOff.TEMPLATE:
             settings["enable_thinking"] = False
-        text = self.template.render(self._messages(asked, history), **settings)
+        text = self.template.render(self._messages(asked, history, system), **settings)
         if self.dialect.adds_begin:
             text = text.removeprefix(self.template.begin)
         fields: dict[str, Any] = {"prompt": text + begun}
@@ -539,10 +599,12 @@ class OpenAIModel:
             fields["add_special_tokens"] = False
         return fields
 
-    def _messages(self, asked: str, history: Sequence[Turn]) -> list[dict[str, Any]]:
+    def _messages(
+        self, asked: str, history: Sequence[Turn], system: str | None
+    ) -> list[dict[str, Any]]:
         if self.thinking_off is ThinkingOff.NO_THINK:
             asked += " /no_think"
-        return conversation(self.prompt.system, history, asked)
+        return conversation(system, history, asked)
 
     def _sampled(self, sampling: Sampling, seed: int) -> dict[str, Any]:
         fields: dict[str, Any] = {

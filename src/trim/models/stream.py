@@ -1,4 +1,4 @@
-"""The stream of a span from a server with OpenAI's protocol, chunk by chunk."""
+"""Streams of a server with OpenAI's protocol, chunk by chunk: a span, or a whole answer."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from trim.models.response import (
 )
 from trim.models.spans import TokenDecoder, TokenReader
 from trim.models.usage import Call, tokens_in, usage_of, usage_of_timings
+from trim.models.whole import Pieces
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
@@ -148,3 +149,51 @@ class SpanStream:
         if len(ids) != len(tokens):
             return tokens
         return [replace(token, id=known) for token, known in zip(tokens, ids, strict=True)]
+
+
+@dataclass
+class TextStream:
+    """Reads the chunks of a whole answer, or the answer of a server that does not stream.
+
+    Args:
+        call: the request.
+
+    Attributes:
+        ending: None until the answer has ended.
+    """
+
+    pieces: Pieces
+    call: Call
+    ending: Ending | None = None
+    _trailing: int = field(default=0, init=False)
+    _reported: Usage | None = field(default=None, init=False)
+
+    def read(self, chunk: Mapping[str, Any]) -> bool:
+        """Read another chunk; returns whether the server is to stop decoding.
+
+        Raises:
+            Refused: something else stopped the model, such as a content filter.
+            LookupError, TypeError, ValueError: the chunk is malformed.
+        """
+        self._trailing += self.ending is not None
+        ends = self._trailing > TRAILING
+        if chunk["choices"]:
+            choice = chunk["choices"][0]
+            part = choice.get("message") or choice.get("delta") or choice
+            text = require_text(part.get("content", part.get("text")) or "")
+            if choice.get("finish_reason"):
+                is_cut = ending_of(choice, {}) is Ending.LENGTH
+                self.ending = Ending.LENGTH if is_cut else Ending.SOLUTION
+            if text and self.pieces.take(text):
+                self.ending, ends = Ending.LENGTH, True
+        if timings := chunk.get("timings"):
+            self._reported = usage_of_timings(timings, self.call, self.pieces.count)
+        elif usage := chunk.get("usage"):
+            self._reported = usage_of(usage, self.call, self.pieces.count)
+        return ends
+
+    @property
+    def usage(self) -> Usage:
+        """As the server counts it, at least the pieces; estimated where it does not."""
+        reported = self._reported or Usage(tokens_in(self.call.prompt))
+        return replace(reported, tokens=max(reported.tokens, self.pieces.count))

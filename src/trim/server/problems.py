@@ -15,6 +15,7 @@ from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.benchmarks.data_file import DataFile
 from trim.evaluation.problem_set import ANSWER_OF_STRONG, ProblemSet
 from trim.grading.grader import find_grader
+from trim.policies.whole import PREFIX
 from trim.server.storage.keys import id_of
 from trim.server.storage.tables import requests
 
@@ -45,12 +46,14 @@ class KeptQuestions:
             incomplete, or for which this is not known.
         failed: number of requests without an answer.
         without_text: number of requests whose texts were not kept.
+        whole: number of requests outside the scope of routing.
     """
 
     questions: tuple[KeptQuestion, ...]
     conversations: int = 0
     failed: int = 0
     without_text: int = 0
+    whole: int = 0
 
 
 async def kept_questions(
@@ -66,17 +69,25 @@ async def kept_questions(
         InvalidInput: no such key.
     """
     query = (
-        select(requests.c.id, requests.c.question, requests.c.turns, requests.c.finish)
+        select(
+            requests.c.id,
+            requests.c.question,
+            requests.c.turns,
+            requests.c.finish,
+            requests.c.policy,
+        )
         .where(requests.c.created >= since)
         .order_by(requests.c.created, requests.c.id)
     )
     ids: dict[str, list[str]] = {}
-    conversations = failed = without_text = 0
+    conversations = failed = without_text = whole = 0
     async with engine.connect() as connection:
         if key is not None:
             query = query.where(requests.c.key_id == await id_of(connection, key))
         for row in await connection.execute(query):
-            if row.question is None:
+            if row.policy.startswith(PREFIX):
+                whole += 1
+            elif row.question is None:
                 without_text += 1
             elif row.turns != 0:
                 conversations += 1
@@ -85,7 +96,7 @@ async def kept_questions(
             else:
                 ids.setdefault(row.question, []).append(row.id)
     questions = (KeptQuestion(question, tuple(each)) for question, each in ids.items())
-    return KeptQuestions(tuple(questions), conversations, failed, without_text)
+    return KeptQuestions(tuple(questions), conversations, failed, without_text, whole)
 
 
 @dataclass(frozen=True)
@@ -167,5 +178,5 @@ def left_out(kept: KeptQuestions) -> str:
     """The requests that are not used, in a few words."""
     return (
         f"left out: {kept.conversations} requests in conversations, {kept.failed} that failed,"
-        f" {kept.without_text} without texts"
+        f" {kept.without_text} without texts, {kept.whole} outside the scope of routing"
     )

@@ -182,6 +182,7 @@ def usage_body(traces: Sequence[Trace], prices: Prices, with_steps: bool) -> dic
         "money": sum(map(prices.of, traces)),
         "seconds": max((trace.seconds for trace in traces), default=0.0),
         "policy": traces[0].policy if traces else None,
+        "whole": asdict(traces[0].whole) if traces and traces[0].whole else None,
         "seeds": [trace.seed for trace in traces],
     }
     if with_steps:
@@ -199,7 +200,11 @@ def headers_of(usage: dict[str, Any]) -> dict[str, str]:
     """The main figures of a response as headers."""
     names = ("strong_tokens", "weak_tokens", "discarded_tokens", "scorer_tokens", "strong_calls",
              "money")  # fmt: skip
-    return {f"X-Trim-{name.replace('_', '-').title()}": str(usage["trim"][name]) for name in names}
+    spent = usage["trim"]
+    shown = {name: str(spent[name]) for name in names}
+    if spent["whole"]:
+        shown["whole"] = spent["whole"]["role"]
+    return {f"X-Trim-{name.replace('_', '-').title()}": value for name, value in shown.items()}
 
 
 def step_record(step: Step) -> dict[str, Any]:

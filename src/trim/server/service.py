@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import math
@@ -21,7 +22,10 @@ from trim.loop.solution import Allowance
 from trim.models.model import Role, Turn
 from trim.models.openai import OpenAIModel
 from trim.models.usage import tokens_in
+from trim.models.whole import WholeModel
+from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy, choose_scorer
+from trim.policies.scope import Scope
 from trim.router import Router
 from trim.server.accounts import Accounts, RequestRecord
 from trim.server.admission import AdmissionQueue, Limits, seconds_left
@@ -34,6 +38,7 @@ from trim.server.request import ChatRequest, CompletionRequest
 from trim.server.response import Choice
 from trim.server.storage.keys import UserKey
 from trim.server.storage.ledger import Amount, Reservation
+from trim.steps import SEPARATOR
 from trim.types import Author, Finish, Trace, Usage
 
 if TYPE_CHECKING:
@@ -109,6 +114,7 @@ class Service:
         if controller:
             self.metrics.watch(controller)
         self.passthrough = passthrough_of(source, models)
+        self.scope = scope_of(source, models)
         self._usual_scorer = models.scorer_of(source.default_kind) if source.default_kind else None
 
     def unreachable(self) -> list[str]:
@@ -124,6 +130,7 @@ class Service:
                 the key has too many requests.
         """
         job = self.prepare(request)
+        job = replace(job, router=await self.scoped(job))
         estimate = self.estimate(request, job)
         reservation = await self.reserve(key, estimate, job.deadline, request.n)
         router = limited(job.router, reservation, request.n)
@@ -217,6 +224,23 @@ class Service:
             stops=request.stops,
             fallbacks=FALLBACKS[options.fallback] if options.fallback else config.fallbacks,
         )
+
+    async def scoped(self, job: Job) -> Router:
+        """The router of a job, or one model that answers it whole: the one that it names alone
+        (`trim:weak`, `trim:strong`), or that of the requests outside the scope."""
+        outside = None
+        if self.scope:
+            system = SEPARATOR.join(t.text for t in job.history if t.role is Role.SYSTEM)
+            # The sentence encoder takes some milliseconds of the processor.
+            outside = await asyncio.to_thread(self.scope.why_outside, job.question, system)
+        router, prompted = job.router, outside is None
+        controlled = self.controller and self.controller.controls(router.policy)
+        role = None if controlled else ALONE.get(type(router.policy))
+        if role and isinstance(getattr(router, role), WholeModel):
+            return router.whole(role, f"the {role} model solves alone", prompted, role)
+        if self.scope and outside and role is None:
+            return router.whole(self.scope.rest, outside, prompted)
+        return router
 
     async def events(self, job: Job, choice: Choice) -> AsyncGenerator[Event, None]:
         """Solve a choice of a job once a slot is free; the choice has followed each event.
@@ -327,6 +351,21 @@ def servers_of(models: Models) -> list[HttpServer]:
     owners = (part for each in parts for part in (each, getattr(each, "model", None)))
     servers = (getattr(owner, "server", None) for owner in owners)
     return list({id(each): each for each in servers if isinstance(each, HttpServer)}.values())
+
+
+ALONE: Mapping[type[Policy], str] = {WeakAlone: "weak", StrongAlone: "strong"}
+"""The roles of models that a request names alone, by policy."""
+
+
+def scope_of(source: ModelSource, models: Models) -> Scope | None:
+    """Raises InvalidInput if the classifier cannot be used, or a model writes no whole answer."""
+    scope = source.scope()
+    if scope is None:
+        return None
+    Router.of(models, policy=WeakAlone()).whole(scope.rest, "a trial")
+    # Loads the encoder, which takes some seconds, before there are requests.
+    scope.why_outside("Is the classifier installed?")
+    return scope
 
 
 def passthrough_of(source: ModelSource, models: Models) -> Passthrough | None:

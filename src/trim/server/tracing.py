@@ -103,6 +103,8 @@ class RequestSpan:
                 **{f"trim.{name}": spent[name] for name in TOTALS},
             }
         )
+        if spent["whole"]:
+            self.span.set_attribute("trim.whole", spent["whole"]["role"])
         if self.tracing.keep_texts:
             self.span.set_attribute("gen_ai.input.messages", messages("user", self.record.question))
             solutions = [trace.solution for trace in traces]

@@ -98,6 +98,24 @@ def embedding_record(
     }
 
 
+def read_embedding_model(
+    path: Path, family: str, record: dict[str, Any], encode: Encode, encoder: str, size: int
+) -> EmbeddingModel:
+    """The regression in the record of a fitted file; arguments as for `read_embedding_classifier`.
+
+    Raises:
+        InvalidInput: malformed, or fitted on another encoder.
+    """
+    try:
+        coefficients = numbers(record["coefficients"])
+        (intercept,) = numbers([record["intercept"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise wrong_content(path, family) from error
+    if record.get("encoder") != encoder or len(coefficients) != size:
+        raise wrong_content(path, f"{family} on the encoder {encoder}")
+    return EmbeddingModel(encode, coefficients, intercept)
+
+
 def read_embedding_classifier(
     encode: Encode, encoder: str, size: int, path: Path, thresholds: tuple[float, ...] = ()
 ) -> list[EmbeddingClassifier]:
@@ -111,15 +129,8 @@ def read_embedding_classifier(
     """
     family = EmbeddingClassifier.family
     record = read_record(path, family)
-    try:
-        coefficients = numbers(record["coefficients"])
-        (intercept,) = numbers([record["intercept"]])
-    except (KeyError, TypeError, ValueError) as error:
-        raise wrong_content(path, family) from error
+    model = read_embedding_model(path, family, record, encode, encoder, size)
     usual = read_thresholds(path, family, record)
-    if record.get("encoder") != encoder or len(coefficients) != size:
-        raise wrong_content(path, f"{family} on the encoder {encoder}")
-    model = EmbeddingModel(encode, coefficients, intercept)
     models = read_models(path, family, record)
     return [
         EmbeddingClassifier(model, threshold, models=models) for threshold in thresholds or usual

@@ -75,13 +75,14 @@ class EventSerializer:
     belief: FittedBelief | None
 
     def begin(self, solution: Solution) -> Record:
-        """The record before the first event; `reason` explains why nothing is drafted."""
+        """The record before the first event; `reason` explains why nothing is drafted or routed."""
         policy, reason = self.router.policy, None
-        if policy.begin(solution.question) is not Action.CONTINUE:
+        if solution.whole or policy.begin(solution.question) is not Action.CONTINUE:
             unseen = Observation(solution.question, (), (), (), (), solution.seed)
             reason = policy.explain(unseen).reason
         return {
             "event": "begun", "policy": policy.name, "seed": solution.seed, "reason": reason,
+            "whole": solution.whole.role if solution.whole else None,
         }  # fmt: skip
 
     def serialize(self, event: Event, solution: Solution) -> Record:

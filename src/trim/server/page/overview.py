@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trim.costs import Prices
+from trim.policies.whole import PREFIX
 from trim.server.service import Service
 from trim.server.storage.ledger import today
 from trim.server.storage.traffic import SLICES, Count, Spent, Traffic
@@ -104,6 +105,7 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
     drift = await asyncio.to_thread(score_drift, scores)
     queue, silent = service.queue, service.unreachable()
     share = strong_share(counts)
+    routed = [count for count in counts if not count.policy.startswith(PREFIX)]
     target_share = service.controller.target if service.controller else None
     return {
         "since": since,
@@ -128,7 +130,7 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
         "waiting": queue.waiting,
         "limits": {"running": service.limits.running, "queue": service.limits.queue},
         "warnings": [
-            *warnings(counts, spent, drift, share, target_share),
+            *warnings(counts, spent, drift, strong_share(routed), target_share),
             *(f"{name} does not answer" for name in silent),
             *queue_warnings(queue.waiting, service.limits.queue),
         ],
@@ -154,7 +156,11 @@ def saved(counts: Sequence[Count], prices: Prices) -> dict[str, Any] | None:
     The estimate prices all kept tokens as output of the strong model and leaves its prompts out,
     which are not known. None without a price or without routed tokens.
     """
-    routed = [count for count in counts if count.policy not in NOT_ROUTED]
+    routed = [
+        count
+        for count in counts
+        if count.policy not in NOT_ROUTED and not count.policy.startswith(PREFIX)
+    ]
     tokens = sum(count.kept_tokens for count in routed)
     if not tokens or not prices.strong.output:
         return None

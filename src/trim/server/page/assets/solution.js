@@ -54,11 +54,12 @@ export class SolutionView {
     }
   }
 
-  // `whole`: the model that answers in one piece where a question is not routed.
+  // `whole`: the model that answers in one piece. It was not asked for by its name where the policy
+  // is that of questions outside the scope of routing.
   begin({ policy, seed, reason, whole }) {
     const router = whole ? `whole by the ${whole} model` : `router ${policy}`;
     this.subtitle.textContent = [router, `seed ${seed}`, reason].filter(Boolean).join(" · ");
-    if (whole) this.advise(`Not routed: the ${whole} model writes the whole answer${reason ? ` (${reason})` : ""}.`);
+    if (policy.startsWith("whole:")) this.advise(`Not routed: the ${whole} model writes the whole answer (${reason}).`);
   }
 
   write(event) {
