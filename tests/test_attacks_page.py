@@ -9,20 +9,25 @@ from test_server_api import serving
 SEED = 18
 LETTERS = 60_000
 FRAGMENTS = [
-    "<script>window.injected=1</script>", "<img src=x onerror=window.injected=1>", "<style>*{display:none}</style>",
-    "<iframe src=//example.org>", "<svg onload=window.injected=1>", "<math><mtext><b onclick=x>", "</div></main>",
+    "<script>window.injected=1</script>", "<img src=x onerror=window.injected=1>",
+    "<style>*{display:none}</style>", "<iframe src=//example.org>",
+    "<svg onload=window.injected=1>", "<math><mtext><b onclick=x>", "</div></main>",
     "<base href=//example.org>", "<!--", "<![CDATA[", "&lt;script&gt;", "&#60;img src=x&#62;",
-    "[a](javascript:window.injected=1)", "[a](JaVaScRiPt:alert(1))", "[a](data:text/html,<script>1</script>)",
-    "[bank](http://example.org/x)", "[a](http://example.org \"x onmouseover=1\")", "![i](http://example.org/i.png)",
+    "[a](javascript:window.injected=1)", "[a](JaVaScRiPt:alert(1))",
+    "[a](data:text/html,<script>1</script>)", "[bank](http://example.org/x)",
+    "[a](http://example.org \"x onmouseover=1\")", "![i](http://example.org/i.png)",
     "![i](data:image/svg+xml,<svg/>)", "<http://example.org/a>", "[r]\n\n[r]: javascript:1 'x'",
-    r"\(\href{javascript:window.injected=1}{x}\)", r"$\url{javascript:1}$", r"$\class{hidden}{x}$",
-    r"$\htmlId{error}{x}$", r"\(\style{position:fixed}{x}\)", r"\[\label{error} x \tag{1}\]",
-    r"\begin{align}\label{error} x &= 1 \\ y\end{align}", r"$\includegraphics{http://example.org/i.png}$",
-    r"$\def\a{\a\a}\a$", r"$\gdef\b{\c\c}\gdef\c{\b\b}\b$", r"$\rule{9999em}{9999em}$", r"$\kern-9999em x$",
-    r"$\prescript{a}{b}{C}$", r"$\pmb{x}$", r"$\cancel{x}\sout{y}\cancelto{0}{z}$", r"$\color{red}x$",
-    r"\boxed{<img src=x onerror=window.injected=1>}", r"\boxed{\boxed{\boxed{", "$5 and $10", "2*3*4", "$$", r"\[", r"\(",
-    "```html\n<script>window.injected=1</script>\n```", "`<b>`", "> " * 9 + "x", "1. a\n   - b\n", "|a|b|\n|-|:-:|\n|<b>|x|\n",
-    "# h\n", "***", "\n\n", "\n", " ", "\u202e", "\x00", "{{x}}", "${x}", "'\"`>",
+    r"\(\href{javascript:window.injected=1}{x}\)", r"$\url{javascript:1}$",
+    r"$\class{hidden}{x}$", r"$\htmlId{error}{x}$", r"\(\style{position:fixed}{x}\)",
+    r"\[\label{error} x \tag{1}\]", r"\begin{align}\label{error} x &= 1 \\ y\end{align}",
+    r"$\includegraphics{http://example.org/i.png}$", r"$\def\a{\a\a}\a$",
+    r"$\gdef\b{\c\c}\gdef\c{\b\b}\b$", r"$\rule{9999em}{9999em}$", r"$\kern-9999em x$",
+    r"$\prescript{a}{b}{C}$", r"$\pmb{x}$", r"$\cancel{x}\sout{y}\cancelto{0}{z}$",
+    r"$\color{red}x$", r"\boxed{<img src=x onerror=window.injected=1>}",
+    r"\boxed{\boxed{\boxed{", "$5 and $10", "2*3*4", "$$", r"\[", r"\(",
+    "```html\n<script>window.injected=1</script>\n```", "`<b>`", "> " * 9 + "x",
+    "1. a\n   - b\n", "|a|b|\n|-|:-:|\n|<b>|x|\n", "# h\n", "***", "\n\n", "\n", " ", "\u202e",
+    "\x00", "{{x}}", "${x}", "'\"`>",
 ]  # fmt: skip
 PATHOLOGICAL = {
     "dollars": "$a " * (LETTERS // 3),
@@ -98,12 +103,19 @@ def render(page, texts):
 
 def test_hostile_text_becomes_harmless_elements(page):
     drawn = random.Random(SEED)
-    texts = [*FRAGMENTS, *("".join(drawn.choices(FRAGMENTS, k=drawn.randint(2, 9))) for _ in range(400))]
+    texts = [
+        *FRAGMENTS,
+        *("".join(drawn.choices(FRAGMENTS, k=drawn.randint(2, 9))) for _ in range(400)),
+    ]
     for text, found in zip(texts, render(page, texts), strict=True):
         assert set(found["tags"]) <= HTML_TAGS | MATHML, text
-        assert not {"id", "name", "src", "srcset", "srcdoc", "action"} & set(found["attributes"]), text
+        assert not {"id", "name", "src", "srcset", "srcdoc", "action"} & set(found["attributes"]), (
+            text
+        )
         assert not [name for name in found["attributes"] if name.startswith("on")], text
-        assert all(a.startswith(("http://", "https://", "mailto:")) for a in found["addresses"]), text
+        assert all(a.startswith(("http://", "https://", "mailto:")) for a in found["addresses"]), (
+            text
+        )
         assert found["width"] == 390, text
     assert page.run("return window.injected ?? null") is None
     loaded = page.run("return performance.getEntriesByType('resource').map((e) => e.name)")

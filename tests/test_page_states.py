@@ -18,8 +18,20 @@ from trim.evaluation.plot import curve_svg
 
 SCREENS = [(1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, True)]
 CODE = "```python\ndef double(number):\n    return 2 * number  # " + "long " * 30 + "\n```"
-PROSE = "# Divisors\n\nWe **factor** first:\n\n- 196 = 2*2*7*7\n- so $196 = 2^2 \\cdot 7^2$\n\n| prime | power |\n|---|---|\n| 2 | 2 |"
-PROOF = r"\[ d(196) = (2+1)(2+1) = \frac{18}{2} \]" + "\n\n" + r"The answer is \(\boxed{\frac{18}{2}}\)."
+PROSE = (
+    "# Divisors\n\nWe **factor** first:\n\n- 196 = 2*2*7*7\n- so $196 = 2^2 \\cdot 7^2$\n\n"
+    "| prime | power |\n|---|---|\n| 2 | 2 |"
+)
+PROOF = (
+    r"\[ d(196) = (2+1)(2+1) = \frac{18}{2} \]"
+    + "\n\n"
+    + r"The answer is \(\boxed{\frac{18}{2}}\)."
+)
+HOLD = """
+const held = new Promise((done) => { window.release = done; });
+const answered = window.fetch;
+window.fetch = async (...words) => { await held; return answered(...words); };
+"""
 TEXTS = {"code": [CODE], "mathematics": [PROSE, PROOF], "prose": ["There is an old pond."]}
 
 
@@ -105,7 +117,9 @@ def test_every_state_of_the_question(page, url, models, screen):
     page.type("#question", "mathematics")
     page.press(Press.ENTER)
     page.until(lambda: page.all(".rendered h3"))
-    assert in_sight(page, ".solution") and page.one(".solution .top button:last-child").text == "Stop"
+    assert (
+        in_sight(page, ".solution") and page.one(".solution .top button:last-child").text == "Stop"
+    )
     assert page.one(".solution").get_attribute("aria-busy") == "true"
     check(page, "running", screen)
     models.delay = 0
@@ -122,7 +136,9 @@ def test_every_state_of_the_question(page, url, models, screen):
     assert page.one(".rendered pre code").get_attribute("textContent").startswith("def double")
     assert in_sight(page, ".rendered") and not page.one(".state").is_displayed()
     assert set(page.texts(".legend dt")) <= {"", "weak"}
-    assert page.run("return [...document.querySelectorAll('.legend dt')].map((e) => e.textContent)") == ["weak"]
+    assert page.run(
+        "return [...document.querySelectorAll('.legend dt')].map((e) => e.textContent)"
+    ) == ["weak"]
     page.run("navigator.clipboard.writeText = (text) => { window.copied = text; }")
     page.one(".copy").click()
     page.until(lambda: page.one(".copy").text == "Copied")
@@ -150,14 +166,15 @@ def test_every_state_of_the_question(page, url, models, screen):
 @pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[3]])
 def test_every_state_of_the_operators_view(page, url, screen):
     width, height, dark = screen
-    slow = {"offline": False, "latency": 150, "downloadThroughput": -1, "uploadThroughput": -1}
-    page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+    # The server's answers are held back until the test has seen the page without them.
+    held = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HOLD})
     page.open(url + "/operator", width=width, height=height, dark=dark)
+    page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", held)
     assert page.one(".loading").text == "Loading the traffic …"
     assert page.one("#view").get_attribute("aria-busy") == "true"
     assert not page.all("#saved .headline")
     check(page, "operator-loading", screen)
-    page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow | {"latency": 0})
+    page.run("window.release()")
     page.until(lambda: page.all(".request") or page.all("#requests .quiet"))
     page.until(lambda: page.one("#view").get_attribute("aria-busy") == "false")
     page.open(url, width=width, height=height, dark=dark)

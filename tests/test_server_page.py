@@ -572,7 +572,9 @@ def test_the_operator_sees_the_traffic_just_made(page, tmp_path):
         page.until(lambda: page.all("#view table"))
         facts = dict(zip(page.texts("dl dt"), page.texts("dl dd"), strict=True))
         assert facts["requests"] == str(len(spent))
-        assert dollars(facts["money"]) == pytest.approx(sum(one["money"] for one in spent), rel=0.01)
+        assert dollars(facts["money"]) == pytest.approx(
+            sum(one["money"] for one in spent), rel=0.01
+        )
         strong = sum(one["strong_tokens"] for one in spent)
         share = strong / (strong + sum(one["weak_tokens"] for one in spent))
         assert facts["strong share"] == f"{100 * share:.1f} %"

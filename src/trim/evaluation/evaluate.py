@@ -16,8 +16,8 @@ from trim.costs import Prices
 from trim.errors import DISTRIBUTION, InvalidInput, require_packages
 from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.evaluation_page import write_report
-from trim.evaluation.facts import facts_of
 from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, Runnable, solve_in_folder
+from trim.evaluation.facts import facts_of
 from trim.evaluation.plot import curve_svg, plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress

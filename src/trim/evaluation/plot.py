@@ -81,8 +81,8 @@ def plot_curves(summary: Mapping[str, Any], paths: Sequence[Path]) -> None:
     A policy with settings is a line, which also passes through the weak and the strong model
     alone if they were evaluated, as in the metrics; from them to the settings it is dashed, as
     nothing between was measured. Settings are labelled where there is room. A policy without
-    settings is a marker. The cost is the strong share, or strong tokens per problem if the strong model was not evaluated
-    alone. Files are written atomically.
+    settings is a marker. The cost is the strong share, or strong tokens per problem if the strong
+    model was not evaluated alone. Files are written atomically.
 
     Raises:
         MissingExtra: matplotlib is not installed.

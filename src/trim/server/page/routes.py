@@ -121,7 +121,9 @@ async def requests(
     """The newest requests of all keys, before a time in seconds since 1970."""
     now = time.time()
     with reporting_unavailable():
-        listed = await History(service.accounts.engine).newest(now - hours * 3600, before or now + 1)
+        listed = await History(service.accounts.engine).newest(
+            now - hours * 3600, before or now + 1
+        )
     return JSONResponse(
         {"requests": listed, "more": len(listed) == PAGE}, headers={"Cache-Control": "no-store"}
     )
