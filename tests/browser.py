@@ -119,6 +119,8 @@ class Page:
     def shoot(self, name, width=1280, height=None):
         """Keep a picture, of the whole page without a height."""
         self.resize(width, height or 900)
+        if not height:
+            self.run("scrollTo(0, 0)")
         tall = height or self.run("return document.documentElement.scrollHeight")
         self.resize(width, tall)
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -794,7 +794,7 @@ def test_a_page_needs_nothing_else_and_escapes_its_text(bank, tmp_path):
     )
     written = write_page(page, tmp_path / "hostile").read_text()
     assert "<script" not in written
-    assert written.count("&lt;script&gt;") == 10
+    assert written.count("&lt;script&gt;") == 11
 
 
 def test_a_page_is_printed_as_it_is_written():

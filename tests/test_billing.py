@@ -11,6 +11,7 @@ from trim.cli.main import main
 from trim.configuration.pricing import is_hosted
 from trim.configuration.source import models_in, open_models
 from trim.costs import Price, Prices
+from trim.errors import InvalidInput
 
 QUESTION = "Start with 47. 1) subtract 9. 2) last, add 17. What is the result?"
 HOSTED = {"api": "openai", "continuation": "user_turn", "model": "m",
@@ -57,6 +58,15 @@ def test_a_part_that_the_prices_do_not_name_is_free(tmp_path):
     free = Price()
     assert found.price_list == Prices(free, Price(output=2), free, (Price(prompt=1), free))
     assert found.unpriced == ()
+
+
+def test_prices_of_a_configuration_have_a_currency(tmp_path):
+    given = {"strong": {"output": 2}, "currency": "EUR"}
+    found = source(tmp_path, weak=LOCAL, strong=LOCAL, prices=given)
+    assert found.prices.currency == "EUR" and found.prices.strong == Price(output=2)
+    assert source(tmp_path, weak=LOCAL, strong=LOCAL, prices={"currency": "EUR"}).price_list is None
+    with pytest.raises(InvalidInput, match=r"prices\.currency"):
+        source(tmp_path, weak=LOCAL, strong=LOCAL, prices={"currency": "euro"})
 
 
 def test_hosted_parts_without_prices_are_known(tmp_path):

@@ -27,6 +27,11 @@ PROOF = (
     + "\n\n"
     + r"The answer is \(\boxed{\frac{18}{2}}\)."
 )
+HOLD = """
+const held = new Promise((done) => { window.release = done; });
+const answered = window.fetch;
+window.fetch = async (...words) => { await held; return answered(...words); };
+"""
 TEXTS = {"code": [CODE], "mathematics": [PROSE, PROOF], "prose": ["There is an old pond."]}
 
 
@@ -161,15 +166,17 @@ def test_every_state_of_the_question(page, url, models, screen):
 @pytest.mark.parametrize("screen", [SCREENS[0], SCREENS[3]])
 def test_every_state_of_the_operators_view(page, url, screen):
     width, height, dark = screen
-    slow = {"offline": False, "latency": 1000, "downloadThroughput": -1, "uploadThroughput": -1}
-    page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+    # The server's answers are held back until the test has seen the page without them.
+    held = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HOLD})
     page.open(url + "/operator", width=width, height=height, dark=dark)
-    loading = "return document.querySelector('.loading')?.textContent"
-    page.until(lambda: page.run(loading) == "Loading the traffic …")
+    page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", held)
+    assert page.one(".loading").text == "Loading the traffic …"
+    assert page.one("#view").get_attribute("aria-busy") == "true"
+    assert not page.all("#saved .headline")
     check(page, "operator-loading", screen)
-    page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow | {"latency": 0})
+    page.run("window.release()")
     page.until(lambda: page.all(".request") or page.all("#requests .quiet"))
-    page.until(lambda: not page.run(loading))
+    page.until(lambda: page.one("#view").get_attribute("aria-busy") == "false")
     page.open(url, width=width, height=height, dark=dark)
     page.ask("mathematics")
     page.open(url + "/operator", width=width, height=height, dark=dark)

@@ -122,3 +122,11 @@ def test_an_unreadable_list_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "missing.json"):
         with pytest.raises(InvalidInput, match="cannot read the price list"):
             read_prices(path)
+
+
+def test_prices_have_a_currency(read):
+    assert read('{"strong": {"output": 4}, "currency": "EUR"}').currency == "EUR"
+    assert read('{"strong": {"output": 4}}').currency == "USD"
+    for wrong in ('"€"', '"eur"', "1", "null", '"EURO"'):
+        with pytest.raises(InvalidInput, match="three capital letters, as in USD"):
+            read(f'{{"currency": {wrong}}}')

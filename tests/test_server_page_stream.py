@@ -147,6 +147,48 @@ def test_keys_budgets_and_records_are_those_of_the_api(tmp_path):
     assert asyncio.run(rows(tmp_path)) == [("length", True)]
 
 
+def test_requests_are_listed_with_their_steps_for_operators_only(tmp_path):
+    app = {"Authorization": f"Bearer {trim('keys', 'create', 'app', folder=tmp_path)}"}
+    made = trim("keys", "create", "boss", "--operator", folder=tmp_path)
+    boss = {"Authorization": f"Bearer {made}"}
+    with serving(tmp_path, "--keep-texts") as address:
+        url = address.removesuffix("/v1")
+        ends = [
+            told(url, asked(question, model="trim:thr-0.9", seed=1), headers=app)
+            for question in QUESTIONS[:12]
+        ]
+        for path in ("requests", "requests/x/steps", "traffic"):
+            for headers, status in (({}, 401), (app, 403)):
+                assert httpx.get(f"{url}/page/{path}", headers=headers).status_code == status
+        first = httpx.get(f"{url}/page/requests", headers=boss).json()
+        assert len(first["requests"]) == 10 and first["more"]
+        oldest = first["requests"][-1]["created"]
+        rest = httpx.get(f"{url}/page/requests?before={oldest!r}", headers=boss).json()
+        assert len(rest["requests"]) == 2 and not rest["more"]
+        listed = [*first["requests"], *rest["requests"]]
+        assert [one["question"] for one in listed] == list(reversed(QUESTIONS[:12]))
+        assert {one["key"] for one in listed} == {"app"}
+        for one, events in zip(reversed(listed), ends, strict=True):
+            kept = named(events, "kept")
+            assert [step["author"] for step in one["steps"]] == [step["author"] for step in kept]
+            path = f"{url}/page/requests/{one['id']}/steps"
+            steps = httpx.get(path, headers=boss).json()["steps"]
+            assert [step["text"] for step in steps] == [step["text"] for step in kept]
+            assert [step["score"] for step in steps] == [step["score"] for step in kept]
+            assert one["money"] == pytest.approx(events[-1]["money"])
+        nothing = httpx.get(f"{url}/page/requests/{'x' * 64}/steps", headers=boss)
+        assert nothing.json() == {"steps": []}
+        for wrong in ("?hours=0", "?hours=9999", "?before=nan", "?before=1e12", "?before=-1",
+                      f"/{'x' * 65}/steps"):  # fmt: skip
+            answer = httpx.get(f"{url}/page/requests{wrong}", headers=boss)
+            assert answer.status_code == 400, wrong
+        saved = httpx.get(f"{url}/page/traffic", headers=boss).json()["saved"]
+        assert saved["money"] == pytest.approx(sum(events[-1]["money"] for events in ends))
+        kept = sum(events[-1]["strong_tokens"] + events[-1]["weak_tokens"] for events in ends)
+        assert (saved["requests"], saved["tokens"]) == (12, kept)
+        assert saved["strong_alone"] == pytest.approx(4e-6 * kept)
+
+
 async def test_who_leaves_stops_all_work(tmp_path):
     async with staged(counting, delay=0.1) as server:
         manager = serving(tmp_path, configured(tmp_path, server))

@@ -41,7 +41,7 @@ async function begin() {
 function introduce({ weak, strong, shipped }) {
   example = shipped ? PUZZLE : PROBLEM;
   find("models").textContent = shipped
-    ? "The shipped models do arithmetic puzzles and nothing else."
+    ? "The shipped models only do arithmetic puzzles."
     : `Here ${weak} drafts and ${strong} rewrites.`;
   advice = shipped ? "No sense in it? The shipped models do arithmetic puzzles only: try the example." : "";
   find("question").placeholder = `For example: ${example}`;

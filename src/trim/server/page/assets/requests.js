@@ -2,6 +2,7 @@
 
 import { element, find } from "./element.js";
 import { count, money, percent, seconds } from "./figures.js";
+import { inWords } from "./reasons.js";
 import { request } from "./stream.js";
 
 const ENDS = {
@@ -18,7 +19,7 @@ export class RequestList {
     this.hint = element("p", { class: "quiet" }, "Loading …");
     this.element = element("section", { class: "panel", "aria-label": "Requests one by one" },
       element("h2", {}, "Requests one by one"), this.hint, this.list, this.more);
-    this.more.addEventListener("click", () => this.older().catch((error) => { this.hint.textContent = error.message; }));
+    this.more.addEventListener("click", () => this.older().catch((error) => { this.hint.textContent = inWords(error).sentence; }));
     this.entries = new Map();
     this.extended = false;
   }
@@ -100,7 +101,7 @@ async function show(record, place) {
     const full = steps.length ? element("ol", { class: "steps" }, ...steps.map(step)) : element("p", { class: "quiet" }, "No steps.");
     place.replaceChildren(full);
   } catch (error) {
-    place.replaceChildren(element("p", { class: "note" }, error.message));
+    place.replaceChildren(element("p", { class: "note" }, inWords(error).sentence));
   }
 }
 
