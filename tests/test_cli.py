@@ -24,11 +24,11 @@ from trim.cli.output import (
     comparisons_table,
     costs_table,
     curves_table,
-    new_console,
     points_table,
 )
 from trim.cli.plan import prediction_table
 from trim.cli.solution import show_events
+from trim.cli.terminal import new_console
 from trim.configuration.source import shipped_models
 from trim.evaluation.suites import CHAIN, generate
 from trim.events import SpanWritten

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.files import read_object
 from trim.legacy import current_roles
 from trim.types import GRADE, Trace, Usage
 
@@ -108,7 +108,7 @@ def read_prices(path: Path) -> Prices:
             0 up.
     """
     try:
-        given = current_roles(json.loads(path.read_text()))
+        given = current_roles(read_object(path))
         intermediate = [Price(**kinds) for kinds in given.pop("intermediate", [])]
         lists = {role: Price(**kinds) for role, kinds in given.items()}
         prices = priced(lists, intermediate)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from trim.cli.options import path_type
+from trim.cli.terminal import echo
 from trim.errors import InvalidInput, require_extra
 from trim.files import write_atomically, writing
 from trim.fingerprints import Seen, seen_field
@@ -87,7 +88,7 @@ def fit(
         seen = bank.seen
     write_model(out, model, seen)
     fitted = model.process
-    click.echo(
+    echo(
         f"{out}: next-step accuracy {fitted.drafting[0, 0]:.4f} weak,"
         f" {fitted.rewriting[0, 0]:.4f} strong, {fitted.tokens:.1f} tokens a rewrite,"
         f" belief {model.belief}"
@@ -113,7 +114,7 @@ def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
     weights = fit_joint(groups, read[0].identity.models)
     write_weights(out, weights, frozenset().union(*(bank.seen for bank in read)))
     right = sum(outcome for _, outcome in groups)
-    click.echo(
+    echo(
         f"{out}: log-odds {weights.intercept:.3g} + {weights.prm:.3g} of the score's +"
         f" {weights.log_probability:.3g} a nat, from {len(groups)} examples ({right} right)"
     )
@@ -151,7 +152,7 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     }
     with writing(out):
         write_atomically(out, json.dumps(record, indent=2) + "\n")
-    click.echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
+    echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
 
 
 LEARNED_FAMILIES = ("agg", "seq")
@@ -231,7 +232,7 @@ def train(
     router = trained.router(recorded.identity.scorer, recorded.identity.models)
     write_router(out, router, recorded.seen)
     gain = trained.curve.delta_ibc()
-    click.echo(
+    echo(
         f"{out}: {family}, {trained.iterations} rounds on {len(forest.roots)} problems, lambda"
         f" {trained.range.lowest:g} to {trained.range.highest:g}, Δ-IBC"
         f" {'none' if gain is None else format(gain, '.2f')} on the problems held out;"

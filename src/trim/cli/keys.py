@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import click
 
-from trim.cli.output import new_console, new_table
+from trim.cli.output import new_table
+from trim.cli.terminal import new_console
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger

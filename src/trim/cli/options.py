@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from trim.cli.terminal import echo
 from trim.configuration.protocol import DEFAULT, find_protocol
 from trim.configuration.source import ModelSource, models_in, open_models
 from trim.costs import EXAMPLE, Prices, read_prices
@@ -148,7 +149,7 @@ def choose_prices(given: Path | None, source: ModelSource) -> Prices | None:
     """
     named = named_prices(given)
     if named is None and source.unpriced:
-        click.echo(
+        echo(
             f"trim: warning: no price for {', '.join(source.unpriced)} on a hosted API, so its"
             " tokens are not billed; set `prices` in the configuration, or give --prices FILE",
             err=True,

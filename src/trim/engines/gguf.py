@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from trim.engines.chat_template import ChatTemplate
 from trim.errors import InvalidInput
+from trim.files import open_file
 
 NUMBERS = {
     0: "B",
@@ -97,7 +98,7 @@ def read_header(path: Path, size: int, changed: int) -> Mapping[str, Any]:
     The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if file.read(4) != b"GGUF":
                 raise InvalidInput(f"{path}: not a GGUF file; name another one")
             _, _, count = (number(file, form) for form in "IQQ")
@@ -105,7 +106,7 @@ def read_header(path: Path, size: int, changed: int) -> Mapping[str, Any]:
             return {name: content for name, content in pairs if name not in UNUSED}
     except OSError as error:
         raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
-    except (struct.error, ValueError, KeyError, MemoryError) as error:
+    except (struct.error, ValueError, KeyError, MemoryError, RecursionError) as error:
         raise InvalidInput(f"{path}: the header of this GGUF file is damaged") from error
 
 

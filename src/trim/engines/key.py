@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.files import read_text
+
+LONGEST = 64 * 1024
+"""Bytes of a key file."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def read_key(variable: str | None = None, file: Path | None = None) -> Key | Non
         secret, source = os.environ.get(variable, ""), f"the environment variable {variable}"
     elif file:
         try:
-            secret, source = file.read_text(encoding="utf-8"), str(file)
+            secret, source = read_text(file, LONGEST), str(file)
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInput(
                 f"{file}: no readable key file; it holds the key and nothing else"

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from trim.engines.gguf import Vocabulary, read_vocabulary
 from trim.engines.scheduler import RequestQueue
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, require_extra
+from trim.files import open_file
 from trim.steps import with_rest
 
 GGUF_MAGIC = b"GGUF"
@@ -223,7 +224,7 @@ def check_file(path: Path) -> None:
     """
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_file(path) as file:
             magic = file.read(4)
     except OSError as error:
         raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error

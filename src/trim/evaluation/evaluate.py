@@ -31,7 +31,7 @@ from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right, right_step
 from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
-from trim.files import write_atomically, writing
+from trim.files import open_to_append, read_text, write_atomically, writing
 from trim.grading.workers import SECONDS, GraderPool, Ungraded
 from trim.policies.oracle import Oracle, OracleQuery, OracleToken
 from trim.policies.policy import Policy, needs_entropy
@@ -321,8 +321,8 @@ def conditions(source: ModelSource, config: RouterConfig, kind: str | None) -> d
 
 def note(ungraded: Ungraded, path: Path) -> None:
     """Append an answer that could not be graded to a file. Raises InvalidInput if that fails."""
-    with writing(path), path.open("a", encoding="utf-8") as file:
-        print(json.dumps(asdict(ungraded)), file=file)
+    with writing(path), open_to_append(path) as file:
+        file.write(f"{json.dumps(asdict(ungraded))}\n".encode())
 
 
 def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) -> None:
@@ -338,5 +338,5 @@ def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) ->
     with writing(out):
         plot_curves(summary, [out / "curve.png", out / "curve.svg"])
         write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-        svg = (out / "curve.svg").read_text(encoding="utf-8")
+        svg = read_text(out / "curve.svg")
         write_report(summary, traces, svg, out)

@@ -8,8 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
-from trim.files import FolderLock, not_writable, write_atomically
+from trim.files import (
+    FolderLock,
+    not_writable,
+    open_file,
+    open_to_append,
+    read_bytes,
+    read_object,
+    write_atomically,
+)
 from trim.legacy import current_record
 from trim.types import Trace
 
@@ -37,7 +46,7 @@ class TraceStore:
         try:
             self._claim(folder / "run.json", run)
             self.finished = self._recover()
-            self._file = self.path.open("ab", buffering=0)
+            self._file = open_to_append(self.path)
         except OSError as error:
             self._lock.release()
             raise not_writable(folder, error) from error
@@ -59,8 +68,8 @@ class TraceStore:
             write_atomically(path, json.dumps(run, indent=2) + "\n")
             return
         try:
-            earlier = current_record(json.loads(path.read_text()))
-        except (ValueError, TypeError):
+            earlier = current_record(read_object(path))
+        except (ValueError, TypeError, AttributeError):
             earlier = None
         if earlier != run:
             raise InvalidInput(
@@ -76,7 +85,7 @@ class TraceStore:
         """
         if not self.path.exists():
             return set()
-        *lines, torn = self.path.read_bytes().split(b"\n")
+        *lines, torn = read_bytes(self.path, largest=None).split(b"\n")
         finished = {
             self._problem_of(lines, first)
             for first in range(0, len(lines), len(self.policies))
@@ -101,8 +110,8 @@ class TraceStore:
 
     def _trace(self, line: bytes, number: int) -> Trace:
         try:
-            return Trace.from_json(json.loads(line))
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            return Trace.from_json(parse_json(line))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._damaged(number, "damaged, or not a trace") from error
 
     def _damaged(self, number: int, fault: str) -> InvalidInput:
@@ -132,8 +141,8 @@ class TraceStore:
 
     def read(self) -> list[Trace]:
         """All traces so far, in the order in which problems were finished."""
-        with self.path.open() as file:
-            return [Trace.from_json(json.loads(line)) for line in file]
+        with open_file(self.path) as file:
+            return [Trace.from_json(parse_json(line)) for line in file]
 
     def close(self) -> None:
         self._file.close()

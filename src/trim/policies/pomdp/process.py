@@ -6,7 +6,6 @@ wrong (lost); S2 only the draft is wrong (repairable). Arrays index them by 0, 1
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
+from trim.files import read_bytes
 from trim.steps import MAX_STEPS
 
 Floats = NDArray[np.float64]
@@ -171,11 +172,11 @@ def read_hazard(path: Path) -> Floats:
         InvalidInput: the file is unreadable or not such a list.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_bytes(path))
         hazard = np.array(values, dtype=np.float64)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: not a JSON list of numbers h(0)..h({STEPS})") from error
     if hazard.shape != (STEPS + 1,):
         raise InvalidInput(f"{path}: not a JSON list of {STEPS + 1} numbers h(0)..h({STEPS})")
