@@ -15,9 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from trim.cli.signals import terminable
-from trim.cli.terminal import echo
 from trim.errors import DISTRIBUTION, MoneySpent, TrimError, require_extra
-from trim.terminal import printable
+from trim.terminal import one_line, printable
 
 SECTIONS = {
     "Solve and serve": {
@@ -120,10 +119,11 @@ class TrimGroup(click.Group):
                 with require_extra(), harmless_errors():
                     return super().invoke(context)
             except TrimError as error:
-                echo(f"trim: {error}", err=True)
+                click.echo(one_line(f"trim: {error}"), err=True)
                 sys.exit(3 if isinstance(error, MoneySpent) else 2)
             except (KeyboardInterrupt, CancelledError) as interrupt:
-                echo("; ".join(("trim: interrupted", *interrupt.args)), err=True)
+                hint = "; ".join(("trim: interrupted", *interrupt.args))
+                click.echo(one_line(hint), err=True)
                 sys.exit(143 if terminated else 130)
 
 

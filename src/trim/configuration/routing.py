@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trim.config import End, Fallback, PrefillMode
-from trim.configuration.section import Positive, Seconds, Section, invalid
+from trim.configuration.section import AtOnce, Positive, Seconds, Section, invalid
+from trim.costs import LARGEST_PRICE
 from trim.models.model import Sampling
 
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST_PRICE, allow_inf_nan=False)]
 USUAL = Sampling()
 
 
@@ -46,11 +47,11 @@ class RoutingSection(Section):
     max_steps: Positive | None = None
     ends: End | None = None
     max_seconds: Seconds | None = None
-    max_strong_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_strong_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     overlap: bool = False
     prefill: PrefillMode = PrefillMode.NEVER
     fallbacks: FallbacksSection = FallbacksSection()
-    concurrency: Positive = 16
+    concurrency: AtOnce = 16
 
     @model_validator(mode="after")
     def require_one_policy(self) -> RoutingSection:
@@ -69,7 +70,7 @@ class SamplingSection(Section):
 
     temperature: Amount = USUAL.temperature
     top_p: Annotated[float, Field(gt=0, le=1)] = USUAL.top_p
-    top_k: Annotated[int, Field(ge=0)] = USUAL.top_k
+    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] = USUAL.top_k
     max_tokens: Positive = USUAL.max_tokens
 
 
