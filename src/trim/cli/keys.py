@@ -12,7 +12,9 @@ import click
 
 from trim.cli.output import new_table
 from trim.cli.terminal import new_console
-from trim.server.storage.database import open_database
+from trim.errors import InvalidInput
+from trim.server.errors import APIError
+from trim.server.storage.database import DATABASE_ERRORS, open_database
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger
 from trim.server.storage.traffic import delete_traffic
@@ -116,6 +118,10 @@ def use_keys(database: str, work: Callable[[Keys], Awaitable[Result]], new: bool
         engine = await open_database(database, new)
         try:
             return await work(Keys(engine))
+        except (APIError, *DATABASE_ERRORS) as error:
+            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            shown = engine.url.render_as_string(hide_password=True)
+            raise InvalidInput(f"{shown}: the database cannot be used ({reason})") from error
         finally:
             await engine.dispose()
 

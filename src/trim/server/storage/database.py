@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -102,6 +103,12 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
             await asyncio.to_thread(migrate_file, synchronous(engine))
         else:
             await migrate_server(engine)
+    except CommandError as error:
+        await engine.dispose()
+        shown = engine.url.render_as_string(hide_password=True)
+        raise InvalidInput(
+            f"{shown}: of another version of trim, or damaged; use the version that wrote it"
+        ) from error
     except DATABASE_ERRORS as error:
         await engine.dispose()
         shown = engine.url.render_as_string(hide_password=True)
