@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
-.PHONY: demo serve test soak docs test-training test-vllm test-ray bench bench-serving bench-server \
+.PHONY: demo serve test soak fuzz docs test-training test-vllm test-ray bench bench-serving bench-server \
 	bench-controller bench-vllm figures below-the-step real-pair picture train clean
 
 demo: .venv/demo
@@ -21,12 +21,16 @@ test: .venv/test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(SITE)
-	$(PYTEST) -m "not soak"
+	$(PYTEST) -m "not soak and not fuzz"
 
 # Tests that take minutes: thousands of requests with faults, runs and servers killed under load,
 # the accuracy of the shipped models, a share held under changing traffic.
 soak: .venv/test
 	$(PYTEST) --dist loadfile -m soak
+
+# Damaged files and hostile requests, of other seeds each time, for ten minutes in all.
+fuzz: .venv/test
+	$(BIN)/pytest -s -m fuzz
 
 # The documentation as a site, in build/docs; a warning is an error.
 docs: .venv/docs

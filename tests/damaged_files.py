@@ -31,7 +31,15 @@ NASTY = [
     *(b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1", b"9" * 400, b"9" * 5000),
     *(b"9223372036854775808", b"null", b"true", b"{}", b"[]", b'""', b"0.5", b"1.5", b'"x"'),
     *(b'"\\ud800"', b'"\\u0000"', b"\\ud83d", b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\xc3"),
-    *(b"\x1b]0;x\x07", b"\x1b[2J", b"\r\n", b"\n", b"\xe2\x80\xae", b"\xc2\x9b31m", b"\xef\xbb\xbf"),
+    *(
+        b"\x1b]0;x\x07",
+        b"\x1b[2J",
+        b"\r\n",
+        b"\n",
+        b"\xe2\x80\xae",
+        b"\xc2\x9b31m",
+        b"\xef\xbb\xbf",
+    ),
     *(b"&a *a", b"<<: *a", b"!!binary x", b"2020-99-99", b": ", b"- ", b"'", b'"', b",,,,", b"#"),
 ]
 """Bytes that some parser stumbles over."""
@@ -121,8 +129,8 @@ KINDS = [
         "rescore", str(f / "bank"), str(f / "joint.json"), "--out", str(f / "new")
     ]),
     Kind("bank", "bank/bank.json", bank_words, ("bank/bank.json",)),
-    Kind("part", "bank/parts/PART", bank_words, ("bank/parts/PART",)),
-    Kind("routed", "bank/routed/PART", bank_words, ("bank/routed/PART",)),
+    Kind("part", "bank/parts/part.parquet", bank_words, ("bank/parts/part.parquet",)),
+    Kind("routed", "bank/routed/part.parquet", bank_words, ("bank/routed/part.parquet",)),
     Kind("import", "traces.jsonl", lambda f: [
         "import", str(f / "traces.jsonl"), "--out", str(f / "new")
     ]),
@@ -153,15 +161,19 @@ def make_files(folder: Path) -> None:
     def put(name, value):
         (folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
 
-    served = "{api: openai, url: 'http://127.0.0.1:9/v1', model: m, continuation: prefix, concurrency: 4, timeout: 3.5}"
-    put("trim.yaml", f"weak: &a {served}\nstrong:\n  <<: *a\n  extra_body: {{min_p: 0.1}}\n"
+    server = {"api": "openai", "url": "http://127.0.0.1:9/v1", "continuation": "prefix"}
+    flow = json.dumps({**server, "model": "m", "timeout": 3.5, "concurrency": 4})
+    put(
+        "trim.yaml",
+        f"weak: &a {flow}\nstrong:\n  <<: *a\n  extra_body: {{min_p: 0.1}}\n"
         "scorer: {kind: grade}\nrouting: {policy: 'thr:0.5', max_steps: 8}\n"
         "sampling: {temperature: 0.5, top_k: 3}\nserver:\n  routers:\n"
-        "    - {name: fast, policy: 'thr:0.2'}\n  target_share: 0.2\n")  # fmt: skip
-    put("trim.toml", '[weak]\napi = "openai"\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\ncontinuation = "prefix"\ntimeout = 3.5\n[strong]\n'
-        'api = "openai"\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\ncontinuation = "prefix"\n[scorer]\nkind = "grade"\n'
-        "[[intermediate]]\napi = \"openai\"\nurl = \"http://127.0.0.1:9\"\nmodel = \"k\"\n"
-        'continuation = "prefix"\n')  # fmt: skip
+        "    - {name: fast, policy: 'thr:0.2'}\n  target_share: 0.2\n",
+    )
+    sections = ("[weak]", "[strong]", "[[intermediate]]")
+    pairs = "".join(f'{name} = "{value}"\n' for name, value in {**server, "model": "m"}.items())
+    models = "".join(f"{section}\n{pairs}timeout = 3.5\n" for section in sections)
+    put("trim.toml", f'{models}[scorer]\nkind = "grade"\n')
     put("prices.json", {"strong": {"prompt": 1, "output": 4}, "intermediate": [{"cached": 0.1}]})
     put("hazard.json", [0, 0, *[0.1] * 28, 1])
     centres = [0.25, 0.75]
@@ -205,8 +217,7 @@ def make_files(folder: Path) -> None:
     )])  # fmt: skip
     for inner in ("parts", "routed"):
         (part,) = (folder / "bank" / inner).glob("*.parquet")
-        part.rename(part.with_name("PART.parquet"))
-        (folder / "bank" / inner / "PART.parquet").rename(folder / "bank" / inner / "part.parquet")
+        part.rename(part.with_name("part.parquet"))
     problems = [{"id": f"p{n}", "q": f"what is {n}?", "a": n} for n in range(3)]
     put("problems.jsonl", "".join(json.dumps(each) + "\n" for each in problems))
     put("problems.csv", 'id,q,a\np0,"what, is 0?",0\np1,what is 1?,1\n')
@@ -334,14 +345,11 @@ class Files:
         self.work = folder / "work"
         make_files(self.valid)
 
-    def file_of(self, kind: Kind) -> str:
-        return kind.file.replace("PART", "part.parquet")
-
     def check(self, kind: Kind, draw: random.Random) -> None:
         """Damage a file and run its command: a documented exit, one line, nothing lost."""
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.valid, self.work)
-        path = self.work / self.file_of(kind)
+        path = self.work / kind.file
         if draw.random() < 0.1:
             how = draw.choice(REPLACEMENTS)
             how(path)
@@ -369,7 +377,7 @@ class Files:
 def contents(folder, kind):
     found = {}
     for name in kind.kept:
-        path = folder / name.replace("PART", "part.parquet")
+        path = folder / name
         if path.is_file() and not path.is_symlink():
             with contextlib.suppress(OSError):
                 found[name] = path.read_bytes()
@@ -378,6 +386,6 @@ def contents(folder, kind):
 
 def harmless(text):
     return not any(
-        ord(each) < 32 and each not in "\n\t" or 127 <= ord(each) < 160 or each in "\u202e\u2066"
+        (ord(each) < 32 and each not in "\n\t") or 127 <= ord(each) < 160 or each in "\u202e\u2066"
         for each in text
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from trim.server.errors import APIError
 from trim.server.storage.database import DATABASE_ERRORS, open_database
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger
-from trim.server.storage.traffic import delete_traffic
+from trim.server.storage.traffic import count_traffic, delete_traffic
 
 Result = TypeVar("Result")
 DEFAULT_DATABASE = "trim-server.sqlite"
@@ -114,6 +116,9 @@ def use_keys(database: str, work: Callable[[Keys], Awaitable[Result]], new: bool
         InvalidInput: the database cannot be used.
     """
 
+    # The error below is enough; without a handler, Python would print each of the log's records.
+    logging.getLogger("trim.server.storage").addHandler(logging.NullHandler())
+
     async def connected() -> Result:
         engine = await open_database(database, new)
         try:
@@ -145,11 +150,25 @@ def traffic_command() -> None:
     help="Age in days; 0 deletes all requests.",
 )
 @click.option("--key", help="Only requests of the key with this name.")
+@click.option("--yes", "is_sure", is_flag=True, help="Delete without asking.")
 @database_option
-def delete(days: float, key: str | None, database: str) -> None:
-    """Delete requests with their steps and texts; the spending of keys is kept."""
+def delete(days: float, key: str | None, is_sure: bool, database: str) -> None:
+    """Delete requests with their steps and texts; the spending of keys is kept.
+
+    The number of requests is shown before they are deleted, and the command asks; without a
+    terminal it needs --yes.
+    """
+    before = time.time() - DAY * days
+
+    async def count(keys: Keys) -> int:
+        return await count_traffic(keys.engine, before, key)
 
     async def remove(keys: Keys) -> int:
-        return await delete_traffic(keys.engine, time.time() - DAY * days, key)
+        return await delete_traffic(keys.engine, before, key)
 
+    found = use_keys(database, count)
+    if found and not is_sure:
+        if not sys.stdin.isatty():
+            raise InvalidInput(f"{found} requests would be deleted; add --yes to delete them")
+        click.confirm(f"Delete {found} requests?", abort=True, err=True)
     click.echo(f"{use_keys(database, remove)} requests deleted")

@@ -35,6 +35,14 @@ set_option = click.option(
 )
 
 
+def check_text(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """Raises InvalidInput for bytes of the command line that are no text."""
+    if text is not None and any("\ud800" <= each <= "\udfff" for each in text):
+        name = option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
+        raise InvalidInput(f"{name}: not UTF-8 text")
+    return text
+
+
 def check_limit(context: click.Context, option: click.Parameter, limit: int | None) -> int | None:
     """Raises InvalidInput for a negative number of tokens."""
     if limit is not None and limit < 0:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from trim.cli.options import check_text
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.catalog import benchmark_names, find_benchmark
 from trim.evaluation.benchmarks.selection import Selection, is_file_name
@@ -50,6 +51,7 @@ OPTIONS = (
     ),
     click.option(
         "--instruction",
+        callback=check_text,
         help="Text after each question of a benchmark or file, in place of the default one.",
     ),
 )

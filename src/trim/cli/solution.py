@@ -149,8 +149,8 @@ class SolutionView:
         self.console.print(
             Text("Answer ").append(one_line(str(trace.answer)), "bold"),
             f"({trace.finish}): {trace.strong_tokens} strong tokens in"
-            f" {trace.usage['strong'].requests} calls, {trace.weak_tokens} weak kept, {trace.discarded_tokens} discarded,"
-            f" {trace.interventions} rewrites",
+            f" {trace.usage['strong'].requests} calls, {trace.weak_tokens} weak kept,"
+            f" {trace.discarded_tokens} discarded, {trace.interventions} rewrites",
         )
         if denied := sum(step.denied for step in trace.steps):
             self.console.print(f"Rewrites denied at the token limit: {denied}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from trim.cli.options import (
+    check_text,
     choose_prices,
     choose_source,
     configuration_argument,
@@ -35,7 +36,7 @@ from trim.router import Router
 
 
 @click.command()
-@click.argument("problem")
+@click.argument("problem", callback=check_text)
 @configuration_argument
 @click.option(
     "--policy",

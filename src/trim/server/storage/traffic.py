@@ -175,6 +175,15 @@ async def count_rows(connection: AsyncConnection, condition: ColumnElement[bool]
     return int((await connection.execute(query)).scalar_one())
 
 
+async def count_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
+    """The number of requests that `delete_traffic` would delete. Raises as it does."""
+    condition = requests.c.created < before
+    async with engine.connect() as connection:
+        if key is not None:
+            condition &= requests.c.key_id == await id_of(connection, key)
+        return await count_rows(connection, condition)
+
+
 async def delete_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
     """Delete requests and their steps; recorded spending stays.
 
