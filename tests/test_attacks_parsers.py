@@ -1,20 +1,22 @@
 """Attacks through files and texts: what the command line reads and writes, staged with seeds."""
 
+import gzip
 import json
 import os
 import random
-import resource
+import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from damaged_files import KINDS, SLOW, Files, harmless
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -112,8 +114,6 @@ def test_half_a_character_of_a_model_costs_no_bank(tmp_path, files):
     bank = read_bank(files.valid / "bank")
     problem = bank.problems[0]
     node = problem.nodes[0]
-    from dataclasses import replace
-
     written = replace(problem, nodes=(replace(node, draft="a\ud83d"), *problem.nodes[1:]))
     store = BankStore(tmp_path / "new", bank.identity)
     store.add(written)
@@ -143,7 +143,7 @@ def test_only_regular_files_are_read_and_written(tmp_path, make, reason):
     if reason != "symbolic links":
         with pytest.raises(OSError, match=reason):
             write_atomically(path, "x")
-    assert os.listdir(tmp_path) == ["file"]
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 def test_no_name_of_a_file_is_one_line(tmp_path):
@@ -185,8 +185,6 @@ def test_a_document_has_a_largest_size(tmp_path):
 
 
 def test_a_gzip_bomb_is_refused(tmp_path, monkeypatch):
-    import gzip
-
     monkeypatch.setattr("trim.rollouts.import_traces.UNPACKED", 10_000)
     path = tmp_path / "traces.jsonl.gz"
     path.write_bytes(gzip.compress(b" " * 10_001))
@@ -316,7 +314,8 @@ def test_a_trace_with_other_types_is_no_trace(data):
 # Texts that graders and scorers read
 
 WORDS = ("a", " ", "\n", "5", "\\text{", "\\boxed{", "answer is ", "(", "}", "cm/", "and", "where ",
-         "\\frac{1}", "^{", "'", "~", ",\\!", "A ", "(A", "/", "x=", "\\angle A", "$", "1,", " or ")  # fmt: skip
+         "\\frac{1}", "^{", "'", "~", ",\\!", "A ", "(A", "/", "x=", "\\angle A", "$", "1,",
+         " or ")  # fmt: skip
 
 
 @pytest.mark.parametrize("unit", WORDS)
@@ -365,8 +364,6 @@ def test_no_text_controls_a_terminal(text):
 
 
 def shown_on_terminal(show):
-    from io import StringIO
-
     stream = StringIO()
     console = HarmlessConsole(
         file=stream, force_terminal=True, color_system=None, width=80, markup=False, emoji=False
@@ -445,8 +442,6 @@ def test_texts_stay_verbatim_in_json():
 
 
 def test_traffic_is_deleted_only_when_that_is_meant(files, tmp_path):
-    import sqlite3
-
     database = tmp_path / "keys.sqlite"
     database.write_bytes((files.valid / "keys.sqlite").read_bytes())
     with sqlite3.connect(database) as connection:
@@ -471,8 +466,6 @@ def test_postgresql_without_its_driver_is_one_line(monkeypatch):
 
 
 def test_a_database_of_a_later_version_is_one_line(files, tmp_path):
-    import sqlite3
-
     database = tmp_path / "keys.sqlite"
     database.write_bytes((files.valid / "keys.sqlite").read_bytes())
     with sqlite3.connect(database) as connection:

@@ -98,6 +98,18 @@ def valid_path(path: Path) -> Iterator[None]:
         raise OSError(errno.EINVAL, "no valid name of a file", str(path)) from error
 
 
+def require_name(path: Path) -> Path:
+    """The same path. Raises InvalidInput where no file can have this name."""
+    try:
+        path.lstat()
+    except ValueError as error:
+        raise InvalidInput(f"{path}: no valid name of a file") from error
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InvalidInput(f"{path}: no valid name of a file ({error.strerror})") from error
+    return path
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace the content of `path` atomically; an OSError leaves the old file as it was.
 

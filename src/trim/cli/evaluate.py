@@ -25,7 +25,7 @@ from trim.configuration.source import ModelSource, models_in
 from trim.errors import InvalidInput
 from trim.evaluation.bill import cost_limit_error
 from trim.evaluation.cost_axes import AXES, STRONG_TOKENS
-from trim.evaluation.evaluate import UNGRADED, RunOptions, draw, evaluate, find_suite
+from trim.evaluation.evaluate import MOST_PROBLEMS, UNGRADED, RunOptions, draw, evaluate, find_suite
 from trim.evaluation.execution import RemoteExecutor
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.suites import generate as generate_problems
@@ -146,7 +146,7 @@ def demo(out: Path, models: Path) -> None:
 @click.option(
     "-n",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_PROBLEMS),
     default=10,
     show_default=True,
     help="Number of problems.",

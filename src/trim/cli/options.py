@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -15,13 +15,22 @@ from trim.configuration.protocol import DEFAULT, find_protocol
 from trim.configuration.source import ModelSource, models_in, open_models
 from trim.costs import EXAMPLE, Prices, read_prices
 from trim.errors import InvalidInput
+from trim.files import require_name
 from trim.scorers.scorer import KINDS
 from trim.shipped import FOLDER
 
 if TYPE_CHECKING:
     from trim.cluster.ray_cluster import RayCluster
 
-path_type = click.Path(path_type=Path)
+
+class FilePath(click.Path):
+    """A path that a file can have. Raises InvalidInput for another one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return require_name(super().convert(value, param, ctx))
+
+
+path_type = FilePath(path_type=Path)
 
 configuration_argument = click.argument(
     "configuration", metavar="[CONFIG]", type=path_type, required=False

@@ -117,7 +117,12 @@ SHOWN_BUDGETS = (10, 20)
 @click.command()
 @click.argument("model", type=path_type)
 @click.option(
-    "-n", "count", type=int, default=20_000, show_default=True, help="Number of problems."
+    "-n",
+    "count",
+    type=click.IntRange(1, 1_000_000),
+    default=20_000,
+    show_default=True,
+    help="Number of problems.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(

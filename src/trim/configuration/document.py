@@ -15,7 +15,7 @@ import yaml
 
 from trim.documents import DEEPEST, require_shallow, too_deep
 from trim.errors import InvalidInput
-from trim.files import read_text
+from trim.files import read_text, require_name
 from trim.policies.calibrated import ROUTER
 from trim.policies.registry import FITTED_FAMILIES
 
@@ -289,7 +289,10 @@ def resolved(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The document with all relative paths resolved against `folder`."""
 
     def below(text: str) -> str:
-        return str(folder / Path(text).expanduser())
+        try:
+            return str(require_name(folder / Path(text).expanduser()))
+        except RuntimeError as error:
+            raise InvalidInput(f"{text}: no such home folder") from error
 
     changed: dict[str, Any] = with_paths(document, below)
     return changed

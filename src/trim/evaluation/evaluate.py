@@ -40,6 +40,7 @@ from trim.policies.registry import label_files, parse_all
 from trim.scorers.noisy import NoisyScorer
 from trim.types import Trace
 
+MOST_PROBLEMS = 1_000_000
 UNGRADED = "ungraded.jsonl"
 """File in a run's folder with the answers that could not be graded, if there are any."""
 
@@ -54,11 +55,16 @@ def draw(suite_name: str, count: int, seed: int, skip: int = 0) -> ProblemSet:
     """`count` evaluation problems of a suite for a seed, after the first `skip`.
 
     Raises:
-        InvalidInput: an unknown suite, or `count` below 1.
+        InvalidInput: an unknown suite, `count` below 1, or more than `MOST_PROBLEMS`.
     """
     suite = find_suite(suite_name)
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
+    if skip + count > MOST_PROBLEMS:
+        raise InvalidInput(
+            f"-n {count}: the first {MOST_PROBLEMS:,} problems of a suite can be chosen, those of"
+            " --skip included"
+        )
     problem_set = suite_set(suite, list(generate(suite, skip + count, seed))[skip:])
     return replace(problem_set, metadata={"skip": skip}) if skip else problem_set
 

@@ -6,7 +6,6 @@ wrong (lost); S2 only the draft is wrong (repairable). Arrays index them by 0, 1
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,6 +131,7 @@ def process_from_accuracies(
     return Process(drafting, rewriting, drafting, np.asarray(hazard, dtype=np.float64), tokens)
 
 
+LARGEST_REWARD = 1e12
 SHORTEST = 2
 BANDWIDTH = 0.1
 """Kernel width in standard deviations of the lengths."""
@@ -200,7 +200,11 @@ class RoutingProblem:
     reward: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.price < math.inf:
-            raise InvalidInput(f"cost {self.price}: the price of a token is from 0 up")
-        if not 0 < self.reward < math.inf:
-            raise InvalidInput(f"reward {self.reward}: must be above 0")
+        if not 0 < self.reward <= LARGEST_REWARD:
+            raise InvalidInput(
+                f"reward {self.reward}: must be above 0 and at most {LARGEST_REWARD:g}"
+            )
+        if not 0 <= self.price <= self.reward:
+            raise InvalidInput(
+                f"cost {self.price}: the price of a token is from 0 to the reward {self.reward:g}"
+            )

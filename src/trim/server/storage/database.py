@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from trim.errors import InvalidInput
+from trim.files import require_name
 from trim.server.errors import APIError
 
 DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError)
@@ -88,10 +89,13 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
             password.
     """
     url = url_of(address)
-    if not (new or "://" in address or Path(address).is_file()):
-        raise InvalidInput(
-            f"{address}: no such database; `trim serve` and `trim keys create` create one"
-        )
+    if "://" not in address:
+        file = require_name(Path(address))
+        if not (file.is_file() or (new and not file.exists())):
+            reason = "not a regular file" if file.exists() else "no such database"
+            raise InvalidInput(
+                f"{address}: {reason}; `trim serve` and `trim keys create` create one"
+            )
     try:
         engine = engine_for(url)
     except ArgumentError as error:
