@@ -10,6 +10,7 @@ import click
 
 from trim.cli.options import (
     check_limit,
+    check_text,
     choose_prices,
     choose_source,
     cluster_at,
@@ -65,7 +66,11 @@ DAY = "%Y-%m-%d"
     type=click.DateTime([DAY, f"{DAY}T%H:%M:%S"]),
     help="With --from-server: only questions since this time (UTC).",
 )
-@click.option("--key", help="With --from-server: only questions of the key with this name.")
+@click.option(
+    "--key",
+    callback=check_text,
+    help="With --from-server: only questions of the key with this name.",
+)
 @click.option(
     "--answers",
     type=path_type,

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import click
 
+from trim.cli.options import check_text
 from trim.cli.output import new_table
 from trim.cli.terminal import new_console
 from trim.errors import InvalidInput
@@ -149,7 +150,7 @@ def traffic_command() -> None:
     required=True,
     help="Age in days; 0 deletes all requests.",
 )
-@click.option("--key", help="Only requests of the key with this name.")
+@click.option("--key", callback=check_text, help="Only requests of the key with this name.")
 @click.option("--yes", "is_sure", is_flag=True, help="Delete without asking.")
 @database_option
 def delete(days: float, key: str | None, is_sure: bool, database: str) -> None:

@@ -27,7 +27,9 @@ class FilePath(click.Path):
     """A path that a file can have. Raises InvalidInput for another one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return require_name(super().convert(value, param, ctx))
+        path = super().convert(value, param, ctx)
+        assert isinstance(path, Path)
+        return require_name(path)
 
 
 path_type = FilePath(path_type=Path)

@@ -81,7 +81,8 @@ class TraceStore:
         """Remove an incomplete problem at the end; returns the ids of the complete ones.
 
         Raises:
-            InvalidInput: a line that has its end is damaged, or is no trace of this run.
+            InvalidInput: a line that has its end is damaged, or is no trace of this run; or the
+                line without an end cannot be the beginning of one.
         """
         if not self.path.exists():
             return set()
@@ -94,6 +95,8 @@ class TraceStore:
         complete = len(finished) * len(self.policies)
         for number in range(complete, len(lines)):
             self._trace(lines[number], number)
+        if torn and not torn.startswith(b"{"):
+            raise self._damaged(len(lines), "not the beginning of a trace")
         if torn or complete < len(lines):
             os.truncate(self.path, sum(len(line) + 1 for line in lines[:complete]))
         return finished
