@@ -5,8 +5,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
-.PHONY: demo serve test soak fuzz docs test-training test-vllm test-ray bench bench-serving bench-server \
-	bench-controller bench-vllm figures below-the-step real-pair picture train clean
+.PHONY: demo serve test test-lowest soak fuzz docs test-training test-vllm test-ray bench bench-serving \
+	bench-server bench-controller bench-vllm figures below-the-step real picture train clean
 
 demo: .venv/demo
 	$(BIN)/trim demo
@@ -22,6 +22,10 @@ test: .venv/test
 	$(BIN)/mypy
 	$(SITE)
 	$(PYTEST) -m "not soak and not fuzz"
+
+# The same tests with the lowest versions that pyproject.toml declares, in an environment of their own.
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not soak"
 
 # Tests that take minutes: thousands of requests with faults, runs and servers killed under load,
 # the accuracy of the shipped models, a share held under changing traffic.
@@ -112,10 +116,11 @@ below-the-step: .venv/all
 	$(BIN)/python benchmarks/below_the_step.py overview
 	$(BIN)/python benchmarks/below_the_step.py picture docs/below-the-step.svg
 
-# Two real language models on GSM8K, in parts of ten problems (a night on two cores):
-#   make real-pair MODELS=FOLDER DATA=FOLDER
-real-pair: .venv/all
-	$(BIN)/python benchmarks/real_pair.py $(MODELS) $(DATA) build/real-pair
+# Two real language models on GSM8K and MATH-500 (a night and more on two cores):
+#   make real [MODELS=FOLDER] [DATA=FOLDER]
+real: .venv/all
+	$(BIN)/python benchmarks/real.py solve $(if $(MODELS),--models $(MODELS)) $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/real.py table
 
 # The picture of the server's page, taken in Chromium.
 picture: .venv/test
@@ -138,6 +143,12 @@ train: .venv/train
 	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]" $(CONSTRAINT)
 	touch $@
 
+.venv-lowest/installed: pyproject.toml .venv/test
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+		--editable ".[test]"
+	touch $@
+
 .venv-vllm/installed: vllm-requirements.txt
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet --requirement vllm-requirements.txt
@@ -150,4 +161,4 @@ train: .venv/train
 	touch $@
 
 clean:
-	rm -rf .venv .venv-litellm .venv-vllm build demo
+	rm -rf .venv .venv-lowest .venv-litellm .venv-vllm build demo

@@ -115,7 +115,7 @@ async def measure(file: Path, threads: int, address: str) -> Iterator[tuple[str,
 
 
 def main() -> None:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for file in map(Path, sys.argv[1:]):
         for threads in THREADS:
             with http_server(file, threads) as address:

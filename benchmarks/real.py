@@ -6,7 +6,7 @@ python benchmarks/real.py table [--out FOLDER]
 `solve` takes a night or more on two cores. It works in parts of ten problems, all groups of
 policies in turn, and an interrupted command continues. Fitted policies learn from 200 problems of
 the training set, which are recorded after the groups that need none. `table` prints what is
-finished. Without --models the configuration's model files are downloaded.
+finished. Without --models and --data the files are downloaded.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ FILES = {
     "strong": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
 }
 PROBLEMS = {"gsm8k": 150, "math500": 60}
+SLOTS, THREADS, CONCURRENCY = 24, 1, 2
+"""Two problems with all policies of a group fit the slots, so that no prefix is read twice."""
+CONTEXT = {"gsm8k": 1536, "math500": 2048}
 BANK_PROBLEMS = 200
 
 
@@ -86,11 +89,11 @@ class Run:
     """Where models, data and results are.
 
     Attributes:
-        models: None downloads the files.
+        models, data: None downloads the files.
     """
 
     models: Path | None
-    data: Path
+    data: Path | None
     out: Path
 
     def trim(self, *words: str) -> None:
@@ -99,17 +102,25 @@ class Run:
         if status := subprocess.run(command).returncode:
             raise SystemExit(status)
 
-    def configured(self) -> list[str]:
-        files = FILES.items() if self.models else ()
-        named = (("--set", f"{role}.gguf={self.models}/{file}") for role, file in files)
-        return [str(CONFIGURATION), *(word for pair in named for word in pair)]
+    def configured(self, benchmark: str) -> list[str]:
+        """The configuration, and what is set in it."""
+        settings = [f"routing.concurrency={CONCURRENCY}"]
+        for role, file in FILES.items():
+            settings += [f"{role}.slots={SLOTS}", f"{role}.threads={THREADS}"]
+            settings += [f"{role}.context={CONTEXT[benchmark]}"]
+            if self.models:
+                settings += [f"{role}.gguf={self.models / file}"]
+        return [str(CONFIGURATION), *(word for each in settings for word in ("--set", each))]
+
+    def problems(self, benchmark: str) -> list[str]:
+        return [benchmark, *(("--data", str(self.data)) if self.data else ())]
 
     def evaluate(self, benchmark: str, group: Group, part: int) -> None:
         """Solve one part, or what is missing of it."""
         fits = self.out / benchmark / "fits"
         policies = (each.format(fits=fits, prices=PRICES) for each in group.policies)
         self.trim(
-            *("eval", benchmark, *self.configured(), "--data", str(self.data)),
+            *("eval", *self.problems(benchmark), *self.configured(benchmark)),
             *("-n", str(SIZE), "--skip", str(part * SIZE), "--seed", str(SEED)),
             *(word for policy in policies for word in ("--policy", policy)),
             *("--scorer", group.score, "--prices", "example"),
@@ -120,7 +131,7 @@ class Run:
         """Record the training problems and fit the policies to them."""
         bank, fits = (str(self.out / benchmark / name) for name in ("bank", "fits"))
         self.trim(
-            *("collect", benchmark, *self.configured(), "--data", str(self.data)),
+            *("collect", *self.problems(benchmark), *self.configured(benchmark)),
             *("--split", "train", "-n", str(BANK_PROBLEMS), "--rollouts", "4"),
             *("--scorer", "logprob", "--out", bank),
         )
@@ -218,7 +229,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("command", choices=["solve", "table"])
     parser.add_argument("--models", type=Path, help="folder of the two model files")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the benchmarks")
+    parser.add_argument("--data", type=Path, help="folder of the benchmarks")
     parser.add_argument("--out", type=Path, default=Path("build/real"))
     parser.add_argument("--only", metavar="BENCHMARK[/GROUP]", help="a part of the work")
     given = parser.parse_args()

@@ -219,7 +219,7 @@ def problems_of(given: Namespace, split: str, count: int, skip: int = 0) -> Sequ
 
 def opened(given: Namespace) -> tuple[ModelSource, Models]:
     """The pair of `benchmarks/real.py`."""
-    configuration, *assignments = Run(given.models, given.data, given.out).configured()
+    configuration, *assignments = Run(given.models, given.data, given.out).configured("gsm8k")
     source = open_models(Path(configuration), assignments[1::2])
     return source, source.load(entropy=True)
 
@@ -338,7 +338,7 @@ def main() -> None:
     commands = {"record": record, "fit": fit, "solve": solve}
     parser.add_argument("command", choices=commands)
     parser.add_argument("--models", type=Path, help="folder of the two model files")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the benchmarks")
+    parser.add_argument("--data", type=Path, help="folder of the benchmarks")
     parser.add_argument("--out", type=Path, default=Path("build/real"))
     parser.add_argument("-n", type=int, default=40, help="problems")
     given = parser.parse_args()

@@ -108,7 +108,7 @@ class Page:
         return self.one("#ask").is_enabled()
 
     def answers(self):
-        return self.texts(".answer strong")
+        return self.texts(".result strong")
 
     def error(self):
         return self.one("#error").text

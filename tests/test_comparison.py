@@ -388,7 +388,7 @@ def test_the_page_shows_comparisons_and_predictions(tmp_path):
     (compared,) = summary["comparisons"]
     worst = compared["shortfall"]
     low, high = (100 * bound for bound in worst["interval"])
-    assert f"{100 * worst['value']:.1f} ({low:.1f} to {high:.1f})" in words
+    assert f"{100 * worst['value']:.1f} {low:.1f} to {high:.1f}" in words
     (prediction,) = summary["predicted"]
     assert f"{100 * prediction['weak_accuracy']:.1f} %" in words
     assert f"{prediction['curves']['thr']['delta_ibc']:.2f}" in words

@@ -24,6 +24,7 @@ from trim.costs import Price, Prices
 from trim.engines import gguf as engines_gguf
 from trim.engines.chat_template import ChatTemplate
 from trim.engines.gguf import read_chat
+from trim.engines.hub import HubFile
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import InvalidInput
 from trim.evaluation.provenance import require_same_models
@@ -67,7 +68,9 @@ network = {
 address = {"url": st.just("https://host:8000/v1"), "model": words}
 turns = {"system": words, "user": words.map("{}: {{question}}".format), "assistant": words}
 models = st.one_of(
-    with_fields({"gguf": words.map(lambda name: f"/models/{name}.gguf")}, slots=counts,
+    with_fields({"gguf": words.map(lambda name: f"/models/{name}.gguf")
+                 | words.map(lambda name: f"hf:{name}/{name}@{name}/a/{name}.gguf")}, slots=counts,
+                sha256=st.integers(0, 2**256 - 1).map("{:064x}".format),
                 context=st.integers(64, 9999), template=st.booleans(), **turns),
     with_fields({"api": st.just("openai"), "continuation": st.just("user_turn"), **address},
                 server=st.sampled_from(["vllm", "openai", "other"]),
@@ -148,7 +151,7 @@ def test_what_was_read_and_written_is_read_again(tmp_path_factory, document):
     for role in ("weak", "strong"):
         for name, value in document[role].items():
             found = getattr(getattr(first, role), name)
-            assert (str(found) if isinstance(found, Path) else found) == value
+            assert (str(found) if isinstance(found, Path | HubFile) else found) == value
 
 
 def test_toml_says_the_same(tmp_path):
@@ -386,7 +389,7 @@ def test_each_ready_made_configuration_is_right(path):
 
 def test_there_are_ready_made_configurations():
     assert {path.stem for path in READY} == {
-        "ladder", "local-and-hosted", "qwen-two-gpus", "shipped-models",
+        "ladder", "local-and-hosted", "qwen-coder-laptop", "qwen-two-gpus", "shipped-models",
     }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from trim.models.openai import OpenAIModel
 from trim.models.probe import ProbeResult, probe
 from trim.models.prompt import Prompt, conversation
 from trim.models.response import TokenMemory, read_answer
+from trim.models.usage import Call
 from trim.policies.registry import parse_policies
 from trim.router import Router
 from trim.scorers.grade import HttpGradeScorer
@@ -807,7 +808,7 @@ def test_an_answer_without_usage_is_damaged():
     record = completion("a")
     del record["usage"]
     with pytest.raises(LookupError):
-        read_answer(record)
+        read_answer(record, Call("here"))
 
 
 def test_a_conversation_has_one_system_message_and_ends_with_the_question():

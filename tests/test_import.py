@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from trim.cli.main import main
 from trim.errors import InvalidInput
-from trim.policies.pomdp.fit import Evidence
+from trim.policies.pomdp.first_errors import WrittenSteps
+from trim.policies.pomdp.fit import evidence_from_steps
 from trim.policies.ppo.trees import UNKNOWN
 from trim.rollouts.bank import read_bank
-from trim.rollouts.fit import collect_labels
+from trim.rollouts.fit import tree_steps
 from trim.rollouts.import_traces import import_traces
 from trim.rollouts.imported_solution import apportion
 from trim.shipped import FOLDER
@@ -257,16 +258,17 @@ def test_labels_give_the_states_of_the_method(tmp_path_factory, data):
     steps = data.draw(st.integers(1, 35))
     label = data.draw(st.integers(-1, steps - 1))
     scores = data.draw(st.lists(number(3), min_size=steps, max_size=steps))
-    (problem,) = imported(folder, labelled(label, steps, prm_scores=scores)).problems
-    evidence = Evidence()
-    collect_labels(problem.nodes, evidence)
+    bank = imported(folder, labelled(label, steps, prm_scores=scores))
+    evidence = evidence_from_steps(WrittenSteps.of(tree_steps(bank)), [steps], [])
     states = [
         0 if label < 0 or place < label else 2 if place == label else 1 for place in range(steps)
     ]
     lowest = [min(scores[:place], default=1.0) for place in range(steps)]
-    assert evidence.examples == list(zip(states, lowest, scores, strict=True))
-    outcomes = [(False, place != label) for place in range(steps) if label < 0 or place <= label]
-    assert evidence.step_outcomes == outcomes
+    assert evidence.examples.tolist() == [
+        list(row) for row in zip(states, lowest, scores, strict=True)
+    ]
+    right = steps if label < 0 else label
+    assert evidence.step_counts.tolist() == [[label >= 0, right], [0, 0]]
 
 
 def test_labels_without_scores_wait_for_a_scorer(tmp_path):
@@ -476,8 +478,12 @@ def test_a_late_bad_line_writes_nothing(tmp_path):
     ("name", "content", "said"),
     [
         ("traces.jsonl.gz", b"{}", "not a gzip file, or a damaged one"),
-        ("traces.jsonl.gz", gzip.compress(b"{}" * 900)[:-12], "not a gzip file, or a damaged one"),
-        ("traces.jsonl", gzip.compress(b"{}"), "not UTF-8 text"),
+        (
+            "traces.jsonl.gz",
+            gzip.compress(b"{}" * 900, mtime=0)[:-12],
+            "not a gzip file, or a damaged one",
+        ),
+        ("traces.jsonl", gzip.compress(b"{}", mtime=0), "not UTF-8 text"),
         ("traces.jsonl", b"\n\n", "no traces"),
         ("traces.jsonl", b"[" * 100_000, "line 1: not a trace"),
     ],

@@ -20,6 +20,7 @@ from trim.policies.ppo import counterfactuals
 from trim.policies.ppo.trees import UNKNOWN, TreeBatch
 from trim.policies.ppo.weights import LearnedRouter, PriceRange, write_router
 from trim.policies.registry import parse_policies
+from trim.rollouts.calibration.sweep import parse_whole_sweep
 from trim.rollouts.identity import Identity
 from trim.types import Action, Observation
 
@@ -34,10 +35,13 @@ from trim.policies.ppo.environment import ReplayEnvironment  # noqa: E402
 from trim.policies.ppo.trainer import (  # noqa: E402
     Advantage,
     TrainingArguments,
+    collect_episodes,
     decisions,
     objective,
     price_range,
+    spread_prices,
     train,
+    train_each,
 )
 from trim.policies.seq.network import SeqNetwork  # noqa: E402
 
@@ -237,6 +241,68 @@ def test_a_single_price_is_trained_alone(tree_batches, tmp_path):
         parse_policies(f"agg:{tmp_path}@0.009")
 
 
+def test_each_price_has_the_network_of_a_run_of_its_own(tree_batches, tmp_path):
+    trees, short = tree_batches[0], replace(SHORT, width=8)
+    runs = []
+    both = train_each(trees, short, (0.004, 0.02), runs.append)
+    assert both.prices == (0.02, 0.004)
+    assert [run.prices for run in runs] == [(0.02,), (0.004,)]
+    assert both.curve.points == tuple(run.curve.points[0] for run in runs)
+    write_router(tmp_path / "both", both.router("prm", MODELS))
+    for price in both.prices:
+        alone = train(trees, replace(short, price=price))
+        write_router(tmp_path / "alone", alone.router("prm", MODELS))
+        (one,) = parse_policies(f"agg:{tmp_path / 'alone'}")
+        (same,) = parse_policies(f"agg:{tmp_path / 'both'}@{price}")
+        assert one.name == same.name
+        for node in range(0, len(trees), 7):
+            found = seen(trees, node)
+            inputs = features(PAPER, True, found.scores, found.tokens)
+            assert one.output(inputs) == same.output(inputs)
+
+
+def test_raw_advantages_of_episodes_are_what_is_still_earned(tree_batches):
+    """With a critic that expects nothing and lambda of GAE at 1: R - lambda * tokens from here."""
+    trees = tree_batches[0]
+    arguments = replace(SMALL, environments=64, horizon=12, gae=1.0, normalised=False)
+    replay = environment(trees, 64, PriceRange(0.004, 0.004))
+    actor, critic = AggNetwork(), AggNetwork()
+    torch.nn.init.zeros_(critic.output.weight)
+    observations, information = replay.reset(seed=3)
+    first = replay.node.copy()
+    batch, _, _ = collect_episodes(
+        replay, observations, information["free"], actor, critic, arguments,
+        np.random.default_rng(5),
+    )  # fmt: skip
+    scaled, _, _ = collect_again(trees, actor, critic, replace(arguments, normalised=True))
+    # The same episodes again, by the actions that were drawn.
+    again = environment(trees, 64, PriceRange(0.004, 0.004))
+    _, information = again.reset(seed=3)
+    assert np.array_equal(again.node, first)
+    random, sums, running = np.random.default_rng(5), np.zeros(64), np.ones(64, dtype=bool)
+    for t in range(12):
+        logits = batch.logits.numpy().reshape(12, 64)[t]
+        _, rewards, ended, _, _ = again.step(random.random(64) < 1 / (1 + np.exp(-logits)))
+        sums += rewards * running
+        running &= ~ended
+    raw = batch.advantages.numpy()[:, 0].reshape(12, 64)
+    np.testing.assert_allclose(raw[0][~running], sums[~running], atol=1e-6)
+    assert (~running).sum() > 30
+    free = batch.weights.numpy().sum(axis=1) > 0
+    normal = scaled.advantages.numpy()[:, 0]
+    expected = (raw.reshape(-1) - raw.reshape(-1)[free].mean()) / raw.reshape(-1)[free].std()
+    np.testing.assert_allclose(normal, expected, atol=1e-4)
+
+
+def collect_again(trees, actor, critic, arguments):
+    replay = environment(trees, 64, PriceRange(0.004, 0.004))
+    observations, information = replay.reset(seed=3)
+    random = np.random.default_rng(5)
+    return collect_episodes(
+        replay, observations, information["free"], actor, critic, arguments, random
+    )
+
+
 def test_training_repeats_itself(tree_batches):
     one, other = train(tree_batches[0], SHORT), train(tree_batches[0], SHORT)
     assert all(np.array_equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
@@ -391,7 +457,8 @@ def not_finite(tensors):
         (lambda folder, family: (folder / f"{family}.safetensors").unlink(), "cannot read"),
         (lambda folder, family: (folder / f"{family}.json").write_text("{"), "not a file that"),
         (edit(policy="pomdp"), "not a file that was fitted for the policy"),
-        (edit(version=7), "version 7, this program reads 1"),
+        (edit(version=7), "version 7, this program reads 1 and 2"),
+        (edit(version=2), "damaged"),
         (edit(features=["score", "mood"]), "for the features score, mood; .* reads score"),
         (edit(scorer="mood"), "trained on scores 'mood'"),
         (edit(range={"lowest": 1}), "damaged"),
@@ -474,22 +541,104 @@ def test_the_command_writes_a_router_that_policies_load(monkeypatch, tmp_path, f
     assert [policy.price for policy in parse_policies(f"{family}:{out}")] == record["lambdas"]
 
 
-def test_the_method_as_published_can_be_trained(monkeypatch, tmp_path):
-    words = ("--product", "--plain-scores", "--advantage", "episodes", "--lambda", 0.004)
-    ran = trim_train(monkeypatch, "agg", "bank", "--out", tmp_path, *words, "--iterations", 2)
+def asked(monkeypatch, tmp_path, *words):
+    """The settings and prices of each run of `trim train`, without the training."""
+    runs = []
+
+    def note(trees, arguments):
+        runs.append(arguments)
+        return train(trees, replace(arguments, iterations=1, environments=8, horizon=2, width=4))
+
+    monkeypatch.setattr("trim.policies.ppo.trainer.train", note)
+    ran = trim_train(monkeypatch, *words, "--out", tmp_path)
     assert ran.exit_code == 0, ran.output
+    return runs
+
+
+def test_the_paper_s_training_can_be_chosen_in_full(monkeypatch, tmp_path):
+    runs = asked(
+        monkeypatch, tmp_path, "agg", "bank", "--preset", "paper", "--lambda", "0.02,0.004"
+    )
+    assert [run.price for run in runs] == [0.02, 0.004]
+    for run in runs:
+        assert (run.width, run.learning_rate, run.final_rate) == (128, 1e-4, 1)
+        assert (run.first_entropy, run.entropy, run.clip, run.gae) == (0.01, 0.01, 0.2, 0.95)
+        assert (run.advantage, run.normalised) == (Advantage.EPISODES, False)
+        assert (run.product, run.log_odds, run.standardised) == (False, False, False)
+    policies = parse_policies(f"agg:{tmp_path}")
+    assert [policy.name for policy in policies] == ["agg:0.02", "agg:0.004"]
+    assert {(policy.names, policy.log_odds) for policy in policies} == {(PAPER, False)}
+    (one,) = parse_policies(f"agg:{tmp_path}@0.004")
+    assert one.name == "agg:0.004"
+    with pytest.raises(InvalidInput, match=r"lambda 0.01: .* single prices alone: 0.02, 0.004"):
+        parse_policies(f"agg:{tmp_path}@0.01")
+
+
+@pytest.mark.parametrize("family", ["agg", "seq"])
+def test_without_prices_the_paper_s_training_spreads_some(monkeypatch, tmp_path, family):
+    runs = asked(monkeypatch, tmp_path, family, "bank", "--preset", "paper")
+    trees = draw_trees(30)
+    assert [run.price for run in runs] == list(spread_prices(trees))
+    assert len(runs) == 8
+    prices = price_range(trees, None)
+    assert (runs[-1].price, runs[0].price) == (prices.lowest, prices.highest)
+    assert len(parse_policies(f"{family}:{tmp_path}")) == 8
+
+
+def test_single_options_override_a_preset(monkeypatch, tmp_path):
+    """Here, those of the authors' scripts."""
+    words = ("--product", "--width", 64, "--learning-rate", 3e-4, "--normalised-advantages")
+    more = ("--entropy", 0.02, "--logit-scores", "--advantage", "branches", "--seed", 3)
+    words = ("--preset", "paper", "--lambda", 0.004, *words, *more)
+    (run,) = asked(monkeypatch, tmp_path, "agg", "bank", *words)
+    assert (run.product, run.width, run.learning_rate, run.final_rate) == (True, 64, 3e-4, 1)
+    assert (run.entropy, run.first_entropy, run.normalised) == (0.02, 0.02, True)
+    assert (run.log_odds, run.advantage, run.seed) == (True, Advantage.BRANCHES, 3)
     (policy,) = parse_policies(f"agg:{tmp_path}")
-    assert (policy.name, policy.names, policy.log_odds) == ("agg:0.004", SCRIPTS, False)
+    assert (policy.name, policy.names, policy.log_odds) == ("agg:0.004", SCRIPTS, True)
+
+
+def test_without_options_the_settings_are_the_defaults(monkeypatch, tmp_path):
+    assert asked(monkeypatch, tmp_path, "agg", "bank") == [TrainingArguments()]
+
+
+def test_a_calibration_tries_only_the_prices_that_were_trained(monkeypatch, tmp_path):
+    words = ("--preset", "paper", "--lambda", "0.02,0.004")
+    asked(monkeypatch, tmp_path, "agg", "bank", *words)
+    bank = Recorded(Identity("chain", 1, MODELS, "prm", None, rollouts=8), draw_trees(5))
+    sweep = parse_whole_sweep(f"agg:{tmp_path}", bank)
+    assert sweep.settings == (0.02, 0.004)
+    assert [sweep.policy(price).price for price in sweep.settings] == [0.02, 0.004]
+
+
+def lose_a_network(tensors):
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("1.")}
+
+
+def test_a_router_that_lacks_the_network_of_a_price_is_damaged(monkeypatch, tmp_path):
+    asked(monkeypatch, tmp_path, "agg", "bank", "--lambda", "0.02,0.004")
+    swap_tensors(lose_a_network)(tmp_path, "agg")
+    with pytest.raises(InvalidInput, match="damaged"):
+        parse_policies(f"agg:{tmp_path}")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("agg", "bank", "--lambda", "0"), "--lambda 0: a price"),
-        (("agg", "bank", "--lambda", "2"), "--lambda 2: a price"),
-        (("agg", "bank", "--lambda", "nan"), "--lambda nan: a price"),
-        (("seq", "bank", "--product"), "seq has none of that name"),
+        (("agg", "bank", "--lambda", "0"), "--lambda 0: must be above 0 and up to 1"),
+        (("agg", "bank", "--lambda", "2"), "--lambda 2: must be above 0"),
+        (("agg", "bank", "--lambda", "nan"), "--lambda nan: must be above 0"),
+        (("agg", "bank", "--lambda", "0.1,"), "--lambda 0.1,: must be above 0"),
+        (("agg", "bank", "--lambda", "0.1,-1"), "--lambda 0.1,-1: must be above 0"),
+        (("agg", "bank", "--width", 0), "--width 0: must be from 1 to 4096"),
+        (("agg", "bank", "--learning-rate", 0), "--learning-rate 0: must be from 1e-07 to 1"),
+        (("agg", "bank", "--learning-rate", "nan"), "--learning-rate nan: must be from"),
+        (("agg", "bank", "--entropy", -0.1), "--entropy -0.1: must be from 0 to 1"),
+        (("agg", "bank", "--iterations", 0), "--iterations 0: must be from 1 to"),
+        (("seq", "bank", "--product"), "--product: only for agg, not for seq"),
+        (("seq", "bank", "--width", 32), "--width: only for agg, not for seq"),
         (("agg", "bank"), "5 problems are too few"),
+        (("agg", "bank", "--preset", "paper"), "5 problems are too few"),
     ],
 )
 def test_bad_requests_leave_an_older_router_alone(monkeypatch, tmp_path, words, message):

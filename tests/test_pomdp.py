@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from trim.cli.main import main
 from trim.errors import InvalidInput
 from trim.policies.pomdp.belief import BeliefFilter, BeliefKind
+from trim.policies.pomdp.first_errors import Step, WrittenSteps
 from trim.policies.pomdp.fit import (
     Evidence,
     LabelledTrajectory,
     evidence_from_solutions,
+    evidence_from_steps,
     fit_evidence,
     fit_pomdp,
 )
@@ -245,24 +247,23 @@ def solution(scores, correct, strong=False, right=None):
     return LabelledTrajectory(tuple(scores), (20,) * count, (strong,) * count, correct, right)
 
 
-@pytest.mark.parametrize(
-    ("trajectory", "error"),
-    [
-        (solution([0.1, 0.2], True), None),
-        (solution([0.9, 0.3, 0.1], False), 1),
-        (solution([0.9, 0.8, 0.85], False), 1),
-        (solution([0.9, 0.1, 0.8], False, right=(True, True, False)), 2),
-        (solution([0.9, 0.1], False, right=(True, True)), None),
-    ],
-)
-def test_the_first_error_comes_from_labels_or_scores(trajectory, error):
-    assert trajectory.first_error == error
-
-
-def test_every_step_is_an_example_of_its_state():
-    found = list(solution([0.9, 0.2, 0.7], False).examples())
-    assert found == [(0, 1.0, 0.9), (2, 0.9, 0.2), (1, 0.2, 0.7)]
-    assert list(solution([0.9, 0.2, 0.7], False).step_outcomes()) == [(False, True), (False, False)]
+def test_every_labelled_step_is_an_example_of_its_state():
+    labelled = [
+        solution([0.9, 0.2, 0.7], False, right=(True, False, True)),
+        solution([0.1, 0.2], True, True, right=(True, True)),
+    ]
+    evidence = evidence_from_solutions(labelled)
+    assert evidence.examples.tolist() == [
+        [0, 1.0, 0.9],
+        [2, 0.9, 0.2],
+        [1, 0.2, 0.7],
+        [0, 1.0, 0.1],
+        [0, 0.1, 0.2],
+    ]
+    assert evidence.weights.tolist() == [1] * 5
+    assert evidence.step_counts.tolist() == [[1, 1], [0, 2]]
+    assert evidence.recovered == (0, 1)
+    assert evidence.source == {"from": "labels", "steps": 5}
 
 
 def test_fitted_figures_are_those_of_the_process_that_made_the_traces():
@@ -313,9 +314,10 @@ def test_too_little_to_fit_is_refused():
     with pytest.raises(InvalidInput, match="no solved problem"):
         fit_pomdp([])
     with pytest.raises(InvalidInput, match="steps of the strong model"):
-        fit_pomdp([solution([0.9] * 5, True)] * 10)
+        fit_pomdp([solution([0.9] * 5, True, right=(True,) * 5)] * 10)
+    right = (True,) * 5
     with pytest.raises(InvalidInput, match="0 examples of state S1"):
-        fit_pomdp([solution([0.9] * 5, True, strong) for strong in (False, True)] * 10)
+        fit_pomdp([solution([0.9] * 5, True, strong, right) for strong in (False, True)] * 10)
     with pytest.raises(InvalidInput, match="outside"):
         fit_observations(np.array([[0, 0.5, 1.5]]))
     with pytest.raises(InvalidInput, match="outside"):
@@ -366,30 +368,40 @@ def make_bank(folder, problems):
 
 def test_labelled_banks_give_every_draft_and_rewrite_once(tmp_path):
     evidence = evidence_from_bank(make_bank(tmp_path / "bank", [labelled_problem()]))
-    assert sorted(evidence.examples) == sorted(
+    assert sorted(map(tuple, evidence.examples.tolist())) == sorted(
         [(2, 1.0, 0.2), (0, 1.0, 0.9), (1, 0.2, 0.3), (1, 0.2, 0.4), (0, 0.9, 0.8), (0, 0.9, 0.95)]
     )
-    assert sorted(evidence.step_outcomes) == [
-        (False, False),
-        (False, True),
-        (True, True),
-        (True, True),
-    ]
+    assert evidence.step_counts.tolist() == [[1, 1], [0, 2]]
     assert evidence.lengths == [2, 2] and evidence.strong_tokens == [30, 30, 30]
 
 
-def test_banks_without_labels_give_scored_solutions(tmp_path):
-    evidence = evidence_from_bank(make_bank(tmp_path / "bank", [labelled_problem(label=False)]))
-    own = solution([0.2, 0.3], False)
-    mixed = LabelledTrajectory((0.9, 0.8), (30, 10), (True, False), True)
-    expected = evidence_from_solutions([own, mixed])
-    assert evidence == expected
+def test_banks_without_labels_give_the_steps_of_their_trees(tmp_path):
+    """By the same EM as the steps, written out; what is merged or shared is there once."""
+    problems = [labelled_problem(index, label=False) for index in range(4)]
+    evidence = evidence_from_bank(make_bank(tmp_path / "bank", problems))
+    steps = []
+    for first in range(0, 24, 6):
+        steps += [
+            Step(-1, False, 0.2),
+            Step(-1, True, 0.9),
+            Step(first, False, 0.3, 0),
+            Step(first, True, 0.4, 0),
+            Step(first + 1, False, 0.8, 1),
+            Step(first + 1, True, 0.95, 1),
+        ]
+    expected = evidence_from_steps(WrittenSteps.of(steps), [2] * 8, [30] * 12)
+    assert np.array_equal(evidence.examples, expected.examples)
+    assert np.array_equal(evidence.weights, expected.weights)
+    assert np.array_equal(evidence.step_counts, expected.step_counts)
+    assert (evidence.lengths, evidence.strong_tokens) == (expected.lengths, expected.strong_tokens)
+    assert evidence.source == expected.source
+    assert (evidence.source["from"], evidence.source["outcomes"]) == ("outcomes", 16)
 
 
 def test_models_without_a_mistake_keep_accuracies_below_1():
-    examples = [(state, 0.5, 0.5) for state in range(3) for _ in range(20)]
-    step_outcomes = [(strong, True) for strong in (False, True) for _ in range(20)]
-    fitted = fit_evidence(Evidence(examples, step_outcomes, [3] * 20, [10] * 20))
+    examples = np.array([(state, 0.5, 0.5) for state in range(3) for _ in range(20)])
+    counts = np.array([[0, 20], [0, 20]])
+    fitted = fit_evidence(Evidence(examples, np.ones(60), counts, (0, 0), [3] * 20, [10] * 20))
     assert 0.95 < fitted.process.rewriting[0, 0] < 1
 
 
@@ -407,6 +419,7 @@ def test_commands_fit_plan_and_refuse(tmp_path):
     assert 0 <= planned["lower"] <= planned["upper"] <= 1
 
     before = out.read_bytes()
+    assert read_model(out).source == {"from": "labels", "steps": 120}
     too_few = make_bank(tmp_path / "few", [labelled_problem()])
     assert len(too_few.problems) == 1
     for words, message in (

@@ -25,8 +25,8 @@ from trim.evaluation.comparison import (
     describe_intervals,
     figures_of,
 )
-from trim.evaluation.evaluation_page import spread, write_report
-from trim.evaluation.plot import plot_curves
+from trim.evaluation.evaluation_page import by_problem, write_report
+from trim.evaluation.plot import curve_svg, plot_curves
 from trim.evaluation.verdict import describe_verdict
 from trim.metrics.curve import Curve
 from trim.metrics.intervals import bootstrap_interval
@@ -268,12 +268,13 @@ def test_report_holds_plot_tables_and_traces(tmp_path: Path) -> None:
     page = Page(html)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plot.svg", "report.html"]
     assert page.tags.count("svg") == 1
-    assert page.tags.count("table") == 5
-    assert page.tags.count("details") == 1
+    assert page.tags.count("table") == 6
+    # A problem, and in it the solutions of both policies.
+    assert page.tags.count("details") == 3
     for text in ("chain", "100 problems, seed 7", "thr 0.6", "21.0 to 38.0", "score 0.125"):
         assert text in page.text
     struck = re.findall(r"<del[^>]*>(.*?)</del>", html, flags=re.DOTALL)
-    assert len(struck) == 1 and struck[0].startswith("discarded")
+    assert len(struck) == 2 and struck[0].startswith("discarded")
 
 
 def test_report_colours_the_spans_of_a_step(tmp_path: Path) -> None:
@@ -297,7 +298,7 @@ def test_report_colours_the_spans_of_a_step(tmp_path: Path) -> None:
 def test_report_shows_strong_calls_or_a_dash(tmp_path: Path) -> None:
     summary = make_summary()
     summary["points"][1]["strong_calls_mean"] = None
-    html = report(tmp_path, summary, [])
+    html = report(tmp_path, summary, []).partition("<h2>Work</h2>")[2]
     head = re.findall(r'<th scope="col">(.*?)</th>', html)
     place = head.index("strong calls") - 1
     rows = re.findall(r"<tr>\n<th scope=\"row\">.*?</tr>", html, flags=re.DOTALL)
@@ -327,14 +328,46 @@ def test_report_of_little(tmp_path: Path) -> None:
     summary = make_summary() | {"curves": {}, "comparisons": [], "differences": []}
     summary["points"] = summary["points"][:1]
     page = Page(report(tmp_path, summary, []))
-    assert page.tags.count("table") == 1
+    assert page.tags.count("table") == 2
     assert "details" not in page.tags
 
 
-def test_shown_traces_cover_every_policy_and_setting() -> None:
+def test_traces_of_a_problem_stand_together() -> None:
     traces = [make_trace("thr", 0.2, i) for i in range(60)]
-    traces += [make_trace("random", 0.3, 0), make_trace("strong", None, 0)]
-    shown = spread(traces, 40)
-    assert len(shown) == 40
-    assert [t["policy"] for t in shown].count("random") == 1
-    assert [t["policy"] for t in shown].count("strong") == 0
+    traces += [make_trace("strong", None, i) for i in range(60)]
+    shown = by_problem(traces, 41)
+    assert [[t["problem_id"] for t in group] for group in shown] == [
+        [f"chain-7-{i}"] * 2 for i in range(20)
+    ]
+    assert len(by_problem(traces, 1)) == 1
+
+
+def test_report_opens_with_verdict_and_conditions(tmp_path: Path) -> None:
+    summary = make_summary()
+    facts = [("weak model", HOSTILE), ("date", "2026-01-31"), ("prices", "USD for a million")]
+    write_report(summary, [], curve_svg(summary), tmp_path, facts)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    text = Page(html).text
+    # The nearest setting has 70 % of 90 % right, for 0.35 of 1.1 times the money.
+    verdict = "thr:0.6 reaches 78\u00a0% of the strong model's accuracy for 32\u00a0% of its money"
+    assert verdict in text
+    assert text.count(summary["verdict"]["text"]) == 1
+    places = [text.index(each) for each in (verdict, HOSTILE, "2026-01-31", "Results")]
+    assert places == sorted(places)
+    # One title: that of the page, which the picture does not repeat.
+    assert html.count("100 problems") == 2 and html.count("<h1>") == 1
+    (columns,) = re.findall(r"<h2>Results</h2>.*?<thead>(.*?)</thead>", html, flags=re.DOTALL)
+    assert {"money", "seconds", "÷ strong"} <= set(re.findall(r"col\">(.*?)<", columns))
+
+
+def test_the_plot_labels_settings_and_dashes_what_was_not_measured() -> None:
+    summary = make_summary()
+    svg = curve_svg(summary)
+    labels = re.findall(r">([\d.]+)</text>", svg)
+    assert {"0.2", "0.6", "0.3"} <= set(labels)
+    dashed = [style for style in re.findall(r"<path [^>]*style=\"([^\"]*)\"", svg)
+              if "stroke-dasharray" in style]  # fmt: skip
+    # Two families, each from the weak model alone and to the strong one, beside two references.
+    assert len(dashed) == 6
+    summary["points"] = [p for p in summary["points"] if p["policy"] not in ("weak", "strong")]
+    assert "stroke-dasharray" not in curve_svg(summary)

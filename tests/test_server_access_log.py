@@ -64,7 +64,7 @@ def test_lines_tell_all_but_what_was_said(tmp_path):
     assert SAID not in said and secret not in said and "nobody else" not in said
     lines = [json.loads(line) for line in said.splitlines()]
     requests = [line for line in lines if line["event"] == "request"]
-    assert [line["status"] for line in requests] == [200, 200, 400, 404, 401, 404, 400, 503]
+    assert [line["status"] for line in requests] == [200, 200, 400, 404, 401, 404, 415, 503]
     whole, stream, feature, _, nobody, *_, failed = requests
     assert (whole["key"], whole["model"], whole["policy"]) == ("app", "trim:strong", "strong")
     assert (whole["finish"], whole["path"]) == ("tokens", "/v1/chat/completions")

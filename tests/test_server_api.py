@@ -283,7 +283,7 @@ async def test_a_fallback_inside_a_step_goes_on_after_what_was_sent(tmp_path, ro
     serving = Serving("127.0.0.1", 0, str(tmp_path / "trim.sqlite"), Limits())
     async with opened(shipped, replace(loaded, **{role: failing}), serving) as service:
         transport = httpx.ASGITransport(make_app(service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://trim/v1") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1") as client:
 
             async def ask(**more):
                 failing.asked = 0
@@ -454,8 +454,9 @@ async def test_who_leaves_stops_all_work(tmp_path, stream):
             before = len(server.requests)
             body = json.dumps(asked("a question", stream=stream)).encode()
             _, writer = await asyncio.open_connection(*url[7:-3].split(":"))
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
-            writer.write(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode() + body)
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n"
+            lines = "Host: localhost\r\nContent-Type: application/json\r\n\r\n"
+            writer.write(f"{head}{lines}".encode() + body)
             while len(server.requests) < before + 3:
                 await asyncio.sleep(0.01)
             writer.close()

@@ -14,8 +14,8 @@ from trim.server.run import Server, Serving, listen, opened, server_config
 
 async def answered(reader, writer, question, **more):
     body = json.dumps(asked(question, seed=1, **more)).encode()
-    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\n")
-    writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n")
+    writer.write(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK")
     if more["stream"]:

@@ -119,7 +119,7 @@ def talk(url, *pieces, rest=True):
 
 
 def head(*lines, path="/v1/chat/completions", method="POST"):
-    first = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    first = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     return first.encode() + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
 
 
@@ -135,9 +135,9 @@ HEADS = [
     (head(JSON, LENGTH, b"Transfer-Encoding: chunked") + BODY, (400,)),
     (head(JSON, b"Transfer-Encoding: chunked") + b"zz\r\n", (400,)),
     (head(JSON, b"Transfer-Encoding: chunked") + b"f4242\r\n" + b"1" * 1_000_002, (413,)),
-    (head(b"Content-Type: text/plain", LENGTH) + BODY, (400,)),
+    (head(b"Content-Type: text/plain", LENGTH) + BODY, (415,)),
     (head(b"Content-Type: application/json; charset=utf-7", LENGTH) + BODY, (200,)),
-    (head(b"Content-Type: " + b"\xff" * 100, LENGTH) + BODY, (400,)),
+    (head(b"Content-Type: " + b"\xff" * 100, LENGTH) + BODY, (415,)),
     (head(JSON, JSON, LENGTH) + BODY, (200,)),
     (head(JSON, LENGTH, b"Authorization: Bearer \xff\xfe", b"Authorization: x") + BODY, (200,)),
     (head(JSON, LENGTH, b"X: " + b"y" * 200_000) + BODY, (None, 400, 431)),

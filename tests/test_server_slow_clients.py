@@ -112,7 +112,9 @@ async def trickle(connection, byte=b"a"):
         return
 
 
-HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+)
 QUERY = "SELECT finish FROM requests WHERE policy = 'passthrough'"
 OPEN = {
     "nothing": (b"", None),
@@ -122,9 +124,9 @@ OPEN = {
     "a body that trickles": (HEAD + b"Content-Length: 100000\r\n\r\n{", b" "),
     "chunks that trickle": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
     "the body of a request without one": (
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b" "),
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n", b" "),
     "a second head that trickles": (
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nX: ", b"y"),
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nX: ", b"y"),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from trim.server.errors import APIError
 from trim.server.storage import ledger as ledgers
 from trim.server.storage.database import open_database
 from trim.server.storage.keys import Keys
-from trim.server.storage.ledger import Ledger, seconds_to_midnight, today
+from trim.server.storage.ledger import Amount, Ledger, seconds_to_midnight, today
 from trim.server.storage.recorder import Entry, Recorder
 from trim.server.storage.tables import keys, metadata, requests, spending, steps
 from trim.server.storage.traffic import delete_traffic
@@ -151,7 +151,7 @@ async def test_what_is_wrong_with_a_key_is_said_in_a_line(engine):
     await store.create("app")
     for attempt, message in (
         (store.create("app"), "name is taken"),
-        (store.create(" "), "1 to 100 characters"),
+        (store.create(" "), "1 to 100 printable characters"),
         (store.create("x", money_a_day=-1.0), "from 0 up"),
         (store.create("x", money_a_day=float("nan")), "from 0 up"),
         (store.revoke("nobody"), "no valid key"),
@@ -204,6 +204,13 @@ async def test_any_text_can_be_kept(engine):
 
 async def test_a_budget_is_of_a_day_and_says_when_it_begins_again(engine, monkeypatch):
     store, recorder, ledger = Keys(engine), Recorder(engine), Ledger(engine)
+    await ledger.beat()
+
+    async def left_of(key):
+        made = await ledger.reserve(key, Amount(0.0, 0), 60.0, 9)
+        await ledger.release(made)
+        return made.left
+
     for name, budget, left in (
         ("money", {"money_a_day": 1.0}, (0.5, float("inf"))),
         ("tokens", {"strong_tokens_a_day": 10}, (float("inf"), 3)),
@@ -211,17 +218,17 @@ async def test_a_budget_is_of_a_day_and_says_when_it_begins_again(engine, monkey
     ):
         key = await store.find(await store.create(name, **budget))
         await recorder.write(entry(key.id))
-        now = await ledger.remaining(key)
+        now = await left_of(key)
         assert (now.money, now.strong_tokens) == left
         await recorder.write(entry(key.id))
         if budget:
             with pytest.raises(APIError, match="has spent its") as refused:
-                await ledger.remaining(key)
+                await left_of(key)
             assert (refused.value.status, refused.value.code) == (429, "insufficient_quota")
             assert 0 < refused.value.retry_after <= 24 * 3600
             with monkeypatch.context() as patched:
                 patched.setattr(ledgers, "today", lambda: "2099-01-01")
-                await ledger.remaining(key)
+                await left_of(key)
     assert 0 < seconds_to_midnight() <= 24 * 3600
     await recorder.close()
 

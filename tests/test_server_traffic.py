@@ -144,7 +144,7 @@ def test_warnings_name_what_is_wrong_and_nothing_else():
         Spent("frugal", today(), 0.1, 5, 1.0, 100),
         Spent("free", today(), 99.0, 9999),
     ]
-    assert told([], spent) == ["the key app has spent at least 90% of its budget for today"]
+    assert told([], spent) == ["the key app has spent 90 % of its budget for today"]
 
 
 def trim(*words, folder):

@@ -41,7 +41,7 @@ async def traced(folder, models, keep_texts=False):
     async with opened(models_in(), models, serving) as service:
         service.tracing = Tracing(provider, keep_texts)
         transport = httpx.ASGITransport(make_app(service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://trim") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client, exporter.get_finished_spans
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +31,11 @@ class Price:
         return (total + usage.tokens * self.output) / 1e6
 
 
+CURRENCY = "USD"
+CODE = "[A-Z]{3}"
+"""Pattern of a currency's code (ISO 4217)."""
+
+
 @dataclass(frozen=True)
 class Prices:
     """A price list.
@@ -41,12 +47,14 @@ class Prices:
     Attributes:
         intermediate: of the intermediate models, weakest first; those without a price cost as
             much as the strong one.
+        currency: of all prices, three letters of ISO 4217; shown beside amounts of money.
     """
 
     weak: Price = Price(0.05, 0.005, 0.2)
     strong: Price = Price(1.0, 0.1, 4.0)
     scorer: Price = Price(0.05, 0.005, 0.2)
     intermediate: tuple[Price, ...] = ()
+    currency: str = CURRENCY
 
     def of(self, trace: Trace) -> float:
         """The cost of a trace, including discarded drafts, scores and prefills."""
@@ -61,14 +69,16 @@ class Prices:
         )
 
 
-def priced(lists: Mapping[str, Price], intermediate: Iterable[Price] = ()) -> Prices:
+def priced(
+    lists: Mapping[str, Price], intermediate: Iterable[Price] = (), currency: str = CURRENCY
+) -> Prices:
     """A price list in which `weak`, `strong` and `scorer` are free unless `lists` has them.
 
     Raises:
         TypeError: `lists` has an unknown role.
     """
     free = dict.fromkeys(("weak", "strong", "scorer"), FREE)
-    return Prices(**{**free, **lists}, intermediate=tuple(intermediate))
+    return Prices(**{**free, **lists}, intermediate=tuple(intermediate), currency=currency)
 
 
 EXAMPLE = "example"
@@ -104,22 +114,25 @@ def read_prices(path: Path) -> Prices:
     """A price list from JSON: `{"strong": {"prompt": 1, "cached": 0.1, "output": 4}, …}`.
 
     `intermediate` (`middle` in 0.1) is a list with a price for each intermediate model. `weak`,
-    `strong` and `scorer` are free unless the list has them.
+    `strong` and `scorer` are free unless the list has them. `currency` is USD by default.
 
     Raises:
-        InvalidInput: the file is unreadable, has an unknown name, or a price is not a number from
-            0 up.
+        InvalidInput: the file is unreadable, has an unknown name, a price is not a number from
+            0 up, or the currency is not three letters.
     """
     try:
         given = current_roles(parse_json(read_bytes(path), finite=False))
         intermediate = [Price(**kinds) for kinds in given.pop("intermediate", [])]
+        currency = given.pop("currency", CURRENCY)
         lists = {role: Price(**kinds) for role, kinds in given.items()}
-        prices = priced(lists, intermediate)
+        prices = priced(lists, intermediate, currency)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot read the price list ({error.strerror})") from error
     except (ValueError, TypeError, AttributeError) as error:
         example = '{"strong": {"prompt": 1, "cached": 0.1, "output": 4}}'
         raise InvalidInput(f"{path}: not a price list such as {example} ({error})") from error
+    if not isinstance(currency, str) or not re.fullmatch(CODE, currency):
+        raise InvalidInput(f"{path}: currency must be three capital letters, as in USD")
     lists |= {f"intermediate-{n}": price for n, price in enumerate(intermediate, 1)}
     for role, price in lists.items():
         for kind in fields(Price):

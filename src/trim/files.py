@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import math
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
@@ -264,9 +264,9 @@ def numbers(values: Iterable[object]) -> tuple[float, ...]:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            or not -sys.float_info.max <= value <= sys.float_info.max
         ):
-            raise ValueError(f"{value!r} is not a finite number")
+            raise ValueError("a value is not a finite number")
         found.append(float(value))
     return tuple(found)
 

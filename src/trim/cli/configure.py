@@ -36,9 +36,11 @@ def check_command(configuration: Path, assignments: tuple[str, ...]) -> None:
     """Test each part of the configuration CONFIG.
 
     Other continuations and scorers are tested as well, and the best ones recommended
-    (docs/reference/configuration.md). Exit code 1 if a part does not work.
+    (docs/reference/configuration.md). Model files on the hub are downloaded first. Exit code 1 if a
+    part does not work, 2 if the hub does not deliver a file or a sha256 differs.
     """
     source = open_models(configuration, assignments)
+    source.fetch()
     found = asyncio.run(check(source.configuration, source.config.sampling))
     show_checkup(found)
     sys.exit(1 if found.failures else 0)
@@ -139,11 +141,12 @@ def init_command(
 ) -> None:
     """Write and test a configuration for two models.
 
-    WEAK and STRONG are each a GGUF file (weak.gguf), a server and its model
-    (http://localhost:8000/v1#Qwen/Qwen2.5-1.5B-Instruct; #MODEL may be left out if there is only
-    one), or a service and its model (anthropic:MODEL, openai:MODEL, deepseek:MODEL, mistral:MODEL).
-    On a terminal, missing ones are asked for. The kind of server, the continuation and the scorer
-    are detected. Exit code 1 if a part does not work; the file is written in any case.
+    WEAK and STRONG are each a GGUF file (weak.gguf, or hf:ORG/REPO/FILE on the hub), a server and
+    its model (http://localhost:8000/v1#Qwen/Qwen2.5-1.5B-Instruct; #MODEL may be left out if there
+    is only one), or a service and its model (anthropic:MODEL, openai:MODEL, deepseek:MODEL,
+    mistral:MODEL). On a terminal, missing ones are asked for. The kind of server, the continuation
+    and the scorer are detected. Exit code 1 if a part does not work; the file is written in any
+    case.
     """
     models = {"weak": weak, "strong": strong}
     if not all(models.values()) and not sys.stdin.isatty():

@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import click
+from sqlalchemy import make_url
 
 from trim.cli.options import check_text
 from trim.cli.output import new_table
-from trim.cli.terminal import new_console
+from trim.cli.terminal import echo, new_console
 from trim.errors import InvalidInput
 from trim.server.errors import APIError
 from trim.server.storage.database import DATABASE_ERRORS, open_database
@@ -24,6 +26,10 @@ from trim.server.storage.traffic import count_traffic, delete_traffic
 
 Result = TypeVar("Result")
 DEFAULT_DATABASE = "trim-server.sqlite"
+NO_VALID_KEY = (
+    "trim: no valid key is left, and servers on this database still require one: all requests are"
+    " refused until another is created"
+)
 
 database_option = click.option(
     "--database",
@@ -41,7 +47,7 @@ def keys_command() -> None:
 
 
 @keys_command.command()
-@click.argument("name")
+@click.argument("name", callback=check_text)
 @click.option("--money-a-day", type=float, help="Budget of money per day (UTC).")
 @click.option("--strong-tokens-a-day", type=int, help="Budget of strong tokens per day (UTC).")
 @click.option("--operator", is_flag=True, help="Grant access to the traffic of all keys.")
@@ -55,22 +61,33 @@ def create(
 ) -> None:
     """Create the key NAME and print it; it is never shown again."""
 
-    async def make(keys: Keys) -> str:
-        return await keys.create(name, money_a_day, strong_tokens_a_day, operator)
+    async def make(keys: Keys) -> tuple[str, int]:
+        key = await keys.create(name, money_a_day, strong_tokens_a_day, operator)
+        return key, await Ledger(keys.engine).servers()
 
-    click.echo(use_keys(database, make, new=True))
+    key, servers = use_keys(database, make, new=True)
+    click.echo(key)
+    echo(f"trim: the key {name!r} is in {place_of(database)}", err=True)
+    if not servers:
+        click.echo(
+            "trim: no running server uses this database; name the server's with --database, or"
+            " start `trim serve` with this one",
+            err=True,
+        )
 
 
 @keys_command.command()
-@click.argument("name")
+@click.argument("name", callback=check_text)
 @database_option
 def revoke(name: str, database: str) -> None:
     """Revoke the key NAME immediately."""
 
-    async def end(keys: Keys) -> None:
+    async def end(keys: Keys) -> bool:
         await keys.revoke(name)
+        return all(key.revoked is not None for key in await keys.all())
 
-    use_keys(database, end)
+    if use_keys(database, end):
+        click.echo(NO_VALID_KEY, err=True)
 
 
 @keys_command.command("list")
@@ -85,7 +102,8 @@ def list_keys(database: str) -> None:
     table = new_table(
         None, "name", "prefix", "created", "money\ntoday", "strong tokens\ntoday", "state"
     )
-    for key, (money, tokens) in use_keys(database, look):
+    listed = use_keys(database, look)
+    for key, (money, tokens) in listed:
         table.add_row(
             key.name,
             f"trim-{key.prefix}-",
@@ -95,6 +113,8 @@ def list_keys(database: str) -> None:
             state(key),
         )
     new_console().print(table)
+    if listed and all(key.revoked is not None for key, _ in listed):
+        click.echo(NO_VALID_KEY, err=True)
 
 
 def state(key: UserKey) -> str:
@@ -105,6 +125,13 @@ def state(key: UserKey) -> str:
 
 def spent_of(spent: str, budget: float | None) -> str:
     return spent if budget is None else f"{spent} of {budget:g}"
+
+
+def place_of(database: str) -> str:
+    """A database as messages name it, without its password."""
+    if "://" in database:
+        return make_url(database).render_as_string(hide_password=True)
+    return str(Path(database).resolve())
 
 
 def use_keys(database: str, work: Callable[[Keys], Awaitable[Result]], new: bool = False) -> Result:
@@ -151,25 +178,25 @@ def traffic_command() -> None:
     help="Age in days; 0 deletes all requests.",
 )
 @click.option("--key", callback=check_text, help="Only requests of the key with this name.")
-@click.option("--yes", "is_sure", is_flag=True, help="Delete without asking.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @database_option
-def delete(days: float, key: str | None, is_sure: bool, database: str) -> None:
+def delete(days: float, key: str | None, yes: bool, database: str) -> None:
     """Delete requests with their steps and texts; the spending of keys is kept.
 
-    The number of requests is shown before they are deleted, and the command asks; without a
-    terminal it needs --yes.
+    It asks first; where there is no terminal to ask on, it needs --yes.
     """
     before = time.time() - DAY * days
 
-    async def count(keys: Keys) -> int:
+    async def look(keys: Keys) -> int:
         return await count_traffic(keys.engine, before, key)
 
     async def remove(keys: Keys) -> int:
         return await delete_traffic(keys.engine, before, key)
 
-    found = use_keys(database, count)
-    if found and not is_sure:
+    number = use_keys(database, look)
+    if number and not yes:
+        question = f"delete {number} requests from {place_of(database)}?"
         if not sys.stdin.isatty():
-            raise InvalidInput(f"{found} requests would be deleted; add --yes to delete them")
-        click.confirm(f"Delete {found} requests?", abort=True, err=True)
+            raise InvalidInput(f"{question} add --yes to delete them")
+        click.confirm(question, abort=True)
     click.echo(f"{use_keys(database, remove)} requests deleted")

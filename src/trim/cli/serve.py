@@ -57,6 +57,13 @@ DEFAULTS = Limits()
     help="Solutions that wait for a place; further requests are refused.",
 )
 @click.option(
+    "--requests-per-key",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.requests_per_key,
+    show_default=True,
+    help="Requests of one key at once, over all servers on the database.",
+)
+@click.option(
     "--target-share",
     type=click.FloatRange(0, 1),
     help="Hold the model `trim` at this share of strong tokens by adjusting its setting.",
@@ -86,6 +93,7 @@ def serve_command(
     curve: Path | None,
     running: int,
     queue: int,
+    requests_per_key: int,
     target_share: float | None,
     workers: int,
     log_format: str | None,
@@ -100,7 +108,7 @@ def serve_command(
     (docs/reference/configuration.md), by default the shipped models.
     """
     source = choose_source(configuration, assignments, models)
-    limits = replace(DEFAULTS, running=running, queue=queue)
+    limits = replace(DEFAULTS, running=running, queue=queue, requests_per_key=requests_per_key)
     default = LogFormat.TEXT if sys.stderr.isatty() else LogFormat.JSON
     serving = Serving(
         host,

@@ -98,10 +98,10 @@ def make_model(
     """
     prompt = prompt or section.prompt(Prompt())
     if isinstance(section, GgufSection):
-        template = template_of(section)
+        path, template = section.local_path(), template_of(section)
         if prompt.system and template is None:
             raise InvalidInput(
-                f"{section.gguf.name}: a system message needs a chat template, and the file has"
+                f"{path.name}: a system message needs a chat template, and the file has"
                 " none; leave the system message out, or name a template"
             )
         return LlamaCppModel(
@@ -111,7 +111,7 @@ def make_model(
             template=template,
             prompt=prompt,
             thinking_off=section.thinking_off,
-            adds_begin=template is not None and read_chat(section.gguf).adds_begin,
+            adds_begin=template is not None and read_chat(path).adds_begin,
         )
     if exact:
         raise InvalidInput(
@@ -158,15 +158,16 @@ def template_of(section: ModelSection | LabelFile) -> ChatTemplate | None:
     if isinstance(section, AnthropicServed | PluginModel):
         return None
     if isinstance(section, GgufFile):
-        check_file(section.gguf)
+        path = section.local_path()
+        check_file(path)
         if section.template is True:
-            return read_chat(section.gguf).template
+            return read_chat(path).template
     return read_chat_template(section.template) if isinstance(section.template, str) else None
 
 
 def make_engine(section: GgufFile, slots: int | None = None, exact: bool = False) -> LlamaCppEngine:
     return LlamaCppEngine(
-        section.gguf, slots or section.slots, section.context, section.threads, exact
+        section.local_path(), slots or section.slots, section.context, section.threads, exact
     )
 
 
@@ -270,7 +271,7 @@ def make_reward_model(
         template = template_of(section)
         if template is None and (section.right, section.wrong) == (RIGHT, WRONG):
             return LabelScorer(engine, name)
-        begins = read_chat(section.gguf).adds_begin
+        begins = read_chat(section.local_path()).adds_begin
         # The scorer itself renders the template.
         reader = LlamaCppModel(engine, name, template=None, adds_begin=begins)
         return HttpLabelScorer(reader, template, section.right, section.wrong)

@@ -18,7 +18,7 @@ from trim.configuration.document import (
     refuse_keys,
     resolved,
 )
-from trim.configuration.models import AnthropicServed, ModelSection, OpenAIServed
+from trim.configuration.models import AnthropicServed, GgufFile, ModelSection, OpenAIServed
 from trim.configuration.protocol import DEFAULT, PROTOCOLS
 from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection, ServerSection
 from trim.configuration.scorers import ConfidenceSection, JointSection, ScorerSection
@@ -67,6 +67,12 @@ class Configuration(Section):
         """The models by their places in the file, weakest first."""
         intermediate = {f"intermediate.{n}": each for n, each in enumerate(self.intermediate)}
         return {"weak": self.weak, **intermediate, "strong": self.strong}
+
+    @property
+    def gguf_sections(self) -> list[GgufFile]:
+        """The models and reward models that run in this process."""
+        scorers = (each.of if isinstance(each, JointSection) else each for each in self.scorer)
+        return [each for each in (*self.writers.values(), *scorers) if isinstance(each, GgufFile)]
 
     @property
     def reports_log_probabilities(self) -> bool:

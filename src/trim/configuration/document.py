@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from trim.documents import DEEPEST, require_shallow, too_deep
+from trim.engines.hub import PREFIX as HUB
 from trim.errors import InvalidInput
 from trim.files import read_text, require_name
 from trim.policies.calibrated import ROUTER
@@ -317,7 +318,7 @@ def with_paths(value: Any, change: Callable[[str], str], name: str = "") -> Any:
     if not isinstance(value, str):
         return value
     if name in PATHS:
-        return change(value)
+        return value if name == "gguf" and value.startswith(HUB) else change(value)
     if name == "template":
         # `owner/name` is a model on the hub, unless such a folder exists.
         return change(value) if is_folder(value, change(value)) else value

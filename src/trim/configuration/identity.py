@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trim.configuration.build import find_reward_model, template_of
 from trim.configuration.configuration import Configuration
+from trim.configuration.model_file import digest_of
 from trim.configuration.models import (
     AnthropicServed,
     GgufSection,
@@ -33,7 +34,8 @@ from trim.scorers.label import RIGHT, WRONG
 
 LOCAL_SETTINGS = {
     *("url", "key_variable", "key_file", "concurrency", "timeout", "attempts"),
-    *("gguf", "weights", "template", "slots", "threads", "policy", "router", "prices", "server"),
+    *("gguf", "sha256", "weights", "template", "slots", "threads"),
+    *("policy", "router", "prices", "server"),
 }
 """Settings that may change while a run goes on, and those that its record holds elsewhere: the
 sha256 of files and the policies."""
@@ -108,8 +110,8 @@ def name_of_plugin(section: Plugin) -> str:
 
 def name_of_file(section: GgufSection | LabelFile) -> list[str]:
     """The sha256 alone for a file with its own template, as in a folder of models."""
-    name, source = sha256_of(section.gguf), source_of(section)
-    own = read_chat(section.gguf).template
+    path, source = section.local_path(), source_of(section)
+    name, own = digest_of(path), read_chat(path).template
     is_own = source == (own.source if own else None)
     return [name] if is_own else [name, f"template {digest(source)}"]
 

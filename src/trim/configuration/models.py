@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from trim.configuration.model_file import ModelFile, Sha256, local_path
 from trim.configuration.section import (
     INVALID,
     AtOnce,
@@ -40,17 +41,23 @@ class GgufFile(Section):
     """A GGUF file that runs in this process.
 
     Attributes:
-        gguf: relative to the configuration file.
+        gguf: relative to the configuration file, or on the hub (`trim.engines.hub.FORM`).
+        sha256: that the file must have; None skips the check.
         slots: requests that are decoded together.
         context: maximum tokens of a request, prompt and completion together.
         threads: computing threads; more than one pays only for large models.
     """
 
-    gguf: Path
+    gguf: ModelFile
+    sha256: Sha256 | None = None
     name: str | None = None
     slots: AtOnce = 4
     context: Annotated[int, Field(ge=64, le=2**31 - 1)] = 4096
     threads: AtOnce = 1
+
+    def local_path(self) -> Path:
+        """The file on this machine (`trim.configuration.model_file.local_path`)."""
+        return local_path(self.gguf, self.sha256)
 
 
 def template_with_question(template: str) -> str:
@@ -203,7 +210,8 @@ class Plugin(Section):
 
     Fields without a meaning of their own here are passed to the entry point as keywords. As in
     other sections, a path in `gguf`, `weights` or `key_file` is relative to the configuration
-    file, and API keys are refused: pass the name of an environment variable.
+    file (`hf:ORG/REPO/FILE` is passed on as it is), and API keys are refused: pass the name of an
+    environment variable.
 
     Attributes:
         plugin: name of the entry point.

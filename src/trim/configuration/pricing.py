@@ -10,7 +10,7 @@ from trim.configuration.configuration import Configuration
 from trim.configuration.models import Served
 from trim.configuration.scorers import JointSection, ScorerSection
 from trim.configuration.section import Section
-from trim.costs import FREE, Price, Prices, priced
+from trim.costs import CURRENCY, FREE, Price, Prices, priced
 
 PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost")
 
@@ -19,10 +19,12 @@ def price_list(configuration: Configuration) -> Prices | None:
     """The prices of a configuration; None without any. Parts without a price are free."""
     given = configuration.prices.model_dump(exclude_none=True)
     intermediate = [Price(**kinds) for kinds in given.pop("intermediate")]
+    currency = given.pop("currency", CURRENCY)
     if not given and not intermediate:
         return None
     intermediate += [FREE] * (len(configuration.intermediate) - len(intermediate))
-    return priced({role: Price(**kinds) for role, kinds in given.items()}, intermediate)
+    lists = {role: Price(**kinds) for role, kinds in given.items()}
+    return priced(lists, intermediate, currency)
 
 
 def unpriced(configuration: Configuration) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from trim.config import End, Fallback, PrefillMode
 from trim.configuration.section import AtOnce, Positive, Seconds, Section, invalid
-from trim.costs import LARGEST_PRICE
+from trim.costs import CODE, LARGEST_PRICE
 from trim.models.model import Sampling
 
 Amount = Annotated[float, Field(ge=0, le=LARGEST_PRICE, allow_inf_nan=False)]
@@ -85,6 +86,8 @@ class PriceSection(Section):
 class PricesSection(Section):
     """A price list (`trim.costs.Prices`); parts without prices are free."""
 
+    currency: Annotated[str, Field(pattern=f"^{CODE}$")] | None = None
+
     weak: PriceSection | None = None
     intermediate: tuple[PriceSection, ...] = ()
     strong: PriceSection | None = None
@@ -114,6 +117,22 @@ class RouterSection(Section):
         return self.policy or f"router:{self.router}"
 
 
+def host(given: str) -> str:
+    if not re.fullmatch(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+", given):
+        raise invalid(f"{given!r} is no host; name it without scheme and port, as `trim.example`")
+    return given
+
+
+def origin(given: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._:\[\]-]+", given):
+        raise invalid(f"{given!r} is no origin; write scheme and host, as `https://app.example`")
+    return given
+
+
+Host = Annotated[str, AfterValidator(host)]
+Origin = Annotated[str, AfterValidator(origin)]
+
+
 class ServerSection(Section):
     """Settings of `trim serve`.
 
@@ -123,6 +142,9 @@ class ServerSection(Section):
         target_share: share of strong tokens that the default router is controlled to.
         passthrough: the model that serves requests which routing cannot; None refuses them.
         belief: file of `trim fit`, for the beliefs on the server's page.
+        hosts: names by which clients reach the server, besides those of loopback. With keys none
+            means any.
+        origins: sites whose pages may send requests, as `https://app.example`.
     """
 
     routers: tuple[RouterSection, ...] = ()
@@ -130,6 +152,8 @@ class ServerSection(Section):
     target_share: Annotated[float, Field(ge=0, le=1)] | None = None
     passthrough: Literal["weak", "strong"] | None = None
     belief: Path | None = None
+    hosts: tuple[Host, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
     @model_validator(mode="after")
     def require_names(self) -> ServerSection:

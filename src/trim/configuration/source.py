@@ -117,6 +117,14 @@ class ModelSource:
         return self.configuration.server.passthrough
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        return self.configuration.server.hosts
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return self.configuration.server.origins
+
+    @property
     def belief(self) -> Path | None:
         return self.configuration.server.belief
 
@@ -267,8 +275,19 @@ class ModelSource:
             asyncio.run(probe_each())
         return models
 
+    def fetch(self) -> None:
+        """Download model files from the hub, and check each sha256 that the configuration states.
+
+        Raises:
+            InvalidInput: the hub does not deliver a file, or a sha256 differs.
+            MissingExtra: the client of the hub, or llama.cpp, is not installed.
+        """
+        for section in self.configuration.gguf_sections:
+            section.local_path()
+
     def build(self, slots: int | None = None, exact: bool = False, entropy: bool = False) -> Models:
         """`load` without a request to any server."""
+        self.fetch()
         configuration = self.configuration
 
         def make(place: str) -> Model:

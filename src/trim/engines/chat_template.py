@@ -66,7 +66,10 @@ class ChatTemplate:
                 **self.special_tokens,
                 **settings,
             )
-        except (TemplateError, TypeError, ValueError, LookupError) as error:
+        except (
+            *(TemplateError, TypeError, ValueError, LookupError),
+            *(AttributeError, ArithmeticError, RecursionError, MemoryError),
+        ) as error:
             raise InvalidInput(
                 f"{self.origin}: the chat template does not take these messages ({error})"
             ) from error
@@ -86,7 +89,7 @@ def compiled(source: str, origin: str) -> Template:
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     try:
         return environment.from_string(source)
-    except TemplateError as error:
+    except (TemplateError, RecursionError, SyntaxError, MemoryError, OverflowError) as error:
         raise InvalidInput(f"{origin}: the chat template is damaged ({error})") from error
 
 

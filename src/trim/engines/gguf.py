@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +31,9 @@ NUMBERS = {
 }
 """Formats of Python's `struct` by GGUF's types of numbers."""
 STRING, ARRAY = 8, 9
-LONGEST = 1 << 30
-"""Bytes of a string, or entries of an array, beyond which a file counts as damaged."""
+LONGEST, DEEPEST = 1 << 24, 4
+"""Bytes of a string or entries of an array, and arrays within arrays, beyond which a file counts as
+damaged."""
 SPECIAL = ("bos", "eos", "unk", "pad")
 
 
@@ -62,7 +64,7 @@ def read_chat(path: Path) -> Chat:
         begins = kind.startswith("llama")
     if not isinstance(source, str):
         return Chat(None, bool(begins))
-    tokens = metadata.get("tokenizer.ggml.tokens") or []
+    tokens = tokens_in(metadata)
     ids = {name: metadata.get(f"tokenizer.ggml.{name}_token_id") for name in SPECIAL}
     special = {
         f"{name}_token": tokens[number]
@@ -106,19 +108,21 @@ def read_header(path: Path, size: int, changed: int) -> Mapping[str, Any]:
             return {name: content for name, content in pairs if name not in UNUSED}
     except OSError as error:
         raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
-    except (struct.error, ValueError, KeyError, MemoryError, RecursionError) as error:
+    except (struct.error, ValueError, KeyError) as error:
         raise InvalidInput(f"{path}: the header of this GGUF file is damaged") from error
 
 
-def value(file: BinaryIO, kind: int) -> Any:
+def value(file: BinaryIO, kind: int, depth: int = 0) -> Any:
     if kind == STRING:
         return text(file)
     if kind == ARRAY:
         inner, length = number(file, "I"), bounded(number(file, "Q"))
         if inner in NUMBERS:
-            form = f"<{length}{NUMBERS[inner]}"
-            return struct.unpack(form, file.read(struct.calcsize(form)))
-        return [value(file, inner) for _ in range(length)]
+            size = length * struct.calcsize(f"<{NUMBERS[inner]}")
+            return struct.unpack(f"<{length}{NUMBERS[inner]}", read(file, size))
+        if depth == DEEPEST:
+            raise ValueError("arrays are nested too deeply")
+        return [value(file, inner, depth + 1) for _ in range(length)]
     return number(file, NUMBERS[kind])
 
 
@@ -127,13 +131,20 @@ def number(file: BinaryIO, form: str) -> Any:
 
 
 def text(file: BinaryIO) -> str:
-    return file.read(bounded(number(file, "Q"))).decode("utf-8", "replace")
+    return read(file, bounded(number(file, "Q"))).decode("utf-8", "replace")
 
 
 def bounded(length: int) -> int:
     if length > LONGEST:
         raise ValueError(length)
     return length
+
+
+def read(file: BinaryIO, size: int) -> bytes:
+    """The next bytes; ValueError where the file has fewer, before any memory is taken."""
+    if size > os.fstat(file.fileno()).st_size - file.tell():
+        raise ValueError("the file is cut short")
+    return file.read(size)
 
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -191,5 +202,11 @@ BYTES = byte_characters()
 def read_vocabulary(path: Path) -> Vocabulary:
     """The vocabulary of a file. Raises InvalidInput where it cannot be read or is damaged."""
     metadata = read_metadata(path)
-    tokens = metadata.get("tokenizer.ggml.tokens") or ()
-    return Vocabulary(tokens, metadata.get("tokenizer.ggml.model") == "gpt2")
+    return Vocabulary(tokens_in(metadata), metadata.get("tokenizer.ggml.model") == "gpt2")
+
+
+def tokens_in(metadata: Mapping[str, Any]) -> Sequence[str]:
+    """The tokens of a vocabulary; empty where there are none."""
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    sound = isinstance(tokens, list) and all(isinstance(each, str) for each in tokens)
+    return tokens if sound and tokens else ()

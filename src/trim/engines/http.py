@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,8 +22,22 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
+from trim.engines.body import (
+    ACCEPTED,
+    ERROR_LIMIT,
+    UnreadableBody,
+    parse_json,
+    read_body,
+    read_pieces,
+)
 from trim.engines.key import Key
-from trim.engines.retry import CircuitBreaker, RetryPolicy, retry_after, seconds_left
+from trim.engines.retry import (
+    CircuitBreaker,
+    RequestedPause,
+    RetryPolicy,
+    retry_after,
+    seconds_left,
+)
 from trim.engines.scheduler import RequestQueue
 from trim.engines.sse import EventReader
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, Refused, TrimError
@@ -43,15 +57,14 @@ SHOWN = 300
 """Characters of a server's message that an error quotes."""
 
 
-def client_error(name: str, status: int, body: str, key_source: str | None) -> TrimError:
+def client_error(name: str, status: int, message: str, key_source: str | None) -> TrimError:
     """The error for a response with status 300 to 499, which a retry would not fix.
 
     Args:
         name: the server's, for the message.
-        body: the response, without any key.
+        message: the response's, as `HttpServer.shown` returns it.
         key_source: where the key came from; None without a key.
     """
-    message = message_in(body)
     if TOO_LONG.search(message):
         limit, read = LIMIT.search(message), READ.search(message)
         room = int(limit[1]) - int(read[1]) if limit and read else None
@@ -64,16 +77,27 @@ def client_error(name: str, status: int, body: str, key_source: str | None) -> T
     return Refused(f"{name}: {status} {message}")
 
 
-def message_in(body: str) -> str:
-    """The message in an error response, in one line, from any server's format."""
-    try:
-        found: Any = json.loads(body)
-    except ValueError:
-        found = body
+def message_in(found: Any) -> str:
+    """The message in an error response, from any server's format; `HttpServer.shown` shortens it.
+
+    Args:
+        found: the parsed response, or its text.
+    """
     for name in ("error", "message", "detail"):
         while isinstance(found, dict) and found.get(name):
             found = found[name]
-    return " ".join(str(found).split())[:SHOWN] or "no message"
+    try:
+        return found if isinstance(found, str) else json.dumps(found)
+    except (RecursionError, ValueError):
+        return ""
+
+
+def parsed_error(body: bytes) -> Any:
+    """An error response: what its JSON holds, or its text."""
+    try:
+        return parse_json(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
 
 
 Read = TypeVar("Read")
@@ -82,7 +106,9 @@ BEARER = ("Authorization", "Bearer ")
 """Header that carries the key, and the prefix of its value, for OpenAI's protocol."""
 BUSY = (408, 409, 425, 429)
 """Statuses with which a working server asks clients to retry."""
-TIME_OUT = "time-out"
+TIME_OUT, GARBLED = "time-out", "garbled answer"
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""Errors of a function that parses an answer which is not in the expected form."""
 DRAIN_SECONDS = 0.05
 """How long the end of a response is awaited behind its last event: only after it the connection can
 be used again."""
@@ -157,11 +183,15 @@ class HttpServer:
         self.faults: Counter[str] = Counter()
         self.requests = 0
         self._key = key
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": ACCEPTED,
+            **(headers or {}),
+        }
         if key:
             self._headers[key_header[0]] = key_header[1] + key.secret
         self._proxy = proxy_for(self.url)
-        self._busy_until = 0.0
+        self._requested = RequestedPause(retry.max_retry_after)
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
 
     async def limit(self, concurrency: int) -> None:
@@ -174,14 +204,19 @@ class HttpServer:
     def __repr__(self) -> str:
         return f"HttpServer({self.url!r})"
 
+    @property
+    def available(self) -> bool:
+        """Whether requests are sent: no failures in a row, and no long pause that it asked for."""
+        return not self.breaker.is_open and not self._requested.fails_at(time.monotonic())
+
     async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
         """Post `body` and return `read(answer)`; retry after a fault until the deadline.
 
         Args:
             path: below the server's URL, or below its root with a leading `//`.
             body: the fields to send; None leaves a field out.
-            read: parses the answer; its LookupError, TypeError, ValueError or AttributeError
-                counts as a garbled answer, which is a fault.
+            read: parses the answer; its errors in `UNREADABLE` count as a garbled answer, which is
+                a fault.
 
         Raises:
             Refused: the server rejects the request.
@@ -221,16 +256,17 @@ class HttpServer:
             events, begun = EventReader(), False
             try:
                 async with self._posted(url, sent, keep) as answer:
-                    async for data in answer.content.iter_any():
-                        for record in self._parsed(events, data):
-                            if self._read(record, read):
-                                answer.close()
+                    async with aclosing(read_pieces(answer)) as pieces:
+                        async for data in pieces:
+                            for record in self._parsed(events, data):
+                                if self._read(record, read):
+                                    answer.close()
+                                    return
+                                begun = True
+                            if events.done:
+                                if keep:
+                                    await self._drain(answer)
                                 return
-                            begun = True
-                        if events.done:
-                            if keep:
-                                await self._drain(answer)
-                            return
                     raise Fault("connection", "the stream ended early")
             except Fault as fault:
                 if begun and fault.kind == TIME_OUT and not fault.down:
@@ -262,16 +298,20 @@ class HttpServer:
                     self.breaker.failed(time.monotonic())
                 else:
                     self.breaker.succeeded()
-                self._busy_until = max(self._busy_until, time.monotonic() + fault.pause)
+                self._requested.ask(fault.pause, time.monotonic())
                 if fault.final:
                     raise self._unavailable("the answer broke off", fault) from fault
             except TrimError:
-                self.breaker.succeeded()
+                self._answered()
                 raise
             else:
-                self.breaker.succeeded()
+                self._answered()
                 return answer
         raise self._gave_up(self.retry.attempts, seconds_left() <= 0, fault)
+
+    def _answered(self) -> None:
+        self.breaker.succeeded()
+        self._requested.answered()
 
     async def get(self, path: str, seconds: float = 10.0) -> Any | None:
         """The JSON that a path returns, requested once; None for an unknown path.
@@ -292,16 +332,17 @@ class HttpServer:
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as answer:
-                text = await self.text_of(answer)
+                if answer.status in (401, 403):
+                    raise self._refused(answer.status, await self.error_in(answer))
+                content = await read_body(answer) if answer.status == 200 else b""
         except TimeoutError as error:
             raise self._unavailable(f"no answer in {seconds:.3g} s", None) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise self._unavailable(f"no answer: {self.hidden(str(error))}", None) from error
-        if answer.status in (401, 403):
-            source = self._key.source if self._key else None
-            raise client_error(self.name, answer.status, text, source)
+            raise self._unavailable(f"no answer: {self.shown(str(error))}", None) from error
+        except UnreadableBody as error:
+            raise self._unavailable(f"garbled answer: {error}", None) from error
         try:
-            return json.loads(text) if answer.status == 200 else None
+            return parse_json(content)
         except ValueError:
             return None
 
@@ -332,29 +373,39 @@ class HttpServer:
                     proxy=self._proxy,
                 ) as answer:
                     if answer.status >= 500:
-                        raise Fault(str(answer.status), message_in(await self.text_of(answer)))
+                        raise Fault(str(answer.status), await self.error_in(answer))
                     self.breaker.succeeded()
                     yield answer
             except TimeoutError as error:
                 self.faults[TIME_OUT] += 1
                 raise self._unavailable(f"no whole answer in {seconds:.3g} s", None) from error
+            except UnreadableBody as error:
+                self.faults[GARBLED] += 1
+                raise self._unavailable("no answer", Fault(GARBLED, str(error))) from error
             except (aiohttp.ClientError, OSError, Fault) as error:
                 fault = error if isinstance(error, Fault) else None
-                fault = fault or Fault("connection", self.hidden(str(error)))
+                fault = fault or Fault("connection", self.shown(str(error)))
                 self.faults[fault.kind] += 1
                 self.breaker.failed(time.monotonic())
                 raise self._unavailable("no answer", fault) from error
 
-    async def text_of(self, answer: aiohttp.ClientResponse) -> str:
-        """The rest of a response, without any key."""
-        return self.hidden((await answer.read()).decode("utf-8", "replace"))
+    async def error_in(self, answer: aiohttp.ClientResponse) -> str:
+        """The message of an error response, as `shown`.
+
+        Raises:
+            UnreadableBody: see `read_body`.
+        """
+        return self.shown(message_in(parsed_error(await read_body(answer, ERROR_LIMIT))))
 
     async def _wait(self, pause: float, fault: Fault | None, attempts: int) -> None:
         """Wait until the next attempt may start; raise if that is after the problem's deadline."""
         resume = time.monotonic() + pause
         while True:
             now = time.monotonic()
-            wait = max(resume, self._busy_until) - now
+            if self._requested.fails(now):
+                asked = f"asked clients to retry after {self._requested.seconds:.0f} s"
+                raise self._unavailable(asked, fault)
+            wait = max(resume - now, self._requested.wait(now))
             if wait <= 0:
                 wait = self.breaker.wait(now)
                 if wait > 0 and self.breaker.is_dead(now):
@@ -362,8 +413,6 @@ class HttpServer:
             left = seconds_left()
             if left <= max(wait, 0.0):
                 raise self._gave_up(attempts, True, fault)
-            if self._busy_until - now > self.retry.max_retry_after:
-                raise self._unavailable(f"asked clients to retry after {wait:.0f} s", fault)
             if wait <= 0:
                 return
             # Jitter: waiting requests must not all come back at once.
@@ -371,11 +420,11 @@ class HttpServer:
 
     async def _send(self, url: str, body: bytes) -> Any:
         async with self._posted(url, body) as answer:
-            content = await answer.read()
+            content = await read_body(answer)
         try:
-            return json.loads(content)
+            return parse_json(content)
         except ValueError as error:
-            raise Fault("garbled answer", "no JSON") from error
+            raise Fault(GARBLED, "no JSON") from error
 
     @asynccontextmanager
     async def _posted(
@@ -404,29 +453,34 @@ class HttpServer:
                     proxy=self._proxy,
                 ) as answer:
                     if answer.status != 200:
-                        raise self._rejected(answer, await self.text_of(answer))
+                        raise self._rejected(answer, await self.error_in(answer))
                     yield answer
             except TimeoutError as error:
                 # A time-out at the problem's deadline says nothing about the server.
                 whole = seconds == self.retry.seconds
                 raise Fault(TIME_OUT, f"{seconds:.3g} s", down=whole) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise Fault("connection", self.hidden(str(error))) from error
+                raise Fault("connection", self.shown(str(error))) from error
+            except UnreadableBody as error:
+                raise Fault(GARBLED, str(error)) from error
 
-    def _rejected(self, answer: aiohttp.ClientResponse, text: str) -> Fault | TrimError:
+    def _rejected(self, answer: aiohttp.ClientResponse, message: str) -> Fault | TrimError:
         """The error for a response whose status is not 200."""
         status, pause = answer.status, retry_after(answer.headers)
         if status in BUSY:
-            return Fault(str(status), message_in(text), down=False, pause=pause)
+            return Fault(str(status), message, down=False, pause=pause)
         if status >= 500 or status < 300:
-            return Fault(str(status), message_in(text), pause=pause)
-        return client_error(self.name, status, text, self._key.source if self._key else None)
+            return Fault(str(status), message, pause=pause)
+        return self._refused(status, message)
+
+    def _refused(self, status: int, message: str) -> TrimError:
+        return client_error(self.name, status, message, self._key.source if self._key else None)
 
     def _parsed(self, events: EventReader, data: bytes) -> Iterator[Any]:
         try:
             yield from events.feed(data)
         except ValueError as error:
-            raise Fault("garbled answer", f"in the stream: {error}") from error
+            raise Fault(GARBLED, f"in the stream: {self.shown(str(error))}") from error
 
     async def _drain(self, answer: aiohttp.ClientResponse) -> None:
         """Read the end of a response behind its last event."""
@@ -436,15 +490,17 @@ class HttpServer:
 
     def _read(self, raw: Any, read: Callable[[Any], Read]) -> Read:
         if isinstance(raw, dict) and raw.get("error"):
-            text = self.hidden(json.dumps(raw))
-            if TOO_LONG.search(text):
-                raise client_error(self.name, 400, text, None)
-            raise Fault("error", message_in(text))
+            message = self.shown(message_in(raw))
+            if TOO_LONG.search(message):
+                raise client_error(self.name, 400, message, None)
+            raise Fault("error", message)
         try:
             return read(raw)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            reason = self.hidden(f"{type(error).__name__} {error}")
-            raise Fault("garbled answer", reason) from error
+        except Refused as error:
+            raise Refused(self.shown(str(error))) from error
+        except UNREADABLE as error:
+            reason = self.shown(f"{type(error).__name__} {error}")
+            raise Fault(GARBLED, reason) from error
 
     def _gave_up(self, attempts: int, due: bool, fault: Fault | None) -> ModelUnavailable:
         tried = f"{attempts} attempts" if attempts != 1 else "1 attempt"
@@ -459,11 +515,20 @@ class HttpServer:
         """`text` without the key."""
         return self._key.hide(text) if self._key else text
 
+    def shown(self, text: str) -> str:
+        """A server's message for errors and logs: without the key, in one line of `SHOWN` printable
+        characters."""
+        words = " ".join(self.hidden(text[:ERROR_LIMIT]).split())
+        line = "".join(each if each.isprintable() else "\ufffd" for each in words[:SHOWN])
+        return line or "no message"
+
     async def _pool(self) -> Pool:
         loop = asyncio.get_running_loop()
         if loop not in self._pools:
             connector = aiohttp.TCPConnector(limit=self.concurrency)
-            session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+            session = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, auto_decompress=False
+            )
             keeper = self._keep(loop, session)
             self._pools[loop] = Pool(session, RequestQueue(self.concurrency), keeper)
             await anext(keeper)
@@ -482,9 +547,9 @@ class HttpServer:
 
 def checked_url(url: str) -> str:
     """The URL in its usual form; InvalidInput for an invalid one, or one that holds a key."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not is_address(url):
         raise InvalidInput(f"{url!r}: not a server's URL, such as http://127.0.0.1:8000/v1")
+    parts = urlsplit(url)
     if parts.username or parts.password or parts.query:
         raise InvalidInput(
             f"{parts.hostname}: a URL must not hold a key; name its environment variable or file"
@@ -493,10 +558,26 @@ def checked_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def is_address(url: str) -> bool:
+    """Whether a text is a URL of HTTP whose host and port can be asked."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").encode("idna"), parts.port
+    except ValueError:  # no port, no address in brackets, or an empty or long part of a name
+        return False
+    http = parts.scheme in ("http", "https")
+    return http and bool(host) and port != 0 and url.isprintable() and " " not in url
+
+
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for this URL."""
+    """The proxy that the environment names for this URL; InvalidInput for an invalid one."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not is_address(proxy):  # it may hold a password
+        raise InvalidInput(
+            f"the environment variable {parts.scheme}_proxy: not a URL, such as http://proxy:3128"
+        )
+    return proxy

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from trim.errors import InvalidInput
@@ -26,8 +28,30 @@ class Key:
     source: str
 
     def hide(self, text: str) -> str:
-        """`text` without the key, since some servers quote the request in an error."""
-        return text.replace(self.secret, "***")
+        """`text` without the key, since some servers quote the request in an error.
+
+        A key of at least `LONG` characters is found in any case, with characters escaped as in
+        JSON, URLs and HTML, and with white space or backslashes between them.
+        """
+        if len(self.secret) < LONG:
+            return text.replace(self.secret, "***")
+        return self._spelled.sub("***", text)
+
+    @cached_property
+    def _spelled(self) -> re.Pattern[str]:
+        return re.compile(r"[\s\\]*".join(map(spellings, self.secret)), re.IGNORECASE)
+
+
+LONG = 8
+"""Characters of a key from which on it is not a common word."""
+
+
+def spellings(character: str) -> str:
+    """A pattern of an ASCII character, plain or escaped."""
+    code = ord(character)
+    number = f"{code:02x}"
+    escapes = (f"u00{number}", f"x{number}", f"%(?:25)*{number}", f"&#(?:x0*{number}|0*{code});")
+    return f"(?:{'|'.join((re.escape(character), *escapes))})"
 
 
 def read_key(variable: str | None = None, file: Path | None = None) -> Key | None:

@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from trim.engines.gguf import Vocabulary, read_vocabulary
+from trim.engines.load_trial import require_loadable
 from trim.engines.scheduler import RequestQueue
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, require_extra
 from trim.files import open_file
@@ -78,7 +79,8 @@ class LlamaCppEngine:
     Raises:
         InvalidInput: the file is missing, cut short or not a GGUF file.
         MissingExtra: llama.cpp is not installed.
-        ModelUnavailable: llama.cpp cannot load the file.
+        ModelUnavailable: llama.cpp cannot load the file, which a child process tries first
+            (`trim.engines.load_trial`).
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class LlamaCppEngine:
         path = Path(path)
         check_file(path)
         xllamacpp = load_library()
+        require_loadable(path)
         slots = 1 if exact else slots
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)

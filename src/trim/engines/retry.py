@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import math
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,6 +99,55 @@ class CircuitBreaker:
         return min(self.pause * 2.0 ** min(self._trials, 60), self.max_pause)
 
 
+@dataclass
+class RequestedPause:
+    """The pause that a server asked all clients for.
+
+    A pause of up to `limit` seconds is waited for. In a longer one requests fail at once, and after
+    every `limit` seconds one of them is sent as a trial: an answer to it ends the pause.
+
+    Times are those of a monotonic clock, in seconds.
+
+    Attributes:
+        seconds: as asked for last.
+    """
+
+    limit: float = 300.0
+    seconds: float = field(default=0.0, init=False)
+    _until: float = field(default=0.0, init=False)
+    _long: bool = field(default=False, init=False)
+
+    def ask(self, seconds: float, now: float) -> None:
+        """Begin a pause, or extend the present one; 0 seconds change nothing."""
+        if seconds <= 0:
+            return
+        long, until = seconds > self.limit, now + min(seconds, self.limit)
+        self._until = max(self._until, until) if long == self._long else until
+        self.seconds, self._long = seconds, long
+
+    def answered(self) -> None:
+        """End a long pause, since the server answered."""
+        if self._long:
+            self._until, self._long = 0.0, False
+
+    def fails_at(self, now: float) -> bool:
+        """Whether requests fail at once."""
+        return self._long and now < self._until
+
+    def fails(self, now: float) -> bool:
+        """Whether this request fails at once. If it is the trial, the others fail until its answer
+        or for another `limit` seconds."""
+        if self.fails_at(now):
+            return True
+        if self._long:
+            self._until = now + self.limit
+        return False
+
+    def wait(self, now: float) -> float:
+        """Seconds that this request waits for, at most `limit`."""
+        return 0.0 if self._long else max(self._until - now, 0.0)
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """How often a request is sent: exponential backoff by a factor of two, with jitter.
@@ -107,8 +157,8 @@ class RetryPolicy:
         attempts: how often a request is sent in all, at least 1.
         pause: seconds before the second attempt; a random half of it is left out.
         max_pause: upper limit of a pause, in seconds.
-        max_retry_after: max_pause `Retry-After` that is waited for, in seconds; a longer one fails
-            the request.
+        max_retry_after: longest `Retry-After` that is waited for, in seconds; during a longer one
+            requests fail at once, but for a trial after each such time.
     """
 
     seconds: float = 300.0
@@ -131,16 +181,21 @@ class RetryPolicy:
         return whole * random.uniform(0.5, 1.0)
 
 
+LONGEST_RETRY_AFTER = 86_400.0
+"""Seconds as which any longer `Retry-After` counts."""
+SECONDS = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,20})?")
+
+
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds after which a server asks clients to retry, at least 0 (RFC 9110, 10.2.3).
+    """Seconds after which a server asks clients to retry, from 0 to a day (RFC 9110, 10.2.3).
 
     The header holds seconds or a date; 0 for anything else.
     """
-    value = headers.get("Retry-After", "").strip()
-    if value.replace(".", "", 1).isdigit():
-        return float(value)
+    value = headers.get("Retry-After", "").strip()[:100]
+    if SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_RETRY_AFTER)
     try:
         moment = email.utils.parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, ArithmeticError, LookupError, OSError):
         return 0.0
-    return max(moment - time.time(), 0.0)
+    return min(max(moment - time.time(), 0.0), LONGEST_RETRY_AFTER)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from trim.engines.body import parse_json
+
 LINE_LIMIT = 4 << 20
 """Bytes of a line."""
-STREAM_LIMIT = 256 << 20
-"""Bytes of a stream."""
+STREAM_LIMIT = 64 << 20
+"""Bytes of a stream, decompressed."""
 DONE = b"[DONE]"
 """Ends the stream of a server with OpenAI's protocol."""
 
 
 class EventReader:
-    """Parses a stream whose records are lines `data: JSON`, up to `data: [DONE]`.
+    """Reads a stream whose records are lines `data: JSON`, up to `data: [DONE]`.
 
     Attributes:
         done: whether the stream is complete.
@@ -26,11 +27,11 @@ class EventReader:
         self._rest = bytearray()
         self._size = 0
 
-    def feed(self, data: bytes) -> Iterator[Any]:
-        """The records that a further piece of the stream completes.
+    def lines(self, data: bytes) -> Iterator[bytes]:
+        """The data of the records that a further piece of the stream completes.
 
         Raises:
-            ValueError: a line or the stream is too long, or a record is no JSON.
+            ValueError: a line or the stream is too long.
         """
         self._size += len(data)
         self._rest += data
@@ -46,4 +47,12 @@ class EventReader:
             value = value.strip()
             self.done = value == DONE
             if not self.done:
-                yield json.loads(value)
+                yield bytes(value)
+
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """The parsed records that a further piece of the stream completes.
+
+        Raises:
+            ValueError: a line or the stream is too long, or a record is no JSON.
+        """
+        return map(parse_json, self.lines(data))

@@ -17,7 +17,8 @@ from trim.errors import DISTRIBUTION, InvalidInput, require_packages
 from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.evaluation_page import write_report
 from trim.evaluation.execution import EvaluationRequest, RemoteExecutor, Runnable, solve_in_folder
-from trim.evaluation.plot import plot_curves
+from trim.evaluation.facts import facts_of
+from trim.evaluation.plot import curve_svg, plot_curves
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.progress import RunProgress
 from trim.evaluation.provenance import (
@@ -31,7 +32,7 @@ from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right, right_step
 from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
-from trim.files import open_to_append, read_text, write_atomically, writing
+from trim.files import open_to_append, write_atomically, writing
 from trim.grading.workers import SECONDS, GraderPool, Ungraded
 from trim.policies.oracle import Oracle, OracleQuery, OracleToken
 from trim.policies.policy import Policy, needs_entropy
@@ -272,7 +273,7 @@ def evaluate(
         summary["seen"] = describe_seen(overlaps, len(problems))
     if profiles:
         summary["warnings"] = describe_warnings(solved, profiles)
-    write_results(summary, solved, out)
+    write_results(summary, solved, out, facts_of(source, kind, options.prices, out))
     return EvaluationResult(summary, solved)
 
 
@@ -331,8 +332,17 @@ def note(ungraded: Ungraded, path: Path) -> None:
         file.write(f"{json.dumps(asdict(ungraded))}\n".encode())
 
 
-def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) -> None:
-    """Write plots, summary and report. Raises InvalidInput if that fails."""
+def write_results(
+    summary: dict[str, Any],
+    solved: dict[str, Any],
+    out: Path,
+    facts: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write plots, summary and report. Raises InvalidInput if that fails.
+
+    Args:
+        facts: as of `trim.evaluation.evaluation_page.write_report`.
+    """
     traces = [
         {
             **trace.to_json(),
@@ -344,5 +354,4 @@ def write_results(summary: dict[str, Any], solved: dict[str, Any], out: Path) ->
     with writing(out):
         plot_curves(summary, [out / "curve.png", out / "curve.svg"])
         write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-        svg = read_text(out / "curve.svg")
-        write_report(summary, traces, svg, out)
+        write_report(summary, traces, curve_svg(summary), out, facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, zip_longest
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +19,71 @@ from trim.evaluation.report import (
     spaced_label,
     write_page,
 )
-from trim.evaluation.verdict import hidden_notes
+from trim.evaluation.verdict import headline, hidden_notes
 from trim.metrics.curve import GAINS
 
-SHOWN_TRACES = 40
+SHOWN_TRACES = 160
+"""Solutions on a page, all policies of a problem together."""
 
 Record = Mapping[str, Any]
 
 
-def write_report(summary: Record, traces: Sequence[Record], svg: str, folder: Path) -> Path:
+def write_report(
+    summary: Record,
+    traces: Sequence[Record],
+    svg: str,
+    folder: Path,
+    facts: Sequence[tuple[str, str]] = (),
+) -> Path:
     """Write the report of an evaluation as `report.html` into `folder`; returns its path.
 
     Args:
         summary: as in `docs/summary.schema.json`.
-        traces: solved problems; up to 40 by routed policies are shown.
-        svg: the plot (`trim.evaluation.plot.plot_curves`), embedded without escaping.
+        traces: solved problems; about 160 are shown, those of a problem together.
+        svg: the plot (`trim.evaluation.plot.curve_svg`), embedded without escaping.
+        facts: names and values that describe the run, as models, date and prices.
 
     Raises:
         InvalidInput: the folder or the file cannot be written.
     """
-    return write_page(evaluation_page(summary, traces, svg), folder)
+    return write_page(evaluation_page(summary, traces, svg, facts), folder)
 
 
-def evaluation_page(summary: Record, traces: Sequence[Record], svg: str) -> Page:
+def evaluation_page(
+    summary: Record, traces: Sequence[Record], svg: str, facts: Sequence[tuple[str, str]] = ()
+) -> Page:
     """The page; arguments as of `write_report`."""
+    verdict = summary["verdict"]
+    short = headline(summary["points"], verdict)
+    details = (verdict["text"],) if verdict and verdict["text"] != short else ()
     return Page(
         title="{suite}: {n} problems, seed {seed}".format_map(summary),
-        verdict=summary["verdict"] and summary["verdict"]["text"],
-        notes=tuple(_notes(summary)),
+        verdict=short,
+        notes=(*details, *_notes(summary)),
         tables=tuple(_tables(summary)),
-        pictures=(Picture("Accuracy over strong tokens; the table below has the values.", svg),),
-        traces=tuple(spread(traces, SHOWN_TRACES)),
+        pictures=(Picture(CAPTION, svg),),
+        problems=tuple(by_problem(traces, SHOWN_TRACES)),
+        facts=tuple(facts),
     )
 
 
-def spread(traces: Sequence[Record], count: int) -> list[Record]:
-    """Up to `count` traces of routed policies, taking turns between policies and settings."""
-    groups: dict[tuple[str, float | None], list[Record]] = {}
+CAPTION = (
+    "Accuracy over strong tokens; the table below has the values. Numbers beside the points are"
+    " settings; between the ends of a dashed line nothing was measured."
+)
+
+
+def by_problem(traces: Sequence[Record], count: int) -> list[tuple[Record, ...]]:
+    """The traces of each problem together: whole problems, in all about `count` traces."""
+    problems: dict[str, list[Record]] = {}
     for trace in traces:
-        if trace["policy"] not in ("weak", "strong"):
-            groups.setdefault((trace["policy"], trace["setting"]), []).append(trace)
-    in_turn = chain.from_iterable(zip_longest(*groups.values()))
-    return [trace for trace in in_turn if trace is not None][:count]
+        problems.setdefault(trace["problem_id"], []).append(trace)
+    shown: list[tuple[Record, ...]] = []
+    for solutions in problems.values():
+        if shown and sum(map(len, shown)) + len(solutions) > count:
+            break
+        shown.append(tuple(solutions))
+    return shown
 
 
 def _notes(summary: Record) -> Iterator[str]:
@@ -81,6 +104,7 @@ def _notes(summary: Record) -> Iterator[str]:
 
 def _tables(summary: Record) -> Iterator[Table]:
     yield points_table(summary)
+    yield work_table(summary)
     if summary.get("warnings"):
         yield warnings_section(summary)
     if summary["curves"]:
@@ -101,23 +125,47 @@ def _tables(summary: Record) -> Iterator[Table]:
 
 def points_table(summary: Record) -> Table:
     points, seen = summary["points"], summary.get("seen")
-    columns = (
-        *("policy", "accuracy", "interval", "strong share", "strong tokens", "weak tokens kept"),
-        *("discarded", "scorer tokens", "rewrites", "strong calls", "strong read", "cached"),
-        *("truncated steps", "unfinished", "failed"),
-        *("hidden strong tokens", "seconds", "÷ strong", "money", "÷ strong"),
-        *(["seen before"] if seen else []),
-    )
     unbilled = any(point["money_mean"] is None for point in points)
     return Table(
-        "Points",
-        columns,
+        "Results",
+        (
+            *("policy", "accuracy", "strong share", "money", "÷ strong", "seconds", "÷ strong"),
+            *(["seen before"] if seen else []),
+        ),
         tuple(
             (
                 spaced_label(point),
-                percent(point["accuracy"]),
-                " to ".join(map(percent, point["accuracy_ci"])),
+                percent(point["accuracy"]) + interval(point["accuracy_ci"], 1, 100),
                 percent(point["strong_share"]),
+                number(point["money_mean"], 6),
+                against_strong(point, "money"),
+                number(point["seconds_mean"], 3),
+                against_strong(point, "seconds"),
+                *([format_seen(seen.get(point["policy"]))] if seen else []),
+            )
+            for point in points
+        ),
+        about=(
+            "Means per problem, with 95 % bootstrap intervals. Money and seconds are totals: they"
+            " include discarded drafts, scores, grades and prefill. ÷ strong: divided by those of"
+            " the strong model alone on the same problems."
+        ),
+        notes=("Money is not billed: no price list was given.",) if unbilled else (),
+    )
+
+
+def work_table(summary: Record) -> Table:
+    points = summary["points"]
+    return Table(
+        "Work",
+        (
+            *("policy", "strong tokens", "weak tokens kept", "discarded", "scorer tokens"),
+            *("rewrites", "strong calls", "strong read", "cached", "hidden strong tokens"),
+            *("truncated steps", "unfinished", "failed"),
+        ),
+        tuple(
+            (
+                spaced_label(point),
                 number(point["strong_tokens_mean"], 1),
                 number(point["weak_tokens_mean"], 1),
                 number(point["discarded_tokens_mean"], 1),
@@ -126,31 +174,20 @@ def points_table(summary: Record) -> Table:
                 number(point["strong_calls_mean"]),
                 number(point["prompt_tokens_mean"]["strong"]["uncached"], 0),
                 number(point["prompt_tokens_mean"]["strong"]["cached"], 0),
+                number(sum(point["hidden_strong_tokens_mean"].values()), 0),
                 number(point["truncated_steps_mean"]),
                 str(point["unfinished"]),
                 str(point["failed"]),
-                number(sum(point["hidden_strong_tokens_mean"].values()), 0),
-                number(point["seconds_mean"], 3),
-                against_strong(point, "seconds"),
-                number(point["money_mean"], 6),
-                against_strong(point, "money"),
-                *([format_seen(seen.get(point["policy"]))] if seen else []),
             )
             for point in points
         ),
         about=(
-            "Means per problem; accuracy with its 95 % bootstrap interval. Money and seconds are"
-            " totals: they include discarded drafts, scores, grades and prefill. ÷ strong: divided"
-            " by those of the strong model alone, with paired 95 % intervals. Strong calls: answers"
-            " of the strong model; for them it read prompt tokens that were not in its cache, and"
-            " others that were. Hidden strong tokens:"
-            " read or written by the strong model besides steps; the strong share leaves them out."
+            "Means per problem, and numbers of unfinished and failed problems. Strong calls:"
+            " answers of the strong model; for them it read prompt tokens that were not in its"
+            " cache, and others that were. Hidden strong tokens: read or written by the strong"
+            " model besides steps; the strong share leaves them out."
         ),
-        notes=(
-            *(f"{note}." for note in hidden_notes(points)),
-            *(["Money is not billed: no price list was given."] if unbilled else []),
-            *([summary["verdict"]["text"]] if summary["verdict"] else []),
-        ),
+        notes=tuple(f"{note}." for note in hidden_notes(points)),
     )
 
 

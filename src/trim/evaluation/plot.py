@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trim.errors import require_extra
 from trim.files import write_atomically
 from trim.metrics.curve import best_by_cost
+from trim.policies.policy import shortest
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -29,6 +30,9 @@ LONE_MARKERS = "*pHd<>8"
 GREY = "#5A5A5A"
 LONG_NAME = 16
 """Characters of a family's name; only three longer names fit side by side."""
+
+ROOM = (0.05, 0.035)
+"""Width and height of a setting's label, as parts of the axes."""
 
 Point = Mapping[str, Any]
 
@@ -75,14 +79,22 @@ def plot_curves(summary: Mapping[str, Any], paths: Sequence[Path]) -> None:
     """Plot the points of a summary (`docs/summary.schema.json`) into each path, `.png` or `.svg`.
 
     A policy with settings is a line, which also passes through the weak and the strong model
-    alone if they were evaluated, as in the metrics; a policy without settings is a marker. The
-    cost is the strong share, or strong tokens per problem if the strong model was not evaluated
-    alone. Files are written atomically.
+    alone if they were evaluated, as in the metrics; from them to the settings it is dashed, as
+    nothing between was measured. Settings are labelled where there is room. A policy without
+    settings is a marker. The cost is the strong share, or strong tokens per problem if the strong
+    model was not evaluated alone. Files are written atomically.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
     write_figure(_draw(summary), paths)
+
+
+def curve_svg(summary: Mapping[str, Any]) -> str:
+    """The plot of a summary for a page that has a title, as text of an SVG file."""
+    figure = _draw(summary)
+    figure.axes[0].set_title("")
+    return rendered(figure, "svg").decode("utf-8")
 
 
 def _draw(summary: Mapping[str, Any]) -> Figure:
@@ -101,8 +113,9 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
         has_settings = any(point["setting"] is not None for point in members)
         colour = next(colours)
         if has_settings:
-            line = best_by_cost(_place(p, in_shares) for p in [*members, *alone.values()])
-            axes.plot(*zip(*line, strict=True), color=colour, linewidth=1.6, alpha=0.8)
+            places = [_place(point, in_shares) for point in members]
+            ends = [_place(point, in_shares) for point in alone.values()]
+            _draw_line(axes, places, ends, colour)
         marker = next(markers if has_settings else lone_markers)
         _draw_markers(axes, members, in_shares, name, colour, marker, 5 if has_settings else 11)
         for prediction in summary["predicted"]:
@@ -112,6 +125,7 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
     axes.set_xlabel("strong tokens, % of strong alone" if in_shares else "strong tokens a problem")
     axes.set_ylabel("accuracy, % (95 % interval)")
     axes.margins(x=0.02)
+    _label_settings(axes, [p for p in points if p["setting"] is not None], in_shares)
     if families:
         handles: list[Artist | Container] = [
             handle for handle in axes.containers if handle.get_label() in families
@@ -124,6 +138,43 @@ def _draw(summary: Mapping[str, Any]) -> Figure:
         columns = 6 if max(map(len, families)) <= LONG_NAME else 3
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
+
+
+def _draw_line(
+    axes: Axes,
+    places: Sequence[tuple[float, float]],
+    ends: Sequence[tuple[float, float]],
+    colour: str,
+) -> None:
+    """A line through measured settings, dashed to the models alone."""
+    line = best_by_cost([*places, *ends])
+    measured = {cost for cost, _ in places}
+    inner = [place for place in line if place[0] in measured]
+    axes.plot(*zip(*inner, strict=True), color=colour, linewidth=1.6, alpha=0.8)
+    for part in pairwise(line):
+        if not {cost for cost, _ in part} <= measured:
+            style: dict[str, Any] = {"linewidth": 1.2, "alpha": 0.6, "dashes": (4, 3)}
+            axes.plot(*zip(*part, strict=True), color=colour, **style)
+
+
+def _label_settings(axes: Axes, points: Sequence[Point], in_shares: bool) -> None:
+    """Write settings beside their points, leaving out those that would cover another label."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    taken: list[tuple[float, float]] = []
+    for point in points:
+        cost, accuracy = _place(point, in_shares)
+        place = (cost - left) / (right - left), (accuracy - low) / (high - low)
+        if any(abs(place[0] - x) < ROOM[0] and abs(place[1] - y) < ROOM[1] for x, y in taken):
+            continue
+        taken.append(place)
+        axes.annotate(
+            shortest(point["setting"]),
+            (cost, accuracy),
+            xytext=(5, -9),
+            textcoords="offset points",
+            fontsize=7,
+            color=GREY,
+        )
 
 
 def _place(point: Point, in_shares: bool) -> tuple[float, float]:

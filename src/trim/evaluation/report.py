@@ -7,6 +7,7 @@ printed on a terminal by `trim.cli.output`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from trim.errors import InvalidInput
 from trim.evaluation.comparison import interval_of
@@ -89,7 +90,8 @@ class Page:
     Attributes:
         verdict: the result in one line; None if there is none.
         notes: sentences about the measurement and its limits.
-        traces: solved problems, as in `traces.jsonl`.
+        problems: traces as in `traces.jsonl`, those of a problem together.
+        facts: names and values that describe the measurement.
     """
 
     title: str
@@ -97,7 +99,8 @@ class Page:
     notes: tuple[str, ...]
     tables: tuple[Table, ...]
     pictures: tuple[Picture, ...]
-    traces: tuple[Mapping[str, Any], ...] = ()
+    problems: tuple[tuple[Mapping[str, Any], ...], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 def write_page(page: Page, folder: Path) -> Path:
@@ -124,8 +127,19 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters["inline"] = lambda svg: Markup(svg[svg.index("<svg") :])
-    environment.filters.update(number=number, label=spaced_label)
+    environment.filters.update(number=number, label=spaced_label, stacked=stacked)
     return environment
+
+
+BRACKETED = re.compile(r"(.+) \((.+)\)")
+
+
+def stacked(cell: str) -> Markup:
+    """A cell with what it has in brackets in a line of its own, which keeps tables narrow."""
+    found = BRACKETED.fullmatch(cell)
+    if found is None:
+        return escape(cell)
+    return Markup("{} <small>{}</small>").format(*found.groups())
 
 
 @contextmanager

@@ -250,6 +250,39 @@ def describe_verdict(points: Sequence[Point]) -> dict[str, Any] | None:
     }
 
 
+def headline(points: Sequence[Point], verdict: Mapping[str, Any] | None) -> str | None:
+    """The verdict of a run in one short sentence; None without a verdict.
+
+    Args:
+        verdict: as of `describe_verdict`.
+    """
+    alone = {point["policy"]: point for point in points if point["setting"] is None}
+    strong = alone.get("strong")
+    if not verdict:
+        return None
+    if strong is None or verdict["policy"] is None:
+        return str(verdict["text"])
+    chosen = next(
+        point
+        for point in points
+        if (point["policy"], point["setting"]) == (verdict["policy"], verdict["setting"])
+    )
+    goal = Goal(alone.get("weak"), strong)
+    outcome, _ = outcome_of(against(chosen, strong).levels, goal.is_kept(chosen))
+    if goal.caveat():
+        outcome = "routing cannot help here, as the strong model is no more accurate"
+    paid = [
+        f"{whole_percent(chosen[field] / strong[field])} of its {name}"
+        for field, name in (("money_mean", "money"), ("seconds_mean", "time"))
+        if chosen[field] is not None and strong[field]
+    ]
+    price = f" for {' and '.join(paid)}" if paid else ""
+    return (
+        f"{outcome[0].upper()}{outcome[1:]}: {label(chosen)} reaches"
+        f" {whole_percent(goal.share(chosen))} of the strong model's accuracy{price}."
+    )
+
+
 def choose(kept: Sequence[Point], strong: Point) -> Point:
     """The cheapest setting, or the fastest if only that one is better than the strong model."""
     cheapest = min(kept, key=lambda point: (cost(point), point["seconds_mean"]))

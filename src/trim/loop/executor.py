@@ -194,15 +194,15 @@ class StepExecutor:
 
     def _strong_tokens_left(self) -> float:
         """Tokens that limits and failures let the strong model decode; 0 forbids its calls."""
-        solution, config = self.solution, self.config
+        solution, config, allowance = self.solution, self.config, self.solution.allowance
         if solution.fallback == Author.STRONG:
             return 0
-        limits = (config.max_strong_tokens, self.policy.max_strong_tokens)
-        left = min((limit - solution.strong_tokens for limit in limits if limit is not None),
-                   default=math.inf)  # fmt: skip
-        if config.max_money is None:
+        limits = (config.max_strong_tokens, self.policy.max_strong_tokens, allowance.strong_tokens)
+        left = min(limit - solution.strong_tokens for limit in limits if limit is not None)
+        most = min(math.inf if config.max_money is None else config.max_money, allowance.money)
+        if math.isinf(most):
             return max(left, 0)
-        money = config.max_money - config.prices.of_usage(solution.usage, solution.scorer)
+        money = most - config.prices.of_usage(solution.usage, solution.scorer)
         if money <= 0:
             return 0
         each = config.prices.strong.output / 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 import time
@@ -13,6 +14,7 @@ from trim.engines.retry import until
 from trim.errors import ModelUnavailable
 from trim.models.model import Completion, Ending, Model, Prefix, Turn
 from trim.models.spans import DeadlineRule, SpanModel, StopRule
+from trim.models.usage import tokens_after, tokens_in
 from trim.numerics import derive_seed
 from trim.scorers.scorer import Scorer, Scores
 from trim.steps import SEPARATOR, boxed_answer, closed, is_degenerate
@@ -119,6 +121,17 @@ def joined(parts: Sequence[Part], rejoins: bool) -> Completion:
     )
 
 
+@dataclass
+class Allowance:
+    """What a solution may spend at present, besides the limits of its configuration.
+
+    Whoever runs the solution may raise it between two events.
+    """
+
+    money: float = math.inf
+    strong_tokens: float = math.inf
+
+
 class Solution:
     """A solution that grows by one kept step at a time; `finish` is None until it ends.
 
@@ -130,6 +143,7 @@ class Solution:
         dropped_tokens: tokens of speculative drafts that were not used.
         failure: why the solution failed.
         reports_tokens: whether drafts come with their tokens (`trim.models.spans`).
+        allowance: further limits.
     """
 
     def __init__(
@@ -157,6 +171,7 @@ class Solution:
         self._usage = dict.fromkeys(("weak", "strong", "scorer"), Usage())
         self._reached: dict[tuple[str, str], int] = {}
         self.reports_tokens = False
+        self.allowance = Allowance()
 
     @property
     def length(self) -> int:
@@ -280,12 +295,21 @@ class Solution:
         seed = derive_seed(self.seed, self.question, len(prefix.steps), *place)
         prefix_read, model = self._read(prefix), writer.model
         reports_tokens = reports_tokens or self.reports_tokens
-        with until(self.deadline):
-            if isinstance(model, SpanModel) and reports_tokens:
-                rule = stop if math.isinf(self.deadline) else DeadlineRule(stop, self.deadline)
-                written = await model.write_span(prefix_read, sampling, seed, rule)
-            else:
-                written = await model.write_step(prefix_read, sampling, seed)
+        started = time.monotonic()
+        try:
+            with until(self.deadline):
+                if isinstance(model, SpanModel) and reports_tokens:
+                    rule = stop if math.isinf(self.deadline) else DeadlineRule(stop, self.deadline)
+                    written = await model.write_span(prefix_read, sampling, seed, rule)
+                else:
+                    written = await model.write_step(prefix_read, sampling, seed)
+        except asyncio.CancelledError:
+            self._add_unfinished(writer, prefix, limit, started)
+            raise
+        except ModelUnavailable:
+            if time.monotonic() >= self.deadline:
+                self._add_unfinished(writer, prefix, limit, started)
+            raise
         self.add_usage(writer.role, written)
         if reports_tokens and time.monotonic() >= self.deadline:
             raise ModelUnavailable(f"{model.name}: the problem's time is up")
@@ -294,6 +318,12 @@ class Solution:
         if self.config.rules.rejoins and written.ending is Ending.STEP:
             written = replace(written, text=closed(written.text.partition(SEPARATOR)[0]))
         return written
+
+    def _add_unfinished(self, writer: Writer, prefix: Prefix, limit: int, started: float) -> None:
+        """Count an estimate of the tokens of a call that was cancelled or ended by the deadline."""
+        if decoded := tokens_after(time.monotonic() - started, limit):
+            usage = Usage(tokens_in([prefix.full_question, prefix.text]), 0, decoded)
+            self._usage[writer.role] = self._usage.get(writer.role, Usage()) + usage
 
     def _reached_by(self, writer: Writer, prefix: Prefix) -> int:
         """Tokens that a model had read and written at the longest prefix of this one it knows."""

@@ -6,19 +6,20 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from trim.engines.http import HttpServer
 from trim.engines.key import Key
-from trim.errors import InvalidInput, Refused
+from trim.errors import InvalidInput
 from trim.models.continuation import Continuation, parse_member, request, without_repeated
 from trim.models.discovery import SERVICES, Once, connect
 from trim.models.model import Completion, Ending, Prefix, Sampling
 from trim.models.probe import working_choices
 from trim.models.prompt import Prompt, conversation
-from trim.models.response import Response
+from trim.models.response import Response, require_text, stopped
+from trim.models.usage import Call, tokens_in, usage_of_message
 from trim.steps import SEPARATOR, bare
-from trim.types import Usage
 
 ADDRESS = SERVICES["anthropic"].url
 BEGIN, END = "<step>", "</step>"
@@ -184,14 +185,12 @@ class AnthropicModel:
 
     async def _post(self, body: Mapping[str, Any]) -> Response:
         whole = {"model": self.model, **body, **self.extra_body}
-        return await self.server.post("/messages", whole, read_message)
+        read = partial(read_message, call=Call(self.server.name, whole))
+        return await self.server.post("/messages", whole, read)
 
 
-def read_message(raw: Mapping[str, Any]) -> Response:
-    """The answer in one message of the API.
-
-    Its `input_tokens` exclude tokens read from the cache or written to it; the prompt is all
-    three.
+def read_message(raw: Mapping[str, Any], call: Call) -> Response:
+    """The answer to a call in one message of the API.
 
     Raises:
         Refused: the model was stopped, or refuses to answer.
@@ -199,14 +198,13 @@ def read_message(raw: Mapping[str, Any]) -> Response:
     """
     reason = raw["stop_reason"]
     if reason not in ENDINGS:
-        raise Refused(f"the model was stopped ({reason}); this problem cannot be asked there")
-    usage = raw["usage"]
-    cached = usage.get("cache_read_input_tokens") or 0
-    read = usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0)
+        raise stopped(reason)
+    text = "".join(block["text"] for block in raw["content"] if block["type"] == "text")
+    text = require_text(text)
     return Response(
-        text="".join(block["text"] for block in raw["content"] if block["type"] == "text"),
+        text=text,
         ending=ENDINGS[reason],
-        usage=Usage(read, cached, usage["output_tokens"]),
+        usage=usage_of_message(raw["usage"], call, tokens_in(text)),
         reasoning=any("thinking" in block["type"] for block in raw["content"]),
     )
 

@@ -17,6 +17,7 @@ from trim.engines.http import HttpServer
 from trim.engines.key import Key, find_key
 from trim.errors import InvalidInput, MissingExtra, ModelUnavailable, Refused, TrimError
 from trim.models.continuation import LLAMA_CPP, Dialect
+from trim.models.response import require_ids
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ SAMPLE = (
 """A text that tokenizers with different vocabularies cut differently."""
 SHOWN = 5
 """Models of a server that an error lists."""
+NAME_LIMIT = 256
+"""Characters of a model's name; a longer one is ignored."""
+TEMPLATE_LIMIT = 1 << 18
+"""Characters of a chat template that a server reports."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +116,22 @@ async def discover(server: HttpServer) -> Server:
     """
     listed = await server.get("/models")
     entries = listed.get("data") if isinstance(listed, Mapping) else None
-    models = [each for each in entries or () if isinstance(each, Mapping)]
-    names = tuple(str(each["id"]) for each in models if "id" in each)
+    rows = entries if isinstance(entries, list) else []
+    models = [each for each in rows if isinstance(each, Mapping) and is_name(each.get("id"))]
+    names = tuple(each["id"] for each in models)
     service = service_at(server.url)
-    owners = [OWNERS[each["owned_by"]] for each in models if each.get("owned_by") in OWNERS]
+    named = (str(each.get("owned_by")) for each in models)
+    owners = [OWNERS[owner] for owner in named if owner in OWNERS]
     hosted = service.server if service else None
     kind = hosted or next(iter(owners), None) or await kind_by_routes(server) or "other"
     properties = await server.get("//props") if kind == "llama_cpp" else None
     slots = properties.get("total_slots") if isinstance(properties, Mapping) else None
     return Server(kind, names, slots if isinstance(slots, int) and slots > 0 else None)
+
+
+def is_name(value: Any) -> bool:
+    """Whether a server's name of a model is one: a short, printable text."""
+    return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value.isprintable()
 
 
 async def kind_by_routes(server: HttpServer) -> str | None:
@@ -169,9 +181,11 @@ async def served_template(server: HttpServer) -> ChatTemplate | None:
     try:
         found: Any = await server.get("//props")
         source = found["chat_template"]
+        if not isinstance(source, str) or len(source) > TEMPLATE_LIMIT:
+            return None
         tokens = {name: str(found.get(name) or "") for name in ("bos_token", "eos_token")}
         return ChatTemplate(source, tokens, server.name) if source else None
-    except (ModelUnavailable, InvalidInput, LookupError, TypeError):
+    except (ModelUnavailable, InvalidInput, LookupError, TypeError, AttributeError):
         return None
 
 
@@ -185,7 +199,7 @@ async def find_vocabulary(server: HttpServer, dialect: Dialect, model: str) -> s
         return None
     request = {"model": model, dialect.text_field: SAMPLE, "add_special_tokens": False}
     try:
-        tokens = await server.post("//tokenize", request, lambda raw: list(map(int, raw["tokens"])))
+        tokens = await server.post("//tokenize", request, lambda raw: require_ids(raw["tokens"]))
     except TrimError:
         return None
     return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()

@@ -29,6 +29,7 @@ from trim.models.spans import (
     first_entropy_of,
     mean_of,
 )
+from trim.models.usage import Call
 from trim.steps import SEPARATOR
 
 
@@ -230,7 +231,7 @@ class LlamaCppModel:
         answer = await self.engine.complete(
             prompt, n_predict=tokens, temperature=0.0, verbose=True, logprobs=max(likeliest, 1)
         )
-        return read_answer(answer.raw)
+        return read_answer(answer.raw, Call(self.name, prompt))
 
 
 def sampled(sampling: Sampling, seed: int) -> dict[str, Any]:

@@ -42,9 +42,12 @@ from trim.models.response import (
     first_entropy,
     mean_log_probability,
     read_answer,
+    require_ids,
+    require_text,
 )
 from trim.models.spans import SECOND, StopRule, TokenReader, first_entropy_of, mean_of
 from trim.models.stream import SpanStream
+from trim.models.usage import Call
 from trim.steps import SEPARATOR, with_rest
 
 Answer = TypeVar("Answer")
@@ -347,7 +350,8 @@ class OpenAIModel:
             **(self.dialect.streams or {"stop": [SEPARATOR]}),
         }
         reader = TokenReader(prefix.begun, stop)
-        span = SpanStream(reader, sampling.max_tokens, stops=bool(body.get("stop")))
+        call = Call(self.server.name, body)
+        span = SpanStream(reader, sampling.max_tokens, bool(body.get("stop")), call)
         if self.dialect.streams:
             read = partial(self.server.read_events, read=span.read, keep=self.dialect.keeps)
             await self._fitted(body, read)
@@ -450,7 +454,8 @@ class OpenAIModel:
         return await self._ask({**body, "prompt": text})
 
     async def _ask(self, body: Mapping[str, Any]) -> Response:
-        return await self._fitted(body, partial(self.server.post, read=read_answer))
+        read = partial(read_answer, call=Call(self.server.name, body))
+        return await self._fitted(body, partial(self.server.post, read=read))
 
     async def _fitted(
         self, body: Mapping[str, Any], send: Callable[[str, Mapping[str, Any]], Awaitable[Answer]]
@@ -481,7 +486,9 @@ class OpenAIModel:
         tokens = self._memory.recall(prefix)
         if tokens is None and self.dialect.tokenizes and tokenize:
             request = {"content": fields["prompt"], "add_special": True, "parse_special": True}
-            tokens = await self.server.post("//tokenize", request, lambda raw: list(raw["tokens"]))
+            tokens = await self.server.post(
+                "//tokenize", request, lambda raw: list(require_ids(raw["tokens"]))
+            )
         if tokens:
             fields["prompt"] = tokens
         if self.dialect.returned_ids:
@@ -591,7 +598,7 @@ class OpenAIModel:
         if token not in self._spellings:
             body = {"tokens": [token]}
             self._spellings[token] = await self.server.post(
-                "//detokenize", body, lambda raw: str(raw["content"])
+                "//detokenize", body, lambda raw: require_text(raw["content"])
             )
         return self._spellings[token]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +12,25 @@ from typing import Any
 
 from trim.errors import Refused
 from trim.models.model import Ending, Prefix, Token, Turn
+from trim.models.usage import Call, tokens_in, usage_of
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
 REPLACEMENT = "\ufffd"
+HALF_PAIR = re.compile("[\ud800-\udfff]")
+"""Halves of characters outside the basic plane, which no encoding writes alone."""
 LIKELIEST = 20
 """Tokens whose log-probabilities are requested for the first entropy."""
+TEXT_LIMIT = 1 << 20
+"""Characters of an answer."""
+LONGEST_TOKEN = 4096
+"""Characters of a token."""
+TOKEN_LIMIT = 1 << 17
+"""Tokens of an answer or a prompt that a server lists."""
+SHOWN_REASON = 80
+"""Characters of a finish reason that an error quotes."""
+ID_LIMIT = 1 << 31
+"""Token ids are below this."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +135,8 @@ class Response:
     reasoning: bool = False
 
 
-def read_answer(raw: Mapping[str, Any]) -> Response:
-    """Parse the response of `/completions` or `/chat/completions`.
+def read_answer(raw: Mapping[str, Any], call: Call) -> Response:
+    """Parse the response of `/completions` or `/chat/completions` to a call.
 
     Raises:
         Refused: something else stopped the model, such as a content filter.
@@ -130,22 +144,43 @@ def read_answer(raw: Mapping[str, Any]) -> Response:
     """
     choice = raw["choices"][0]
     message = choice.get("message")
-    text = choice["text"] if message is None else message.get("content") or ""
-    if not isinstance(text, str):
-        raise ValueError("the text is not a string")
+    text = require_text(choice["text"] if message is None else message.get("content") or "")
     verbose = raw.get("__verbose") or {}
     parts = message or {}
     return Response(
         text=text,
         ending=ending_of(choice, verbose),
-        usage=usage_of(raw["usage"]),
+        usage=usage_of(raw["usage"], call, tokens_in(text)),
         tokens=tokens_of(choice.get("logprobs") or {}),
-        prompt_ids=tuple(choice.get("prompt_token_ids") or raw.get("prompt_token_ids") or ()),
-        written_ids=tuple(choice.get("token_ids") or verbose.get("tokens") or ()),
+        prompt_ids=require_ids(choice.get("prompt_token_ids") or raw.get("prompt_token_ids") or ()),
+        written_ids=require_ids(choice.get("token_ids") or verbose.get("tokens") or ()),
         reasoning=bool(
             parts.get("reasoning_content") or parts.get("reasoning") or "<think>" in text
         ),
     )
+
+
+def require_text(value: Any, limit: int = TEXT_LIMIT) -> str:
+    """A text from a server, with the replacement character for lone surrogates.
+
+    Raises:
+        ValueError: it is no string, or has more than `limit` characters.
+    """
+    if not isinstance(value, str):
+        raise ValueError("a text is not a string")
+    if len(value) > limit:
+        raise ValueError(f"a text of more than {limit:,} characters")
+    return encodable(value)
+
+
+def require_ids(values: Any) -> tuple[int, ...]:
+    """Token ids from a server; ValueError unless they are at most `TOKEN_LIMIT` integers from 0 to
+    2^31 - 1."""
+    if not isinstance(values, list | tuple) or len(values) > TOKEN_LIMIT:
+        raise ValueError(f"token ids are not a list of at most {TOKEN_LIMIT:,}")
+    if not all(type(each) is int and 0 <= each < ID_LIMIT for each in values):
+        raise ValueError("a token id is not an integer from 0 to 2^31 - 1")
+    return tuple(values)
 
 
 def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any]) -> Ending | None:
@@ -161,7 +196,7 @@ def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any]) -> Ending |
     if reason not in STOPPED:
         if reason == "insufficient_system_resource":
             raise ValueError(reason)
-        raise Refused(f"the model was stopped ({reason}); this problem cannot be asked there")
+        raise stopped(reason)
     if "stop_type" in verbose:
         return LLAMA_CPP_ENDINGS[verbose["stop_type"]]
     for name in ("stop_reason", "matched_stop"):
@@ -170,33 +205,61 @@ def ending_of(choice: Mapping[str, Any], verbose: Mapping[str, Any]) -> Ending |
     return None
 
 
-def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """The tokens of one request; cached ones are 0 where the server does not report them."""
-    details = usage.get("prompt_tokens_details") or {}
-    cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0
-    counts = (usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise ValueError("usage holds no token counts")
-    return Usage(*counts)
+def stopped(reason: Any) -> Refused:
+    """The error for an answer that ended for another reason than its text."""
+    shown = " ".join(str(reason).split())[:SHOWN_REASON]
+    return Refused(f"the model was stopped ({shown}); this problem cannot be asked there")
+
+
+def encodable(text: str) -> str:
+    """`text` with a replacement character for each half of a surrogate pair: JSON can hold such
+    halves, UTF-8 cannot."""
+    return text if text.isascii() else HALF_PAIR.sub(REPLACEMENT, text)
 
 
 def tokens_of(record: Mapping[str, Any]) -> tuple[Token, ...]:
-    """The decoded tokens, from parallel lists or from one entry for each token."""
+    """The decoded tokens, from parallel lists or from one entry for each token.
+
+    Raises:
+        LookupError, TypeError, ValueError: they are malformed, or more than `TOKEN_LIMIT`.
+    """
     if "content" in record:
+        entries = require_list(record["content"] or ())
         return tuple(
             Token(
-                entry["token"],
+                require_text(entry["token"], LONGEST_TOKEN),
                 finite(entry["logprob"]),
-                tuple((top["token"], top["logprob"]) for top in entry.get("top_logprobs") or ()),
+                likeliest_of(
+                    (top["token"], top["logprob"])
+                    for top in require_list(entry.get("top_logprobs") or ())
+                ),
             )
-            for entry in record["content"] or ()
+            for entry in entries
         )
-    texts, values = record.get("tokens") or (), record.get("token_logprobs") or ()
-    tops: Sequence[Mapping[str, float] | None] = record.get("top_logprobs") or [{}] * len(texts)
+    texts, values = (require_list(record.get(name) or ()) for name in ("tokens", "token_logprobs"))
+    tops = require_list(record.get("top_logprobs") or [{}] * len(texts))
     return tuple(
-        Token(text, finite(value), tuple((top or {}).items()))
+        Token(require_text(text, LONGEST_TOKEN), finite(value), likeliest_of((top or {}).items()))
         for text, value, top in zip(texts, values, tops, strict=True)
     )
+
+
+def likeliest_of(pairs: Iterable[tuple[Any, Any]]) -> tuple[tuple[str, float], ...]:
+    """The likeliest tokens at one place; ValueError for anything else than texts and
+    log-probabilities."""
+    return tuple((require_text(text, LONGEST_TOKEN), finite(value)) for text, value in pairs)
+
+
+def require_list(values: Any) -> Sequence[Any]:
+    """A list of tokens; ValueError for anything else, or more than `TOKEN_LIMIT`."""
+    if not isinstance(values, list | tuple) or len(values) > TOKEN_LIMIT:
+        raise ValueError(f"tokens are not a list of at most {TOKEN_LIMIT:,}")
+    return values
+
+
+REACH = 4096
+"""Characters within which a token follows the one before it; between them are those of
+incomplete characters."""
 
 
 def spelled(tokens: Sequence[Token], text: str) -> tuple[Token, ...]:
@@ -212,24 +275,27 @@ def spelled(tokens: Sequence[Token], text: str) -> tuple[Token, ...]:
         alone = token.text
         if not alone or REPLACEMENT in alone:
             continue
-        found, rest = text.find(alone, position), text[position:]
+        found = text.find(alone, position, position + REACH + len(alone))
         if found >= 0:
             gap = text[position:found]
             if index and not texts[index - 1]:
                 texts[index - 1], gap = gap, ""
             texts[index], position = gap + alone, found + len(alone)
-        elif alone.startswith(rest) and "\n" in (rest[-1:], alone[len(rest) :][:1]):
-            texts[index], position = alone, len(text)
+        elif len(text) - position <= len(alone):
+            rest = text[position:]
+            if alone.startswith(rest) and "\n" in (rest[-1:], alone[len(rest) :][:1]):
+                texts[index], position = alone, len(text)
     if texts:
         texts[-1] += text[position:]
     return tuple(replace(token, text=new) for token, new in zip(tokens, texts, strict=True))
 
 
-def finite(value: float) -> float:
-    """A log-probability, at most 0; ValueError for any other value."""
-    if not -math.inf <= value < math.inf:
-        raise ValueError(f"log-probability {value}")
-    return min(value, 0.0)
+def finite(value: Any) -> float:
+    """A log-probability, at most 0, where positive ones, from rounding, count as 0; ValueError for
+    anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value < math.inf:
+        raise ValueError("a log-probability is not a number below infinity")
+    return min(float(value), 0.0)
 
 
 def spelling(tokens: Sequence[Token], text: str) -> Sequence[Token]:

@@ -11,7 +11,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Ending, Model, Prefix, Sampling, Token
-from trim.models.response import LLAMA_CPP_ENDINGS, entropy_at
+from trim.models.response import (
+    LLAMA_CPP_ENDINGS,
+    LONGEST_TOKEN,
+    entropy_at,
+    finite,
+    likeliest_of,
+    require_ids,
+)
 from trim.steps import SEPARATOR
 
 StopRule = Callable[[Sequence[Token]], int | None]
@@ -119,10 +126,18 @@ class TokenDecoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def token(self, record: Mapping[str, Any]) -> Token:
-        """The next token, from `bytes`, `logprob`, `top_logprobs` and `id` of its record."""
+        """The next token, from `bytes`, `logprob`, `top_logprobs` and `id` of its record.
+
+        Raises:
+            LookupError, TypeError, ValueError: the record is malformed.
+        """
         likeliest = ((top["token"], top["logprob"]) for top in record["top_logprobs"])
-        text = self._decoder.decode(bytes(record["bytes"]))
-        return Token(text, min(record["logprob"], 0.0), tuple(likeliest), record["id"])
+        spelled, (number,) = record["bytes"], require_ids([record["id"]])
+        # Of a number n, Python would make n zeros.
+        if not isinstance(spelled, list) or len(spelled) > LONGEST_TOKEN:
+            raise ValueError(f"the bytes of a token are not a list of at most {LONGEST_TOKEN}")
+        text = self._decoder.decode(bytes(spelled))
+        return Token(text, finite(record["logprob"]), likeliest_of(likeliest), number)
 
 
 @dataclass

@@ -8,12 +8,22 @@ from typing import Any
 
 from trim.errors import Refused
 from trim.models.model import Ending, Token
-from trim.models.response import Response, ending_of, spelled, tokens_of, usage_of
+from trim.models.response import (
+    Response,
+    ending_of,
+    require_ids,
+    require_text,
+    spelled,
+    tokens_of,
+)
 from trim.models.spans import TokenDecoder, TokenReader
+from trim.models.usage import Call, tokens_in, usage_of, usage_of_timings
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
 NO_TOKENS = "the server returns no log-probabilities of its tokens"
+TRAILING = 8
+"""Chunks that may follow the end of a text; then the stream is closed."""
 
 
 @dataclass
@@ -24,18 +34,20 @@ class SpanStream:
         reader: reads the tokens.
         limit: maximum tokens, as requested.
         stops: whether the server itself ends the text at a blank line.
+        call: the request.
 
     Attributes:
-        usage: the tokens up to the newest chunk.
         prompt_ids: token ids of the prompt; empty where the server returns none.
     """
 
     reader: TokenReader
     limit: int
     stops: bool
-    usage: Usage = field(default_factory=Usage)
+    call: Call
     prompt_ids: tuple[int, ...] = ()
+    _reported: Usage | None = field(default=None, init=False)
     _own: Ending | None = field(default=None, init=False)
+    _trailing: int = field(default=0, init=False)
     _decoder: TokenDecoder = field(default_factory=TokenDecoder, init=False)
 
     def read(self, chunk: Mapping[str, Any]) -> bool:
@@ -46,21 +58,22 @@ class SpanStream:
             LookupError, TypeError, ValueError: the chunk is malformed, or there are more tokens
                 than were requested.
         """
-        usage = counted(chunk)
+        self._trailing += self._own is not None
         if not chunk["choices"]:
-            self.usage = usage or self.usage
-            return False
+            self._count(chunk, 0)
+            return self._trailing > TRAILING
         choice = chunk["choices"][0]
         tokens = self._tokens(choice)
         if len(self.reader.tokens) + len(tokens) > self.limit:
             raise ValueError(f"more tokens than the {self.limit} that were requested")
         if choice.get("finish_reason"):
             self._own = ending_of(choice, {}) or Ending.SOLUTION
-        self.usage = usage or self.usage
-        self.prompt_ids = tuple(choice.get("prompt_token_ids") or self.prompt_ids)
+        self._count(chunk, len(tokens))
+        self.prompt_ids = require_ids(choice.get("prompt_token_ids") or self.prompt_ids)
         for token in tokens:
             self.reader.add(token)
-        return self.reader.kept is not None and not self._ends_itself
+        cut = self.reader.kept is not None and not self._ends_itself
+        return cut or self._trailing > TRAILING
 
     def read_whole(self, answer: Response, text: str, ending: Ending) -> None:
         """Read an answer that is not streamed.
@@ -74,9 +87,18 @@ class SpanStream:
         """
         if text and not answer.tokens:
             raise Refused(NO_TOKENS)
-        self.usage, self._own = answer.usage, ending
+        self._reported, self._own = answer.usage, ending
         for token in spelled(answer.tokens, text):
             self.reader.add(token)
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens up to the newest chunk, at least those that were read.
+
+        A server that never reports the prompt has it estimated.
+        """
+        reported = self._reported or Usage(tokens_in(self.call.prompt))
+        return replace(reported, tokens=max(reported.tokens, len(self.reader.tokens)))
 
     @property
     def ending(self) -> Ending:
@@ -100,26 +122,29 @@ class SpanStream:
             return True
         return self.stops and SEPARATOR in "".join(token.text for token in self.reader.decoded)
 
+    def _count(self, chunk: Mapping[str, Any], new: int) -> None:
+        """Read the tokens of the request so far, in a chunk that counts them.
+
+        Args:
+            new: tokens in the chunk.
+        """
+        written = len(self.reader.tokens) + new
+        if timings := chunk.get("timings"):
+            self._reported = usage_of_timings(timings, self.call, written)
+        elif usage := chunk.get("usage"):
+            self._reported = usage_of(usage, self.call, written)
+
     def _tokens(self, choice: Mapping[str, Any]) -> Sequence[Token]:
         record = choice.get("logprobs") or {}
         entries = record.get("content") or ()
         if entries and "id" in entries[0]:
             return [self._decoder.token(entry) for entry in entries]
         delta = choice.get("delta")
-        text = choice["text"] if delta is None else delta.get("content") or ""
+        text = require_text(choice["text"] if delta is None else delta.get("content") or "")
         tokens = spelled(tokens_of(record), text)
         if text and not tokens:
             raise Refused(NO_TOKENS)
-        ids = choice.get("token_ids") or ()
+        ids = require_ids(choice.get("token_ids") or ())
         if len(ids) != len(tokens):
             return tokens
         return [replace(token, id=known) for token, known in zip(tokens, ids, strict=True)]
-
-
-def counted(chunk: Mapping[str, Any]) -> Usage | None:
-    """The tokens of a request so far; None in a chunk that does not count them."""
-    timings = chunk.get("timings")
-    if timings:  # llama.cpp
-        cached = timings["cache_n"]
-        return Usage(cached + timings["prompt_n"], cached, timings["predicted_n"])
-    return usage_of(chunk["usage"]) if chunk.get("usage") else None

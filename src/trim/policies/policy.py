@@ -239,13 +239,15 @@ class PricedPolicies(Generic[P]):
     Attributes:
         lowest, highest: range of lambda, in right answers per strong token.
         prices: the default sweep, falling, each within the range.
-        at: the policy at a price; raises InvalidInput outside the range of the training.
+        at: the policy at a price; raises InvalidInput for one that it was not trained for.
+        separate: whether `prices` are the only ones that it was trained for.
     """
 
     lowest: float
     highest: float
     prices: tuple[float, ...]
     at: Callable[[float], P]
+    separate: bool = False
 
     def policies(self, prices: Sequence[float] = ()) -> list[P]:
         """One policy per price; the default sweep if none is given."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
-from trim.files import read_object, write_atomically, writing
+from trim.files import numbers, read_object, write_atomically, writing
 from trim.fingerprints import Seen, seen_field
 from trim.models.model import Completion, Prefix
 from trim.numerics import FINEST, logit, logit_array, sigmoid
@@ -121,14 +120,12 @@ def read_weights(path: Path) -> JointWeights:
             " fit it again with `trim fit-scorer`"
         )
     try:
-        intercept, prm, log_probability = (
-            float(record[name]) for name in ("intercept", "prm", "log_probability")
+        intercept, prm, log_probability = numbers(
+            record[name] for name in ("intercept", "prm", "log_probability")
         )
         models = {str(role): str(digest) for role, digest in record["models"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged(path) from error
-    if not all(map(math.isfinite, (intercept, prm, log_probability))):
-        raise damaged(path)
     return JointWeights(intercept, prm, log_probability, models)
 
 

@@ -15,7 +15,7 @@ from trim.errors import ContextExceeded, InvalidInput
 from trim.models.continuation import OTHER
 from trim.models.discovery import Once, connect, discover, find_template, only_model
 from trim.models.model import Completion, Prefix
-from trim.models.response import usage_of
+from trim.models.usage import Call, usage_of
 from trim.numerics import sigmoid
 from trim.scorers.scorer import Scores, require_scores
 from trim.steps import bare
@@ -173,7 +173,7 @@ class PoolingScorer:
         body = {"model": self.model, "input": text, **self.extra_body}
 
         def read(raw: Any) -> Pooled:
-            pooled = read_pooled(raw)
+            pooled = read_pooled(raw, Call(self.server.name, text))
             if len(pooled.rows) != steps:
                 raise InvalidInput(
                     f"{self.name}: {len(pooled.rows)} scores for {steps} steps; the server's"
@@ -192,8 +192,8 @@ class PoolingScorer:
         return sigmoid(odds)
 
 
-def read_pooled(raw: Mapping[str, Any]) -> Pooled:
-    """Parse the response of any version of vLLM.
+def read_pooled(raw: Mapping[str, Any], call: Call) -> Pooled:
+    """Parse the response of any version of vLLM to a call.
 
     The rows are `data[0].data`, in older versions `data[0].embedding`; a row is a list of class
     probabilities, a list of one, or a bare number.
@@ -208,4 +208,4 @@ def read_pooled(raw: Mapping[str, Any]) -> Pooled:
     listed = tuple(tuple(row) if isinstance(row, list) else (row,) for row in rows)
     if not all(listed):
         raise ValueError("a row is empty")
-    return Pooled(listed, usage_of(raw.get("usage") or {}))
+    return Pooled(listed, usage_of(raw["usage"], call, written=0))

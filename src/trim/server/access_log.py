@@ -19,6 +19,12 @@ CLIENT_DISCONNECTED = 499
 """Status in the log of a request whose client disconnected before the response."""
 
 
+OFTEN = ("asyncio", "trim.server.connections", "uvicorn.error")
+"""Loggers whose warnings any client can cause."""
+INTERVAL = 60.0
+"""Seconds after which the same warning of these is logged again."""
+
+
 class LogFormat(StrEnum):
     """Format of log lines."""
 
@@ -68,7 +74,7 @@ class AccessLog:
 
 
 class Formatter(logging.Formatter):
-    """Formats a log record as one line.
+    """Formats a log record as one line, whatever the names in it hold.
 
     Of an exception it shows class and call stack without the message, which may quote a request.
     """
@@ -92,15 +98,48 @@ class Formatter(logging.Formatter):
                 for frame in traceback.extract_tb(stack)
             ]
         if self.log_format is LogFormat.JSON:
-            return json.dumps(fields, ensure_ascii=False)
+            # In ASCII: terminals also obey control characters beyond it.
+            return json.dumps(fields).replace("\x7f", r"\u007f")
         time_of_day, _, event = (fields.pop(name) for name in ("time", "level", "event"))
-        pairs = (f"{name}={value}" for name, value in fields.items())
-        return " ".join((time_of_day, event, *pairs))
+        pairs = (f"{name}={quoted(str(value))}" for name, value in fields.items())
+        return " ".join((time_of_day, printable(event), *pairs))
+
+
+def printable(text: str) -> str:
+    """`text` with escapes in place of line breaks and of what a terminal would obey."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def quoted(value: str) -> str:
+    """`value`, in quotes where it could be taken for further fields."""
+    if value and value.isprintable() and not any(each in value for each in ' "='):
+        return value
+    return json.dumps(value).replace("\x7f", r"\u007f")
+
+
+class Throttle(logging.Filter):
+    """Passes a warning that clients can cause at most once in `INTERVAL`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name not in OFTEN or (record.exc_info and record.name == "uvicorn.error"):
+            return True
+        # Asyncio appends details to the first line.
+        kind = (record.name, str(record.msg).partition("\n")[0])
+        now = time.monotonic()
+        if now - self._passed.get(kind, -INTERVAL) < INTERVAL:
+            return False
+        self._passed[kind] = now
+        return True
 
 
 def configure_logging(log_format: LogFormat) -> None:
     """Send all logging of this process to stderr: requests, and warnings of any library."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter(log_format))
+    handler.addFilter(Throttle())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     REQUESTS.setLevel(logging.INFO)

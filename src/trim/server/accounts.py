@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from trim.costs import Prices
-from trim.router import Router
+from trim.loop.solution import Solution
 from trim.server.errors import APIError
 from trim.server.storage.database import DATABASE_ERRORS, Transactions, open_database
 from trim.server.storage.keys import Keys, UserKey
-from trim.server.storage.ledger import Ledger, Remaining, today
+from trim.server.storage.ledger import BEAT, Amount, Ledger, Reservation, today
 from trim.server.storage.recorder import Entry, Recorder
 from trim.types import Trace
 
 KEY_CHECK_SECONDS = 1.0
 """Seconds after which a server without keys notices that one was created."""
+SETTLING_SECONDS = 60.0
+"""Seconds after its deadline in which a request is recorded at the latest."""
 LOGGED = (
     *("id", "model", "policy", "stream", "finish", "strong_tokens", "middle_tokens"),
     *("weak_tokens", "discarded_tokens", "scorer_tokens", "money"),
@@ -76,18 +77,31 @@ class Accounts:
         self.ledger = Ledger(engine, self.transactions)
         self.recorder = Recorder(engine, self.transactions)
         self.need_key = False
-        self._watcher: asyncio.Task[None] | None = None
+        self._background: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
-        """Check whether requests need a key, and keep checking until they do."""
-        self.need_key = await self.keys.any_valid()
-        self._watcher = asyncio.create_task(self._watch_for_keys())
+        """Check whether requests need a key, keep checking until they do, and give signs of life.
+
+        Raises one of `DATABASE_ERRORS`.
+        """
+        await self.ledger.beat()
+        self.need_key = await self.keys.any_ever()
+        self._background = (
+            asyncio.create_task(self._watch_for_keys()),
+            asyncio.create_task(self._beat()),
+        )
 
     async def _watch_for_keys(self) -> None:
         while not self.need_key:
             await asyncio.sleep(KEY_CHECK_SECONDS)
             with suppress(*DATABASE_ERRORS):
-                self.need_key = await self.keys.any_valid()
+                self.need_key = await self.keys.any_ever()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            with suppress(*DATABASE_ERRORS):
+                await self.ledger.beat()
 
     async def identify(self, sent: str | None) -> UserKey | None:
         """The record of the key that a client sent; None where no key is needed.
@@ -107,30 +121,40 @@ class Accounts:
             )
         return key
 
-    async def remaining(self, key: UserKey | None) -> Remaining:
-        """The rest of a key's budget for today; without a key there is no limit.
+    async def reserve(
+        self, key: UserKey | None, estimate: Amount, seconds: float, requests: int
+    ) -> Reservation | None:
+        """Reserve what a request probably costs; None without a key, which has no limit.
+
+        Args:
+            seconds: longest time that the request may take.
+            requests: largest number of requests of the key at once.
 
         Raises:
-            APIError: the budget is used up (429).
+            APIError: see `Ledger.reserve`.
         """
-        return await self.ledger.remaining(key) if key else Remaining()
+        if key is None:
+            return None
+        return await self.ledger.reserve(key, estimate, seconds + SETTLING_SECONDS, requests)
 
-    async def limit_router(self, router: Router, key: UserKey | None, count: int) -> Router:
-        """The router, limited to the rest of a key's budget divided by `count` solutions.
-
-        Raises:
-            APIError: the budget is used up (429).
-        """
-        remaining = await self.remaining(key)
-        if remaining.money < math.inf:
-            router = router.with_config(
-                max_money=smaller(router.config.max_money, remaining.money / count)
+    async def top_up(self, reservation: Reservation, solution: Solution) -> None:
+        """Double the allowance of a solution that has spent more than half of it, as far as the
+        budgets go, by reserving more."""
+        allowance = solution.allowance
+        money = self.prices.of_usage(solution.usage, solution.scorer)
+        is_enough = money <= allowance.money / 2 and (
+            solution.strong_tokens <= allowance.strong_tokens / 2
+        )
+        if is_enough or reservation.is_exhausted:
+            return
+        try:
+            more = await self.ledger.extend(
+                reservation, Amount(allowance.money, allowance.strong_tokens)
             )
-        if remaining.strong_tokens < math.inf:
-            share = max(1, int(remaining.strong_tokens) // count)
-            tokens = smaller(router.config.max_strong_tokens, share)
-            router = router.with_config(max_strong_tokens=int(tokens))
-        return router
+        except APIError:  # The end of the request reports it.
+            return
+        allowance.money += more.money
+        allowance.strong_tokens += more.strong_tokens
 
     def write(
         self,
@@ -138,9 +162,11 @@ class Accounts:
         traces: Sequence[Trace],
         finish: str,
         failure: str | None = None,
+        reservation: Reservation | None = None,
     ) -> asyncio.Future[None]:
-        """Store a request that has ended, in any way (`Recorder.write`)."""
+        """Store a request that has ended, in any way, and settle it (`Recorder.write`)."""
         entry = self.entry(record, traces, finish, failure)
+        entry = replace(entry, reservation=reservation.id if reservation else None)
         record.log_fields.update((name, entry.request[name]) for name in LOGGED)
         return self.recorder.write(entry)
 
@@ -198,17 +224,14 @@ class Accounts:
 
     async def close(self) -> None:
         """Write the queued records and disconnect."""
-        if self._watcher:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self.recorder.close()
+        with suppress(*DATABASE_ERRORS):
+            await self.ledger.leave()
         self.transactions.close()
         await self.engine.dispose()
-
-
-def smaller(limit: float | None, other: float) -> float:
-    return other if limit is None else min(limit, other)
 
 
 async def open_accounts(address: str, prices: Prices, keep_texts: bool = False) -> Accounts:

@@ -23,6 +23,7 @@ class Limits:
         prompt: characters of all messages together (400).
         running: solutions in progress at the same time; others wait in the queue.
         queue: solutions that wait (503 beyond, with Retry-After).
+        requests_per_key: requests of one key at once, over all processes on one database (429).
         seconds: for one answer, waiting included; a request may ask for less.
         shutdown: seconds for answers in progress to finish when the server stops.
     """
@@ -33,6 +34,7 @@ class Limits:
     prompt: int = 100_000
     running: int = 64
     queue: int = 512
+    requests_per_key: int = 256
     seconds: float = 600.0
     shutdown: float = 30.0
 

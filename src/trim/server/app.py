@@ -14,11 +14,14 @@ from starlette.requests import ClientDisconnect
 
 from trim.server import routes
 from trim.server.access_log import CLIENT_DISCONNECTED
-from trim.server.dependencies import CLOSE, CurrentService
+from trim.server.browser_guard import HEADERS, BrowserGuard
+from trim.server.dependencies import CLOSE, CurrentKeyIfSent, CurrentService
 from trim.server.errors import APIError, invalid
 from trim.server.page import routes as page_routes
 from trim.server.page.events import read_belief
+from trim.server.readiness import Readiness
 from trim.server.request import ChatRequest, CompletionRequest
+from trim.server.response import error_responses
 from trim.server.service import Service
 
 BODIES: Mapping[str, type[BaseModel]] = {
@@ -34,14 +37,24 @@ def make_app(service: Service) -> FastAPI:
     Raises:
         InvalidInput: the belief of the models cannot be read, or was fitted to other models.
     """
-    app = FastAPI(title="trim", description="Step-level hybrid inference behind OpenAI's API.")
+    app = FastAPI(
+        title="trim",
+        description="Step-level hybrid inference behind OpenAI's API.",
+        docs_url=None,  # They load scripts of another site.
+        redoc_url=None,
+        redirect_slashes=False,  # A redirect would lead to the host that the client has named.
+    )
+    app.add_middleware(BrowserGuard, service=service)
     app.state.service = service
+    app.state.readiness = Readiness(service)
     app.state.belief = read_belief(service.source)
     app.include_router(routes.router)
     app.include_router(page_routes.router)
     app.add_api_route("/healthz", healthz)
     app.add_api_route("/readyz", readyz, responses={503: {"description": "not ready"}})
-    app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
+    app.add_api_route(
+        "/metrics", metrics, response_class=PlainTextResponse, responses=error_responses(401)
+    )
     app.add_exception_handler(APIError, api_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
@@ -56,19 +69,19 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-async def readyz(service: CurrentService) -> Response:
-    """Whether requests can be answered: the database and all model servers answer."""
-    silent = service.unreachable()
-    if not await service.accounts.reachable():
-        silent.append("the database")
-    if silent:
+async def readyz(request: Request) -> Response:
+    """Whether requests can be answered: the database and all model servers answer, and the disk
+    has room."""
+    readiness: Readiness = request.app.state.readiness
+    if silent := await readiness.silent():
         return JSONResponse({"status": "not ready", "silent": silent}, 503)
     return JSONResponse({"status": "ready"})
 
 
-async def metrics(service: CurrentService) -> Response:
-    """Metrics for Prometheus."""
-    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+async def metrics(service: CurrentService, key: CurrentKeyIfSent) -> Response:
+    """Metrics for Prometheus. Once there are keys, only operators see money."""
+    money = not service.accounts.need_key or (key is not None and key.operator)
+    return Response(service.metrics.render(money), media_type=CONTENT_TYPE_LATEST)
 
 
 async def api_error(request: Request, error: Exception) -> Response:
@@ -89,7 +102,8 @@ async def validation_error(request: Request, error: Exception) -> Response:
 
 async def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    failure = APIError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+    path = request.scope["path"]
+    failure = APIError(error.status_code, f"{request.method} {path}: {error.detail}")
     return JSONResponse(failure.body, failure.status, error.headers)
 
 
@@ -102,7 +116,7 @@ async def internal_error(request: Request, error: Exception) -> Response:
     failure = APIError(
         500, "internal server error; see the server log", "server_error", headers=CLOSE
     )
-    return JSONResponse(failure.body, failure.status, failure.headers)
+    return JSONResponse(failure.body, failure.status, {**HEADERS, **failure.headers})
 
 
 def add_bodies(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.files import read_object
+from trim.files import numbers, read_object
 from trim.policies.calibrated import CalibratedPolicy
 from trim.policies.policy import Policy, policy_name
 from trim.policies.registry import (
@@ -194,15 +194,12 @@ def is_measured(point: Mapping[str, Any]) -> bool:
 
 
 def spec_of(point: Mapping[str, Any]) -> str:
-    """The policy of a point of a summary, as on the command line."""
+    """The policy of a point of a summary, as on the command line; ValueError for a setting that is
+    no number."""
     family, setting = point["policy"], point["setting"]
-    return str(family) if setting is None else policy_name(family, setting)
+    return str(family) if setting is None else policy_name(str(family), *numbers([setting]))
 
 
 def entry_of(point: Mapping[str, Any]) -> CatalogEntry:
-    return CatalogEntry(
-        spec_of(point).replace(":", "-"),
-        float(point["accuracy"]),
-        float(point["strong_share"]),
-        float(point["money_mean"] or 0.0),
-    )
+    figures = (point["accuracy"], point["strong_share"], point["money_mean"] or 0.0)
+    return CatalogEntry(spec_of(point).replace(":", "-"), *numbers(figures))

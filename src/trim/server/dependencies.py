@@ -47,18 +47,49 @@ async def current_key(
 CurrentKey = Annotated[UserKey | None, Depends(current_key)]
 
 
+async def current_key_if_sent(
+    request: Request,
+    service: CurrentService,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+) -> UserKey | None:
+    """The client's key; None if it sent none, none is needed, or no database can be asked.
+
+    Raises:
+        APIError: 401 for an invalid key.
+    """
+    if credentials is None:
+        return None
+    try:
+        return await current_key(request, service, credentials)
+    except APIError as failure:
+        if failure.status == 401:
+            raise
+        return None
+
+
+CurrentKeyIfSent = Annotated[UserKey | None, Depends(current_key_if_sent)]
+
+
 async def json_fields(request: Request, service: CurrentService, key: CurrentKey) -> dict[str, Any]:
     """The fields of the JSON object in the body, which is read once the client is identified.
 
     FastAPI's own parsing limits neither size nor time, and accepts NaN.
 
     Raises:
-        APIError: the body is too large (413), too slow (408), or not a JSON object (400).
+        APIError: the body is of another type (415), too large (413), too slow (408), or not a
+            JSON object (400).
         ClientDisconnect: the client disconnected before the end of the body.
     """
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    # Browsers send any other type for the page of another site without asking the server.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise invalid("the body must be JSON, sent as Content-Type: application/json")
+        raise APIError(
+            415,
+            "the body must be JSON and its header Content-Type: application/json (with curl:"
+            " -H 'Content-Type: application/json')",
+            code="unsupported_media_type",
+            headers=CLOSE,
+        )
     try:
         fields = from_json(await read_body(request, service.limits), allow_inf_nan=False)
     except ValueError as error:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+MESSAGE = 1000
+"""Characters of a message; it may quote what a client or a model server has sent."""
+NAME = 200
+"""Characters of a code, and of the name of a field."""
+
 
 class APIError(Exception):
-    """An API error response.
+    """An API error response; overlong texts are cut.
 
     Attributes:
         status: HTTP status.
@@ -28,12 +33,13 @@ class APIError(Exception):
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = cut(message, MESSAGE)
         super().__init__(message)
         self.status = status
         self.message = message
         self.kind = kind
-        self.code = code
-        self.param = param
+        self.code = code and cut(code, NAME)
+        self.param = param and cut(param, NAME)
         self.retry_after = retry_after
         retry = {} if retry_after is None else {"Retry-After": str(retry_after)}
         self.headers = {**retry, **(headers or {})}
@@ -48,6 +54,10 @@ class APIError(Exception):
                 "code": self.code,
             }
         }
+
+
+def cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> APIError:

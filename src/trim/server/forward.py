@@ -13,7 +13,7 @@ from fastapi.responses import Response
 
 from trim.server.accounts import RequestRecord
 from trim.server.admission import seconds_left
-from trim.server.errors import APIError, invalid, unsupported
+from trim.server.errors import APIError, invalid, unavailable, unsupported
 from trim.server.request import BaseRequest, RoutingOptions, validate
 from trim.server.response import (
     DONE,
@@ -26,15 +26,19 @@ from trim.server.response import (
 from trim.server.service import Service
 from trim.server.storage.keys import UserKey
 
+HELD_LIMIT = 100
+"""Events that are held until the request is on disk: the ends of all choices, and the usage."""
+
 
 async def forward(
     service: Service,
     request: Request,
     key: UserKey | None,
+    path: str,
     fields: dict[str, Any],
     feature: str,
 ) -> Response:
-    """Respond to a request by forwarding it, since it uses `feature`.
+    """Respond to a request by forwarding it to `path` of a model's server, since it uses `feature`.
 
     Raises:
         APIError: no model takes such requests, the request is invalid, or the model does not
@@ -50,11 +54,9 @@ async def forward(
             f"{limit}: cannot be enforced with {feature}, because such requests are forwarded",
             limit,
         )
-    await service.accounts.remaining(key)
-    service.queue.admit(1)
-    path = request.url.path.removeprefix("/v1")
     proxied = passthrough.begin(fields)
     deadline = service.deadline(body.trim.deadline)
+    reservation = await service.reserve(key, proxied.estimate(service.prices), deadline)
     record = RequestRecord(
         uuid.uuid4().hex, key, time.time(), body.model, bool(body.stream), proxied.question
     )
@@ -63,9 +65,7 @@ async def forward(
     @asynccontextmanager
     async def slot() -> AsyncIterator[float]:
         """Hold a slot of the queue; yields the seconds until the deadline."""
-        async with service.queue.slot() as waited:
-            if waited:  # Other requests may have spent the budget meanwhile.
-                await service.accounts.remaining(key)
+        async with service.queue.slot():
             yield seconds_left(deadline)
 
     async def respond() -> bytes:
@@ -81,7 +81,7 @@ async def forward(
         held: list[bytes] = []
         try:
             async with (
-                service.recording_traces(record, proxied.traces),
+                service.recording_traces(record, proxied.traces, reservation=reservation),
                 slot() as seconds,
                 aclosing(passthrough.stream(path, proxied, seconds)) as chunks,
             ):
@@ -94,6 +94,8 @@ async def forward(
                         begun = True
                     elif body.with_usage or not chunk.get("usage"):
                         held.append(event)
+                    if len(held) > HELD_LIMIT:
+                        raise unavailable("the model's stream goes on after its end")
             yield b"".join((*held, DONE))
         except APIError as failure:
             if not begun:
@@ -102,7 +104,7 @@ async def forward(
 
     if body.stream:
         return await start_stream(request, stream(), deadline)
-    async with service.recording_traces(record, proxied.traces):
+    async with service.recording_traces(record, proxied.traces, reservation=reservation):
         answer = await cancel_on_disconnect(request, respond())
     headers = headers_of(usage_body(proxied.traces(), service.prices, with_steps=False))
     return Response(answer, media_type="application/json", headers=headers)

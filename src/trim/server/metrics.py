@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from trim.costs import Prices
 from trim.engines.http import HttpServer
@@ -15,6 +16,7 @@ from trim.types import Trace
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder that the processes of a server share; set before they start."""
+MONEY = "trim_money"
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
 
@@ -65,7 +67,7 @@ class Metrics:
             "Tokens of discarded drafts.",
             registry=self.registry,
         )
-        self.money = Counter("trim_money", "Cost by the price list.", registry=self.registry)
+        self.money = Counter(MONEY, "Cost by the price list.", registry=self.registry)
         self.faults = Counter(
             "trim_faults",
             "Failed calls of model servers, including retried ones.",
@@ -125,14 +127,18 @@ class Metrics:
                 if step.fallback:
                     self.fallbacks.labels(step.fallback).inc()
 
-    def render(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+    def render(self, money: bool = True) -> bytes:
+        """All metrics in Prometheus' text format, with or without money."""
         self._count_faults()
+        registry = self.registry
         if folder := os.environ.get(FOLDER_VARIABLE):
-            merged = CollectorRegistry()
-            MultiProcessCollector(merged, folder)  # type: ignore[no-untyped-call]
-            return generate_latest(merged)
-        return generate_latest(self.registry)
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        if money:
+            return generate_latest(registry)
+        shown = CollectorRegistry(auto_describe=False)
+        shown.register(WithoutMoney(registry))
+        return generate_latest(shown)
 
     def _count_faults(self) -> None:
         """Add the faults of model and scorer servers since the last call."""
@@ -140,3 +146,13 @@ class Metrics:
             for kind, count in server.faults.items():
                 self.faults.labels(server.name, kind).inc(count - counted.get(kind, 0))
                 counted[kind] = count
+
+
+class WithoutMoney(Collector):
+    """The metrics of a registry without money."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        return (metric for metric in self.registry.collect() if metric.name != MONEY)

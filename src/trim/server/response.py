@@ -296,12 +296,13 @@ class EventStream(StreamingResponse):
 STATUSES = {
     400: "an error in the request",
     401: "no valid key",
+    403: "sent by the page of another site, or to a host that is not served",
     404: "no such model",
     408: "the body did not arrive in time",
     413: "the body is too large",
-    415: "rejected by the model that the request was forwarded to",
+    415: "the body is not sent as JSON",
     422: "rejected by the model that the request was forwarded to",
-    429: "the budget is used up",
+    429: "the budget is used up or reserved, or the key has too many requests",
     503: "a model does not answer, or the queue is full",
     504: "the deadline passed before the answer began",
 }

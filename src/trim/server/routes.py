@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -44,7 +44,7 @@ from trim.types import Trace
 router = APIRouter(prefix="/v1")
 
 
-@router.get("/models", response_model=ModelList, responses=error_responses(401))
+@router.get("/models", response_model=ModelList, responses=error_responses(401, 403))
 async def models(service: CurrentService, key: CurrentKey) -> dict[str, Any]:
     listed = [
         {"id": name, "object": "model", "created": 0, "owned_by": "trim"}
@@ -76,7 +76,8 @@ async def respond(
 ) -> Response:
     """Route a request, or forward it if routing does not support it."""
     if feature := unsupported_feature(fields):
-        return await forward(service, request, key, fields, feature)
+        path = "/chat/completions" if kind is ChatRequest else "/completions"
+        return await forward(service, request, key, path, fields, feature)
     body = validate(kind, fields)
     job = await service.admit(body, key)
     response = ChatResponse(kind is ChatRequest, body.model, service.fingerprint)
@@ -168,7 +169,7 @@ async def stream(
     begun = False
     tasks = [asyncio.create_task(work(choice)) for choice in choices]
     try:
-        async with service.recording(record, job, choices):
+        async with service.recording(record, job, choices), cancelled_after(tasks):
             ended: list[Choice] = []
             while len(ended) < len(choices):
                 match await results.get():
@@ -183,7 +184,6 @@ async def stream(
                 if results.empty() and ready and len(ended) < len(choices):
                     yield b"".join(ready)
                     begun, ready = True, []
-            await cancel(tasks)
         # The request is on disk now; only then the client receives the end of the answer.
         for choice in ended:
             if choice.index not in introduced:
@@ -198,12 +198,16 @@ async def stream(
         if not begun:
             raise
         yield b"".join((*ready, sse(failure.body)))
+
+
+@asynccontextmanager
+async def cancelled_after(tasks: list[asyncio.Task[None]]) -> AsyncIterator[None]:
+    """Cancel tasks when the context ends, and wait for their end: then all that they have cost is
+    known."""
+    try:
+        yield
     finally:
-        await cancel(tasks)
-
-
-async def cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if not all(task.done() for task in tasks):
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        if not all(task.done() for task in tasks):
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,18 +8,18 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from errno import EADDRINUSE
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import Models, ModelSource
@@ -32,6 +32,14 @@ from trim.server.accounts import open_accounts
 from trim.server.admission import Limits
 from trim.server.app import make_app
 from trim.server.catalog import RouterCatalog, describe_curve, read_curve
+from trim.server.connections import (
+    BACKLOG,
+    BURST,
+    Connection,
+    Connections,
+    Listener,
+    connection_limit,
+)
 from trim.server.controller import Controller
 from trim.server.service import Service
 from trim.server.workers import supervise
@@ -39,12 +47,9 @@ from trim.server.workers import supervise
 if TYPE_CHECKING:
     from trim.server.tracing import Tracing
 
-BACKLOG = 2048
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEEP_ALIVE = 75
 """Seconds after which an idle connection is closed."""
-HEAD_BYTES = 64 * 1024
-"""Largest head of a request."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Serving:
 
 
 def serve(source: ModelSource, serving: Serving) -> None:
-    """Serve until SIGINT or SIGTERM; answers in progress are finished first.
+    """Serve until SIGINT, SIGTERM or SIGHUP; answers in progress are finished first.
 
     Raises:
         InvalidInput: an invalid policy, curve or database; a policy that cannot be held at the
@@ -85,10 +90,11 @@ def serve(source: ModelSource, serving: Serving) -> None:
     """
     catalog_of(source, serving)
     controller_of(source, serving)
+    source.fetch()  # once, before several workers look for the files
     listening = listen(serving.host, serving.port)
+    host, port = listening.getsockname()[:2]
 
     def announce() -> None:
-        host, port = listening.getsockname()[:2]
         page = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         click.echo(f"trim: listening on {page} (the page), API at {page}v1", err=True)
 
@@ -121,7 +127,7 @@ def run_server(
         async with opened(source, models, serving) as service:
             server = Server(server_config(service, heartbeat), on_ready)
             tune_garbage_collection()
-            await server.serve([listening])
+            await server.serve([Listener(listening)])
 
     asyncio.run(run())
 
@@ -137,7 +143,8 @@ def tune_garbage_collection() -> None:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server, which returns after SIGINT and SIGTERM, and stops when its parent is gone.
+    """Uvicorn's server, which returns after SIGINT, SIGTERM and SIGHUP, and stops when its parent
+    is gone.
 
     Args:
         on_ready: called once requests are accepted.
@@ -149,6 +156,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(BACKLOG)  # Asyncio has lowered it to the burst that it accepts.
         self.on_ready()
 
     @contextmanager
@@ -157,7 +166,7 @@ class Server(uvicorn.Server):
         parent = multiprocessing.parent_process()
         if parent:
             loop.add_reader(parent.sentinel, self.handle_exit, signal.SIGTERM, None)
-        with super().capture_signals():
+        with super().capture_signals(), self.stopped_by_hangup():
             try:
                 yield
             finally:
@@ -166,71 +175,18 @@ class Server(uvicorn.Server):
                 if parent:
                     loop.remove_reader(parent.sentinel)
 
-
-class Connection(HttpToolsProtocol):
-    """Uvicorn's connection, closed if a request does not arrive or a response is not read in time.
-
-    Uvicorn itself only closes connections that are idle after a response, and limits no head. (Its
-    h11 parser does, but accepts requests with both Content-Length and chunks, which are used to
-    smuggle requests past a proxy.) A head is timed from its first byte, or from the start of the
-    connection.
-    """
-
-    def __init__(self, limits: Limits, **named: Any) -> None:
-        super().__init__(**named)
-        self._limits = limits
-        self._head_bytes = 0
-        self._in_body = False
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._head_timer = self.loop.call_later(self._limits.upload, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._head_timer, self._write_timer):
-            if timer:
-                timer.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if not self._in_body:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_bytes > HEAD_BYTES:
-            self.transport.abort()
-        idle = self.cycle is None or self.cycle.response_complete
-        if not idle and self._head_timer:
-            self._head_timer.cancel()
-            self._head_timer = None
-        elif idle and not self._head_timer:
-            self._head_timer = self.loop.call_later(self._limits.upload, self.transport.abort)
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        self._in_body, self._head_bytes = True, 0
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._in_body = False
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self._write_timer:
-            self._write_timer.cancel()
-        self._write_timer = self.loop.call_later(self._limits.stalled, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._write_timer:
-            self._write_timer.cancel()
-
-    def timeout_keep_alive_handler(self) -> None:
-        if self.transport.get_write_buffer_size():
-            # Closing would wait for the client to read the rest.
-            self.transport.abort()
-        super().timeout_keep_alive_handler()
+    @contextmanager
+    def stopped_by_hangup(self) -> Iterator[None]:
+        """A terminal that is closed stops the server as SIGTERM does, but not under `nohup`."""
+        before = signal.getsignal(signal.SIGHUP)
+        if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signal.signal(signal.SIGHUP, self.handle_exit)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
 
 def server_config(service: Service, heartbeat: Callable[[], None] | None = None) -> uvicorn.Config:
@@ -238,9 +194,12 @@ def server_config(service: Service, heartbeat: Callable[[], None] | None = None)
         if heartbeat:
             heartbeat()
 
+    connections = Connections(connection_limit())
     return uvicorn.Config(
         AccessLog(make_app(service)),
-        http=partial(Connection, service.limits),  # type: ignore[arg-type]
+        http=partial(Connection, service.limits, connections),  # type: ignore[arg-type]
+        ws="none",
+        backlog=BURST,
         log_config=None,
         log_level="warning",
         access_log=False,

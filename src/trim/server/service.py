@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -16,8 +17,10 @@ from trim.configuration.source import Models, ModelSource
 from trim.engines.http import HttpServer
 from trim.errors import ContextExceeded, InvalidInput
 from trim.events import Event, Finished
+from trim.loop.solution import Allowance
 from trim.models.model import Role, Turn
 from trim.models.openai import OpenAIModel
+from trim.models.usage import tokens_in
 from trim.policies.policy import Policy, choose_scorer
 from trim.router import Router
 from trim.server.accounts import Accounts, RequestRecord
@@ -30,11 +33,14 @@ from trim.server.proxy import Passthrough
 from trim.server.request import ChatRequest, CompletionRequest
 from trim.server.response import Choice
 from trim.server.storage.keys import UserKey
-from trim.types import Author, Finish, Trace
+from trim.server.storage.ledger import Amount, Reservation
+from trim.types import Author, Finish, Trace, Usage
 
 if TYPE_CHECKING:
     from trim.server.tracing import Tracing
 
+ANSWER_TOKENS = 256
+"""Strong tokens that a solution reserves first if it may be that long."""
 LONGEST_STEP = 32_768
 """Largest number of tokens of a single step; engines need a bound."""
 FALLBACKS: Mapping[str, Fallbacks] = {
@@ -51,6 +57,7 @@ class Job:
 
     Attributes:
         router: limited to what remained of the key's budget when the request arrived.
+        reservation: of the key's budget; None without a key.
         seeds: one for each solution.
         deadline: of the answer, by `time.monotonic`.
     """
@@ -60,7 +67,7 @@ class Job:
     router: Router
     seeds: tuple[int, ...]
     deadline: float
-    key: UserKey | None = None
+    reservation: Reservation | None = None
 
 
 class Service:
@@ -105,19 +112,53 @@ class Service:
         self._usual_scorer = models.scorer_of(source.default_kind) if source.default_kind else None
 
     def unreachable(self) -> list[str]:
-        """Names of model and scorer servers that do not answer at present."""
-        return [server.name for server in self.servers if server.breaker.is_open]
+        """Names of model and scorer servers that do not answer at present, or asked clients for a
+        long pause."""
+        return [server.name for server in self.servers if not server.available]
 
     async def admit(self, request: ChatRequest | CompletionRequest, key: UserKey | None) -> Job:
         """The job of a request.
 
         Raises:
-            APIError: it is invalid, the queue is full or the key's budget is used up.
+            APIError: it is invalid, the queue is full, the key's budget is used up or reserved, or
+                the key has too many requests.
         """
         job = self.prepare(request)
-        router = await self.accounts.limit_router(job.router, key, request.n)
-        self.queue.admit(request.n)
-        return replace(job, router=router, key=key)
+        estimate = self.estimate(request, job)
+        reservation = await self.reserve(key, estimate, job.deadline, request.n)
+        router = limited(job.router, reservation, request.n)
+        return replace(job, router=router, reservation=reservation)
+
+    async def reserve(
+        self, key: UserKey | None, estimate: Amount, deadline: float, solutions: int = 1
+    ) -> Reservation | None:
+        """Reserve what a request probably costs, and check that the queue has room for it.
+
+        Raises:
+            APIError: see `admit`.
+        """
+        seconds, most = deadline - time.monotonic(), self.limits.requests_per_key
+        reservation = await self.accounts.reserve(key, estimate, seconds, most)
+        try:
+            self.queue.admit(solutions)
+        except APIError:
+            if reservation:
+                await self.accounts.ledger.release(reservation)
+            raise
+        return reservation
+
+    def estimate(self, request: ChatRequest | CompletionRequest, job: Job) -> Amount:
+        """What a request probably costs: each solution as if both models wrote all of it once, up
+        to its own limits. One that becomes longer reserves more (`Accounts.top_up`)."""
+        config = job.router.config
+        limits = (request.limit, config.max_strong_tokens, ANSWER_TOKENS)
+        tokens = min(limit for limit in limits if limit is not None)
+        read = tokens_in([job.question, *(turn.text for turn in job.history)])
+        usage = Usage(read, 0, tokens)
+        writers = {"weak": usage, "strong": usage}
+        money = self.prices.of_usage({**writers, "scorer": Usage(read + tokens)})
+        money = min(money, math.inf if config.max_money is None else config.max_money)
+        return Amount(request.n * money, request.n * tokens)
 
     def prepare(self, request: ChatRequest | CompletionRequest) -> Job:
         """Raises APIError for an invalid request."""
@@ -183,14 +224,15 @@ class Service:
         Closing the generator cancels the work.
 
         Raises:
-            APIError: the key's budget was used up meanwhile, the question exceeds the context, or
-                a part does not answer and its fallback is to fail; possibly after some events.
+            APIError: the question exceeds the context, or a part does not answer and its fallback
+                is to fail; possibly after some events.
         """
-        async with self.queue.slot() as waited:
+        async with self.queue.slot():
             router = job.router.with_config(max_seconds=seconds_left(job.deadline))
-            if waited:  # Other requests may have spent the budget meanwhile.
-                router = await self.accounts.limit_router(router, job.key, len(job.seeds))
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
+            if job.reservation:
+                share = job.reservation.amount / len(job.seeds)
+                solution.allowance = Allowance(share.money, share.strong_tokens)
             choice.router, choice.solution, choice.began = router, solution, time.time_ns()
             try:
                 async with aclosing(router.run(solution)) as events:
@@ -198,6 +240,8 @@ class Service:
                         choice.follow(event)
                         if isinstance(event, Finished) and (failure := failure_in(event)):
                             raise failure
+                        if job.reservation:
+                            await self.accounts.top_up(job.reservation, solution)
                         yield event
             except ContextExceeded as error:
                 raise invalid(str(error), "messages", "context_length_exceeded") from error
@@ -213,7 +257,7 @@ class Service:
         def traces() -> list[Trace]:
             return [c.trace or c.solution.trace(policy.name) for c in choices if c.solution]
 
-        return self.recording_traces(record, traces, policy, choices)
+        return self.recording_traces(record, traces, policy, choices, job.reservation)
 
     @asynccontextmanager
     async def recording_traces(
@@ -222,6 +266,7 @@ class Service:
         traces: Callable[[], Sequence[Trace]],
         policy: Policy | None = None,
         choices: Sequence[Choice] = (),
+        reservation: Reservation | None = None,
     ) -> AsyncIterator[None]:
         """Record the work of a request on disk when the context ends, in any way.
 
@@ -229,6 +274,7 @@ class Service:
             traces: returns the work so far.
             policy: the policy that decides, if one does.
             choices: the solutions whose events are traced.
+            reservation: settled with the record.
         """
         finish, failure = "abandoned", None
         span = self.tracing.start(record, choices, self.prices) if self.tracing else None
@@ -241,7 +287,7 @@ class Service:
             raise
         finally:
             done = traces()
-            written = self.accounts.write(record, done, finish, failure)
+            written = self.accounts.write(record, done, finish, failure, reservation)
             self.metrics.record(done, finish, time.time() - record.created)
             if self.controller and policy and self.controller.controls(policy):
                 self.controller.update(done, self.queue.running)
@@ -254,6 +300,20 @@ class Service:
             except APIError as error:
                 record.log_fields["error"] = error.code
                 raise
+
+
+def limited(router: Router, reservation: Reservation | None, count: int) -> Router:
+    """The router, limited to what a key's budgets leave, divided by `count` solutions."""
+    if reservation is None:
+        return router
+    share, config = reservation.left / count, router.config
+    if share.money < math.inf:
+        own = math.inf if config.max_money is None else config.max_money
+        router = router.with_config(max_money=min(own, share.money))
+    if share.strong_tokens < math.inf:
+        most = math.inf if config.max_strong_tokens is None else config.max_strong_tokens
+        router = router.with_config(max_strong_tokens=int(min(most, share.strong_tokens)))
+    return router
 
 
 def fingerprint_of(source: ModelSource) -> str:

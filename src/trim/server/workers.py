@@ -33,7 +33,7 @@ Work = Callable[[Callable[[], None], Callable[[], None]], None]
 
 
 def supervise(count: int, work: Work, on_ready: Callable[[], None], shutdown: float) -> None:
-    """Run workers until SIGINT or SIGTERM.
+    """Run workers until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         on_ready: called once all workers accept requests.
@@ -72,8 +72,8 @@ class Worker(Process):
         self._silent = 0
 
     def start(self) -> None:
-        # A terminal sends SIGINT to all processes; the supervisor stops the workers.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # A terminal sends these to all processes; the supervisor stops the workers.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             super().start()
         finally:
@@ -125,7 +125,10 @@ class Supervisor(Multiprocess):
     def __init__(
         self, config: uvicorn.Config, work: Work, on_ready: Callable[[], None], shutdown: float
     ) -> None:
+        hung_up = signal.getsignal(signal.SIGHUP)
         super().__init__(config, [])
+        if hung_up is signal.SIG_IGN:  # Under `nohup`.
+            signal.signal(signal.SIGHUP, hung_up)
         self.work = work
         self.on_ready = on_ready
         self.shutdown = shutdown

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trim.engines.http import checked_url
+from trim.engines.hub import PREFIX, HubFile
 from trim.errors import InvalidInput
 from trim.models.discovery import SERVICES, Service
 
 FORMS = (
-    "a GGUF file, as weak.gguf; a server and its model, as"
+    "a GGUF file, as weak.gguf or hf:ORG/REPO/FILE; a server and its model, as"
     " http://localhost:8000/v1#Qwen/Qwen2.5-1.5B-Instruct; or a service and its model, as"
     " anthropic:MODEL"
 )
@@ -18,9 +19,9 @@ FORMS = (
 
 @dataclass(frozen=True)
 class FileSource:
-    """A GGUF file."""
+    """A GGUF file, here or on the hub."""
 
-    path: Path
+    file: Path | HubFile
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ Source = FileSource | ServerSource | ServiceSource
 
 
 def parse_source(text: str, role: str) -> Source:
-    """A GGUF file, `URL#MODEL`, or `SERVICE:MODEL`.
+    """A GGUF file, here or on the hub, `URL#MODEL`, or `SERVICE:MODEL`.
 
     Args:
         role: for error messages.
@@ -63,6 +64,11 @@ def parse_source(text: str, role: str) -> Source:
         except InvalidInput as error:
             raise InvalidInput(f"{role}: {error}") from None
         return ServerSource(url, model or None)
+    if word.startswith(PREFIX):
+        try:
+            return FileSource(HubFile.parse(word))
+        except InvalidInput as error:
+            raise InvalidInput(f"{role}: {error}") from None
     name, colon, model = word.partition(":")
     if colon and name in SERVICES:
         if not model:

@@ -13,7 +13,6 @@ from trim.checks.scorers import last_score, make_scorer
 from trim.checks.separation import ScorerFitness, Separation
 from trim.configuration.configuration import Configuration
 from trim.configuration.scorers import ScorerSection
-from trim.engines.llama_cpp import check_file
 from trim.errors import InvalidInput, TrimError
 from trim.setup.notation import FileSource, ServerSource, parse_source
 from trim.setup.sections import (
@@ -40,8 +39,7 @@ async def describe_scorer(text: str, folder: Path, connections: Connections) -> 
         return {"kind": text}
     source = parse_source(text, OPTION)
     if isinstance(source, FileSource):
-        check_file(source.path)
-        return {"kind": "label", **file_section(source.path, folder)}
+        return {"kind": "label", **file_section(source.file, folder)}
     if not isinstance(source, ServerSource):
         raise InvalidInput(
             f"{OPTION} {text}: name {', '.join(BUILT_IN_KINDS)}, or a reward model: a GGUF file or"

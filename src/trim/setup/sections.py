@@ -11,10 +11,12 @@ from pydantic import ValidationError
 
 from trim.checks.exercises import BATCH, KINDS, TOKENS, write_drafts
 from trim.configuration.build import WritingModel, for_trial, make_model, make_server
+from trim.configuration.model_file import local_path
 from trim.configuration.models import AnthropicServed, GgufSection, OpenAIServed, WritingSection
 from trim.configuration.section import Section, first_error
 from trim.engines.chat_template import ChatTemplate, read_chat_template
 from trim.engines.gguf import read_chat, read_metadata
+from trim.engines.hub import HubFile
 from trim.engines.llama_cpp import check_file
 from trim.errors import InvalidInput, MissingExtra, TrimError
 from trim.models.anthropic import AnthropicModel
@@ -57,16 +59,15 @@ async def describe(
         ModelUnavailable: the server does not answer.
     """
     if isinstance(source, FileSource):
-        return describe_file(source.path, folder)
+        return describe_file(source.file, folder)
     if isinstance(source, ServiceSource) and source.service.server is None:
         return await describe_anthropic(source, role, variable, connections)
     return await describe_server(source, role, variable, connections)
 
 
-def describe_file(path: Path, folder: Path) -> Document:
-    check_file(path)
-    section = file_section(path, folder)
-    template = read_chat(path).template
+def describe_file(file: Path | HubFile, folder: Path) -> Document:
+    section = file_section(file, folder)
+    template = read_chat(local_path(file)).template
     if template:
         section["system"] = SYSTEM
         if "enable_thinking" in template.source:
@@ -74,13 +75,20 @@ def describe_file(path: Path, folder: Path) -> Document:
     return section
 
 
-def file_section(path: Path, folder: Path) -> Document:
-    """Path, context and threads of a file."""
+def file_section(file: Path | HubFile, folder: Path) -> Document:
+    """Place, context and threads of a file.
+
+    Raises:
+        InvalidInput: the file is missing or damaged, or the hub does not deliver it.
+    """
+    path = local_path(file)
+    check_file(path)
     metadata = read_metadata(path)
     trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
     context = min(CONTEXT, trained) if isinstance(trained, int) and trained >= 64 else CONTEXT
     large = {"threads": os.cpu_count() or 1} if path.stat().st_size > SMALL else {}
-    return {"gguf": relative_path(path, folder), "context": context, **large}
+    place = relative_path(file, folder) if isinstance(file, Path) else str(file)
+    return {"gguf": place, "context": context, **large}
 
 
 def relative_path(path: Path, folder: Path) -> str:

@@ -12,7 +12,11 @@ from trim.policies.ppo.weights import Weights
 
 
 class AggNetwork(RouterNetwork):
-    """Two tanh layers; arXiv 2601.10245 has 128 units, the authors' scripts 64."""
+    """Two tanh layers.
+
+    arXiv 2601.10245 has 128 units in each. The authors' scripts have 64, a third tanh layer, layer
+    normalisation and dropout.
+    """
 
     def __init__(
         self, features: tuple[str, ...] = PAPER, log_odds: bool = True, width: int = 64

@@ -16,7 +16,8 @@ from trim.policies.ppo.weights import LearnedRouter, Weights, read_router
 from trim.types import Action, Observation
 
 PAPER = ("score", "lowest", "tokens", "step")
-"""The default: r_t, min r_1..r_{t-1}, c_t / 300, t / 30."""
+"""The default: r_t, min r_1..r_{t-1}, c_t / 300, t / 30; the paper does not state the two scales,
+which are those of the authors' scripts."""
 SCRIPTS = (*PAPER, "product")
 """With the product of r_1..r_{t-1}, as in the authors' scripts."""
 SCORES = (0, 1, 4)
@@ -134,12 +135,13 @@ def read_agg(folder: Path) -> PricedPolicies[AggPolicy]:
         router.range.highest,
         router.prices,
         lambda price: agg_policy(router, price),
+        router.separate,
     )
 
 
 def agg_policy(router: LearnedRouter, price: float) -> AggPolicy:
-    """Raises InvalidInput for a price outside the range of the training."""
-    tensors = router.tensors
+    """Raises InvalidInput for a price that the router was not trained for."""
+    tensors, position = router.network_at(price)
     first = tensors["hidden1.weight"]
     return AggPolicy(
         price,
@@ -148,7 +150,7 @@ def agg_policy(router: LearnedRouter, price: float) -> AggPolicy:
         (
             (
                 np.ascontiguousarray(first[:, :-1]),
-                tensors["hidden1.bias"] + first[:, -1] * np.float32(router.range.position(price)),
+                tensors["hidden1.bias"] + first[:, -1] * np.float32(position),
             ),
             (tensors["hidden2.weight"], tensors["hidden2.bias"]),
             (tensors["output.weight"], float(tensors["output.bias"][0])),

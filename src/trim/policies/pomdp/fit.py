@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
 from trim.policies.pomdp.belief import BeliefKind
+from trim.policies.pomdp.first_errors import UNKNOWN, Step, WrittenSteps, find_errors
 from trim.policies.pomdp.model import PomdpModel
-from trim.policies.pomdp.observations import MIN_EXAMPLES, fit_observations
-from trim.policies.pomdp.process import fit_hazard, process_from_accuracies
+from trim.policies.pomdp.observations import MIN_EXAMPLES, Observations, fit_observations
+from trim.policies.pomdp.process import Floats, fit_hazard, process_from_accuracies
 
-WRONG_BELOW = 0.35
-"""Without labels, the first step with a score below this is the first error (authors' scripts)."""
+NEGLIGIBLE = 1e-6
+"""Examples of less probability are left out."""
 
 
 @dataclass(frozen=True)
@@ -44,75 +47,102 @@ class LabelledTrajectory:
         if not all(0 <= score <= 1 for score in self.scores):
             raise InvalidInput("a solution has a score outside [0, 1]")
 
-    @property
-    def first_error(self) -> int | None:
-        """Index of the first wrong step; None if there is none.
 
-        Without labels, all steps of a right solution are right. The first error of a wrong one
-        is its first step with a score below 0.35, or else its lowest score.
-        """
-        if self.right is not None:
-            return self.right.index(False) if False in self.right else None
-        if self.correct:
-            return None
-        low = (i for i, score in enumerate(self.scores) if score < WRONG_BELOW)
-        return next(low, self.scores.index(min(self.scores)))
-
-    def examples(self) -> Iterator[tuple[int, float, float]]:
-        """State, lowest earlier score and newest score at every step.
-
-        The paper takes a few steps of each trace; here every step is an example, since a filter
-        observes every step.
-        """
-        error, lowest = self.first_error, 1.0
-        for i, score in enumerate(self.scores):
-            state = 0 if error is None or i < error else 2 if i == error else 1
-            yield state, lowest, score
-            lowest = min(lowest, score)
-
-    def step_outcomes(self) -> Iterator[tuple[bool, bool]]:
-        """(by the strong model, right) for each step whose earlier steps are all right."""
-        error = self.first_error
-        for i, strong in enumerate(self.by_strong):
-            yield strong, i != error
-            if i == error:
-                return
+def written_steps(trajectories: Iterable[LabelledTrajectory]) -> WrittenSteps:
+    """The steps of solutions that share none."""
+    steps: list[Step] = []
+    for trajectory in trajectories:
+        first, last = len(steps), len(trajectory.scores) - 1
+        right = trajectory.right or (UNKNOWN,) * len(trajectory.scores)
+        for i, score in enumerate(trajectory.scores):
+            parent = first + i - 1 if i else -1
+            outcome = int(trajectory.correct) if i == last else UNKNOWN
+            steps.append(Step(parent, trajectory.by_strong[i], score, outcome, int(right[i])))
+    return WrittenSteps.of(steps)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The statistics that the model is fitted to.
+    """The statistics that the model is fitted to; counts are expected ones without labels.
 
     Attributes:
-        examples: (state 0, 1 or 2, lowest earlier score, newest score) of each step.
-        step_outcomes: (by the strong model, right) of each step whose earlier steps are all right.
+        examples: (n, 3) state 0, 1 or 2, lowest earlier score and newest score of a step.
+        weights: (n,) probability of that state, in (0, 1].
+        step_counts: (2, 2) wrong and right steps of the weak and of the strong model, of those
+            whose earlier steps are all right.
+        recovered: right answers of solutions with a wrong step, and number of those solutions.
         lengths: number of steps of each solution.
         strong_tokens: tokens of each step of the strong model.
-        recovered: whether the answer is right, for each solution with a wrong step.
+        source: how the states were found, see `PomdpModel`.
     """
 
-    examples: list[tuple[int, float, float]] = field(default_factory=list)
-    step_outcomes: list[tuple[bool, bool]] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    strong_tokens: list[int] = field(default_factory=list)
-    recovered: list[bool] = field(default_factory=list)
+    examples: Floats
+    weights: Floats
+    step_counts: Floats
+    recovered: tuple[float, float]
+    lengths: Sequence[int]
+    strong_tokens: Sequence[int]
+    source: Mapping[str, Any] = field(default_factory=dict)
 
 
-def evidence_from_solutions(trajectories: Iterable[LabelledTrajectory]) -> Evidence:
-    """The statistics of finished solutions."""
-    evidence = Evidence()
-    for trajectory in trajectories:
-        evidence.examples.extend(trajectory.examples())
-        evidence.step_outcomes.extend(trajectory.step_outcomes())
-        evidence.lengths.append(len(trajectory.scores))
-        if trajectory.first_error is not None:
-            evidence.recovered.append(trajectory.correct)
-        evidence.strong_tokens.extend(
-            count
-            for count, strong in zip(trajectory.tokens, trajectory.by_strong, strict=True)
-            if strong
-        )
-    return evidence
+def evidence_from_steps(
+    steps: WrittenSteps,
+    lengths: Sequence[int],
+    strong_tokens: Sequence[int],
+    observations: Observations | None = None,
+) -> Evidence:
+    """The statistics of steps, by their labels or else by EM (`find_errors`).
+
+    Args:
+        lengths, strong_tokens: as in `Evidence`.
+        observations: known densities of scores, for EM.
+
+    Raises:
+        InvalidInput: labels are missing, and the outcomes are all right or all wrong.
+    """
+    states = steps.labelled_states()
+    kept = np.ones(len(steps.parent), dtype=np.bool_)
+    if states is not None:
+        source: dict[str, Any] = {"from": "labels", "steps": len(states)}
+    else:
+        found = find_errors(steps, observations)
+        states, kept = found.states, steps.is_first
+        source = {"from": "outcomes", "outcomes": steps.outcomes}
+        if observations is None:
+            source["unseen"] = float(f"{found.model.unseen:.4g}")
+    counts = [
+        [states[author, 2].sum(), states[author, 0].sum()]
+        for author in (~steps.by_strong, steps.by_strong)
+    ]
+    right, wrong = (1 - states[steps.outcome == outcome, 0] for outcome in (1, 0))
+    examples, weights = weighted_examples(steps, states, kept)
+    recovered = float(right.sum()), float(right.sum() + wrong.sum())
+    return Evidence(examples, weights, np.array(counts), recovered, lengths, strong_tokens, source)
+
+
+def weighted_examples(
+    steps: WrittenSteps, states: Floats, kept: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Examples and weights as in `Evidence`.
+
+    The paper takes a few steps of each trace; here every step is an example, since a filter
+    observes every step.
+    """
+    step, state = np.nonzero((states > NEGLIGIBLE) & kept[:, None])
+    examples = np.stack([state, steps.lowest[step], steps.score[step]], axis=-1)
+    return examples.astype(np.float64), states[step, state]
+
+
+def evidence_from_solutions(trajectories: Sequence[LabelledTrajectory]) -> Evidence:
+    """`evidence_from_steps` of finished solutions."""
+    tokens = [
+        count
+        for trajectory in trajectories
+        for count, strong in zip(trajectory.tokens, trajectory.by_strong, strict=True)
+        if strong
+    ]
+    lengths = [len(trajectory.scores) for trajectory in trajectories]
+    return evidence_from_steps(written_steps(trajectories), lengths, tokens)
 
 
 def fit_pomdp(
@@ -128,6 +158,7 @@ def fit_evidence(
     evidence: Evidence,
     fitted_to: Mapping[str, str] | None = None,
     belief: BeliefKind = BeliefKind.NEWEST,
+    observations: Observations | None = None,
 ) -> PomdpModel:
     """Fit the model of arXiv 2601.10245.
 
@@ -137,6 +168,7 @@ def fit_evidence(
 
     Args:
         fitted_to: models and kind of score, see `PomdpModel`.
+        observations: known densities of scores; None fits them to the evidence.
 
     Raises:
         InvalidInput: there are no solutions, or too few examples of a state or steps of a model.
@@ -144,27 +176,26 @@ def fit_evidence(
     if not evidence.lengths:
         raise InvalidInput("no solved problem to fit the model to; collect some first")
     accuracies = []
-    for strong, name in enumerate(("weak", "strong")):
-        right = [right for by_strong, right in evidence.step_outcomes if by_strong is bool(strong)]
-        if len(right) < MIN_EXAMPLES:
+    for name, (wrong, right) in zip(("weak", "strong"), evidence.step_counts, strict=True):
+        if wrong + right < MIN_EXAMPLES:
             raise InvalidInput(
-                f"{len(right)} steps of the {name} model after right steps, at least"
+                f"{wrong + right:.3g} steps of the {name} model after right steps, at least"
                 f" {MIN_EXAMPLES} are needed; collect more traces"
             )
-        accuracies.append(float(np.mean(right)))
+        accuracies.append(right / (wrong + right))
     # A model without a mistake in this sample is not perfect: keep accuracies below 1.
-    weak, strong_accuracy = (
-        min(accuracy, 1 - 0.5 / len(evidence.step_outcomes)) for accuracy in accuracies
-    )
+    highest = 1 - 0.5 / evidence.step_counts.sum()
+    weak, strong = (min(float(accuracy), float(highest)) for accuracy in accuracies)
     process = replace(
         process_from_accuracies(
             weak,
-            strong_accuracy,
+            strong,
             fit_hazard(evidence.lengths),
             float(np.mean(evidence.strong_tokens)),
         ),
         # One wrong answer is added: the estimate stays below 1 for few solutions.
-        recovery=sum(evidence.recovered) / (len(evidence.recovered) + 1),
+        recovery=evidence.recovered[0] / (evidence.recovered[1] + 1),
     )
-    observations = fit_observations(np.array(evidence.examples, dtype=np.float64).reshape(-1, 3))
-    return PomdpModel(process, observations, belief, fitted_to or {})
+    if observations is None:
+        observations = fit_observations(evidence.examples, evidence.weights)
+    return PomdpModel(process, observations, belief, fitted_to or {}, evidence.source)

@@ -38,12 +38,18 @@ class PomdpModel:
         belief: the default way to compute beliefs.
         fitted_to: sha256 of the `weak` and `strong` model and the `scorer`, and `kind`, the kind
             of score (`trim.scorers.scorer.KINDS`); each may be missing.
+        source: how the observations were found, empty if not recorded: `from`, which is
+            `labels`, `outcomes` (`trim.policies.pomdp.first_errors`) or a file, with the number
+            of `steps`, `outcomes` or `examples`; after `outcomes` the share of errors `unseen` by
+            the scorer and the `log_likelihood` of scores and outcomes in nats an outcome, of each
+            half of the problems by a fit to the other half.
     """
 
     process: Process
     observations: Observations
     belief: BeliefKind = BeliefKind.NEWEST
     fitted_to: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def filter(self, kind: BeliefKind | None = None) -> BeliefFilter:
         return BeliefFilter(self.process, self.observations, kind or self.belief)
@@ -82,6 +88,7 @@ def write_model(path: Path, model: PomdpModel, seen: Seen = frozenset()) -> None
         "pairs": rounded(observations.pairs),
         "newest": rounded(observations.newest),
         "edges": observations.newest_edges.tolist(),
+        **({"source": dict(model.source)} if model.source else {}),
         **seen_field(seen),
     }
     with writing(path):
@@ -120,6 +127,10 @@ def read_model(path: Path) -> PomdpModel:
             float(record.get("recovery", 0)),
         )
         observations = Observations(pairs, newest, edges)
-        return PomdpModel(process, observations, BeliefKind(record["belief"]), fitted_to)
-    except (AttributeError, KeyError, TypeError, ValueError, InvalidInput) as error:
+        source = dict(record.get("source", {}))
+        return PomdpModel(process, observations, BeliefKind(record["belief"]), fitted_to, source)
+    except (
+        *(AttributeError, KeyError, TypeError, ValueError, OverflowError),
+        InvalidInput,
+    ) as error:
         raise wrong_content(path, "pomdp") from error

@@ -16,15 +16,16 @@ from trim.files import read_text
 from trim.policies.pomdp.process import STATES, Floats
 
 
-def reflected_density(points: Floats, cells: int) -> Floats:
+def reflected_density(points: Floats, cells: int, weights: Floats | None = None) -> Floats:
     """Kernel density on the unit cube, in `cells` equal cells per axis; sums to 1.
 
     Gaussian kernels with the covariance of the points times Scott's factor n^(-1/(d+4))
-    squared, reflected at the edges. Points are placed at the centre of their cell: the time
-    does not depend on their number.
+    squared, reflected at the edges; of weighted points, n is Kish's effective sample size.
+    Points are placed at the centre of their cell: the time does not depend on their number.
 
     Args:
         points: (n, d) in [0, 1], n at least 2.
+        weights: (n,) at least 0, of two or more points above 0; None for equal weights.
 
     Returns:
         Shape (cells,) * d.
@@ -32,9 +33,12 @@ def reflected_density(points: Floats, cells: int) -> Floats:
     from scipy.signal import fftconvolve  # takes half a second to import
 
     count, axes = points.shape
-    hist, _ = np.histogramdd(points, bins=cells, range=[(0, 1)] * axes)
-    scott = count ** (-1 / (axes + 4))
-    covariance = np.atleast_2d(np.cov(points, rowvar=False)) * scott**2 * cells**2
+    weights = np.ones(count) if weights is None else weights / weights.max()
+    hist, _ = np.histogramdd(points, bins=cells, range=[(0, 1)] * axes, weights=weights)
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    scott = effective ** (-1 / (axes + 4))
+    covariance = np.atleast_2d(np.cov(points, rowvar=False, aweights=weights))
+    covariance = covariance * scott**2 * cells**2
     # Equal points on an axis get a kernel of about one cell.
     inverse = np.linalg.inv(covariance + 0.1 * np.eye(axes))
     offsets = np.stack(np.meshgrid(*[np.arange(-cells, cells + 1)] * axes, indexing="ij"), axis=-1)
@@ -105,7 +109,7 @@ class Observations:
         return np.asarray((bounds[1:] + bounds[:-1]) / 2)
 
 
-def fit_observations(examples: Floats) -> Observations:
+def fit_observations(examples: Floats, weights: Floats | None = None) -> Observations:
     """Reflected kernel densities, Scott's rule (arXiv 2601.10245, observation model).
 
     The density of pairs is the paper's. The density of the newest score is on its rank among
@@ -115,33 +119,37 @@ def fit_observations(examples: Floats) -> Observations:
 
     Args:
         examples: (n, 3) rows of state (0, 1, 2), lowest earlier score, newest score.
+        weights: (n,) in [0, 1], the probability of that state; None if the states are known.
 
     Raises:
         InvalidInput: a state has fewer than `MIN_EXAMPLES` examples, or a score is outside
             [0, 1].
     """
     states, scores = examples[:, 0], examples[:, 1:]
+    weights = np.ones(len(examples)) if weights is None else weights
     if not np.all((scores >= 0) & (scores <= 1)):
         raise InvalidInput("examples: a score outside [0, 1]")
     for state, name in enumerate(STATES):
-        found = int((states == state).sum())
+        found = float(weights[states == state].sum())
         if found < MIN_EXAMPLES:
             raise InvalidInput(
-                f"{found} examples of state {name}, at least {MIN_EXAMPLES} are needed;"
+                f"{found:.3g} examples of state {name}, at least {MIN_EXAMPLES} are needed;"
                 " collect more traces"
             )
-    values, places, counts = np.unique(scores[:, 1], return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - counts / 2) / len(scores)
+    values, places = np.unique(scores[:, 1], return_inverse=True)
+    counts = np.bincount(places.reshape(-1), weights)
+    ranks = (np.cumsum(counts) - counts / 2) / counts.sum()
     example_ranks = ranks[places.reshape(-1)][:, None]
     pairs, newest = [], []
     for state in range(3):
         of_state = states == state
-        density = coarsen(reflected_density(scores[of_state], PAIR_CELLS), PAIR_BINS)
+        weight = weights[of_state]
+        density = coarsen(reflected_density(scores[of_state], PAIR_CELLS, weight), PAIR_BINS)
         rank_density = coarsen(
-            reflected_density(example_ranks[of_state], NEWEST_CELLS), NEWEST_BINS
+            reflected_density(example_ranks[of_state], NEWEST_CELLS, weight), NEWEST_BINS
         )
-        pairs.append(_with_uniform(density, int(of_state.sum())))
-        newest.append(_with_uniform(rank_density, int(of_state.sum())))
+        pairs.append(_with_uniform(density, weight.sum()))
+        newest.append(_with_uniform(rank_density, weight.sum()))
     edges, bins = _edges_of(values, ranks)
     table = np.zeros((len(edges) + 1, 3))
     np.add.at(table, bins, np.stack(newest, axis=-1))
@@ -162,7 +170,7 @@ def _edges_of(values: Floats, ranks: Floats) -> tuple[Floats, NDArray[np.int64]]
     return edges, np.searchsorted(edges, lower, side="right")
 
 
-def _with_uniform(density: Floats, count: int) -> Floats:
+def _with_uniform(density: Floats, count: float) -> Floats:
     return (count * density + 1 / density.size) / (count + 1)
 
 
@@ -193,11 +201,15 @@ def read_examples(path: Path) -> Floats:
     """(n, 3) labelled examples from a CSV: state, lowest earlier score, newest score.
 
     Raises:
-        InvalidInput: the file is unreadable, has other columns, or an unknown state.
+        InvalidInput: the file is unreadable, has other columns, an unknown state, or a score
+            outside [0, 1].
     """
     rows = read_table(path, EXAMPLE_COLUMNS)
-    if not np.all(np.isin(rows[:, 0], (0, 1, 2))):
-        raise InvalidInput(f"{path}: a state must be 0, 1 or 2")
+    known = np.isin(rows[:, 0], (0, 1, 2))
+    inside = np.all((rows[:, 1:] >= 0) & (rows[:, 1:] <= 1), axis=1)
+    for rule, valid in (("a state must be 0, 1 or 2", known), ("scores are in [0, 1]", inside)):
+        if not valid.all():
+            raise InvalidInput(f"{path}, line {int(valid.argmin()) + 2}: {rule}")
     return rows
 
 
@@ -206,11 +218,22 @@ def read_table(path: Path, columns: list[str]) -> Floats:
     try:
         text = io.StringIO(read_text(path), newline="")
         header, *lines = list(csv.reader(text)) or [[]]
-        rows = np.array([[float(text) for text in line] for line in lines], dtype=np.float64)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, csv.Error) as error:
-        raise InvalidInput(f"{path}: not a table of the numbers {','.join(columns)}") from error
-    if header != columns or rows.shape[1:] != (len(columns),) or not np.all(np.isfinite(rows)):
-        raise InvalidInput(f"{path}: not a table of the numbers {','.join(columns)}")
-    return rows
+        raise InvalidInput(f"{path}: not a CSV file in UTF-8") from error
+    expected = f"a table of the numbers {','.join(columns)}"
+    if header != columns:
+        raise InvalidInput(f"{path}, line 1: not the header of {expected}")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        try:
+            row = [float(text) for text in line]
+        except ValueError:
+            row = []
+        if len(row) != len(columns) or not np.all(np.isfinite(row)):
+            raise InvalidInput(f"{path}, line {number}: not a row of {expected}")
+        rows.append(row)
+    if not rows:
+        raise InvalidInput(f"{path}: no rows; expected {expected}")
+    return np.array(rows, dtype=np.float64)

@@ -1,17 +1,20 @@
-"""PPO on recorded trees: one training serves every price lambda.
+"""PPO on recorded trees, by default once for all prices lambda.
 
-Objective and settings of arXiv 2601.10245: E[R - lambda * strong tokens], clip 0.2, entropy
-0.01, GAE 0.95, no discount. Beyond the paper, lambda is drawn for each episode and is an input
-of the network. As the trees hold the outcomes of both actions, counterfactual advantages can
-replace sampled ones (`Advantage`).
+The objective E[R - lambda * strong tokens], clip 0.2 and no discount are those of arXiv
+2601.10245. The other defaults are trim's own: lambda is drawn for each episode and is an input of
+the network, counterfactual advantages replace sampled ones, since the trees hold the outcomes of
+both actions (`Advantage`), and learning rate, entropy bonus, width and inputs differ
+(`TrainingArguments`). `PAPER` has the paper's settings; `train_each` trains once for each price.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +24,8 @@ from trim.errors import InvalidInput
 from trim.metrics.curve import Curve
 from trim.numerics import random_generator
 from trim.policies.agg.network import AggNetwork
-from trim.policies.agg.policy import PAPER, SCRIPTS
+from trim.policies.agg.policy import PAPER as PAPER_FEATURES
+from trim.policies.agg.policy import SCRIPTS
 from trim.policies.ppo.counterfactuals import (
     counterfactual_advantages,
     expected_outcomes,
@@ -41,6 +45,8 @@ INFERENCE_BATCH = 4096
 """Rows per forward pass without gradients; they fit the processor's cache."""
 SWEEP = 20
 """Prices of the default sweep."""
+RUNS = 8
+"""Prices to train for one by one, if none are given."""
 
 
 class Advantage(StrEnum):
@@ -56,13 +62,24 @@ class Advantage(StrEnum):
 class TrainingArguments:
     """Settings of a training.
 
+    "Paper" is arXiv 2601.10245, "scripts" the code that its authors published. Settings without a
+    comparison are trim's own.
+
     Attributes:
         family: `agg` or `seq`.
-        product: whether agg reads the product of earlier scores, as the authors' scripts do.
-        log_odds: whether scores are given as log-odds; False in the paper.
-        width: of agg's two hidden layers.
-        price: a single lambda to train for; None for the whole curve.
-        advantage: see `Advantage`.
+        product: whether agg reads the product of earlier scores, as in the scripts; False in the
+            paper.
+        log_odds: whether scores are given as log-odds, which spread those near 0 and 1; False in
+            the paper and the scripts.
+        standardised: whether inputs are shifted and scaled to mean 0 and deviation 1 on the
+            training problems; False in the scripts.
+        width: of agg's two hidden layers; 128 in the paper, 64 in the scripts.
+        price: a single lambda to train for, as in the paper and the scripts; None for the whole
+            curve.
+        advantage: see `Advantage`; `episodes` in the paper and the scripts.
+        normalised: whether the advantages of an iteration are scaled to deviation 1 (`episodes`,
+            also shifted to mean 0) or root mean square 1 (`branches`), as in the scripts; False in
+            the paper. Without it, prices with large advantages would drown the others.
         iterations: maximum number of iterations (collect, then update).
         patience: iterations without a better checkpoint after which training stops.
         checks: iterations between checkpoints.
@@ -71,10 +88,12 @@ class TrainingArguments:
         problems: maximum number of problems per iteration (`branches`).
         epochs, batch: passes over the collected rows, and rows per update.
         learning_rate, final_rate: Adam's rate falls linearly from `learning_rate` to
-            `final_rate * learning_rate`. The paper has 1e-4, the authors' scripts 3e-4.
-        clip, entropy, gae: as in the paper.
-        first_entropy: initial weight of the entropy bonus, which falls to `entropy`. If it is
-            low, decisions become deterministic before the network distinguishes prices.
+            `final_rate * learning_rate`. The paper has 1e-4; the scripts 3e-4, falling to 0.
+        clip: 0.2 in the paper and the scripts.
+        first_entropy, entropy: weight of the entropy bonus, which falls linearly from the first to
+            the second; 0.01 in the paper, falling from 0.01 to 0.001 in the scripts. With a low
+            first one, decisions become deterministic before the network distinguishes prices.
+        gae: lambda of GAE (`episodes`); 0.95 in the paper and the scripts.
         value_share: weight of the critic's squared error (`episodes`).
         gradient_norm: maximum norm of the gradient.
         held_out: share of the problems in the validation set, which selects the checkpoint.
@@ -84,9 +103,11 @@ class TrainingArguments:
     family: str = "agg"
     product: bool = False
     log_odds: bool = True
+    standardised: bool = True
     width: int = 64
     price: float | None = None
     advantage: Advantage = Advantage.BRANCHES
+    normalised: bool = True
     iterations: int = 300
     patience: int = 100
     checks: int = 1
@@ -115,6 +136,24 @@ DEFAULT_ARGUMENTS = {
 }
 """Default settings by family."""
 
+PAPER: Mapping[str, Any] = MappingProxyType(
+    {
+        "product": False,
+        "log_odds": False,
+        "standardised": False,
+        "width": 128,
+        "advantage": Advantage.EPISODES,
+        "normalised": False,
+        "learning_rate": 1e-4,
+        "final_rate": 1.0,
+        "clip": 0.2,
+        "first_entropy": 0.01,
+        "entropy": 0.01,
+        "gae": 0.95,
+    }
+)
+"""The settings of arXiv 2601.10245, over those of a family; for `train_each`."""
+
 
 @dataclass(frozen=True)
 class TrainedRouter:
@@ -130,6 +169,7 @@ class TrainedRouter:
         curve: of greedy decisions at `prices`, on the validation set.
         gain: mean objective of the selected checkpoint on the validation set.
         iterations: number of iterations run.
+        separate: whether each of `prices` has a network of its own (`LearnedRouter`).
     """
 
     family: str
@@ -141,6 +181,7 @@ class TrainedRouter:
     curve: Curve
     gain: float
     iterations: int
+    separate: bool = False
 
     def router(self, scorer: str, models: Mapping[str, str]) -> LearnedRouter:
         """The router to store.
@@ -158,6 +199,7 @@ class TrainedRouter:
             self.tensors,
             scorer,
             models,
+            self.separate,
         )
 
 
@@ -194,8 +236,9 @@ def train(trees: TreeBatch, arguments: TrainingArguments) -> TrainedRouter:
 
     actor, critic = make_network(arguments), make_network(arguments)
     table = actor.table(training)
-    actor.adapt(table)
-    critic.adapt(table)
+    if arguments.standardised:
+        actor.adapt(table)
+        critic.adapt(table)
     parameters = [*actor.parameters(), *critic.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=arguments.learning_rate, eps=1e-5)
     environment = ReplayEnvironment(training, table, prices, arguments.environments)
@@ -264,11 +307,55 @@ def train(trees: TreeBatch, arguments: TrainingArguments) -> TrainedRouter:
     )
 
 
+def train_each(
+    trees: TreeBatch,
+    arguments: TrainingArguments,
+    prices: Sequence[float],
+    report: Callable[[TrainedRouter], None] = lambda run: None,
+) -> TrainedRouter:
+    """Train a network for each of several prices, in one run each, on the same split.
+
+    Args:
+        prices: different ones, at least one.
+        report: called with the result of each run.
+
+    Raises as `train` does.
+    """
+    runs: list[TrainedRouter] = []
+    for price in sorted(prices, reverse=True):
+        runs.append(train(trees, replace(arguments, price=price)))
+        report(runs[-1])
+    tensors = {
+        f"{place}.{name}": tensor
+        for place, run in enumerate(runs)
+        for name, tensor in run.tensors.items()
+    }
+    points = tuple(point for run in runs for point in run.curve.points)
+    return replace(
+        runs[0],
+        range=PriceRange(min(prices), max(prices)),
+        prices=tuple(price for run in runs for price in run.prices),
+        tensors=tensors,
+        curve=replace(runs[0].curve, points=points),
+        gain=sum(run.gain for run in runs) / len(runs),
+        iterations=sum(run.iterations for run in runs),
+        separate=True,
+    )
+
+
+def spread_prices(trees: TreeBatch, count: int = RUNS) -> tuple[float, ...]:
+    """Prices over the range of a bank (`price_range`), with equal ratios; falling."""
+    prices = price_range(trees, None).prices_at(np.linspace(1, -1, count))
+    return tuple(dict.fromkeys(float(f"{price:.3g}") for price in prices))
+
+
 def make_network(arguments: TrainingArguments) -> RouterNetwork:
     """A network of the family, with initial weights."""
     if arguments.family == "seq":
         return SeqNetwork(arguments.log_odds)
-    return AggNetwork(SCRIPTS if arguments.product else PAPER, arguments.log_odds, arguments.width)
+    return AggNetwork(
+        SCRIPTS if arguments.product else PAPER_FEATURES, arguments.log_odds, arguments.width
+    )
 
 
 def split(
@@ -333,13 +420,15 @@ def collect_episodes(
         running = delta + arguments.gae * running * continues
         advantages[t], following = running, values[t]
     returns = advantages + values
-    spread = advantages[choices].std() + 1e-8
-    normal = (advantages - advantages[choices].mean()) / spread
+    scaled = advantages
+    if arguments.normalised:
+        spread = advantages[choices].std() + 1e-8
+        scaled = (advantages - advantages[choices].mean()) / spread
     taken = np.stack([actions == 0, actions == 1], axis=-1) * choices[..., None]
     batch = RolloutBatch(
         torch.from_numpy(seen.reshape(-1, seen.shape[-1])),
         torch.from_numpy(logits.reshape(-1)),
-        torch.from_numpy(np.repeat(normal.reshape(-1, 1), 2, axis=1).astype(np.float32)),
+        torch.from_numpy(np.repeat(scaled.reshape(-1, 1), 2, axis=1).astype(np.float32)),
         torch.from_numpy(taken.reshape(-1, 2).astype(np.float32)),
         torch.from_numpy(returns.reshape(-1).astype(np.float32)),
     )
@@ -369,7 +458,8 @@ def collect_branches(
     share = (1 / (1 + np.exp(-logits.astype(np.float64)))).reshape(len(trees), len(positions))
     reach, gain = counterfactual_advantages(trees, share, prices.prices_at(positions))
     reach = reach * trees.has_choice[:, None]
-    gain = gain / max(np.sqrt((reach * gain**2).sum() / reach.sum()), 1e-12)
+    if arguments.normalised:
+        gain = gain / max(np.sqrt((reach * gain**2).sum() / reach.sum()), 1e-12)
     advantages = np.stack([-share * gain, (1 - share) * gain], axis=-1)
     weights = reach[..., None] * np.stack([1 - share, share], axis=-1)
     weights *= weights.size / 2 / weights.sum()

@@ -20,8 +20,8 @@ from trim.files import numbers, read_bytes, read_record, unreadable, write_atomi
 from trim.fingerprints import Seen, seen_field
 from trim.scorers.scorer import KINDS
 
-VERSION = 1
-"""Version of the format of the two files."""
+VERSION, SEPARATE = 1, 2
+"""Versions of the format of the two files: one network for all prices, or one for each."""
 
 Weights = NDArray[np.float32]
 
@@ -79,6 +79,8 @@ class LearnedRouter:
         tensors: weights by name, with the shapes of its family.
         scorer: the kind of score that it was trained on (`trim.scorers.scorer.KINDS`).
         models: sha256 of each model file by role, from the bank.
+        separate: whether each of `prices` has a network of its own; the names of its tensors then
+            begin with its place among them, as in `0.output.bias`, and other prices have none.
     """
 
     family: str
@@ -89,6 +91,28 @@ class LearnedRouter:
     tensors: Mapping[str, Weights]
     scorer: str
     models: Mapping[str, str]
+    separate: bool = False
+
+    def network_at(self, price: float) -> tuple[Mapping[str, Weights], float]:
+        """The tensors for a price, and its position in [-1, 1] as an input of the network.
+
+        Raises:
+            InvalidInput: the router was not trained for the price.
+        """
+        if not self.separate:
+            return self.tensors, self.range.position(price)
+        for place, trained in enumerate(self.prices):
+            if math.isclose(price, trained, rel_tol=1e-9):
+                prefix = f"{place}."
+                return {
+                    name.removeprefix(prefix): tensor
+                    for name, tensor in self.tensors.items()
+                    if name.startswith(prefix)
+                }, 0.0
+        known = ", ".join(f"{trained:g}" for trained in self.prices)
+        raise InvalidInput(
+            f"lambda {price:g}: the router was trained for single prices alone: {known}"
+        )
 
 
 def write_router(folder: Path, router: LearnedRouter, seen: Seen = frozenset()) -> None:
@@ -100,7 +124,7 @@ def write_router(folder: Path, router: LearnedRouter, seen: Seen = frozenset()) 
     content = save({name: np.ascontiguousarray(w) for name, w in router.tensors.items()})
     record = {
         "policy": router.family,
-        "version": VERSION,
+        "version": SEPARATE if router.separate else VERSION,
         "features": router.features,
         "log_odds": router.log_odds,
         "range": asdict(router.range),
@@ -135,10 +159,10 @@ def read_router(
     """
     path = folder / f"{family}.json"
     record = read_record(path, family)
-    if record.get("version") != VERSION:
+    if record.get("version") not in (VERSION, SEPARATE):
         raise InvalidInput(
-            f"{path}: version {record.get('version')!r}, this program reads {VERSION}:"
-            f" run `trim train {family}` again"
+            f"{path}: version {record.get('version')!r}, this program reads {VERSION} and"
+            f" {SEPARATE}: run `trim train {family}` again"
         )
     try:
         features = tuple(map(str, record["features"]))
@@ -159,9 +183,17 @@ def read_router(
     for price in sweep:
         prices.position(price)
     tensors = read_tensors(folder / f"{family}.safetensors", family, digest)
-    if not match_shapes(tensors, shapes, {"inputs": len(features) + 1}):
+    separate = record["version"] == SEPARATE
+    router = LearnedRouter(
+        family, features, log_odds, prices, sweep, tensors, scorer, models, separate
+    )
+    networks = [router.network_at(price)[0] for price in sweep] if separate else [tensors]
+    sizes: list[dict[str | int, int]] = [{"inputs": len(features) + 1} for _ in networks]
+    if len(tensors) != len(networks) * len(shapes) or not all(
+        match_shapes(network, shapes, known) for network, known in zip(networks, sizes, strict=True)
+    ):
         raise damaged(folder / f"{family}.safetensors", family)
-    return LearnedRouter(family, features, log_odds, prices, sweep, tensors, scorer, models)
+    return router
 
 
 def read_tensors(path: Path, family: str, digest: str) -> dict[str, Weights]:

@@ -1,4 +1,8 @@
-"""TRIM-Seq: a small causal transformer over all scores and lengths (arXiv 2601.10245)."""
+"""TRIM-Seq: a small transformer over all scores and lengths (arXiv 2601.10245).
+
+Its shape is trim's own: one layer, evaluated at the newest step, which also reads the number of
+each step.
+"""
 
 from __future__ import annotations
 
@@ -126,15 +130,16 @@ def read_seq(folder: Path) -> PricedPolicies[SeqPolicy]:
         router.range.highest,
         router.prices,
         lambda price: seq_policy(router, price),
+        router.separate,
     )
 
 
 def seq_policy(router: LearnedRouter, price: float) -> SeqPolicy:
-    """Raises InvalidInput for a price outside the range of the training."""
+    """Raises InvalidInput for a price that the router was not trained for."""
     return SeqPolicy(
         price,
         router.log_odds,
-        tensors_at_price(router.tensors, router.range.position(price)),
+        tensors_at_price(*router.network_at(price)),
         router.scorer,
         models=router.models,
     )

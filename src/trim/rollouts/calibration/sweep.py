@@ -168,7 +168,8 @@ def parse_whole_sweep(spec: str, bank: Bank) -> Sweep:
         path = Path(file)
         priced = PRICED_FAMILIES[family].open(path)
         require_same_models(family, path, bank)
-        return Sweep(family, path, prices_between(priced.lowest, priced.highest), priced.at)
+        prices = priced.prices if priced.separate else prices_between(priced.lowest, priced.highest)
+        return Sweep(family, path, prices, priced.at)
     raise no_family(spec)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from trim.costs import Prices
 from trim.server.service import Service
 from trim.server.storage.ledger import today
 from trim.server.storage.traffic import SLICES, Count, Spent, Traffic
@@ -83,6 +85,8 @@ FAILED_SHARE, LEAST_REQUESTS = 0.05, 20
 """Smallest share of failed requests, and number of requests, for a warning."""
 TOLERANCE = 0.05
 """Excess of the strong share over its target for a warning."""
+NOT_ROUTED = ("", "strong", "passthrough")
+"""Policies of requests that had not begun, or that the strong model answered alone."""
 NEARLY = 0.9
 """Share of a budget, or of the queue, for a warning."""
 
@@ -111,6 +115,9 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
         "strong_share": share,
         "target_share": target_share,
         "money": sum(count.money for count in counts),
+        "currency": service.prices.currency,
+        "saved": saved(counts, service.prices),
+        "keeps_texts": service.accounts.keep_texts,
         "spending": [asdict(one) for one in spent],
         "days": days,
         "latency": {str(q): s for q, s in (await traffic.latencies(since)).items()},
@@ -139,6 +146,24 @@ def strong_share(counts: Sequence[Count]) -> float | None:
     """Strong tokens as a share of kept tokens; None without any."""
     kept = sum(count.kept_tokens for count in counts)
     return sum(count.strong_tokens for count in counts) / kept if kept else None
+
+
+def saved(counts: Sequence[Count], prices: Prices) -> dict[str, Any] | None:
+    """Money of routed requests, and an estimate of it for the strong model alone.
+
+    The estimate prices all kept tokens as output of the strong model and leaves its prompts out,
+    which are not known. None without a price or without routed tokens.
+    """
+    routed = [count for count in counts if count.policy not in NOT_ROUTED]
+    tokens = sum(count.kept_tokens for count in routed)
+    if not tokens or not prices.strong.output:
+        return None
+    return {
+        "money": sum(count.money for count in routed),
+        "strong_alone": tokens * prices.strong.output / 1e6,
+        "tokens": tokens,
+        "requests": sum(count.requests for count in routed),
+    }
 
 
 def by_time(counts: Sequence[Count], since: int, width: int, hours: int) -> list[dict[str, Any]]:
@@ -201,9 +226,26 @@ def warnings(
             " fresh problems (`trim collect`, `trim audit`) and calibrate again"
         )
     for one in spent:
-        budgets = ((one.money, one.money_a_day), (one.strong_tokens, one.strong_tokens_a_day))
-        if one.day == today() and any(b is not None and s >= NEARLY * b for s, b in budgets):
-            yield f"the key {one.key} has spent at least {NEARLY:.0%} of its budget for today"
+        share = spent_share(one)
+        if one.day == today() and share >= NEARLY:
+            part = "more than nothing" if math.isinf(share) else f"{math.floor(100 * share)} %"
+            yield f"the key {one.key} has spent {part} of its budget for today"
+
+
+def spent_share(spent: Spent) -> float:
+    """The larger share of a key's two budgets that is spent; 0 without budgets."""
+    budgets = (
+        (spent.money, spent.money_a_day),
+        (spent.strong_tokens, spent.strong_tokens_a_day),
+    )
+    return max(
+        (
+            done / budget if budget else math.inf if done else 0.0
+            for done, budget in budgets
+            if budget is not None
+        ),
+        default=0.0,
+    )
 
 
 def queue_warnings(waiting: int, queue: int) -> Iterator[str]:

@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from trim.server.accounts import RequestRecord
 from trim.server.dependencies import CurrentKey, CurrentService, JsonFields
 from trim.server.errors import APIError, invalid
 from trim.server.page.events import solution_events
+from trim.server.page.menu import menu
 from trim.server.page.overview import overview
 from trim.server.request import ChatRequest, StopFilter, unsupported_feature, validate
 from trim.server.response import Choice, start_stream
 from trim.server.storage.database import reporting_unavailable
+from trim.server.storage.history import PAGE, History
 
-ASSETS = Path(__file__).parent / "assets"
 MEDIA_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'none'; object-src 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
+ASSETS = {
+    path.name: path
+    for path in (Path(__file__).parent / "assets").iterdir()
+    if path.suffix in MEDIA_TYPES
 }
-"""No content of other origins, nothing inline, no framing."""
+"""The files of the page by name."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,16 +54,9 @@ async def named_asset(name: str) -> Response:
 
 
 @router.get("/page/menu")
-async def menu(service: CurrentService) -> dict[str, Any]:
-    """The routers and their measured curve."""
-    catalog = service.catalog
-    return {
-        "names": catalog.names,
-        "usual": catalog.usual.name,
-        "curve": [asdict(entry) for entry in catalog.curve],
-        "measured": catalog.measured,
-        "keys": service.accounts.need_key,
-    }
+async def offers(service: CurrentService) -> dict[str, Any]:
+    """The routers, their measured curve, and the models."""
+    return menu(service)
 
 
 @router.post("/page/solutions")
@@ -117,9 +109,37 @@ async def traffic(
     return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
 
+@router.get("/page/requests", dependencies=[Depends(require_operator)])
+async def requests(
+    service: CurrentService,
+    hours: Annotated[int, Query(ge=1, le=24 * 366)] = 24,
+    before: Annotated[float | None, Query(gt=0, lt=1e11)] = None,
+) -> Response:
+    """The newest requests of all keys, before a time in seconds since 1970."""
+    now = time.time()
+    with reporting_unavailable():
+        listed = await History(service.accounts.engine).newest(
+            now - hours * 3600, before or now + 1
+        )
+    return JSONResponse(
+        {"requests": listed, "more": len(listed) == PAGE}, headers={"Cache-Control": "no-store"}
+    )
+
+
+@router.get("/page/requests/{request_id}/steps", dependencies=[Depends(require_operator)])
+async def steps(
+    service: CurrentService, request_id: Annotated[str, PathParameter(max_length=64)]
+) -> Response:
+    """The steps of a request."""
+    with reporting_unavailable():
+        found = await History(service.accounts.engine).steps(request_id)
+    return JSONResponse({"steps": found}, headers={"Cache-Control": "no-store"})
+
+
 def asset(name: str) -> Response:
     """Raises APIError (404) for a file that is not part of the page."""
-    path = ASSETS / name
-    if path.suffix not in MEDIA_TYPES or path.parent != ASSETS or not path.is_file():
+    path = ASSETS.get(name)
+    if path is None:
         raise APIError(404, f"{name}: the page has no such file")
-    return FileResponse(path, headers=HEADERS, media_type=MEDIA_TYPES[path.suffix])
+    headers = {"Cache-Control": "no-cache"}
+    return FileResponse(path, headers=headers, media_type=MEDIA_TYPES[path.suffix])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,6 +104,7 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
         raise InvalidInput(f"--database: not the address of a database ({error})") from None
     try:
         if engine.dialect.name == "sqlite":
+            protect(engine.url.database)
             prepare(engine.sync_engine)
             # Its asynchronous driver leaks a thread when a file cannot be opened.
             await asyncio.to_thread(migrate_file, synchronous(engine))
@@ -119,6 +122,36 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise InvalidInput(f"{shown}: the database cannot be used ({reason})") from error
     return engine
+
+
+SIDE_FILES = ("", "-wal", "-shm", "-journal")
+GROUP_OR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def protect(name: str | None) -> None:
+    """Let only the owner read a database and the files that SQLite keeps beside it.
+
+    SQLite gives these the permissions of the database. A database that its group may write is
+    meant to be shared, and is kept from others only.
+
+    Args:
+        name: of the file, which is created if it is missing.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    if not name or name == ":memory:" or name.startswith("file:"):
+        return
+    os.close(os.open(name, os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK, 0o600))
+    for path in (Path(name + suffix) for suffix in SIDE_FILES):
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            closed = mode & ~(stat.S_IRWXO if mode & stat.S_IWGRP else GROUP_OR_OTHERS)
+            if closed != mode:
+                path.chmod(closed)
+                LOG.warning("%s: its permissions were %o, and are now %o", path, mode, closed)
+        except OSError:
+            continue  # missing, or another user's
 
 
 def engine_for(url: str) -> AsyncEngine:
@@ -139,6 +172,8 @@ class Transactions:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._blocking = synchronous(engine) if engine.dialect.name == "sqlite" else None
+        # Waiting for SQLite's own lock means sleeping.
+        self._writing = asyncio.Lock()
 
     async def run(self, work: Callable[[Connection], Result], immediate: bool = False) -> Result:
         """The result of `work`, within one transaction.
@@ -147,7 +182,8 @@ class Transactions:
             immediate: take SQLite's write lock at the start.
         """
         if self._blocking:
-            return await asyncio.to_thread(self._run, self._blocking, work, immediate)
+            async with self._writing if immediate else nullcontext():
+                return await asyncio.to_thread(self._run, self._blocking, work, immediate)
         async with self.engine.begin() as connection:
             return await connection.run_sync(work)
 

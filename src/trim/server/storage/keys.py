@@ -20,6 +20,7 @@ from trim.server.storage.tables import keys
 MARK = "trim"
 PREFIX_BYTES = 4
 SECRET_BYTES = 32
+LARGEST_BUDGET = 10**15
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,14 @@ class Keys:
         Raises:
             InvalidInput: the name is taken or malformed, or a budget is negative.
         """
-        if not name.strip() or len(name) > 100:
-            raise InvalidInput("a key's name has 1 to 100 characters")
+        if not name.strip() or len(name) > 100 or not name.isprintable():
+            raise InvalidInput("a key's name has 1 to 100 printable characters")
         for budget in (money_a_day, strong_tokens_a_day):
-            if budget is not None and not 0 <= budget < float("inf"):
-                raise InvalidInput(f"key {name!r}: a budget is a number from 0 up, not {budget}")
+            if budget is not None and not 0 <= budget <= LARGEST_BUDGET:
+                raise InvalidInput(
+                    f"key {name!r}: a budget is a number from 0 up to {LARGEST_BUDGET:,}, not"
+                    f" {budget!s:.40}"
+                )
         prefix, secret = secrets.token_hex(PREFIX_BYTES), secrets.token_urlsafe(SECRET_BYTES)
         key = f"{MARK}-{prefix}-{secret}"
         row = {
@@ -98,9 +102,9 @@ class Keys:
             rows = await connection.execute(select(keys).order_by(keys.c.id))
             return [user_key(row) for row in rows]
 
-    async def any_valid(self) -> bool:
-        """Whether there is a key that was not revoked."""
-        query = select(keys.c.id).where(keys.c.revoked.is_(None)).limit(1)
+    async def any_ever(self) -> bool:
+        """Whether a key was ever created; revoked ones stay in the database."""
+        query = select(keys.c.id).limit(1)
         async with self.engine.connect() as connection:
             return (await connection.execute(query)).first() is not None
 

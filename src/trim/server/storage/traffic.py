@@ -175,15 +175,6 @@ async def count_rows(connection: AsyncConnection, condition: ColumnElement[bool]
     return int((await connection.execute(query)).scalar_one())
 
 
-async def count_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
-    """The number of requests that `delete_traffic` would delete. Raises as it does."""
-    condition = requests.c.created < before
-    async with engine.connect() as connection:
-        if key is not None:
-            condition &= requests.c.key_id == await id_of(connection, key)
-        return await count_rows(connection, condition)
-
-
 async def delete_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
     """Delete requests and their steps; recorded spending stays.
 
@@ -197,8 +188,20 @@ async def delete_traffic(engine: AsyncEngine, before: float, key: str | None = N
     Raises:
         InvalidInput: no such key.
     """
-    query = delete(requests).where(requests.c.created < before)
     async with engine.begin() as connection:
-        if key is not None:
-            query = query.where(requests.c.key_id == await id_of(connection, key))
+        query = delete(requests).where(await older(connection, before, key))
         return (await connection.execute(query)).rowcount
+
+
+async def count_traffic(engine: AsyncEngine, before: float, key: str | None = None) -> int:
+    """The number of requests that `delete_traffic` would delete. Raises InvalidInput as it does."""
+    async with engine.connect() as connection:
+        return await count_rows(connection, await older(connection, before, key))
+
+
+async def older(connection: AsyncConnection, before: float, key: str | None) -> ColumnElement[bool]:
+    """The condition for requests before a time, of one key or all."""
+    condition = requests.c.created < before
+    if key is None:
+        return condition
+    return condition & (requests.c.key_id == await id_of(connection, key))

@@ -18,9 +18,9 @@ export function belief(states) {
       element("span", { class: `state ${state}` }, `${state} ${percent(states[state])}`)));
 }
 
-// The source of the belief, or why there is none.
+// The source of the belief; nothing without one.
 export function origin(of) {
   if (of === "policy") return "The belief is the router's own.";
   if (of === "model") return "The belief is a fitted model's; this router does not use it.";
-  return "No belief: this router uses the score only, and no fitted model is configured.";
+  return "";
 }

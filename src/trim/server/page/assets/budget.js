@@ -3,6 +3,7 @@
 import { element, facts, find, svg } from "./element.js";
 import { money, percent } from "./figures.js";
 
+const ALONE = ["weak", "strong"];
 const WIDTH = 420, HEIGHT = 210, LEFT = 44, BOTTOM = 40, EDGE = 10;
 
 // `isUsual`: whether the server's usual router is on the curve.
@@ -19,7 +20,14 @@ export class Budget {
     find("measured").textContent = catalog.measured
       ? `Measured on ${catalog.measured}. Other questions may cost more or less.`
       : "Measured by an evaluation of this server's models.";
+    this.labelEnds();
     this.draw();
+  }
+
+  labelEnds() {
+    const [first, last] = [this.entries[0], this.entries.at(-1)];
+    find("cheapest").textContent = `cheapest: ${percent(first.accuracy, 1)} right`;
+    find("best").textContent = `most accurate: ${percent(last.accuracy, 1)} right`;
   }
 
   get entry() {
@@ -36,8 +44,8 @@ export class Budget {
       ["router", entry.name],
       ["right", percent(entry.accuracy, 1)],
       ["strong tokens", percent(entry.strong_share, 1)],
-      ["money a question", money(entry.money)],
-      ["of strong's money", strong?.money ? percent(entry.money / strong.money) : "–"],
+      ["for 1,000 questions", money(1000 * entry.money)],
+      ["of the strong model's money", strong?.money ? percent(entry.money / strong.money) : "–"],
     ]));
     find("curve").replaceChildren(curve(this.entries, entry, strong));
   }
@@ -56,6 +64,9 @@ function curve(entries, chosen, strong) {
   const y = (right) => HEIGHT - BOTTOM - ((right - lowest) / (1 - lowest)) * (HEIGHT - BOTTOM - EDGE);
   const ticks = [0, 0.25, 0.5, 0.75, 1];
   const levels = [lowest, (1 + lowest) / 2, 1];
+  const line = (style, part) => svg("polyline", {
+    class: style, points: part.map((entry) => `${x(entry.strong_share)},${y(entry.accuracy)}`).join(" "),
+  });
   const at = { x: x(chosen.strong_share), y: y(chosen.accuracy) };
   return svg("svg", {
     class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
@@ -68,13 +79,14 @@ function curve(entries, chosen, strong) {
     ]),
     ...ticks.map((tick) =>
       svg("text", { x: x(tick), y: HEIGHT - BOTTOM + 17, "text-anchor": tick === 1 ? "end" : "middle" }, percent(tick))),
-    svg("text", { x: WIDTH - EDGE, y: HEIGHT - 3, "text-anchor": "end" }, "strong tokens, of strong alone's"),
+    svg("text", { x: WIDTH - EDGE, y: HEIGHT - 3, "text-anchor": "end" }, "strong tokens, of the strong model alone"),
     svg("text", { x: LEFT + 6, y: EDGE + 14 }, "right"),
     svg("line", { class: "place", x1: at.x, x2: at.x, y1: at.y, y2: HEIGHT - BOTTOM }),
     svg("line", { class: "place", x1: LEFT, x2: at.x, y1: at.y, y2: at.y }),
-    svg("polyline", {
-      class: "line", points: entries.map((entry) => `${x(entry.strong_share)},${y(entry.accuracy)}`).join(" "),
-    }),
+    line("line", entries.filter((entry) => !ALONE.includes(entry.name))),
+    // No setting was measured between the models alone and the settings next to them.
+    line("line unmeasured", entries.slice(0, ALONE.includes(entries[0]?.name) ? 2 : 0)),
+    line("line unmeasured", strong ? [entries.findLast((entry) => !ALONE.includes(entry.name)) ?? entries[0], strong] : []),
     ...entries.map((entry) => svg("circle", { class: "point", cx: x(entry.strong_share), cy: y(entry.accuracy), r: 2.5 })),
     ...(strong ? [
       svg("circle", { class: "point", cx: x(strong.strong_share), cy: y(strong.accuracy), r: 2.5 }),

@@ -2,43 +2,80 @@
 
 import { bars, distributions, line } from "./charts.js";
 import { element, facts, find, table } from "./element.js";
-import { money, percent, seconds } from "./figures.js";
+import { count, money, payIn, percent, seconds } from "./figures.js";
 import { remember, remembered } from "./key.js";
+import { inWords } from "./reasons.js";
+import { RequestList } from "./requests.js";
 import { request } from "./stream.js";
 
 const EVERY = 10_000;
 const NEEDS_KEY = [401, 403];
 // Outcomes of requests in the bars, from bottom to top.
-const SERIES = { answer: "answered", stop: "ended by the model", cut: "cut", failed: "failed", abandoned: "abandoned by the client" };
+const SERIES = { answer: "answered", cut: "cut", failed: "failed", abandoned: "abandoned by the client" };
 const CUT = ["length", "steps", "tokens", "context"];
+
+const list = new RequestList();
 
 async function refresh() {
   try {
     const answer = await request(`/page/traffic?hours=${find("hours").value}`);
-    show(await answer.json());
+    const data = await answer.json();
+    payIn(data.currency);
+    show(data);
+    if (!list.element.isConnected) find("requests").replaceChildren(list.element);
+    await list.refresh(data.keeps_texts);
     find("error").textContent = "";
     find("updated").textContent = `as of ${new Date().toLocaleTimeString()}`;
   } catch (error) {
-    find("error").textContent = error.message;
+    find("error").textContent = inWords(error).sentence;
+    find("updated").textContent = "";
+    find("view").querySelector(".loading")?.remove();
     if (NEEDS_KEY.includes(error.status)) {
-      find("view").replaceChildren();
+      for (const part of ["saved", "warnings", "requests", "view"]) find(part).replaceChildren();
       askForKey();
     }
   }
+  find("view").setAttribute("aria-busy", "false");
+}
+
+// Another range, or another key.
+function restart() {
+  find("view").setAttribute("aria-busy", "true");
+  find("updated").textContent = "loading …";
+  list.clear();
+  refresh();
 }
 
 function askForKey() {
   find("key").hidden = find("key-label").hidden = false;
 }
 
+// Money saved against the strong model alone, which is an estimate.
+function saving(saved, range) {
+  if (!saved) {
+    return panel("Saved", element("p", { class: "headline" }, "Nothing to compare yet"),
+      element("p", { class: "hint" }, "No routed request in this time, or the strong model has no price."));
+  }
+  const rest = saved.strong_alone - saved.money;
+  const share = percent(Math.abs(rest) / saved.strong_alone);
+  return panel("Saved", element("p", { class: "headline" }, rest >= 0
+    ? `About ${money(rest)} saved against the strong model alone, ${share}`
+    : `About ${money(-rest)} more than the strong model alone, ${share}`),
+  element("p", { class: "hint" }, `${count(saved.requests, "routed request")} in ${range} cost ${money(saved.money)}.`
+    + ` The same ${count(saved.tokens, "token")} written by the strong model alone would cost ${money(saved.strong_alone)},`
+    + " its prompts not counted."));
+}
+
 function show(data) {
   const number = Object.values(data.outcomes).reduce((sum, count) => sum + count, 0);
+  const ended = grouped(data.outcomes);
   const times = data.times.map(({ time }) => moment(time, data.hours));
+  find("saved").replaceChildren(saving(data.saved, find("hours").selectedOptions[0].text));
+  find("warnings").replaceChildren(...(data.warnings.length
+    ? [panel("Warnings", element("ul", { class: "warnings" }, ...data.warnings.map((warning) => element("li", {}, warning))))]
+    : []));
   const target = data.target_share == null ? "none" : percent(data.target_share, 1);
   find("view").replaceChildren(
-    wide("Warnings", data.warnings.length
-      ? element("ul", { class: "warnings" }, ...data.warnings.map((warning) => element("li", {}, warning)))
-      : element("p", { class: "quiet" }, "None.")),
     wide("At a glance", element("dl", { class: "facts" }, ...facts([
       ["requests", number.toLocaleString("en")],
       ["strong share", percent(data.strong_share, 1)],
@@ -51,10 +88,10 @@ function show(data) {
       ["waiting now", `${data.waiting} of ${data.limits.queue}`],
     ])), element("p", { class: "hint" },
       "Seconds of answered requests, waiting included. Current numbers are of this process.")),
-    stack(panel("Requests",
+    stack(panel("Requests over time",
       bars(`${number} requests over time`, Object.keys(SERIES), data.times.map(({ outcomes }) => grouped(outcomes)), times),
-      key(Object.entries(SERIES)),
-      outcomes(grouped(data.outcomes), number)),
+      key(Object.entries(SERIES).filter(([name]) => ended[name])),
+      outcomes(ended, number)),
     panel("Spending", data.spending.length
       ? table("By day (UTC) and key", ["day", "key", "money", "strong tokens"], data.spending.map((spent) => [
         spent.day, spent.key ?? "without a key", of(money(spent.money), spent.money_a_day),
@@ -98,7 +135,7 @@ function outcomes(counts, number) {
 function grouped(counts) {
   const all = {};
   for (const [name, count] of Object.entries(counts)) {
-    const series = CUT.includes(name) ? "cut" : name;
+    const series = CUT.includes(name) ? "cut" : name === "stop" ? "answer" : name;
     all[series] = (all[series] ?? 0) + count;
   }
   return all;
@@ -140,9 +177,11 @@ function moment(time, hours) {
 
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  remember(find("key").value.trim() || remembered());
-  refresh();
+  const typed = find("key").value.trim();
+  if (!typed || typed === remembered()) return refresh();
+  remember(typed);
+  restart();
 });
-find("hours").addEventListener("change", refresh);
+find("hours").addEventListener("change", restart);
 setInterval(() => document.visibilityState === "visible" && refresh(), EVERY);
 refresh();

@@ -1,8 +1,10 @@
 // One solution: its steps as they are drafted, scored, decided and kept.
 
+import { AnswerView } from "./answer.js";
 import { belief, origin } from "./belief.js";
 import { element, facts, svg } from "./element.js";
 import { count, money, percent, seconds } from "./figures.js";
+import { legend } from "./legend.js";
 
 const DECISIONS = {
   continue: "kept",
@@ -10,24 +12,32 @@ const DECISIONS = {
   take_over: "taken over",
   restart: "restarted",
 };
+// Ends of a solution that a reader should know of.
 const ENDS = {
-  answer: "answered",
-  stop: "ended without a boxed answer",
-  length: "cut: a step reached its limit",
-  steps: "cut: too many steps",
-  tokens: "cut: no tokens left",
-  context: "cut: the context is full",
+  length: "The answer is cut: a step reached the limit on its length.",
+  steps: "The answer is cut: it reached the limit on its steps.",
+  tokens: "The answer is cut: the budget left no more tokens.",
+  context: "The answer is cut: the models can read no more.",
 };
 
 export class SolutionView {
-  constructor(title, announce) {
+  constructor(title, { announce, stop }) {
     this.announce = announce;
-    this.list = element("ol", { class: "steps" });
-    this.subtitle = element("p", { class: "hint" }, "waiting …");
-    this.origin = element("p", { class: "hint origin" });
+    this.answer = new AnswerView(announce);
+    this.state = element("p", { class: "hint state" }, "The first step is on its way …");
+    this.stop = element("button", { type: "button" }, "Stop");
+    this.stop.addEventListener("click", stop);
     this.end = element("div", { class: "end" });
+    this.heading = element("summary", {}, "Steps");
+    this.subtitle = element("p", { class: "hint how" });
+    this.origin = element("p", { class: "hint origin" });
+    this.list = element("ol", { class: "steps" });
+    this.steps = element("details", { class: "course", open: true, hidden: true },
+      this.heading, this.subtitle, this.origin, this.list);
     this.element = element("section", { class: "solution", "aria-label": title, "aria-busy": "true" },
-      element("h2", {}, title), this.subtitle, this.origin, this.list, this.end);
+      element("div", { class: "top" }, element("h2", {}, title), this.answer.button, this.stop),
+      this.state, this.answer.element, this.end, this.steps);
+    this.kept = [];
     this.step = null;
     this.finished = null;
   }
@@ -44,8 +54,11 @@ export class SolutionView {
     }
   }
 
-  begin({ policy, seed, reason }) {
-    this.subtitle.textContent = [`router ${policy}`, `seed ${seed}`, reason].filter(Boolean).join(" · ");
+  // `whole`: the model that answers in one piece where a question is not routed.
+  begin({ policy, seed, reason, whole }) {
+    const router = whole ? `whole by the ${whole} model` : `router ${policy}`;
+    this.subtitle.textContent = [router, `seed ${seed}`, reason].filter(Boolean).join(" · ");
+    if (whole) this.advise(`Not routed: the ${whole} model writes the whole answer${reason ? ` (${reason})` : ""}.`);
   }
 
   write(event) {
@@ -60,6 +73,8 @@ export class SolutionView {
     if (this.step?.index !== index || this.step.kept) {
       this.step = new StepView(index);
       this.list.append(this.step.element);
+      this.steps.hidden = false;
+      this.state.textContent = `Step ${index} …`;
     }
     return this.step;
   }
@@ -70,39 +85,61 @@ export class SolutionView {
     if (event.action === "restart") {
       for (const step of this.list.querySelectorAll(".step")) step.classList.add("abandoned");
       this.step = null;
+      this.kept = [];
     }
   }
 
   keep(event) {
     if (this.step?.index !== event.index || this.step.kept) this.write({ ...event });
     this.step.keep(event);
+    this.kept.push(event);
+    this.answer.grow(this.text);
+    this.state.textContent = `Step ${event.index + 1} …`;
     this.announce(`Step ${event.index}, ${authors(event)}: ${event.text.trim()}`);
+  }
+
+  get text() {
+    return this.kept.map((step) => step.text).join("");
   }
 
   finish(event) {
     this.finished = event;
-    this.close();
-    this.end.replaceChildren(
-      element("p", { class: "answer" },
-        event.answer == null ? `No answer: ${ENDS[event.finish] ?? event.finish}.` : "Answer ",
-        event.answer == null ? null : element("strong", {}, event.answer)),
-      element("dl", { class: "facts" }, ...facts([
-        ["strong tokens", String(event.strong_tokens)],
-        ["weak tokens", String(event.weak_tokens)],
-        ["dropped tokens", String(event.discarded_tokens)],
-        ["strong share", percent(event.strong_tokens / Math.max(1, event.completion_tokens))],
-        ["interventions", String(event.interventions)],
-        ["strong calls", String(event.strong_calls)],
-        ["time", seconds(event.seconds)],
-        ["money", money(event.money)],
-      ])));
-    this.announce(event.answer == null ? "Ended without an answer." : `Answer ${event.answer}`);
+    this.close(ENDS[event.finish] ?? "");
+    this.answer.finish(event.text, event.answer);
+    this.end.replaceChildren(element("dl", { class: "facts" }, ...facts([
+      ["time", seconds(event.seconds)],
+      ["money", money(event.money)],
+      ["strong share", percent(event.strong_tokens / Math.max(1, event.completion_tokens))],
+      ["strong tokens", String(event.strong_tokens)],
+      ["weak tokens", String(event.weak_tokens)],
+      ["dropped tokens", String(event.discarded_tokens)],
+      ["interventions", String(event.interventions)],
+      ["strong calls", String(event.strong_calls)],
+    ])));
+    this.announce(event.answer == null ? "The answer is complete." : `Answer ${event.answer}`);
   }
 
+  advise(sentence) {
+    if (sentence) this.state.after(element("p", { class: "hint" }, sentence));
+  }
+
+  // `note`: why the answer ends here.
   close(note) {
     this.element.setAttribute("aria-busy", "false");
-    if (note) this.end.replaceChildren(element("p", { class: "hint" }, note));
+    this.state.textContent = note;
+    this.state.hidden = !note;
+    this.stop.remove();
+    this.answer.grow(this.text);
+    this.heading.textContent = `${count(this.kept.length, "step")}${by(this.kept)}`;
+    this.steps.append(legend(this.list));
   }
+}
+
+// The number of steps by each author: `: 3 weak, 2 strong`.
+function by(kept) {
+  const counts = new Map();
+  for (const step of kept) counts.set(authors(step), (counts.get(authors(step)) ?? 0) + 1);
+  return counts.size ? `: ${[...counts].map(([author, number]) => `${number} ${author}`).join(", ")}` : "";
 }
 
 class StepView {

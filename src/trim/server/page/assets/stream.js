@@ -5,11 +5,12 @@ import { authorization } from "./key.js";
 const UNREACHABLE = "The server does not answer. Is it still running?";
 const CUT = "The connection was cut before the answer was complete.";
 
-// An error message of one line; `status` is the HTTP status if the server responded.
+// An error message of one line; `status` and `code` are the API's if the server responded.
 export class ServerError extends Error {
-  constructor(message, status) {
+  constructor(message, status, code) {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -23,7 +24,8 @@ export async function request(path, options = {}) {
   }
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => null);
-  throw new ServerError(body?.error?.message ?? `The server responded with ${answer.status}.`, answer.status);
+  const { message, code } = body?.error ?? {};
+  throw new ServerError(message ?? `The server responded with ${answer.status}.`, answer.status, code);
 }
 
 // Yields the events of a solution until it has finished; aborting `signal` cancels the work.
@@ -35,7 +37,7 @@ export async function* solution(body, signal) {
     signal,
   });
   for await (const event of events(answer.body)) {
-    if (event.event === "failed") throw new ServerError(event.error.message);
+    if (event.event === "failed") throw new ServerError(event.error.message, 503, event.error.code);
     yield event;
     if (event.event === "finished") return;
   }
