@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
-.PHONY: demo serve test test-lowest soak docs test-training test-vllm test-ray bench bench-serving \
+.PHONY: demo serve test test-lowest soak fuzz docs test-training test-vllm test-ray bench bench-serving \
 	bench-server bench-controller bench-vllm figures below-the-step real picture train clean
 
 demo: .venv/demo
@@ -21,7 +21,7 @@ test: .venv/test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(SITE)
-	$(PYTEST) -m "not soak"
+	$(PYTEST) -m "not soak and not fuzz"
 
 # The same tests with the lowest versions that pyproject.toml declares, in an environment of their own.
 test-lowest: .venv-lowest/installed
@@ -31,6 +31,10 @@ test-lowest: .venv-lowest/installed
 # the accuracy of the shipped models, a share held under changing traffic.
 soak: .venv/test
 	$(PYTEST) --dist loadfile -m soak
+
+# Damaged files and hostile requests, of other seeds each time, for ten minutes in all.
+fuzz: .venv/test
+	$(BIN)/pytest -s -m fuzz
 
 # The documentation as a site, in build/docs; a warning is an error.
 docs: .venv/docs

@@ -514,7 +514,9 @@ def test_long_answers_within_the_budget_are_not_cut(tmp_path):
     database = tmp_path / "trim-server.sqlite"
 
     with started("serve", "--port", "0", "--database", database, stage=shorten) as process:
-        (answer,) = asyncio.run(flood(process.address(), key, 1, model="trim:strong"))
+        question = [{"role": "user", "content": QUESTIONS[0]}]
+        words = {"model": "trim:strong", "messages": question}
+        (answer,) = asyncio.run(flood(process.address(), key, 1, **words))
         used = answer.json()["usage"]["trim"]
         assert used["strong_tokens"] > 20 and used["weak_tokens"] == 0
         strong, _, left = spent_in(database)

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trim.costs import Price, Prices
+from trim.errors import InvalidInput
 from trim.evaluation.bill import NAME, SAVE_INTERVAL, Bill
 from trim.evaluation.progress import ALONE, RunProgress, Tally
 from trim.models.model import Completion, Ending
@@ -83,11 +84,18 @@ def test_money_is_what_each_request_costs(here, elsewhere):
 @example({"weak": {"tokens": 1.5}})
 @example({"weak": {"tokens": "many"}})
 @example({"weak": {"tokens": 3}, "strong": None})
-def test_a_damaged_bill_begins_anew_and_a_whole_one_goes_on(record):
+def test_a_damaged_bill_is_refused_and_kept_and_a_whole_one_goes_on(record):
+    """A bill that began at 0 would let a run spend its cost limit a second time."""
     with TemporaryDirectory() as name:
-        (Path(name) / NAME).write_text(json.dumps(record))
+        content = json.dumps(record)
+        (Path(name) / NAME).write_text(content)
         bill = Bill(PRICES, Path(name))
-        bill.recover()
+        try:
+            bill.recover()
+        except InvalidInput as error:
+            assert "damaged" in str(error) and "\n" not in str(error)
+            assert (Path(name) / NAME).read_text() == content
+            return
         put(bill, "weak", Usage(1, 0, 1))
         assert bill.money > 0
         bill.save()
@@ -97,7 +105,7 @@ def test_a_damaged_bill_begins_anew_and_a_whole_one_goes_on(record):
 
 
 @given(requests.filter(bool), st.data())
-def test_a_bill_that_was_cut_at_any_byte_is_whole_or_begins_anew(requests, data):
+def test_a_bill_that_was_cut_at_any_byte_is_whole_or_refused(requests, data):
     with TemporaryDirectory() as name:
         bill = Bill(PRICES, Path(name))
         for role, used in requests:
@@ -106,8 +114,12 @@ def test_a_bill_that_was_cut_at_any_byte_is_whole_or_begins_anew(requests, data)
         content = bill.path.read_bytes()
         cut = data.draw(st.integers(0, len(content)))
         bill.path.write_bytes(content[:cut])
-        bill.recover()
-        assert bill.usage in ({}, summed(requests))
+        try:
+            bill.recover()
+        except InvalidInput:
+            assert bill.path.read_bytes() == content[:cut]
+        else:
+            assert bill.usage == summed(requests)
 
 
 POLICIES = ("weak", "strong", "thr:0.3", "random:0.5")

@@ -24,11 +24,11 @@ from trim.cli.output import (
     comparisons_table,
     costs_table,
     curves_table,
-    new_console,
     points_table,
 )
 from trim.cli.plan import prediction_table
 from trim.cli.solution import show_events
+from trim.cli.terminal import new_console
 from trim.configuration.source import shipped_models
 from trim.evaluation.suites import CHAIN, generate
 from trim.events import SpanWritten
@@ -183,7 +183,8 @@ def test_help_imports_no_command():
     code += "print(sorted(m for m in sys.modules if m.startswith('trim') or m == 'numpy'))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     imported = ended.stdout.splitlines()[-1]
-    assert imported == str(["trim", "trim.cli", "trim.cli.main", "trim.cli.signals", "trim.errors"])
+    needed = ("trim.cli", "trim.cli.main", "trim.cli.signals", "trim.errors", "trim.terminal")
+    assert imported == str(["trim", *needed])
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def described(policies=POLICIES):
 
 
 def run(evaluation, folder, progress=lambda traces: None):
-    store = TraceStore(folder, described(evaluation.policies))
+    problems = [problem.id for problem in evaluation.problems]
+    store = TraceStore(folder, described(evaluation.policies), problems)
     try:
         asyncio.run(evaluation.run(store, progress))
         return store.read()
@@ -113,17 +114,16 @@ def test_sharing_changes_the_work_and_nothing_else(tmp_path):
 
 
 def test_a_policy_does_not_find_the_prefixes_of_others_in_the_cache(tmp_path):
-    """The shipped models: alone and beside other policies, a solution costs the same."""
+    """The shipped models: a solution is no cheaper beside other policies than alone."""
     source = open_models(None)
     problems = list(generate(CHAIN, 3, 41))
 
     def uncached(*specs):
         policies = [parse_policy(spec) for spec in specs]
         models = source.load()
-        traces = run(
-            Evaluation(problems, policies, models, models.scorer, config=source.config),
-            tmp_path / "-".join(specs).replace(":", "_"),
-        )
+        options = {"concurrency": 1, "config": source.config}
+        evaluation = Evaluation(problems, policies, models, models.scorer, **options)
+        traces = run(evaluation, tmp_path / "-".join(specs).replace(":", "_"))
         read = {}
         for trace in traces:
             for role in ("weak", "strong"):
@@ -135,8 +135,8 @@ def test_a_policy_does_not_find_the_prefixes_of_others_in_the_cache(tmp_path):
     alone = uncached("token:0.9") | uncached("tail:0.9")
     together = uncached("weak", "strong", "thr:0.9", "token:0.9", "tail:0.9")
     for key, read in alone.items():
-        # llama.cpp reads the last token of a prompt again, and may have given a slot away.
-        assert together[key] == pytest.approx(read, rel=0.2)
+        # It costs no less. On a busy machine it may cost more: the engine gives a slot away.
+        assert 0.9 * read <= together[key] <= 2 * read
 
 
 def test_each_problem_is_solved_by_every_policy(tmp_path):
@@ -345,6 +345,23 @@ def test_a_damaged_byte_is_named_and_nothing_is_removed(whole, data):
         with pytest.raises(InvalidInput, match=rf"traces.jsonl, line {lines}: .*delete lines"):
             TraceStore(folder, described())
         assert (folder / "traces.jsonl").read_bytes() == damaged
+
+
+def test_traces_of_another_problem_and_of_one_twice_are_named(whole, tmp_path):
+    """A flipped bit in an id would have its problem paid for again."""
+    described_run, content, _ = whole
+    (tmp_path / "run.json").write_bytes(described_run)
+    lines = content.splitlines(keepends=True)
+    first = b"".join(lines[: len(POLICIES)])
+    problem = json.loads(lines[0])["problem_id"].encode()
+    for damaged, fault in (
+        (content.replace(problem, problem[:-1] + b"~"), "line 1: a trace of another problem"),
+        (content + first, f"line {len(lines) + 1}: a problem for the second time"),
+    ):
+        (tmp_path / "traces.jsonl").write_bytes(damaged)
+        with pytest.raises(InvalidInput, match=fault):
+            run(evaluation(), tmp_path)
+        assert (tmp_path / "traces.jsonl").read_bytes() == damaged
 
 
 def test_the_lines_of_a_damaged_problem_can_be_deleted(whole, tmp_path):

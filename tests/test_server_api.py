@@ -663,6 +663,7 @@ def test_without_keys_only_this_machine_is_served(tmp_path):
         port = str(taken.getsockname()[1])
         refused = trim("serve", "--port", port, folder=tmp_path)
     assert (refused.returncode, "cannot listen" in refused.stderr) == (2, True)
+    assert "; choose another --port" in refused.stderr
 
 
 def test_ctrl_c_ends_a_server_quietly(tmp_path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
+from trim.files import read_bytes
 from trim.legacy import current_roles
 from trim.types import GRADE, Trace, Usage
+
+LARGEST_PRICE = 1e12
+"""Of a million tokens: beyond it, sums of money would lose their cents."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def read_prices(path: Path) -> Prices:
             0 up, or the currency is not three letters.
     """
     try:
-        given = current_roles(json.loads(path.read_text()))
+        given = current_roles(parse_json(read_bytes(path), finite=False))
         intermediate = [Price(**kinds) for kinds in given.pop("intermediate", [])]
         currency = given.pop("currency", CURRENCY)
         lists = {role: Price(**kinds) for role, kinds in given.items()}
@@ -135,6 +138,8 @@ def read_prices(path: Path) -> Prices:
         for kind in fields(Price):
             value = getattr(price, kind.name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not 0 <= value < math.inf:
-                raise InvalidInput(f"{path}: {role}.{kind.name} must be a number from 0 up")
+            if not is_number or not 0 <= value <= LARGEST_PRICE:
+                raise InvalidInput(
+                    f"{path}: {role}.{kind.name} must be a number from 0 to {LARGEST_PRICE:g}"
+                )
     return prices

@@ -2,28 +2,129 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
-import json
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
 from trim.legacy import current_roles
+
+LARGEST = 64 << 20
+"""Bytes of a file that holds one document, such as a fitted router."""
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file for reading, without waiting for a writer as a pipe does.
+
+    Raises:
+        OSError: there is none, or it is a folder, a pipe, a device or a socket.
+    """
+    with valid_path(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        require_regular(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path, largest: int | None = LARGEST) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        largest: bytes; None for any number.
+
+    Raises:
+        OSError: as `open_file`, or the file is larger.
+    """
+    with open_file(path) as file:
+        content = file.read() if largest is None else file.read(largest + 1)
+    if largest is not None and len(content) > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
+    return content
+
+
+def read_text(path: Path, largest: int | None = LARGEST) -> str:
+    """The text of a regular file in UTF-8.
+
+    Raises:
+        OSError: as `read_bytes`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return read_bytes(path, largest).decode("utf-8")
+
+
+def open_to_append(path: Path) -> FileIO:
+    """Open a regular file for appending, unbuffered; it is created if missing, a link is refused.
+
+    Raises:
+        OSError: it is a link, a folder, a pipe or a device, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    with valid_path(path):
+        descriptor = os.open(path, flags, 0o666)
+    try:
+        require_regular(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "ab", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def require_regular(found: os.stat_result, path: Path) -> None:
+    """Raises OSError unless a file is a regular one."""
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+@contextmanager
+def valid_path(path: Path) -> Iterator[None]:
+    """Turn the ValueError of a path that no system accepts, as with a NUL, into OSError."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "no valid name of a file", str(path)) from error
+
+
+def require_name(path: Path) -> Path:
+    """The same path. Raises InvalidInput where no file can have this name."""
+    try:
+        path.lstat()
+    except ValueError as error:
+        raise InvalidInput(f"{path}: no valid name of a file") from error
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InvalidInput(f"{path}: no valid name of a file ({error.strerror})") from error
+    return path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace the content of `path` atomically; an OSError leaves the old file as it was.
 
-    A process that is killed meanwhile leaves a file `.NAME.PID.partial` (`remove_leftovers`).
+    A link is replaced, not followed, and a device or pipe is refused. A process that is killed
+    meanwhile leaves a file `.NAME.PID.partial` (`remove_leftovers`).
     """
+    encoded = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with valid_path(path), suppress(FileNotFoundError):
+        require_regular(path.stat(), path)
+    partial.unlink(missing_ok=True)
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        # Exclusive: a link of this name, placed by somebody else, is not followed.
+        with partial.open("xb") as file:
+            file.write(encoded)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -72,10 +173,7 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError: unreadable.
         ValueError: not JSON, or not an object.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError(f"{path}: nested too deeply") from None
+    record = parse_json(read_bytes(path))
     if not isinstance(record, dict):
         raise ValueError(f"{path}: not a JSON object")
     return record
@@ -98,8 +196,9 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+            with valid_path(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise not_writable(folder, error) from error
         try:
@@ -175,7 +274,7 @@ def numbers(values: Iterable[object]) -> tuple[float, ...]:
 def sha256_of(path: Path) -> str:
     """sha256 of a file, in hexadecimal. Raises InvalidInput where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InvalidInput(f"{path}: cannot read the file ({error.strerror})") from error

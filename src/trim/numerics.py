@@ -7,19 +7,25 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
 def derive_seed(*parts: object) -> int:
     """A seed in [0, 2**31), a function of the parts."""
     text = "\x1f".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1
+    return (
+        int.from_bytes(
+            hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big"
+        )
+        >> 1
+    )
 
 
 def uniform(*parts: object) -> float:
     """A number in [0, 1), a function of the parts, uniformly distributed over them."""
     text = "\x1f".join(map(str, parts))
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
@@ -41,6 +47,13 @@ def logit_array(scores: NDArray[Any], least: float = LEAST) -> NDArray[Any]:
 
     bounded = np.minimum(np.maximum(scores, least), 1 - least)
     return np.asarray(np.log(bounded / (1 - bounded)))
+
+
+def random_generator(seed: int) -> np.random.Generator:
+    """NumPy's generator, for negative seeds too, which `default_rng` refuses."""
+    import numpy as np
+
+    return np.random.default_rng(seed if seed >= 0 else (1, -seed))
 
 
 def sigmoid(odds: float) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from trim.legacy import current_role
 from trim.steps import closed
@@ -291,11 +293,63 @@ class Trace:
             tuple(step_from_json(step) for step in listed)
             for listed in (record["steps"], record.get("abandoned", ()))
         )
-        usage = {role: Usage(**record["usage"][role]) for role in ("weak", "strong", "scorer")}
-        usage |= {current_role(role): Usage(**spent) for role, spent in record["usage"].items()}
-        whole = Whole(**record["whole"]) if record.get("whole") else None
+        usage = {role: usage_from_json(record["usage"][role]) for role in ROLES}
+        usage |= {
+            current_role(role): usage_from_json(spent) for role, spent in record["usage"].items()
+        }
+        whole = checked(Whole(**record["whole"])) if record.get("whole") else None
         parsed = {"steps": steps, "abandoned": abandoned, "usage": usage, "whole": whole}
-        return replace(Trace(**{**record, **parsed}), finish=Finish(record["finish"]))
+        return replace(
+            checked(Trace(**{**record, **parsed})),
+            finish=Finish(record["finish"]),
+        )
+
+
+ROLES = ("weak", "strong", "scorer")
+"""Those with usage in every trace."""
+LARGEST_COUNT = 2**53
+"""Of tokens, requests and steps: a floating-point number holds each whole number up to it."""
+
+
+def is_count(value: object) -> bool:
+    """Whether a value from outside is a number of tokens, requests or steps."""
+    return type(value) is int and 0 <= value <= LARGEST_COUNT
+
+
+def is_finite(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+KINDS: Mapping[str, Callable[[object], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "bool | None": lambda value: value is None or isinstance(value, bool),
+    "int": is_count,
+    "float": is_finite,
+    "float | None": lambda value: value is None or is_finite(value),
+}
+"""Checks of fields from JSON, by their annotation."""
+
+Checked = TypeVar("Checked", bound="Usage | Rejected | Span | Step | Whole | Trace")
+
+
+def checked(made: Checked) -> Checked:
+    """Returns what was made of JSON. Raises ValueError if a field has another type or range."""
+    for each in fields(made):
+        value = getattr(made, each.name)
+        if each.name == "seed":
+            sound = type(value) is int
+        else:
+            sound = each.type not in KINDS or KINDS[str(each.type)](value)
+        if not sound:
+            raise ValueError(f"{each.name} is not {each.type}")
+    return made
+
+
+def usage_from_json(record: Mapping[str, Any]) -> Usage:
+    """Raises TypeError or ValueError if a field is not a token count."""
+    return checked(Usage(**record))
 
 
 TOKENS_IN_JSON = "middle_tokens"
@@ -314,17 +368,18 @@ def step_to_json(fields: dict[str, Any]) -> dict[str, Any]:
 
 def step_from_json(record: dict[str, Any]) -> Step:
     author, action = Author(record["author"]), Action(record["action"])
-    rejected = tuple(Rejected(**version) for version in record.get("rejected", ()))
+    rejected = tuple(checked(Rejected(**version)) for version in record.get("rejected", ()))
     spans = tuple(
-        Span(**{**span, "author": Author(span["author"])}) for span in record.get("spans", ())
+        checked(Span(**{**span, "author": Author(span["author"])}))
+        for span in record.get("spans", ())
     )
-    given = {"author": author, "action": action, "rejected": rejected, "spans": spans}
-    fields = {**record, **given}
-    if TOKENS_IN_JSON in fields:
-        fields["intermediate_tokens"] = fields.pop(TOKENS_IN_JSON)
-    if fields.get("fallback"):
-        fields["fallback"] = current_role(fields["fallback"])
-    return Step(**fields)
+    parsed = {"author": author, "action": action, "rejected": rejected, "spans": spans}
+    given = {**record, **parsed}
+    if TOKENS_IN_JSON in given:
+        given["intermediate_tokens"] = given.pop(TOKENS_IN_JSON)
+    if given.get("fallback"):
+        given["fallback"] = current_role(given["fallback"])
+    return checked(Step(**given))
 
 
 class Action(StrEnum):

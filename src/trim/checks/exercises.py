@@ -155,12 +155,12 @@ def ends_with(given: Sum, step: Completion) -> bool | None:
 
     None for a step that was cut or only repeats the question's numbers.
     """
-    numbers = [int(text.replace(",", "")) for text in re.findall(r"\d[\d,]*", step.text)]
+    numbers = [text.replace(",", "").lstrip("0") for text in re.findall(r"\d[\d,]*", step.text)]
     if step.ending is Ending.LENGTH or not numbers:
         return None
-    if numbers[-1] == given.answer:
+    if numbers[-1] == str(given.answer):
         return True
-    return None if numbers[-1] in (given.a, given.b) else False
+    return None if numbers[-1] in (str(given.a), str(given.b)) else False
 
 
 def puzzles(count: int) -> Sequence[tuple[Prefix, str, Callable[[Completion], bool]]]:

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from trim.cli.collect import describe
 from trim.cli.options import choose_source, models_option, out_option, path_type, set_option
 from trim.cli.progress import progress_bar
+from trim.cli.terminal import echo
 from trim.errors import InvalidInput
 from trim.evaluation.progress import RunProgress
 from trim.files import sha256_of
@@ -52,7 +53,8 @@ def import_command(file: Path, scores: str | None, dataset: str | None, out: Pat
     by one model, or solutions with the index of the first wrong step, in JSON lines, also
     compressed as .gz. docs/reference/bank.md describes the fields.
     """
-    click.echo(describe(import_traces(file, out, scores=scores, dataset=dataset)))
+    for line in describe(import_traces(file, out, scores=scores, dataset=dataset)):
+        echo(line)
 
 
 @click.command("rescore")
@@ -84,7 +86,7 @@ def rescore_command(
     if weights is not None and weights.suffix not in SUFFIXES:
         refuse_options("scorer", "models", "assignments")
         rescored = rescore_jointly(bank, weights, out)
-        click.echo(f"{out}: {len(rescored.problems)} problems with joint scores")
+        echo(f"{out}: {len(rescored.problems)} problems with joint scores")
         return
     source = choose_source(weights, assignments, models)
     recorded = read_bank(bank, scored=False)
@@ -93,7 +95,7 @@ def rescore_command(
             recorded, source, out, scorer, lambda finished: progress(RunProgress(finished))
         )
     kind = rescored.identity.scorer
-    click.echo(f"{out}: {len(rescored.problems)} problems with {kind} scores")
+    echo(f"{out}: {len(rescored.problems)} problems with {kind} scores")
 
 
 def rescore_jointly(path: Path, weights: Path, out: Path) -> Bank:

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from trim.cli.options import limit_option, named_prices, path_type, prices_option
+from trim.cli.terminal import echo
 from trim.errors import InvalidInput
 from trim.files import write_atomically, writing
 from trim.fingerprints import read_seen, seen_field
@@ -94,22 +95,22 @@ def calibrate_command(
     if len(sweeps) > 1:
         lines += describe_families(comparison, evaluator, guarantee)
     for line in lines:
-        click.echo(line)
+        echo(line)
     if recorded.measures_agreement:
-        click.echo(
+        echo(
             "trim: warning: the bank has no reference answers: its accuracy is agreement with the"
             " strong model alone",
             err=True,
         )
     if again := len(learned & recorded.fingerprints):
-        click.echo(
+        echo(
             f"trim: warning: {sweep.file} was fitted to {again} of the {len(recorded.problems)}"
             " problems of this bank and may do better on them than on others; calibrate it on"
             " another bank",
             err=True,
         )
     if not found.improves:
-        click.echo(
+        echo(
             "trim: warning: this budget is too small to help: no gain in accuracy over the weak"
             f" model alone can be shown with {guarantee.confidence:.0%} confidence",
             err=True,

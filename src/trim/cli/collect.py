@@ -10,6 +10,7 @@ import click
 
 from trim.cli.options import (
     check_limit,
+    check_text,
     choose_prices,
     choose_source,
     cluster_at,
@@ -28,6 +29,7 @@ from trim.cli.options import (
 )
 from trim.cli.problems import OF_FILES, choose_problems, count_option, selection_options
 from trim.cli.progress import progress_bar
+from trim.cli.terminal import echo
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.selection import Selection
 from trim.evaluation.problem_set import ProblemSet
@@ -64,7 +66,11 @@ DAY = "%Y-%m-%d"
     type=click.DateTime([DAY, f"{DAY}T%H:%M:%S"]),
     help="With --from-server: only questions since this time (UTC).",
 )
-@click.option("--key", help="With --from-server: only questions of the key with this name.")
+@click.option(
+    "--key",
+    callback=check_text,
+    help="With --from-server: only questions of the key with this name.",
+)
 @click.option(
     "--answers",
     type=path_type,
@@ -186,7 +192,8 @@ def collect(
             specs,
             max_strong_tokens,
         )
-    click.echo(describe(bank))
+    for line in describe(bank):
+        echo(line)
 
 
 def questions_of(
@@ -220,11 +227,11 @@ def questions_of(
 
     kept = use_keys(database, read)
     problem_set = problems_of(kept, count, given, selection.grader)
-    click.echo(f"{len(problem_set.problems)} questions; {left_out(kept)}", err=True)
+    echo(f"{len(problem_set.problems)} questions; {left_out(kept)}", err=True)
     return problem_set
 
 
-def describe(bank: Bank) -> str:
+def describe(bank: Bank) -> list[str]:
     """The contents of a bank in two lines, and one with the policies that it records."""
     problems = bank.problems
     forest = bank.tree_batch(copies=1)
@@ -235,15 +242,11 @@ def describe(bank: Bank) -> str:
         for model in models
     )
     right = "answer of the strong model" if bank.measures_agreement else "alone right"
-    return (
+    lines = [
         f"{bank.identity.suite}: {bank.groups.max() + 1} problems, {solutions} solutions,"
         f" {len(forest)} drafts, {forest.has_choice.mean():.1%} of them with both actions"
-        " recorded\n"
-        f"{right}: {', '.join(accuracies)}"
-        f"{describe_routed(bank)}"
-    )
-
-
-def describe_routed(bank: Bank) -> str:
+        " recorded",
+        f"{right}: {', '.join(accuracies)}",
+    ]
     recorded = sorted({policy for policy, _ in bank.recorded_policies})
-    return f"\nsolutions of {', '.join(recorded)}" if recorded else ""
+    return [*lines, f"solutions of {', '.join(recorded)}"] if recorded else lines

@@ -14,7 +14,8 @@ from rich.text import Text
 from trim.checks.check import Checkup, check
 from trim.checks.findings import Finding, shown_auc
 from trim.cli.options import path_type, set_option
-from trim.cli.output import new_console, new_table
+from trim.cli.output import new_table
+from trim.cli.terminal import echo, new_console
 from trim.configuration.section import variable_name
 from trim.configuration.source import open_models
 from trim.errors import InvalidInput
@@ -51,9 +52,9 @@ def show_checkup(found: Checkup) -> None:
     console.width = max(console.width, WIDTH)
     console.print(findings_table(found.findings))
     for line in found.advice:
-        click.echo(line)
+        echo(line)
     for failure in found.failures:
-        click.echo(f"trim: {failure}", err=True)
+        echo(f"trim: {failure}", err=True)
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
@@ -158,9 +159,9 @@ def init_command(
         write_atomically(out, found.text)
     show_checkup(found.checkup)
     if found.checkup.failures:
-        click.echo(f"{out} is written, but not all of it works; fix it, then: trim check {out}")
+        echo(f"{out} is written, but not all of it works; fix it, then: trim check {out}")
         sys.exit(1)
-    click.echo(f'{out} is written. Next: trim solve "What is 17 * 23?" {out}')
+    echo(f'{out} is written. Next: trim solve "What is 17 * 23?" {out}')
 
 
 def require_free(out: Path, force: bool) -> None:

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from trim.cli.options import choose_prices, models_option, path_type, seed_option
 from trim.cli.output import (
     comparisons_table,
     curves_table,
-    new_console,
     points_table,
     show_costs,
     show_warnings,
@@ -19,17 +19,20 @@ from trim.cli.output import (
 from trim.cli.progress import progress_bar
 from trim.cli.run_arguments import RunArguments, run_arguments
 from trim.cli.solution import show_events
+from trim.cli.terminal import new_console
 from trim.config import DEFAULT_POLICY
 from trim.configuration.source import ModelSource, models_in
 from trim.errors import InvalidInput
 from trim.evaluation.bill import cost_limit_error
 from trim.evaluation.cost_axes import AXES, STRONG_TOKENS
-from trim.evaluation.evaluate import UNGRADED, RunOptions, draw, evaluate, find_suite
+from trim.evaluation.evaluate import MOST_PROBLEMS, UNGRADED, RunOptions, draw, evaluate, find_suite
 from trim.evaluation.execution import RemoteExecutor
 from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.suites import generate as generate_problems
+from trim.files import read_bytes
 from trim.policies.registry import describe_families
 from trim.router import Router
+from trim.terminal import one_line
 
 DEMO_POLICIES = ("weak", "strong", "random:0.3", "thr:0.001,0.01,0.1,0.3,0.5,0.7,0.9,0.98")
 
@@ -105,9 +108,11 @@ def run_evaluation(
         console.print(comparisons_table(summary, "thr"))
     show_warnings(console, summary)
     if (out / UNGRADED).exists():
-        lines = (out / UNGRADED).read_text(encoding="utf-8").count("\n")
-        console.print(f"{lines} answers could not be graded and count as wrong: {out / UNGRADED}")
-    console.print(f"picture {out / 'curve.png'}\nreport  {out / 'report.html'}", soft_wrap=True)
+        lines = read_bytes(out / UNGRADED, largest=None).count(b"\n")
+        path = one_line(str(out / UNGRADED))
+        console.print(f"{lines} answers could not be graded and count as wrong: {path}")
+    for kind, name in (("picture", "curve.png"), ("report ", "report.html")):
+        console.print(one_line(f"{kind} {out / name}"), soft_wrap=True)
     show_costs(console, summary)
     if partial := summary.get("partial"):
         raise cost_limit_error(partial["money"], summary["n"], partial["of"])
@@ -129,9 +134,9 @@ def demo(out: Path, models: Path) -> None:
     loaded = source.load(slots=1)
     router = Router.of(loaded, policy=DEFAULT_POLICY, config=source.config)
     problem = next(generate_problems(find_suite("chain-hard"), 1, seed=1))
-    console.print(f"[bold]{problem.question}[/bold]\n")
+    console.print(problem.question, style="bold", end="\n\n")
     show_events(console, router.events(problem.question), None)
-    console.print(f"Reference answer: [bold]{problem.answer}[/bold]\n")
+    console.print(Text("Reference answer: ").append(problem.answer, "bold"), end="\n\n")
     options = RunOptions(prices=choose_prices(None, source))
     run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, source, out, options)
 
@@ -141,7 +146,7 @@ def demo(out: Path, models: Path) -> None:
 @click.option(
     "-n",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_PROBLEMS),
     default=10,
     show_default=True,
     help="Number of problems.",

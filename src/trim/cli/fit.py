@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trim.cli.options import path_type
+from trim.cli.terminal import echo
 from trim.errors import InvalidInput, require_extra
 from trim.files import write_atomically, writing
 from trim.fingerprints import Seen, seen_field
@@ -104,18 +105,18 @@ def fit(
         else:
             known = read_labelled_scores(observations)
             if warning := known.differing_scorer(bank):
-                click.echo(f"trim: warning: {warning}", err=True)
+                echo(f"trim: warning: {warning}", err=True)
             model = fit_bank(bank, kind, known.observations)
             model = replace(model, source={**model.source, **known.source})
             seen |= known.seen
     write_model(out, model, seen)
     fitted = model.process
-    click.echo(
+    echo(
         f"{out}: next-step accuracy {fitted.drafting[0, 0]:.4f} weak,"
         f" {fitted.rewriting[0, 0]:.4f} strong, {fitted.recovery:.1%} of errors harmless,"
         f" {fitted.tokens:.1f} tokens a rewrite, belief {model.belief}"
     )
-    click.echo(f"{out}: {origin(model.source)}")
+    echo(f"{out}: {origin(model.source)}")
 
 
 def origin(source: Mapping[str, Any]) -> str:
@@ -152,7 +153,7 @@ def fit_scorer(banks: tuple[Path, ...], out: Path) -> None:
     weights = fit_joint(groups, read[0].identity.models)
     write_weights(out, weights, frozenset().union(*(bank.seen for bank in read)))
     right = sum(outcome for _, outcome in groups)
-    click.echo(
+    echo(
         f"{out}: log-odds {weights.intercept:.3g} + {weights.prm:.3g} of the score's +"
         f" {weights.log_probability:.3g} a nat, from {len(groups)} examples ({right} right)"
     )
@@ -190,7 +191,7 @@ def fit_rival_command(family: str, bank: Path, out: Path) -> None:
     }
     with writing(out):
         write_atomically(out, json.dumps(record, indent=2) + "\n")
-    click.echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
+    echo(f"{out}: {family}, from {len(problems)} problems; use it as --policy {family}:{out}")
 
 
 @click.command("fit-scope")
@@ -380,7 +381,7 @@ def train(
     router = trained.router(recorded.identity.scorer, recorded.identity.models)
     write_router(out, router, recorded.seen)
     gain = trained.curve.delta_ibc()
-    click.echo(
+    echo(
         f"{out}: {family}, {trained.iterations} rounds on {len(trees.roots)} problems, lambda"
         f" {trained.range.lowest:g} to {trained.range.highest:g}, Δ-IBC"
         f" {'none' if gain is None else format(gain, '.2f')} on the problems held out;"
@@ -391,7 +392,7 @@ def train(
 def show_run(run: TrainedRouter) -> None:
     """Report the training for one of several prices."""
     ((share, accuracy),) = run.curve.points
-    click.echo(
+    echo(
         f"lambda {run.prices[0]:g}: {run.iterations} rounds; on the problems held out"
         f" {100 * accuracy:.1f} % right for {100 * share:.1f} % of the strong model's tokens"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -13,9 +14,12 @@ from typing import TypeVar
 import click
 from sqlalchemy import make_url
 
-from trim.cli.output import new_console, new_table
+from trim.cli.options import check_text
+from trim.cli.output import new_table
+from trim.cli.terminal import echo, new_console
 from trim.errors import InvalidInput
-from trim.server.storage.database import open_database
+from trim.server.errors import APIError
+from trim.server.storage.database import DATABASE_ERRORS, open_database
 from trim.server.storage.keys import Keys, UserKey
 from trim.server.storage.ledger import Ledger
 from trim.server.storage.traffic import count_traffic, delete_traffic
@@ -43,7 +47,7 @@ def keys_command() -> None:
 
 
 @keys_command.command()
-@click.argument("name")
+@click.argument("name", callback=check_text)
 @click.option("--money-a-day", type=float, help="Budget of money per day (UTC).")
 @click.option("--strong-tokens-a-day", type=int, help="Budget of strong tokens per day (UTC).")
 @click.option("--operator", is_flag=True, help="Grant access to the traffic of all keys.")
@@ -63,7 +67,7 @@ def create(
 
     key, servers = use_keys(database, make, new=True)
     click.echo(key)
-    click.echo(f"trim: the key {name!r} is in {place_of(database)}", err=True)
+    echo(f"trim: the key {name!r} is in {place_of(database)}", err=True)
     if not servers:
         click.echo(
             "trim: no running server uses this database; name the server's with --database, or"
@@ -73,7 +77,7 @@ def create(
 
 
 @keys_command.command()
-@click.argument("name")
+@click.argument("name", callback=check_text)
 @database_option
 def revoke(name: str, database: str) -> None:
     """Revoke the key NAME immediately."""
@@ -140,10 +144,17 @@ def use_keys(database: str, work: Callable[[Keys], Awaitable[Result]], new: bool
         InvalidInput: the database cannot be used.
     """
 
+    # The error below is enough; without a handler, Python would print each of the log's records.
+    logging.getLogger("trim.server.storage").addHandler(logging.NullHandler())
+
     async def connected() -> Result:
         engine = await open_database(database, new)
         try:
             return await work(Keys(engine))
+        except (APIError, *DATABASE_ERRORS) as error:
+            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            shown = engine.url.render_as_string(hide_password=True)
+            raise InvalidInput(f"{shown}: the database cannot be used ({reason})") from error
         finally:
             await engine.dispose()
 
@@ -166,7 +177,7 @@ def traffic_command() -> None:
     required=True,
     help="Age in days; 0 deletes all requests.",
 )
-@click.option("--key", help="Only requests of the key with this name.")
+@click.option("--key", callback=check_text, help="Only requests of the key with this name.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @database_option
 def delete(days: float, key: str | None, yes: bool, database: str) -> None:
@@ -184,8 +195,12 @@ def delete(days: float, key: str | None, yes: bool, database: str) -> None:
 
     number = use_keys(database, look)
     if number and not yes:
-        question = f"delete {number} requests from {place_of(database)}?"
+        question = f"delete {count_requests(number)} from {place_of(database)}?"
         if not sys.stdin.isatty():
             raise InvalidInput(f"{question} add --yes to delete them")
         click.confirm(question, abort=True)
-    click.echo(f"{use_keys(database, remove)} requests deleted")
+    click.echo(f"{count_requests(use_keys(database, remove))} deleted")
+
+
+def count_requests(number: int) -> str:
+    return f"{number:,} request{'' if number == 1 else 's'}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from asyncio import CancelledError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -13,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from trim.cli.signals import terminable
 from trim.errors import DISTRIBUTION, MoneySpent, TrimError, require_extra
+from trim.terminal import one_line, printable
 
 SECTIONS = {
     "Solve and serve": {
@@ -102,17 +106,39 @@ class TrimGroup(click.Group):
         ]
         return [*names, *click.Command.shell_complete(self, context, incomplete)]
 
+    def main(self, *arguments: Any, **named: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                # A terminal's encoding may lack a character; that is no reason to lose the rest.
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*arguments, **named)
+
+    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+        with harmless_errors():
+            return super().make_context(*arguments, **named)
+
     def invoke(self, context: click.Context) -> Any:
         with terminable() as terminated:
             try:
-                with require_extra():
+                with require_extra(), harmless_errors():
                     return super().invoke(context)
             except TrimError as error:
-                click.echo(f"trim: {error}", err=True)
+                click.echo(one_line(f"trim: {error}"), err=True)
                 sys.exit(3 if isinstance(error, MoneySpent) else 2)
             except (KeyboardInterrupt, CancelledError) as interrupt:
-                click.echo("; ".join(("trim: interrupted", *interrupt.args)), err=True)
+                hint = "; ".join(("trim: interrupted", *interrupt.args))
+                click.echo(one_line(hint), err=True)
                 sys.exit(143 if terminated else 130)
+
+
+@contextmanager
+def harmless_errors() -> Iterator[None]:
+    """Show control characters in an error of the command line's syntax as escapes."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]
+        raise
 
 
 @click.group(

@@ -5,22 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from trim.cli.terminal import echo
 from trim.configuration.protocol import DEFAULT, find_protocol
 from trim.configuration.source import ModelSource, models_in, open_models
 from trim.costs import EXAMPLE, Prices, read_prices
 from trim.errors import InvalidInput
+from trim.files import require_name
 from trim.scorers.scorer import KINDS
 from trim.shipped import FOLDER
 
 if TYPE_CHECKING:
     from trim.cluster.ray_cluster import RayCluster
 
-path_type = click.Path(path_type=Path)
+
+class FilePath(click.Path):
+    """A path that a file can have. Raises InvalidInput for another one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        assert isinstance(path, Path)
+        return require_name(path)
+
+
+path_type = FilePath(path_type=Path)
 
 configuration_argument = click.argument(
     "configuration", metavar="[CONFIG]", type=path_type, required=False
@@ -32,6 +44,14 @@ set_option = click.option(
     metavar="NAME=VALUE",
     help="Set a value of the configuration, as in strong.url=http://host:8000; repeatable.",
 )
+
+
+def check_text(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """Raises InvalidInput for bytes of the command line that are no text."""
+    if text is not None and any("\ud800" <= each <= "\udfff" for each in text):
+        name = option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
+        raise InvalidInput(f"{name}: not UTF-8 text")
+    return text
 
 
 def check_limit(context: click.Context, option: click.Parameter, limit: int | None) -> int | None:
@@ -148,7 +168,7 @@ def choose_prices(given: Path | None, source: ModelSource) -> Prices | None:
     """
     named = named_prices(given)
     if named is None and source.unpriced:
-        click.echo(
+        echo(
             f"trim: warning: no price for {', '.join(source.unpriced)} on a hosted API, so its"
             " tokens are not billed; set `prices` in the configuration, or give --prices FILE",
             err=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,17 +15,6 @@ from trim.evaluation.evaluation_page import format_seen
 from trim.evaluation.report import Page, number
 from trim.evaluation.report import Table as PageTable
 from trim.evaluation.verdict import amount, hidden_notes, label
-
-UNWRAPPED = 10_000
-"""Columns of a pipe or file, whose readers expect whole lines."""
-
-
-def new_console() -> Console:
-    """Standard output; lines are wrapped only on a terminal, or where COLUMNS is set."""
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = UNWRAPPED
-    return console
 
 
 def new_table(title: str | Text | None, first: str | Text, *headings: str | Text) -> Table:

@@ -12,7 +12,8 @@ import click
 from rich.table import Table
 
 from trim.cli.options import path_type
-from trim.cli.output import new_console, new_table
+from trim.cli.output import new_table
+from trim.cli.terminal import echo, new_console
 from trim.errors import InvalidInput
 from trim.metrics.curve import GAINS
 from trim.policies.pomdp.model import read_model
@@ -103,7 +104,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(figures))
     else:
-        click.echo(
+        echo(
             f"value {found.lower:.4f} to {found.upper:.4f} of {problem.reward:g},"
             f" planned in {figures['seconds']:.2f} s"
         )
@@ -116,7 +117,12 @@ SHOWN_BUDGETS = (10, 20)
 @click.command()
 @click.argument("model", type=path_type)
 @click.option(
-    "-n", "count", type=int, default=20_000, show_default=True, help="Number of problems."
+    "-n",
+    "count",
+    type=click.IntRange(1, 1_000_000),
+    default=20_000,
+    show_default=True,
+    help="Number of problems.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
 
+from trim.cli.options import check_text, path_type
 from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.catalog import benchmark_names, find_benchmark
 from trim.evaluation.benchmarks.selection import Selection, is_file_name
@@ -27,7 +27,7 @@ count_option = click.option(
 OPTIONS = (
     click.option(
         "--data",
-        type=click.Path(path_type=Path),
+        type=path_type,
         envvar="TRIM_DATA",
         show_envvar=True,
         help="Folder with the files of benchmarks; by default they are fetched from the hub.",
@@ -50,6 +50,7 @@ OPTIONS = (
     ),
     click.option(
         "--instruction",
+        callback=check_text,
         help="Text after each question of a benchmark or file, in place of the default one.",
     ),
 )

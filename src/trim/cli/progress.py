@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from trim.cli.terminal import echo, new_console
 from trim.evaluation.progress import Range, RunProgress
+from trim.terminal import one_line
 
 EVERY = 30.0
 """Seconds between two lines without a terminal."""
@@ -71,16 +71,16 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[RunPro
     Raises:
         KeyboardInterrupt: the run was interrupted or terminated, with a hint how to continue.
     """
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     text = ProgressText(title, total)
     bar = Progress(
-        TextColumn(title),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         console=console,
     )
-    task = bar.add_task("", total=total, figures="")
+    task = bar.add_task(one_line(title), total=total, figures="")
     last_line, is_complete = -math.inf, False
 
     def update(progress: RunProgress) -> None:
@@ -91,7 +91,7 @@ def progress_bar(title: str, total: int, out: Path) -> Iterator[Callable[[RunPro
             bar.update(task, completed=progress.finished, figures=text.figures(progress))
         elif time.monotonic() - last_line >= EVERY or is_last:
             last_line, is_complete = time.monotonic(), is_complete or is_last
-            click.echo(text.line(progress), err=True)
+            echo(text.line(progress), err=True)
 
     try:
         try:

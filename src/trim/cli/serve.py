@@ -16,6 +16,7 @@ from trim.cli.options import (
     path_type,
     set_option,
 )
+from trim.cli.terminal import echo
 from trim.server.access_log import LogFormat
 from trim.server.admission import Limits
 from trim.server.run import Serving, serve
@@ -134,4 +135,4 @@ def export(folder: Path, models: Path) -> None:
     """
     for checkpoint in export_models(models, folder):
         size = sum(path.stat().st_size for path in checkpoint.iterdir())
-        click.echo(f"{checkpoint}: {size / 1e6:.1f} MB")
+        echo(f"{checkpoint}: {size / 1e6:.1f} MB")

@@ -7,13 +7,13 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 
 from trim.costs import Prices, hidden_strong_usage
 from trim.evaluation.verdict import amount
 from trim.events import Decided, Drafted, Event, Finished, Kept, Regenerated, Scored, SpanWritten
 from trim.steps import bare
+from trim.terminal import one_line, printable
 from trim.types import Action, Author, Step, Trace, Usage
 
 COLOURS = {Author.WEAK: "cyan", Author.INTERMEDIATE: "blue", Author.STRONG: "magenta"}
@@ -99,9 +99,9 @@ class SolutionView:
         line = numbered(index)
         strikes = self.console.color_system is not None
         for span in self._spans:
-            line.append(span.text, COLOURS[span.author])
+            line.append(printable(span.text), COLOURS[span.author])
             if strikes:
-                line.append(span.dropped, REJECTED)
+                line.append(printable(span.dropped), REJECTED)
         line.rstrip()
         return line
 
@@ -113,7 +113,7 @@ class SolutionView:
     def _reject(self, index: int, action: Action) -> None:
         self._end_spans()
         self.console.print(
-            numbered(index).append(bare(self._version), REJECTED),
+            numbered(index).append(printable(bare(self._version)), REJECTED),
             Text(f"     score {format_score(self._score)} → {action}", "yellow"),
             sep="\n",
         )
@@ -131,10 +131,10 @@ class SolutionView:
             line = self._spans_line(index)
         elif step.spans:
             for span in step.spans:
-                line.append(span.text, COLOURS[span.author])
+                line.append(printable(span.text), COLOURS[span.author])
             line.rstrip()
         else:
-            line.append(bare(step.text), COLOURS[step.author])
+            line.append(printable(bare(step.text)), COLOURS[step.author])
         self._end_spans()
         self.console.print(line)
         kept = f"score {format_score(self._score)} → keep · " if self._score is not None else ""
@@ -146,21 +146,21 @@ class SolutionView:
         self._drafted = 0
 
     def _finish(self, trace: Trace) -> None:
-        answer = f"Answer [bold]{escape(str(trace.answer))}[/bold]"
+        answer = Text("Answer ").append(one_line(str(trace.answer)), "bold")
         if trace.whole:
             whole = f"Whole, in one request, by the {trace.whole.role} model: {trace.whole.reason}"
-            self.console.print(escape(whole), soft_wrap=True)
-            answer = answer if trace.answer is not None else "Ended"
+            self.console.print(one_line(whole), soft_wrap=True, markup=False)
+            answer = answer if trace.answer is not None else Text("Ended")
         self.console.print(
-            f"{answer} ({trace.finish}):"
-            f" {trace.strong_tokens} strong tokens in {trace.usage['strong'].requests} calls,"
-            f" {trace.weak_tokens} weak kept, {trace.discarded_tokens} discarded,"
-            f" {trace.interventions} rewrites"
+            answer,
+            f"({trace.finish}): {trace.strong_tokens} strong tokens in"
+            f" {trace.usage['strong'].requests} calls, {trace.weak_tokens} weak kept,"
+            f" {trace.discarded_tokens} discarded, {trace.interventions} rewrites",
         )
         if denied := sum(step.denied for step in trace.steps):
             self.console.print(f"Rewrites denied at the token limit: {denied}")
         if trace.failure:
-            self.console.print(f"Failed: {escape(trace.failure)}", soft_wrap=True)
+            self.console.print(f"Failed: {one_line(trace.failure)}", soft_wrap=True)
         self.console.print(f"Total: {format_total(trace, self.prices)}", soft_wrap=True)
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.markup import escape
 
 from trim.cli.options import (
+    check_text,
     choose_prices,
     choose_source,
     configuration_argument,
@@ -21,8 +21,8 @@ from trim.cli.options import (
     seed_option,
     set_option,
 )
-from trim.cli.output import new_console
 from trim.cli.solution import show_events
+from trim.cli.terminal import new_console
 from trim.config import DEFAULT_POLICY
 from trim.costs import hidden_strong_usage
 from trim.errors import InvalidInput
@@ -36,7 +36,7 @@ from trim.router import Router
 
 
 @click.command()
-@click.argument("problem")
+@click.argument("problem", callback=check_text)
 @configuration_argument
 @click.option(
     "--policy",
@@ -112,7 +112,7 @@ def solve(
         }
         click.echo(json.dumps(record, indent=2))
     elif compared:
-        console.print(escape(compared["verdict"]), style="bold", soft_wrap=True)
+        console.print(compared["verdict"], style="bold", soft_wrap=True)
     else:
         console.print("Add --against-strong to compare with the strong model alone.")
 

@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from trim.cli.options import path_type
-from trim.cli.output import new_console, print_page
+from trim.cli.output import print_page
 from trim.cli.progress import progress_bar
 from trim.cli.run_arguments import RunArguments, run_arguments
+from trim.cli.terminal import new_console
 from trim.errors import InvalidInput, require_packages
 from trim.evaluation.plot import write_figure
 from trim.evaluation.progress import RunProgress
@@ -37,6 +38,7 @@ from trim.studies.noise import LEVELS, Trainer, study_noise
 from trim.studies.takeover import study_takeover
 from trim.studies.transfer import SUITES, study_transfer
 from trim.studies.trial import BUDGETS, THRESHOLDS, Trial
+from trim.terminal import one_line
 
 CONFIGURATIONS = (".yaml", ".yml", ".toml")
 DEFAULT_BUDGETS = ",".join(f"{100 * budget:g}" for budget in BUDGETS)
@@ -269,7 +271,7 @@ def conclude(page: Page, out: Path) -> None:
     report = write_page(page, out)
     console = new_console()
     print_page(console, page)
-    console.print(f"report  {report}", soft_wrap=True)
+    console.print(one_line(f"report  {report}"), soft_wrap=True)
 
 
 @click.command("audit")
@@ -310,4 +312,4 @@ def audit_command(
     console = new_console()
     print_page(console, page)
     if out:
-        console.print(f"report  {out / FILE_NAME}", soft_wrap=True)
+        console.print(one_line(f"report  {out / FILE_NAME}"), soft_wrap=True)

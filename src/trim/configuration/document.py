@@ -13,28 +13,86 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from trim.documents import DEEPEST, require_shallow, too_deep
 from trim.engines.hub import PREFIX as HUB
 from trim.errors import InvalidInput
+from trim.files import read_text, require_name
 from trim.policies.calibrated import ROUTER
 from trim.policies.registry import FITTED_FAMILIES
 
+LARGEST = 256 * 1024
+"""Bytes of a configuration."""
+LARGEST_NUMBER = 2**63 - 1
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
+"""Characters that no file name holds and no request carries."""
+MOST_VALUES = 50_000
+"""Values of a YAML text after its aliases are replaced by what they stand for."""
+
+
+PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*"|'[^'\n]*')"""
+DOTTED = re.compile(rf"(?<![A-Za-z0-9_-]){PART}(?:[ \t]*+\.[ \t]*+{PART}){{{DEEPEST}}}")
+"""A name of TOML with more levels than are read."""
+
 
 class Loader(yaml.SafeLoader):
-    """YAML that refuses duplicate names."""
+    """YAML that refuses duplicate names, and aliases that stand for too much."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        root: yaml.Node | None = super().get_single_node()
+        if root is not None:
+            require_bounded(root)
+        return root
+
+
+def require_bounded(root: yaml.Node) -> None:
+    """Raises YAMLError unless a graph of nodes is at most `MOST_VALUES` values as a tree.
+
+    Ten lines, each of which holds ten aliases of the line before, are ten billion values.
+    """
+    sizes: dict[int, int] = {}
+    stack = [(root, False)]
+    open_nodes: set[int] = set()
+    while stack:
+        node, is_complete = stack.pop()
+        if is_complete:
+            open_nodes.discard(id(node))
+            sizes[id(node)] = 1 + sum(sizes[id(inner)] for inner in nodes_in(node))
+            if sizes[id(node)] > MOST_VALUES:
+                raise yaml.MarkedYAMLError(
+                    problem=f"more than {MOST_VALUES:,} values, aliases included",
+                    problem_mark=node.start_mark,
+                )
+        elif id(node) in open_nodes:
+            raise yaml.MarkedYAMLError(
+                problem="an alias within what it stands for", problem_mark=node.start_mark
+            )
+        elif id(node) not in sizes:
+            open_nodes.add(id(node))
+            stack.append((node, True))
+            stack += [(inner, False) for inner in nodes_in(node)]
+
+
+def nodes_in(node: yaml.Node) -> list[yaml.Node]:
+    """The nodes directly within a node."""
+    if isinstance(node, yaml.MappingNode):
+        return [inner for pair in node.value for inner in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def construct_mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     loader.flatten_mapping(node)
-    pairs = loader.construct_pairs(node, deep=True)
-    names = [name for name, _ in pairs]
-    for position, (name, (key, _)) in enumerate(zip(names, node.value, strict=True)):
+    found: dict[str, Any] = {}
+    for (name, value), (key, _) in zip(
+        loader.construct_pairs(node, deep=True), node.value, strict=True
+    ):
         if not isinstance(name, str):
             raise yaml.MarkedYAMLError(problem="a name must be text", problem_mark=key.start_mark)
-        if name in names[:position]:
+        if name in found:
             raise yaml.MarkedYAMLError(
                 problem=f"{name!r} is set twice", problem_mark=key.start_mark
             )
-    return dict(pairs)
+        found[name] = value
+    return found
 
 
 Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, construct_mapping)
@@ -49,32 +107,79 @@ def read_document(path: Path) -> dict[str, Any]:
     if path.suffix not in (".yaml", ".yml", ".toml"):
         raise InvalidInput(f"{path}: a configuration must be a .yaml or .toml file")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot read the configuration ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: a configuration must be UTF-8 text") from error
     try:
-        document = tomllib.loads(text) if path.suffix == ".toml" else parse(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path}: invalid TOML: {error}") from error
+        document = parse_toml(text) if path.suffix == ".toml" else parse(text)
     except ValueError as error:
-        raise InvalidInput(f"{path}: invalid YAML: {error}") from error
+        kind = "TOML" if path.suffix == ".toml" else "YAML"
+        raise InvalidInput(f"{path}: invalid {kind}: {error}") from error
     if not isinstance(document, dict):
         raise InvalidInput(f"{path}: a configuration must be a mapping of sections, as in `weak:`")
     return document
 
 
+def parse_toml(text: str) -> Any:
+    """The value of a TOML text. Raises ValueError with one line."""
+    if DOTTED.search(text):
+        # The parser would need memory in proportion to the square of the levels.
+        raise too_deep()
+    try:
+        value = tomllib.loads(text)
+    except RecursionError:
+        raise too_deep() from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:
+        raise too_large() from None
+    require_bounded_values(value)
+    return value
+
+
 def parse(text: str) -> Any:
     """The value of a YAML text. Raises ValueError with one line that quotes no value."""
     try:
-        return yaml.load(text, Loader)
+        value = yaml.load(text, Loader)
+        require_bounded_values(value)
+        return value
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{where}{error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except RecursionError:
+        raise too_deep() from None
+    except OverflowError:
+        raise too_large() from None
+    except yaml.YAMLError as error:
         raise ValueError("unreadable") from error
+    except ValueError as error:
+        raise too_large() if "digits" in str(error) else error from None
+
+
+def require_bounded_values(value: Any) -> None:
+    """Raises ValueError for deep nesting, and for values that no setting can hold."""
+    require_shallow(value)
+    level = [value]
+    while level:
+        for each in level:
+            if isinstance(each, int) and abs(each) > LARGEST_NUMBER:
+                raise too_large()
+            if isinstance(each, str) and (found := UNUSABLE.search(each)):
+                raise ValueError(f"a text holds the character U+{ord(found[0]):04X}")
+        level = [inner for each in level for inner in values_in(each)]
+
+
+def too_large() -> ValueError:
+    return ValueError(f"an integer beyond {LARGEST_NUMBER:,}")
+
+
+def values_in(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return (*value, *value.values())
+    return value if isinstance(value, list) else ()
 
 
 # pydantic-settings would read `TRIM_STRONG__URL` and `--strong.url`, but it cannot keep these
@@ -115,7 +220,7 @@ def parse_override(text: str) -> Override:
     """
     path, equals, value = text.partition("=")
     names = tuple(path.strip().split("."))
-    if not equals or not all(names):
+    if not equals or not all(names) or len(names) > DEEPEST:
         raise InvalidInput(
             f"--set {path}: must be a name and a value, as in strong.url=http://host:8000"
         )
@@ -131,7 +236,7 @@ def overrides_in(environment: Mapping[str, str], known: Iterable[str]) -> list[O
     found = []
     for variable, value in sorted(environment.items()):
         first, *rest = variable.removeprefix(PREFIX).lower().split(NESTING)
-        if variable.startswith(PREFIX) and first in known and all(rest):
+        if variable.startswith(PREFIX) and first in known and all(rest) and len(rest) < DEEPEST:
             found.append(Override((first, *rest), parse_value(value, variable), variable))
     return found
 
@@ -158,7 +263,7 @@ def replaced(within: Any, names: tuple[str, ...], override: Override) -> Any:
         return override.value
     name, *rest = names
     if isinstance(within, list):
-        if not name.isdecimal() or int(name) >= len(within):
+        if not (name.isdecimal() and len(name) < 10 and int(name) < len(within)):
             raise InvalidInput(
                 f"{override.source}: {name!r} is not a place in a list of {len(within)}, counted"
                 " from 0"
@@ -185,7 +290,10 @@ def resolved(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The document with all relative paths resolved against `folder`."""
 
     def below(text: str) -> str:
-        return str(folder / Path(text).expanduser())
+        try:
+            return str(require_name(folder / Path(text).expanduser()))
+        except RuntimeError as error:
+            raise InvalidInput(f"{text}: no such home folder") from error
 
     changed: dict[str, Any] = with_paths(document, below)
     return changed

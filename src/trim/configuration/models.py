@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, mode
 from trim.configuration.model_file import ModelFile, Sha256, local_path
 from trim.configuration.section import (
     INVALID,
-    Positive,
+    AtOnce,
     Seconds,
     Section,
     VariableName,
@@ -51,9 +51,9 @@ class GgufFile(Section):
     gguf: ModelFile
     sha256: Sha256 | None = None
     name: str | None = None
-    slots: Positive = 4
-    context: Annotated[int, Field(ge=64)] = 4096
-    threads: Positive = 1
+    slots: AtOnce = 4
+    context: Annotated[int, Field(ge=64, le=2**31 - 1)] = 4096
+    threads: AtOnce = 1
 
     def local_path(self) -> Path:
         """The file on this machine (`trim.configuration.model_file.local_path`)."""
@@ -128,9 +128,9 @@ class Served(Section):
     name: str | None = None
     key_variable: VariableName | None = None
     key_file: Path | None = None
-    concurrency: Positive = 64
+    concurrency: AtOnce = 64
     timeout: Seconds = 300.0
-    attempts: Positive = 8
+    attempts: AtOnce = 8
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from trim.config import End, Fallback, PrefillMode
-from trim.configuration.section import Positive, Seconds, Section, invalid
-from trim.costs import CODE
+from trim.configuration.section import AtOnce, Positive, Seconds, Section, invalid
+from trim.costs import CODE, LARGEST_PRICE
 from trim.models.model import Sampling
 
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST_PRICE, allow_inf_nan=False)]
 USUAL = Sampling()
 
 
@@ -92,11 +92,11 @@ class RoutingSection(Section):
     max_steps: Positive | None = None
     ends: End | None = None
     max_seconds: Seconds | None = None
-    max_strong_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_strong_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     overlap: bool = False
     prefill: PrefillMode = PrefillMode.NEVER
     fallbacks: FallbacksSection = FallbacksSection()
-    concurrency: Positive = 16
+    concurrency: AtOnce = 16
     scope: ScopeSection | None = None
     fences: Literal["keep", "split"] | None = None
 
@@ -117,7 +117,7 @@ class SamplingSection(Section):
 
     temperature: Amount = USUAL.temperature
     top_p: Annotated[float, Field(gt=0, le=1)] = USUAL.top_p
-    top_k: Annotated[int, Field(ge=0)] = USUAL.top_k
+    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] = USUAL.top_k
     max_tokens: Positive = USUAL.max_tokens
 
 

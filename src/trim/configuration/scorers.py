@@ -57,7 +57,7 @@ class GradeSection(Section):
     """
 
     kind: Literal["grade"]
-    likeliest: Annotated[int, Field(ge=0)] = 20
+    likeliest: Annotated[int, Field(ge=0, le=1000)] = 20
 
 
 class ConfidenceSection(Section):

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trim.engines.body import parse_json
+from trim.documents import parse_json
 from trim.errors import InvalidInput, MissingExtra
+from trim.files import read_bytes, read_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -124,27 +125,30 @@ def template_from(origin: str, find: Callable[[str], Path]) -> ChatTemplate:
     configuration = read_configuration(origin, find)
     source = configuration.get("chat_template")
     if isinstance(source, list):  # several templates, by name
-        named = {entry["name"]: entry["template"] for entry in source if isinstance(entry, dict)}
-        source = named.get("default")
+        named = (each for each in source if isinstance(each, dict))
+        source = next(
+            (each.get("template") for each in named if each.get("name") == "default"), None
+        )
     if not isinstance(source, str):
         try:
-            source = find(TEMPLATE).read_text(encoding="utf-8")
+            source = read_text(find(TEMPLATE))
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInput(
                 f"{origin}: no chat template in {CONFIGURATION} and no {TEMPLATE}; name the"
                 " files of an instruction-tuned model, or use none for a plain text model"
             ) from error
     tokens = {
-        name: value["content"] if isinstance(value, dict) else value
+        name: text
         for name, value in configuration.items()
-        if name.endswith("_token") and isinstance(value, str | dict)
+        if name.endswith("_token")
+        and isinstance(text := value.get("content") if isinstance(value, dict) else value, str)
     }
     return ChatTemplate(source, tokens, origin)
 
 
 def read_configuration(origin: str, find: Callable[[str], Path]) -> dict[str, Any]:
     try:
-        configuration = parse_json(find(CONFIGURATION).read_text(encoding="utf-8"))
+        configuration = parse_json(read_bytes(find(CONFIGURATION)))
     except OSError as error:
         raise InvalidInput(f"{origin}: no readable {CONFIGURATION} ({error})") from error
     except ValueError as error:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from trim.engines.chat_template import ChatTemplate
 from trim.errors import InvalidInput
+from trim.files import open_file
 
 NUMBERS = {
     0: "B",
@@ -99,7 +100,7 @@ def read_header(path: Path, size: int, changed: int) -> Mapping[str, Any]:
     The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if file.read(4) != b"GGUF":
                 raise InvalidInput(f"{path}: not a GGUF file; name another one")
             _, _, count = (number(file, form) for form in "IQQ")

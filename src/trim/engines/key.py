@@ -9,6 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 from trim.errors import InvalidInput
+from trim.files import read_text
+
+LONGEST = 64 * 1024
+"""Bytes of a key file."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def read_key(variable: str | None = None, file: Path | None = None) -> Key | Non
         secret, source = os.environ.get(variable, ""), f"the environment variable {variable}"
     elif file:
         try:
-            secret, source = file.read_text(encoding="utf-8"), str(file)
+            secret, source = read_text(file, LONGEST), str(file)
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInput(
                 f"{file}: no readable key file; it holds the key and nothing else"

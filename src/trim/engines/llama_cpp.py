@@ -17,6 +17,7 @@ from trim.engines.gguf import Vocabulary, read_vocabulary
 from trim.engines.load_trial import require_loadable
 from trim.engines.scheduler import RequestQueue
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, require_extra
+from trim.files import open_file
 from trim.steps import with_rest
 
 GGUF_MAGIC = b"GGUF"
@@ -226,7 +227,7 @@ def check_file(path: Path) -> None:
     """
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_file(path) as file:
             magic = file.read(4)
     except OSError as error:
         raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error

@@ -16,7 +16,7 @@ from trim.legacy import current_roles
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
 from trim.models.spans import ModelWrapper, StopRule, require_spans
 from trim.scorers.scorer import Scorer, Scores
-from trim.types import Usage
+from trim.types import Usage, usage_from_json
 
 NAME = "bill.json"
 SAVE_INTERVAL = 10
@@ -48,16 +48,24 @@ class Bill:
         self._unsaved = 0
 
     def recover(self) -> None:
-        """Add the cost of earlier sessions; nothing if the file is damaged."""
+        """Add the cost of earlier sessions.
+
+        Raises:
+            InvalidInput: the file is damaged. It is kept: a bill that began at 0 would let the run
+                spend its cost limit again.
+        """
         if self.path is None or not self.path.exists():
             return
         try:
             record = read_object(self.path)
             self.usage = {
-                role: read_usage(counts) for role, counts in current_roles(record).items()
+                role: usage_from_json(counts) for role, counts in current_roles(record).items()
             }
-        except (OSError, TypeError, ValueError):
-            self.usage = {}
+        except (OSError, TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"{self.path}: damaged, so the cost of the run so far is unknown; restore the file,"
+                " or delete it to count from 0"
+            ) from error
 
     @property
     def money(self) -> float | None:
@@ -108,14 +116,6 @@ class Bill:
         with writing(self.path):
             write_atomically(self.path, json.dumps(record, indent=2) + "\n")
         self._unsaved = 0
-
-
-def read_usage(record: Mapping[str, int]) -> Usage:
-    """Usage from JSON. Raises TypeError or ValueError if a field is not a token count."""
-    usage = Usage(**record)
-    if any(type(count) is not int or count < 0 for count in vars(usage).values()):
-        raise ValueError(f"{record}: not token counts")
-    return usage
 
 
 class BilledModel(ModelWrapper):

@@ -18,6 +18,7 @@ from trim.metrics import metrics
 from trim.metrics.curve import BUDGETS, GAINS, interpolate
 from trim.metrics.intervals import CONFIDENCE
 from trim.metrics.metrics import Array
+from trim.numerics import random_generator
 
 RESAMPLES = 1000
 QUERY_LEVEL = ("cascade", "classifier", "classifier-embedding", "automix", "automix-prm")
@@ -54,7 +55,7 @@ class Weights:
 
     @staticmethod
     def draw(problems: int, resamples: int = RESAMPLES, seed: int = 0) -> Weights:
-        random = np.random.default_rng(seed)
+        random = random_generator(seed)
         drawn = random.multinomial(problems, np.full(problems, 1 / problems), size=resamples)
         return Weights(np.vstack([np.ones(problems), drawn]))
 

@@ -32,7 +32,7 @@ from trim.evaluation.run import evaluation_of
 from trim.evaluation.suites import SUITES, Suite, SuiteProblem, generate, is_step_right, right_step
 from trim.evaluation.summary import split_name, summarise
 from trim.evaluation.warnings import describe_warnings, profiles_of
-from trim.files import write_atomically, writing
+from trim.files import open_to_append, write_atomically, writing
 from trim.grading.workers import SECONDS, GraderPool, Ungraded
 from trim.policies.oracle import Oracle, OracleQuery, OracleToken
 from trim.policies.policy import Policy, needs_entropy
@@ -41,6 +41,7 @@ from trim.policies.registry import label_files, parse_all
 from trim.scorers.noisy import NoisyScorer
 from trim.types import Trace
 
+MOST_PROBLEMS = 1_000_000
 UNGRADED = "ungraded.jsonl"
 """File in a run's folder with the answers that could not be graded, if there are any."""
 
@@ -55,11 +56,16 @@ def draw(suite_name: str, count: int, seed: int, skip: int = 0) -> ProblemSet:
     """`count` evaluation problems of a suite for a seed, after the first `skip`.
 
     Raises:
-        InvalidInput: an unknown suite, or `count` below 1.
+        InvalidInput: an unknown suite, `count` below 1, or more than `MOST_PROBLEMS`.
     """
     suite = find_suite(suite_name)
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
+    if skip + count > MOST_PROBLEMS:
+        raise InvalidInput(
+            f"-n {count}: the first {MOST_PROBLEMS:,} problems of a suite can be chosen, those of"
+            " --skip included"
+        )
     problem_set = suite_set(suite, list(generate(suite, skip + count, seed))[skip:])
     return replace(problem_set, metadata={"skip": skip}) if skip else problem_set
 
@@ -326,8 +332,8 @@ def conditions(source: ModelSource, config: RouterConfig, kind: str | None) -> d
 
 def note(ungraded: Ungraded, path: Path) -> None:
     """Append an answer that could not be graded to a file. Raises InvalidInput if that fails."""
-    with writing(path), path.open("a", encoding="utf-8") as file:
-        print(json.dumps(asdict(ungraded)), file=file)
+    with writing(path), open_to_append(path) as file:
+        file.write(f"{json.dumps(asdict(ungraded))}\n".encode())
 
 
 def write_results(

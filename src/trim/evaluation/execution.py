@@ -62,7 +62,8 @@ def solve_in_folder(
         InvalidInput: the folder cannot be written, or holds another run.
     """
     policies = [policy.name for policy in evaluation.policies]
-    store = TraceStore(folder, {**run, "policies": policies})
+    problems = [problem.id for problem in evaluation.problems]
+    store = TraceStore(folder, {**run, "policies": policies}, problems)
     with ExitStack() as cleanup:
         cleanup.callback(store.close)
         for name, content in files.items():
@@ -89,7 +90,7 @@ def solve_in_folder(
 
         record([])
         asyncio.run(solve())
-    return group_by_policy(store.read(), [problem.id for problem in evaluation.problems])
+    return group_by_policy(store.read(), problems)
 
 
 FAILED_IN_A_ROW = 8

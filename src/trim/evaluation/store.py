@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
-from trim.files import FolderLock, not_writable, write_atomically
+from trim.files import (
+    FolderLock,
+    not_writable,
+    open_file,
+    open_to_append,
+    read_bytes,
+    read_object,
+    write_atomically,
+)
 from trim.legacy import current_record
 from trim.types import Trace
 
@@ -24,20 +33,24 @@ class TraceStore:
     Args:
         folder: created if missing.
         run: identifies the run.
+        problems: ids of the run's problems; None if any may occur.
 
     Raises:
         InvalidInput: the folder cannot be written, holds another run, foreign or damaged traces,
             or is in use by another process.
     """
 
-    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, run: dict[str, Any], problems: Collection[str] | None = None
+    ) -> None:
         self.path = folder / "traces.jsonl"
+        self.problems = None if problems is None else frozenset(problems)
         self.policies: list[str] = run["policies"]
         self._lock = FolderLock(folder)
         try:
             self._claim(folder / "run.json", run)
             self.finished = self._recover()
-            self._file = self.path.open("ab", buffering=0)
+            self._file = open_to_append(self.path)
         except OSError as error:
             self._lock.release()
             raise not_writable(folder, error) from error
@@ -59,8 +72,8 @@ class TraceStore:
             write_atomically(path, json.dumps(run, indent=2) + "\n")
             return
         try:
-            earlier = current_record(json.loads(path.read_text()))
-        except (ValueError, TypeError):
+            earlier = current_record(read_object(path))
+        except (ValueError, TypeError, AttributeError):
             earlier = None
         if earlier != run:
             raise InvalidInput(
@@ -72,19 +85,23 @@ class TraceStore:
         """Remove an incomplete problem at the end; returns the ids of the complete ones.
 
         Raises:
-            InvalidInput: a line that has its end is damaged, or is no trace of this run.
+            InvalidInput: a line that has its end is damaged, or is no trace of this run; or the
+                line without an end cannot be the beginning of one.
         """
         if not self.path.exists():
             return set()
-        *lines, torn = self.path.read_bytes().split(b"\n")
-        finished = {
-            self._problem_of(lines, first)
-            for first in range(0, len(lines), len(self.policies))
-            if first + len(self.policies) <= len(lines)
-        }
+        *lines, torn = read_bytes(self.path, largest=None).split(b"\n")
+        finished: set[str] = set()
+        for first in range(0, len(lines) - len(self.policies) + 1, len(self.policies)):
+            problem_id = self._problem_of(lines, first)
+            if problem_id in finished:
+                raise self._damaged(first, "a problem for the second time")
+            finished.add(problem_id)
         complete = len(finished) * len(self.policies)
         for number in range(complete, len(lines)):
             self._trace(lines[number], number)
+        if torn and not torn.startswith(b"{"):
+            raise self._damaged(len(lines), "not the beginning of a trace")
         if torn or complete < len(lines):
             os.truncate(self.path, sum(len(line) + 1 for line in lines[:complete]))
         return finished
@@ -97,12 +114,14 @@ class TraceStore:
         for number, trace in zip(numbers, traces, strict=True):
             if trace.problem_id != problem_id or trace.policy not in self.policies:
                 raise self._damaged(number, "not a trace of the problem before it")
+        if self.problems is not None and problem_id not in self.problems:
+            raise self._damaged(first, "a trace of another problem")
         return problem_id or ""
 
     def _trace(self, line: bytes, number: int) -> Trace:
         try:
-            return Trace.from_json(json.loads(line))
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            return Trace.from_json(parse_json(line))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._damaged(number, "damaged, or not a trace") from error
 
     def _damaged(self, number: int, fault: str) -> InvalidInput:
@@ -132,8 +151,8 @@ class TraceStore:
 
     def read(self) -> list[Trace]:
         """All traces so far, in the order in which problems were finished."""
-        with self.path.open() as file:
-            return [Trace.from_json(json.loads(line)) for line in file]
+        with open_file(self.path) as file:
+            return [Trace.from_json(parse_json(line)) for line in file]
 
     def close(self) -> None:
         self._file.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -54,6 +55,8 @@ GRADERS: dict[str, Callable[[], Grader]] = {
     "math": Mathematics,
     "quantity": lambda: Mathematics(RELATIVE, letters=True),
 }
+HUGE = re.compile(r"(?i:e)[+-]?\d{4}|.{40}")
+"""Settings that stand for numbers of thousands of digits."""
 WITHIN = "within"
 """`within:0.1`: as `math`, with an absolute tolerance of 0.1."""
 
@@ -67,6 +70,8 @@ def find_grader(name: str) -> Grader:
     family, _, setting = name.partition(":")
     if family == WITHIN:
         try:
+            if HUGE.search(setting):
+                raise ValueError
             return Mathematics(absolute=abs(Fraction(setting)))
         except (ValueError, ZeroDivisionError):
             raise InvalidInput(

@@ -134,16 +134,32 @@ UNIT = re.compile(
 )
 TWO_LETTERS = r"cm|mm|km|nm|pm|kg|mg|ml|mL|in|ft|mi|hr|eV|Hz|kJ|ms"
 WORDS = re.compile(
-    rf"(?<=[\d}}])\s*(?:[A-Za-z]{{3,}}|{TWO_LETTERS})"
-    rf"(?:\s*/?\s*(?:[A-Za-z]{{3,}}|{TWO_LETTERS}|h|s))*(?:\^\{{?-?\d\}}?)?\s*$"
+    rf"(?<=[\d}}])\s*+(?:[A-Za-z]{{3,}}+|(?:{TWO_LETTERS})(?![A-Za-z]))"
+    rf"(?:(?:\s*/\s*|\s+)(?:[A-Za-z]{{3,}}+|(?:{TWO_LETTERS}|[hs]{{1,2}})(?![A-Za-z])))*+"
+    r"(?:\^\{?-?\d\}?)?\s*$"
 )
+"""Letters without a space between them are one word: a pattern that may divide them takes time
+without end."""
 LETTERS = re.compile(r"(?<=[\d}])\s*[A-Za-z](?:\s*/\s*[A-Za-z]{1,3})?(?:\^\{?-?\d\}?)?\s*$")
 
 
+BLANKS = re.compile(r"(\s)\s+")
+
+
+def shortened(blanks: re.Match[str]) -> str:
+    """The first of several white-space characters, and a line end if another one is."""
+    return blanks[1] + "\n" * ("\n" in blanks[0][1:])
+
+
 def clean(text: str) -> str:
-    """Normalise spaces, fractions, text commands, degrees and currencies."""
+    """Normalise spaces, fractions, text commands, degrees and currencies.
+
+    The time is proportional to the length of the text.
+    """
     inner = boxed_answer(text)
-    text = THIN.sub(",", text if inner is None else inner)
+    # Each rule that begins with white space would try every part of a long run.
+    text = BLANKS.sub(shortened, text if inner is None else inner)
+    text = THIN.sub(",", text)
     for symbol, replacement in SYMBOLS.items():
         text = text.replace(symbol, replacement)
     for pattern, replacement in RULES:

@@ -123,6 +123,8 @@ class Integer:
 def read_integer(text: str) -> int | None:
     """Read a text as a whole number, ignoring a remark in brackets after it."""
     value = split_name(re.sub(r"(?<=\d)\s*\([a-z ]+\)\s*$", "", clean(text)))[1]
+    if len(value) > LONGEST:
+        return None
     number = read_number(value) or read_number(without_unit(value))
     return int(number.value) if number and number.value.denominator == 1 else None
 

@@ -141,9 +141,14 @@ class StepExecutor:
     async def _write_whole(self, whole: WholeWriter, writer: Writer) -> SpanWritten:
         limits: list[float] = [] if self.config.max_tokens is None else [self.config.max_tokens]
         if writer.author is not Author.STRONG:
-            return await whole.write(writer, min(limits, default=math.inf), math.inf)
+            return await whole.write(writer, min(limits, default=math.inf))
         limits.append(self._strong_tokens_left(Allowance()))
-        return await whole.write(writer, min(limits), self._strong_tokens_left())
+
+        def left() -> float:
+            price = self.config.prices.strong.output / 1e6
+            return self._strong_tokens_left(self.solution.allowance.with_margin(price))
+
+        return await whole.write(writer, min(limits), left)
 
     async def score(self) -> Scored | None:
         """Score the newest version; None if the scorer is unavailable and its fallback decided."""

@@ -155,11 +155,20 @@ def together(first: Completion, second: Completion) -> Completion:
 class Allowance:
     """What a solution may spend at present, besides the limits of its configuration.
 
-    Whoever runs the solution may raise it between two events.
+    Whoever runs the solution may raise it between two events, and while a whole answer is written.
+
+    Attributes:
+        margin: tokens by which a whole answer may exceed it until it is raised. Its engine does
+            not wait between two tokens.
     """
 
     money: float = math.inf
     strong_tokens: float = math.inf
+    margin: float = 0.0
+
+    def with_margin(self, price: float) -> Allowance:
+        """The allowance with its margin, at a price of a token."""
+        return Allowance(self.money + self.margin * price, self.strong_tokens + self.margin)
 
 
 class Solution:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -24,10 +25,15 @@ MOST_TOKENS = 1 << 20
 TIME_IS_UP = "the problem's time is up"
 
 
+def unlimited() -> float:
+    return math.inf
+
+
 class WholeWriter:
     """Writes the only step of a solution that one model answers whole.
 
-    While the answer is under way, `Solution.usage` has its cost so far: a token for each piece.
+    While the answer is under way, `Solution.usage` has its cost so far: a token for each piece. It
+    grows, and limits apply, however slowly the pieces are taken by `write`.
 
     Attributes:
         is_complete: whether the answer is the newest version of the step.
@@ -43,8 +49,10 @@ class WholeWriter:
         self._begun: list[str] = []
         self._started = 0.0
         self._is_cancelled = False
+        self._is_closed = False
         self._taken = 0
         self._allowed = 0.0
+        self._left: Callable[[], float] = unlimited
         self._written: Completion | None = None
         solution.whole = Whole(policy.role, policy.reason)
 
@@ -55,30 +63,29 @@ class WholeWriter:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a part of the answer is with the client."""
+        """Whether a part of the answer was decoded; the client has it, or is about to."""
         return bool(self._begun)
 
-    async def write(self, writer: Writer, limit: float, left: float) -> SpanWritten:
+    async def write(
+        self, writer: Writer, limit: float, left: Callable[[], float] = unlimited
+    ) -> SpanWritten:
         """The next pieces of the answer; the last ones may be empty.
 
         Args:
             limit: tokens that the answer may have at most.
-            left: tokens that it may still have at present; a later call may raise it.
+            left: returns the tokens that it may still have; read at each piece.
 
         Raises:
             InvalidInput: the model does not write whole answers.
             ContextExceeded, ModelUnavailable: as `WholeModel.write_whole`.
         """
-        self._allowed = len(self._begun) + left
         if self._task is None:
+            self._left, self._allowed = left, left()
             self._start(writer, limit)
         pieces = [await self._pieces.get()]
         while not self._pieces.empty():
             pieces.append(self._pieces.get_nowait())
         texts = [piece for piece in pieces if piece is not None]
-        self._begun += texts
-        if self._begun:
-            self.solution.under_way = writer.role, self._cost()
         if len(texts) < len(pieces):
             self._end(writer)
         return SpanWritten(1, writer.author, "".join(texts), len(texts))
@@ -106,7 +113,7 @@ class WholeWriter:
 
     async def close(self) -> None:
         """Cancel the request if it is under way."""
-        self._allowed = 0
+        self._allowed, self._is_closed = 0, True
         if self._task and not self._task.done():
             self._is_cancelled = True
             self._task.cancel()
@@ -134,7 +141,7 @@ class WholeWriter:
             if self._taken >= self._allowed or time.monotonic() >= solution.deadline:
                 return True
             self._taken += 1
-            loop.call_soon_threadsafe(self._pieces.put_nowait, text)
+            loop.call_soon_threadsafe(self._add_piece, writer, text)
             return False
 
         async def work() -> Completion:
@@ -147,6 +154,14 @@ class WholeWriter:
         self._writer, self._started = writer, time.monotonic()
         with until(solution.deadline):
             self._task = asyncio.create_task(work())
+
+    def _add_piece(self, writer: Writer, text: str) -> None:
+        if self._is_closed:
+            return
+        self._begun.append(text)
+        self.solution.under_way = writer.role, self._cost()
+        self._allowed = len(self._begun) + self._left()
+        self._pieces.put_nowait(text)
 
     def _end(self, writer: Writer) -> None:
         """Make the whole answer the newest version; raises the error of the request."""

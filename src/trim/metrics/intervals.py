@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import require_extra
+from trim.numerics import random_generator
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -41,7 +42,7 @@ def bootstrap_interval(values: Sample, seed: int = 0) -> tuple[float, float]:
         n_resamples=RESAMPLES,
         batch=BATCH,
         method="percentile",
-        random_state=np.random.default_rng(seed),
+        random_state=random_generator(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trim.errors import InvalidInput
-from trim.files import numbers, read_record, unreadable, wrong_content
+from trim.files import numbers, read_bytes, read_record, unreadable, wrong_content
 from trim.policies.policy import DelegatingPolicy, Policy
 from trim.policies.token import TAIL
 from trim.scorers.scorer import KINDS
@@ -173,7 +173,7 @@ def fitted_sha256(family: str, fitted: Path) -> str:
     """sha256 of a fitted policy's JSON file. Raises InvalidInput if it cannot be read."""
     path = main_file(family, fitted)
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_bytes(path)).hexdigest()
     except OSError as error:
         raise unreadable(path, family, error) from error
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trim.errors import InvalidInput
+from trim.files import require_name
 from trim.plugins import installed
 from trim.policies.calibrated import ROUTER, read_calibrated_policy
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
@@ -145,7 +146,7 @@ class RouterFamily:
     def parse(self, text: str) -> list[Policy]:
         if not text:
             raise InvalidInput(f"{self.name}: needs a file of `trim calibrate`, as in router:FILE")
-        return [read_calibrated_policy(Path(text), parse_policies)]
+        return [read_calibrated_policy(require_name(Path(text)), parse_policies)]
 
 
 # Fitted families are imported on first use: they need numpy, and fitting code scipy.
@@ -437,4 +438,4 @@ def parse_file(family: str, text: str) -> tuple[Path, tuple[float, ...]]:
     if not file:
         raise InvalidInput(f"{family}: needs the file that was fitted, as in {family}:FILE")
     chosen = tuple(parse_share(family, setting) for setting in settings.split(",")) if at else ()
-    return Path(file), chosen
+    return require_name(Path(file)), chosen

@@ -128,7 +128,7 @@ def parse_tokens(family: str, text: str) -> DoubtfulToken:
         return DoubtfulToken(threshold, Extent(unit))
     if unit is not Unit.TOKENS:
         raise InvalidInput(f"{family}:{text}: takes no number of tokens, as in {family}:0.9")
-    if not (tokens.isascii() and tokens.isdigit() and int(tokens) >= 1):
+    if not (tokens.isascii() and tokens.isdigit() and len(tokens) < 10 and int(tokens) >= 1):
         raise InvalidInput(
             f"{family}: {tokens!r} is not a number of tokens from 1 up, as in {family}:0.5:8"
         )

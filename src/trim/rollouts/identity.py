@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
+from trim.files import read_bytes
 from trim.fingerprints import FIELD, Seen, seen_field, seen_of
 from trim.legacy import current_record, current_roles
 from trim.models.model import Sampling
@@ -75,7 +76,7 @@ def read_identity(folder: Path) -> Identity:
     """
     path = folder / NAME
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(read_bytes(path))
     except OSError as error:
         raise InvalidInput(
             f"{folder}: not a bank (no readable {NAME}); create one with `trim collect`"

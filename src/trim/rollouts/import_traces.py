@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
+import io
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
-from trim.files import sha256_of
+from trim.files import read_bytes, sha256_of
 from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG
 from trim.rollouts.bank import FIRST_ERRORS, Bank, read_bank
 from trim.rollouts.identity import UNSCORED, Identity
@@ -35,6 +36,8 @@ from trim.rollouts.store import BankStore
 
 PART_SIZE = 1000
 """Problems per part of the bank."""
+UNPACKED = 2 << 30
+"""Bytes of a compressed file after unpacking: one of a megabyte may hold a thousand."""
 PAIR, SEVERAL, LABELLED = "weak", "solutions", "label"
 """The field that marks each kind of line."""
 
@@ -88,9 +91,9 @@ class Line:
 def read_lines(file: Path) -> Iterator[Line]:
     """The JSON objects of a file. Raises InvalidInput as `import_traces` does."""
     try:
-        content = file.read_bytes()
+        content = read_bytes(file, largest=None)
         if file.suffix == ".gz":
-            content = gzip.decompress(content)
+            content = decompressed(file, content)
         lines = content.decode("utf-8").split("\n")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidInput(f"{file}: not a gzip file, or a damaged one") from error
@@ -103,12 +106,21 @@ def read_lines(file: Path) -> Iterator[Line]:
             continue
         line = Line(f"{file}, line {number}", {})
         try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            record = parse_json(text, finite=False)
+        except ValueError as error:
             raise line.error(str(error)) from error
         if not isinstance(record, dict):
             raise line.error("not a JSON object")
         yield Line(line.place, record)
+
+
+def decompressed(file: Path, content: bytes) -> bytes:
+    """The content of a gzip file. Raises InvalidInput if it unpacks to more than `UNPACKED`."""
+    with gzip.open(io.BytesIO(content)) as stream:
+        unpacked = stream.read(UNPACKED + 1)
+    if len(unpacked) > UNPACKED:
+        raise InvalidInput(f"{file}: unpacks to more than {UNPACKED:,} bytes; split the file")
+    return unpacked
 
 
 @dataclass(frozen=True)

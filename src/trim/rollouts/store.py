@@ -126,7 +126,11 @@ def encode(problems: Sequence[RecordedProblem], partial: bool = False) -> bytes:
         partial: use the layout of a partial bank.
     """
     schema = PARTIAL_SCHEMA if partial else SCHEMA
-    table = pa.Table.from_pylist([row_of(problem) for problem in problems], schema=schema)
+    rows = [row_of(problem) for problem in problems]
+    try:
+        table = pa.Table.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:
+        table = pa.Table.from_pylist(storable(rows), schema=schema)
     buffer = io.BytesIO()
     pq.write_table(
         table,
@@ -174,6 +178,15 @@ def read_rows(
         return [parse(row) for row in table.to_pylist()]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InvalidInput(damaged) from error
+
+
+def storable(value: Any) -> Any:
+    """Rows in which halves of surrogate pairs, which some models write, are question marks."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {name: storable(inner) for name, inner in value.items()}
+    return [*map(storable, value)] if isinstance(value, list | tuple) else value
 
 
 def row_of(problem: RecordedProblem) -> dict[str, Any]:
@@ -263,6 +276,11 @@ class BankStore:
     def _claim(self, identity: Identity) -> None:
         path = self.folder / NAME
         if not path.exists():
+            if any((self.folder / "parts").glob("*.parquet")):
+                raise InvalidInput(
+                    f"{self.folder}: there is no {NAME} beside its folder parts, so it is no bank"
+                    " of trim; name another --out"
+                )
             write_atomically(path, json.dumps(identity.to_json(), indent=2) + "\n")
         elif differences := identity.differences(read_identity(self.folder)):
             raise InvalidInput(
@@ -285,9 +303,12 @@ class BankStore:
             return
         ids = [problem.problem_id for problem in self._pending]
         name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+        path = self.folder / "parts" / f"{name}.parquet"
         try:
             content = encode(self._pending, self.partial)
-            write_atomically(self.folder / "parts" / f"{name}.parquet", content)
+            if path.exists():
+                raise InvalidInput(f"{path}: exists, with other problems; name another --out")
+            write_atomically(path, content)
         except OSError as error:
             raise self._not_writable(error) from error
         self._count(self._pending)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from trim.types import Trace
 
 KEY_CHECK_SECONDS = 1.0
 """Seconds after which a server without keys notices that one was created."""
+TOP_UP_SECONDS = 0.05
+"""Seconds between two looks at what a whole answer has spent."""
 SETTLING_SECONDS = 60.0
 """Seconds after its deadline in which a request is recorded at the latest."""
 LOGGED = (
@@ -137,6 +139,33 @@ class Accounts:
             return None
         return await self.ledger.reserve(key, estimate, seconds + SETTLING_SECONDS, requests)
 
+    @asynccontextmanager
+    async def topping_up(
+        self, reservation: Reservation | None, solution: Solution, whole: bool
+    ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Reserve more while a solution grows: at each call of what this yields, and in between
+        while a whole answer is written, which does not wait for such calls."""
+        lock = asyncio.Lock()
+
+        async def top_up() -> None:
+            if reservation:
+                async with lock:
+                    await self.top_up(reservation, solution)
+
+        async def keep_on() -> None:
+            while True:
+                await asyncio.sleep(TOP_UP_SECONDS)
+                await top_up()
+
+        task = asyncio.create_task(keep_on()) if reservation and whole else None
+        try:
+            yield top_up
+        finally:
+            if task:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
     async def top_up(self, reservation: Reservation, solution: Solution) -> None:
         """Double the allowance of a solution that has spent more than half of it, as far as the
         budgets go, by reserving more."""
@@ -145,7 +174,10 @@ class Accounts:
         is_enough = money <= allowance.money / 2 and (
             solution.strong_tokens <= allowance.strong_tokens / 2
         )
-        if is_enough or reservation.is_exhausted:
+        if is_enough:
+            return
+        if reservation.is_exhausted:
+            allowance.margin = 0
             return
         try:
             more = await self.ledger.extend(

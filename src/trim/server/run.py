@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from errno import EADDRINUSE
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +95,8 @@ def serve(source: ModelSource, serving: Serving) -> None:
     host, port = listening.getsockname()[:2]
 
     def announce() -> None:
-        click.echo(f"trim: listening on http://{host}:{port}/v1", err=True)
+        page = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        click.echo(f"trim: listening on {page} (the page), API at {page}v1", err=True)
 
     if serving.workers == 1:
         run_server(source, serving, listening, announce)
@@ -269,8 +271,11 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:
+        remedy = "; choose another --port, 0 for any free one" * (error.errno == EADDRINUSE)
         reason = error.strerror or error
-        raise InvalidInput(f"{host}:{port}: cannot listen ({reason})") from error
+        raise InvalidInput(f"{host}:{port}: cannot listen ({reason}){remedy}") from error
+    except UnicodeError as error:
+        raise InvalidInput(f"--host {host}: not the name of a machine") from error
     return listening
 
 

@@ -26,6 +26,7 @@ from trim.models.whole import WholeModel
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy, choose_scorer
 from trim.policies.scope import Scope
+from trim.policies.whole import WholeAnswer
 from trim.router import Router
 from trim.server.accounts import Accounts, RequestRecord
 from trim.server.admission import AdmissionQueue, Limits, seconds_left
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 ANSWER_TOKENS = 256
 """Strong tokens that a solution reserves first if it may be that long."""
+MARGIN = 256
+"""Tokens that a whole answer may have before more is reserved for them."""
 LONGEST_STEP = 32_768
 """Largest number of tokens of a single step; engines need a bound."""
 FALLBACKS: Mapping[str, Fallbacks] = {
@@ -256,16 +259,19 @@ class Service:
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
             if job.reservation:
                 share = job.reservation.amount / len(job.seeds)
-                solution.allowance = Allowance(share.money, share.strong_tokens)
+                solution.allowance = Allowance(share.money, share.strong_tokens, MARGIN)
+            whole = isinstance(router.policy, WholeAnswer)
             choice.router, choice.solution, choice.began = router, solution, time.time_ns()
             try:
-                async with aclosing(router.run(solution)) as events:
+                async with (
+                    self.accounts.topping_up(job.reservation, solution, whole) as top_up,
+                    aclosing(router.run(solution)) as events,
+                ):
                     async for event in events:
                         choice.follow(event)
                         if isinstance(event, Finished) and (failure := failure_in(event)):
                             raise failure
-                        if job.reservation:
-                            await self.accounts.top_up(job.reservation, solution)
+                        await top_up()
                         yield event
             except ContextExceeded as error:
                 raise invalid(str(error), "messages", "context_length_exceeded") from error

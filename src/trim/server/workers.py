@@ -17,6 +17,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from trim.errors import InvalidInput, TrimError
 from trim.server.metrics import FOLDER_VARIABLE
+from trim.terminal import one_line
 
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a worker that could not start is tried again; doubled each time."""
@@ -154,7 +155,7 @@ class Supervisor(Multiprocess):
                 self.failure = reason
                 self.should_exit.set()
                 return
-            click.echo(f"trim: worker {worker.pid} is replaced: {reason}", err=True)
+            click.echo(one_line(f"trim: worker {worker.pid} is replaced: {reason}"), err=True)
             pause = 0.0 if worker.ready else min(max(PAUSE, 2 * worker.pause), LONGEST_PAUSE)
             self.processes[index] = self.new_worker(pause)
         if not self.started and all(worker.ready for worker in self.processes):

@@ -15,7 +15,7 @@ from trim.errors import DISTRIBUTION, InvalidInput
 from trim.evaluation.comparison import direction, interval_of
 from trim.evaluation.plot import COLOURS, MARKERS, new_figure
 from trim.evaluation.report import Page, Table, number, results_folder, save_picture
-from trim.files import write_atomically
+from trim.files import read_bytes, write_atomically
 from trim.metrics.metrics import Array, area_under_curve
 from trim.policies.pomdp.fit import fit_evidence
 from trim.policies.pomdp.model import PomdpModel, write_model
@@ -143,7 +143,7 @@ def claim(out: Path, bank: Bank, learned: bool) -> None:
     with results_folder(out):
         if not path.exists():
             write_atomically(path, json.dumps(study) + "\n")
-        elif path.read_text(encoding="utf-8") != json.dumps(study) + "\n":
+        elif read_bytes(path) != f"{json.dumps(study)}\n".encode():
             raise InvalidInput(
                 f"{out}: holds a study of another bank, or of other routers; name another --out"
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trim.errors import require_extra
+from trim.numerics import random_generator
 from trim.studies.resamples import draw_resamples
 from trim.studies.sample import Booleans, Floats, Integers, Sample
 
@@ -203,7 +204,7 @@ def shift_of_all(now: Sample, earlier: Sample, seed: int = 0) -> Shift:
     ends = np.flatnonzero(np.diff(scores[order], append=2.0))
     given = np.arange(problems + others) < problems
     observed = float(distances(given[None], owner[order], ends)[0])
-    random = np.random.default_rng(seed)
+    random = random_generator(seed)
     larger = 0
     for start in range(0, PERMUTATIONS, BATCH):
         count = min(BATCH, PERMUTATIONS - start)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trim.metrics.intervals import CONFIDENCE
+from trim.numerics import random_generator
 from trim.studies.sample import Floats
 
 RESAMPLES = 2_000
@@ -21,7 +22,7 @@ def draw_resamples(problems: int, seed: int = 0) -> Iterator[Floats]:
     The same number of problems and seed always give the same resamples, so differences between
     samples of the same problems are paired.
     """
-    random = np.random.default_rng(seed)
+    random = random_generator(seed)
     for _ in range(RESAMPLES // BATCH):
         drawn = random.multinomial(problems, np.full(problems, 1 / problems), BATCH)
         yield drawn.astype(np.float64)

@@ -75,9 +75,12 @@ class Record:
                 f"{self.place}: field {name!r} holds a {type(value).__name__}, not text or a"
                 " number; name another field"
             )
-        if not str(value).strip():
+        text = str(value).strip()
+        if not text:
             raise InvalidInput(f"{self.place}: field {name!r} is empty; each problem needs one")
-        return str(value).strip()
+        if not text.isascii() and text != text.encode("utf-8", "replace").decode():
+            raise InvalidInput(f"{self.place}: field {name!r} holds half a surrogate pair")
+        return text
 
 
 BOXED = r"Please reason step by step, and put your final answer within \boxed{}."

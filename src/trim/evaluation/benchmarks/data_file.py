@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput, require_extra
 from trim.evaluation.benchmarks.benchmark import Benchmark, Record
+from trim.files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class DataFile:
                 f"{path}: not a data file; the name must end in {', '.join(READERS)}"
             )
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, largest=None)
         except OSError as error:
             raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
         records = tuple(READERS[path.suffix](path, content))
@@ -55,9 +56,9 @@ def read_lines(path: Path, content: bytes) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = parse_json(line, finite=False)
         except ValueError as error:
-            reason = getattr(error, "msg", "too large a number")
+            reason = getattr(error, "msg", error)
             raise InvalidInput(f"{path}, line {index}: invalid JSON ({reason})") from error
         if not isinstance(values, dict):
             raise InvalidInput(f"{path}, line {index}: not a JSON object with fields")

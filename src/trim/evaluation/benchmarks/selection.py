@@ -81,7 +81,7 @@ class Selection:
     def _open_file(self, path: Path, count: int | None, seed: int | None) -> ProblemSet:
         if self.split is not None:
             raise InvalidInput("--split: only a benchmark has splits; name another file instead")
-        if self.question is None or self.answer is None:
+        if not self.question or not self.answer:
             raise InvalidInput(f"{path}: name its fields, as in --question problem --answer answer")
         grader = self.grader or "math"
         find_grader(grader)

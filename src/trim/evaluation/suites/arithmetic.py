@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from random import Random
 
 LARGEST = 99
+MOST_DIGITS = 18
+"""Of a number in a model's step that is read as one."""
 """Largest value in a solution; the shipped models cannot handle longer numbers."""
 
 

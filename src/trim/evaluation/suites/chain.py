@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from trim.evaluation.suites.arithmetic import (
+    MOST_DIGITS,
     Operation,
     critical_operation,
     routine_operation,
@@ -102,7 +103,7 @@ class ChainSuite:
             return None
         listed: ListedOperation = problem.operations[len(earlier)]
         numbers = re.findall(r"-?\d+", earlier[-1]) if earlier else [listed.start]
-        if not numbers:
+        if not numbers or len(str(numbers[-1])) > MOST_DIGITS:
             return None
         value = int(numbers[-1])
         return NextStep(listed.step(value), listed.operation.is_possible(value))

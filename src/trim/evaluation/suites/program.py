@@ -146,7 +146,7 @@ class ProgramSuite:
     def next_step(self, problem: SuiteProblem, earlier: Sequence[str]) -> NextStep | None:
         if len(earlier) >= len(problem.operations):
             return None
-        state = re.findall(r"\b([a-z]) is (-?\d+)\b", earlier[-1]) if earlier else []
+        state = re.findall(r"\b([a-z]) is (-?\d{1,18})\b", earlier[-1]) if earlier else []
         values = {name: int(value) for name, value in state}
         line: SetLine | CalculateLine | PrintLine = problem.operations[len(earlier)]
         try:

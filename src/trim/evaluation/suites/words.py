@@ -9,6 +9,7 @@ from random import Random
 
 from trim.evaluation.suites.arithmetic import (
     LARGEST,
+    MOST_DIGITS,
     Operation,
     critical_operation,
     routine_operation,
@@ -130,7 +131,7 @@ class WordsSuite:
             return None
         event: Event = problem.operations[len(earlier)]
         numbers = re.findall(r"-?\d+", earlier[-1]) if earlier else [event.start]
-        if not numbers:
+        if not numbers or len(str(numbers[-1])) > MOST_DIGITS:
             return None
         value = int(numbers[-1])
         return NextStep(event.step(value), event.operation.is_possible(value))

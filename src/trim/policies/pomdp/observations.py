@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trim.errors import InvalidInput
+from trim.files import read_text
 from trim.policies.pomdp.process import STATES, Floats
 
 
@@ -214,8 +216,8 @@ def read_examples(path: Path) -> Floats:
 def read_table(path: Path, columns: list[str]) -> Floats:
     """(rows, columns) finite numbers from a CSV with exactly these columns."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *lines = list(csv.reader(file)) or [[]]
+        text = io.StringIO(read_text(path), newline="")
+        header, *lines = list(csv.reader(text)) or [[]]
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, csv.Error) as error:

@@ -6,8 +6,6 @@ wrong (lost); S2 only the draft is wrong (repairable). Arrays index them by 0, 1
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
+from trim.files import read_bytes
 from trim.steps import MAX_STEPS
 
 Floats = NDArray[np.float64]
@@ -131,6 +131,7 @@ def process_from_accuracies(
     return Process(drafting, rewriting, drafting, np.asarray(hazard, dtype=np.float64), tokens)
 
 
+LARGEST_REWARD = 1e12
 SHORTEST = 2
 BANDWIDTH = 0.1
 """Kernel width in standard deviations of the lengths."""
@@ -171,11 +172,11 @@ def read_hazard(path: Path) -> Floats:
         InvalidInput: the file is unreadable or not such a list.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_bytes(path))
         hazard = np.array(values, dtype=np.float64)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: not a JSON list of numbers h(0)..h({STEPS})") from error
     if hazard.shape != (STEPS + 1,):
         raise InvalidInput(f"{path}: not a JSON list of {STEPS + 1} numbers h(0)..h({STEPS})")
@@ -199,7 +200,11 @@ class RoutingProblem:
     reward: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.price < math.inf:
-            raise InvalidInput(f"cost {self.price}: the price of a token is from 0 up")
-        if not 0 < self.reward < math.inf:
-            raise InvalidInput(f"reward {self.reward}: must be above 0")
+        if not 0 < self.reward <= LARGEST_REWARD:
+            raise InvalidInput(
+                f"reward {self.reward}: must be above 0 and at most {LARGEST_REWARD:g}"
+            )
+        if not 0 <= self.price <= self.reward:
+            raise InvalidInput(
+                f"cost {self.price}: the price of a token is from 0 to the reward {self.reward:g}"
+            )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from trim.errors import InvalidInput
 from trim.metrics.curve import GAINS, Curve
 from trim.metrics.metrics import PERFORMANCE_REGIONS
+from trim.numerics import random_generator
 from trim.policies.pomdp.belief import REPAIRABLE_MARGIN, BeliefFilter, BeliefKind
 from trim.policies.pomdp.model import PomdpModel, read_model
 from trim.policies.pomdp.plan import Plan, make_plan
@@ -57,7 +58,7 @@ class RandomNumbers:
 
     @staticmethod
     def of(model: PomdpModel, count: int, seed: int) -> RandomNumbers:
-        random = np.random.default_rng(seed)
+        random = random_generator(seed)
         lengths = random.choice(STEPS + 1, size=count, p=model.process.length_distribution)
         return RandomNumbers(lengths, *(random.random((count, STEPS + 1)) for _ in range(5)))
 

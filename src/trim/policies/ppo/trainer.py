@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from trim.errors import InvalidInput
 from trim.metrics.curve import Curve
+from trim.numerics import random_generator
 from trim.policies.agg.network import AggNetwork
 from trim.policies.agg.policy import PAPER as PAPER_FEATURES
 from trim.policies.agg.policy import SCRIPTS
@@ -228,7 +229,7 @@ def train(trees: TreeBatch, arguments: TrainingArguments) -> TrainedRouter:
         InvalidInput: there are too few problems, no node has both actions recorded, or the
             price is not positive.
     """
-    random = np.random.default_rng(arguments.seed)
+    random = random_generator(arguments.seed)
     torch.manual_seed(arguments.seed)
     training, validation = split(trees, arguments.held_out, random)
     prices = price_range(training, arguments.price)

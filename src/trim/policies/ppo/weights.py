@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from trim.errors import InvalidInput
-from trim.files import numbers, read_record, unreadable, write_atomically, writing
+from trim.files import numbers, read_bytes, read_record, unreadable, write_atomically, writing
 from trim.fingerprints import Seen, seen_field
 from trim.scorers.scorer import KINDS
 
@@ -199,7 +199,7 @@ def read_router(
 def read_tensors(path: Path, family: str, digest: str) -> dict[str, Weights]:
     """Read tensors; raises InvalidInput if the file is unreadable or has another sha256."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise unreadable(path, family, error) from error
     if hashlib.sha256(content).hexdigest() != digest:

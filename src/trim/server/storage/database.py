@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from trim.errors import InvalidInput
+from trim.files import require_name
 from trim.server.errors import APIError
 
 DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError)
@@ -89,10 +91,13 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
             password.
     """
     url = url_of(address)
-    if not (new or "://" in address or Path(address).is_file()):
-        raise InvalidInput(
-            f"{address}: no such database; `trim serve` and `trim keys create` create one"
-        )
+    if "://" not in address:
+        file = require_name(Path(address))
+        if not (file.is_file() or (new and not file.exists())):
+            reason = "not a regular file" if file.exists() else "no such database"
+            raise InvalidInput(
+                f"{address}: {reason}; `trim serve` and `trim keys create` create one"
+            )
     try:
         engine = engine_for(url)
     except ArgumentError as error:
@@ -105,6 +110,12 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
             await asyncio.to_thread(migrate_file, synchronous(engine))
         else:
             await migrate_server(engine)
+    except CommandError as error:
+        await engine.dispose()
+        shown = engine.url.render_as_string(hide_password=True)
+        raise InvalidInput(
+            f"{shown}: of another version of trim, or damaged; use the version that wrote it"
+        ) from error
     except DATABASE_ERRORS as error:
         await engine.dispose()
         shown = engine.url.render_as_string(hide_password=True)
