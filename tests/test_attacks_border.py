@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fuzzing import other_seeds
 from hypothesis import given
 from hypothesis import strategies as st
 from preloaded import started
@@ -161,7 +162,16 @@ def test_what_has_no_end_takes_no_memory(server, kind, line):
 @pytest.mark.parametrize("seed", range(3))
 def test_any_mixture_of_framing_takes_no_memory(server, seed):
     """Pieces in any order, within one request after the other."""
-    chance = random.Random(seed)
+    mix_framing(server, random.Random(seed))
+
+
+@pytest.mark.fuzz
+def test_framing_of_other_seeds(server):
+    for seed in other_seeds(0.1):
+        mix_framing(server, random.Random(seed))
+
+
+def mix_framing(server, chance):
     before = most = server.mebibytes
     for _ in range(10):
         pieces = [chance.choice(list(ENDLESS.values())) for _ in range(20)]

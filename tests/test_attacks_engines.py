@@ -20,9 +20,11 @@ from urllib.parse import unquote
 import aiohttp
 import numpy as np
 import pytest
+from fuzzing import other_seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
+from sqlalchemy import make_url
 from staged_server import Reply, chat, completion, events, pooling, script, staged, usage
 
 from trim.engines import load_trial
@@ -71,6 +73,7 @@ from trim.scorers.pooling import PoolingScorer
 from trim.server.catalog import read_curve
 from trim.server.errors import APIError
 from trim.server.proxy import Passthrough
+from trim.server.readiness import Readiness
 from trim.server.service import Service
 from trim.shipped import BELIEF, FOLDER
 from trim.types import Author
@@ -153,6 +156,33 @@ async def test_an_engine_that_asked_for_a_day_is_tried_again_and_not_ready_meanw
         assert await server.post("/x", {}, lambda raw: raw["n"]) == 1
         assert Service.unreachable(service) == []
         assert await server.post("/x", {}, lambda raw: raw["n"]) == 1
+
+
+async def test_a_server_whose_engine_came_back_is_ready_without_a_request():
+    """A balancer sends nothing to a process that is not ready, so no request would find out."""
+
+    async def reachable():
+        return True
+
+    down = {"status": 500}
+    async with staged(lambda request: Reply({}, down["status"])) as engine:
+        breaker = CircuitBreaker(failures=2, pause=0.1, max_pause=0.1)
+        server = HttpServer(engine.url, retry=RetryPolicy(attempts=2, pause=0), breaker=breaker)
+        memory = SimpleNamespace(engine=SimpleNamespace(url=make_url("sqlite://")))
+        memory.reachable = reachable
+        readiness = Readiness(SimpleNamespace(servers=[server], accounts=memory))
+        with pytest.raises(ModelUnavailable):
+            await server.post("/x", {}, dict)
+        assert await readiness.silent() == [server.name]  # No trial is due yet.
+        await asyncio.sleep(1.1)
+        assert await readiness.silent() == [server.name]  # One is, but the server still fails.
+        down["status"] = 200
+        requests = len(engine.requests)
+        assert await readiness.silent() == [server.name]  # Asked again within a second.
+        assert len(engine.requests) == requests
+        await asyncio.sleep(1.1)
+        assert await readiness.silent() == []
+        assert await server.post("/x", {}, dict) == {} and server.available
 
 
 @given(
@@ -473,10 +503,13 @@ WRITERS = {
 
 @pytest.mark.parametrize("kind", WHOLE)
 async def test_an_odd_value_anywhere_in_an_answer_is_a_garbled_answer(kind):
-    chance = random.Random(kind)
+    await odd_answers(kind, random.Random(kind), 250)
+
+
+async def odd_answers(kind, chance, count):
     reply = {}
     async with staged(lambda request: reply["now"]) as engine:
-        for record in damaged(WHOLE[kind], chance, 250):
+        for record in damaged(WHOLE[kind], chance, count):
             reply["now"] = record
             dialect, mode = WRITERS[kind]
             writer = model(engine.url, dialect, mode, log_probabilities=True, entropy=True)
@@ -504,10 +537,22 @@ CHUNKS = {
 
 @pytest.mark.parametrize("kind", CHUNKS)
 async def test_an_odd_value_anywhere_in_a_stream_is_a_garbled_answer(kind):
-    chance = random.Random(kind)
+    await odd_streams(kind, random.Random(kind), 250)
+
+
+@pytest.mark.fuzz
+async def test_odd_values_of_other_seeds():
+    for seed in other_seeds(0.25):
+        for kind in WHOLE:
+            await odd_answers(kind, random.Random(seed), 50)
+        for kind in CHUNKS:
+            await odd_streams(kind, random.Random(seed), 50)
+
+
+async def odd_streams(kind, chance, count):
     reply = {}
     async with staged(lambda request: reply["now"]) as engine:
-        for (record,) in zip(damaged(CHUNKS[kind][0], chance, 250)):
+        for record in damaged(CHUNKS[kind][0], chance, count):
             reply["now"] = events(record)
             dialect, mode = WRITERS[kind]
             writer = model(engine.url, dialect, mode, entropy=True)

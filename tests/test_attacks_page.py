@@ -4,6 +4,7 @@ import random
 
 import pytest
 from browser import browser
+from fuzzing import other_seeds
 from test_server_api import serving
 
 SEED = 18
@@ -142,11 +143,20 @@ def render(page, texts):
 
 
 def test_hostile_text_becomes_harmless_elements(page):
-    drawn = random.Random(SEED)
-    texts = [
-        *FRAGMENTS,
-        *("".join(drawn.choices(FRAGMENTS, k=drawn.randint(2, 9))) for _ in range(400)),
-    ]
+    require_harmless(page, [*FRAGMENTS, *hostile_texts(random.Random(SEED), 400)])
+
+
+@pytest.mark.fuzz
+def test_hostile_text_of_other_seeds(page):
+    for seed in other_seeds(0.1):
+        require_harmless(page, hostile_texts(random.Random(seed), 100))
+
+
+def hostile_texts(drawn, count):
+    return ["".join(drawn.choices(FRAGMENTS, k=drawn.randint(2, 9))) for _ in range(count)]
+
+
+def require_harmless(page, texts):
     for text, found in zip(texts, render(page, texts), strict=True):
         assert set(found["tags"]) <= HTML_TAGS | MATHML, text
         assert not {"id", "name", "src", "srcset", "srcdoc", "action"} & set(found["attributes"]), (

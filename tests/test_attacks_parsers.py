@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from damaged_files import KINDS, SLOW, Files, harmless
+from fuzzing import other_seeds
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.table import Table
@@ -40,7 +41,6 @@ from trim.rollouts.store import BankStore
 from trim.terminal import one_line, printable
 from trim.types import Action, Author, Finish, Step, Trace, Usage
 
-FUZZ_SECONDS = float(os.environ.get("TRIM_FUZZ_SECONDS", "150"))
 ROUNDS = 3
 """Damaged files of each kind in `make test`."""
 
@@ -72,16 +72,12 @@ def test_a_damaged_file_is_one_line_and_costs_nothing(files, kind):
 
 @pytest.mark.fuzz
 def test_damaged_files_of_other_seeds(files):
-    first = random.SystemRandom().randrange(2**32)
-    ends, seed = time.monotonic() + FUZZ_SECONDS, first
-    while time.monotonic() < ends:
+    for seed in other_seeds(0.4):
         for kind in KINDS:
-            seed += 1
             try:
-                files.check(kind, random.Random(seed))
+                files.check(kind, random.Random(f"{kind.name} {seed}"))
             except AssertionError as error:
-                raise AssertionError(f"{kind.name}, seed {seed}: {error}") from error
-    print(f"\n{seed - first} damaged files, from seed {first}")
+                raise AssertionError(f"{kind.name} {seed}: {error}") from error
 
 
 @pytest.mark.parametrize("name", ["run/traces.jsonl", "run/run.json", "run/bill.json"])

@@ -9,6 +9,7 @@ from contextlib import suppress
 import httpx
 import pytest
 import schemathesis
+from fuzzing import other_seeds
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -159,8 +160,18 @@ def test_heads_are_answered_or_refused(url, record_property):
 
 
 def test_random_bytes_do_no_harm(url, record_property):
-    chance = random.Random(5)
-    for _ in range(RANDOM):
+    send_random_bytes(url, random.Random(5), RANDOM)
+    record_property("counted", f"{RANDOM} requests with random bytes")
+
+
+@pytest.mark.fuzz
+def test_random_bytes_of_other_seeds(url):
+    for seed in other_seeds(0.15):
+        send_random_bytes(url, random.Random(seed), 100)
+
+
+def send_random_bytes(url, chance, count):
+    for _ in range(count):
         sent = bytearray(head(JSON, LENGTH) + BODY)
         for _ in range(chance.randint(1, 5)):
             sent[chance.randrange(len(sent))] = chance.randrange(256)
@@ -172,4 +183,3 @@ def test_random_bytes_do_no_harm(url, record_property):
                 said = connection.recv(65536)
                 assert not said or int(said.split()[1]) != 500, sent
     assert httpx.get(url.removesuffix("/v1") + "/readyz").json() == {"status": "ready"}
-    record_property("counted", f"{RANDOM} requests with random bytes")

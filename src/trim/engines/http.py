@@ -101,6 +101,8 @@ BUSY = (408, 409, 425, 429)
 TIME_OUT, GARBLED = "time-out", "garbled answer"
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """Errors of a function that parses an answer which is not in the expected form."""
+PROBE_SECONDS = 2.0
+"""How long the answer to a GET request is awaited from a server that failed."""
 DRAIN_SECONDS = 0.05
 """How long the end of a response is awaited behind its last event: only after it the connection can
 be used again."""
@@ -200,6 +202,18 @@ class HttpServer:
     def available(self) -> bool:
         """Whether requests are sent: no failures in a row, and no long pause that it asked for."""
         return not self.breaker.is_open and not self._requested.fails_at(time.monotonic())
+
+    async def may_recover(self) -> bool:
+        """Whether a trial request is due at a server that failed, and it answers a GET request."""
+        if not self.breaker.is_due(time.monotonic()):
+            return False
+        try:
+            status, _ = await self._get("/models", PROBE_SECONDS)
+        except ModelUnavailable:
+            return False
+        except Refused:  # The trial will show it.
+            return True
+        return status < 500
 
     async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
         """Post `body` and return `read(answer)`; retry after a fault until the deadline.
@@ -319,6 +333,14 @@ class HttpServer:
             Refused: the key was not accepted.
             ModelUnavailable: no answer.
         """
+        status, content = await self._get(path, seconds)
+        try:
+            return parse_json(content) if status == 200 else None
+        except ValueError:
+            return None
+
+    async def _get(self, path: str, seconds: float) -> tuple[int, bytes]:
+        """Status and body of the answer to a request that is sent once; raises as `get`."""
         url = self.root + path[1:] if path.startswith("//") else self.url + path
         pool = await self._pool()
         try:
@@ -330,17 +352,13 @@ class HttpServer:
             ) as answer:
                 if answer.status in (401, 403):
                     raise self._refused(answer.status, await self.error_in(answer))
-                content = await read_body(answer) if answer.status == 200 else b""
+                return answer.status, await read_body(answer) if answer.status == 200 else b""
         except TimeoutError as error:
             raise self._unavailable(f"no answer in {seconds:.3g} s", None) from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._unavailable(f"no answer: {self.shown(str(error))}", None) from error
         except UnreadableBody as error:
             raise self._unavailable(f"garbled answer: {error}", None) from error
-        try:
-            return parse_json(content)
-        except ValueError:
-            return None
 
     @asynccontextmanager
     async def stream(

@@ -64,6 +64,10 @@ class CircuitBreaker:
     def is_open(self) -> bool:
         return self._count >= self.failures
 
+    def is_due(self, now: float) -> bool:
+        """Whether the next request would be let through as a trial."""
+        return self.is_open and now >= self._closed_until
+
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent; with 0 this request is let through.
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -17,7 +18,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 ROOM = 2**20
 """Bytes that must fit on the disk of the database."""
 PROBE_SECONDS = 1.0
-"""Seconds between two writes to the disk, since anybody may ask."""
+"""Seconds between two writes to the disk, or two requests to a server: anybody may ask."""
 
 
 class Readiness:
@@ -30,12 +31,12 @@ class Readiness:
         self.service = service
         self.path = file_of(service.accounts.engine.url)
         self.file = self._identity()
-        self._probed: tuple[float, bool] | None = None
-        self._probing = asyncio.Lock()
+        self._disk = Probe()
+        self._servers = {server.name: Probe() for server in service.servers}
 
     async def silent(self) -> list[str]:
         """The parts that do not answer, or cannot record."""
-        silent = self.service.unreachable()
+        silent = await self._silent_servers()
         if self._identity() != self.file:
             # Open connections still write to the old file, new ones would create an empty one.
             silent.append("the database (its file was deleted or replaced; restart the server)")
@@ -45,12 +46,20 @@ class Readiness:
             silent.append("the disk of the database")
         return silent
 
+    async def _silent_servers(self) -> list[str]:
+        """Names of model and scorer servers that do not answer, or asked for a long pause.
+
+        One that failed is no longer among them once it answers again: if no request were sent to a
+        process that is not ready, nothing would find out whether its servers work.
+        """
+        failing = [server for server in self.service.servers if not server.available]
+        recovering = await asyncio.gather(
+            *(self._servers[server.name].result(server.may_recover) for server in failing)
+        )
+        return [server.name for server, back in zip(failing, recovering, strict=True) if not back]
+
     async def _has_room(self, folder: Path) -> bool:
-        async with self._probing:
-            now = time.monotonic()
-            if self._probed is None or now - self._probed[0] > PROBE_SECONDS:
-                self._probed = (now, await asyncio.to_thread(has_room, folder))
-            return self._probed[1]
+        return await self._disk.result(lambda: asyncio.to_thread(has_room, folder))
 
     def _identity(self) -> tuple[int, int] | None:
         """Device and number of the file; None without one."""
@@ -61,6 +70,22 @@ class Readiness:
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+class Probe:
+    """Finds something out at most once in `PROBE_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._found: tuple[float, bool] | None = None
+        self._lock = asyncio.Lock()
+
+    async def result(self, find: Callable[[], Awaitable[bool]]) -> bool:
+        """What `find` returns or returned."""
+        async with self._lock:
+            now = time.monotonic()
+            if self._found is None or now - self._found[0] > PROBE_SECONDS:
+                self._found = (now, await find())
+            return self._found[1]
 
 
 def has_room(folder: Path) -> bool:

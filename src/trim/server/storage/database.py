@@ -24,7 +24,8 @@ from trim.errors import InvalidInput
 from trim.files import require_name
 from trim.server.errors import APIError
 
-DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError)
+# UnicodeDecodeError: sqlite3 raises it where SQLite's message quotes bytes of a damaged file.
+DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError, UnicodeDecodeError)
 MIGRATIONS = Path(__file__).parent / "migrations"
 DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
