@@ -25,7 +25,7 @@ test: .venv/test
 
 # The same tests with the lowest versions that pyproject.toml declares, in an environment of their own.
 test-lowest: .venv-lowest/installed
-	.venv-lowest/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not soak"
+	.venv-lowest/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not soak and not fuzz"
 
 # Tests that take minutes: thousands of requests with faults, runs and servers killed under load,
 # the accuracy of the shipped models, a share held under changing traffic.
