@@ -139,11 +139,11 @@ async def test_a_rule_that_ends_at_the_limit_waits_for_the_cached_tokens(mode):
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_rule_closes_the_connection_at_its_token(dialect, mode):
     """The server would go on for minutes; the counts are those up to the token."""
-    long = stream(dialect, mode, [" a"] * 60, pause=0.05)
+    long = stream(dialect, mode, [" a"] * 1000, pause=0.05)
     async with staged(script(long)) as server:
         started = time.perf_counter()
         span = await model(server, mode, dialect).write_span(HALF, SAMPLING, 7, keep(2))
-        assert time.perf_counter() - started < 1.0
+        assert time.perf_counter() - started < 20
         await asyncio.sleep(0.2)
         assert server.lost == 1
     assert (span.text, span.ending, span.tokens, span.prompt_tokens) == (" a a", Ending.RULE, 3, 10)
@@ -306,19 +306,19 @@ async def test_a_stream_without_end_is_ended():
 
 
 async def test_a_silent_stream_ends_at_the_deadline_with_what_it_has():
-    silent = stream(VLLM, Continuation.COMPLETIONS, [" a"] * 9, pause=0.1)
+    silent = stream(VLLM, Continuation.COMPLETIONS, [" a"] * 9, pause=10)
     async with staged(script(silent)) as server:
         started = time.monotonic()
-        with until(started + 0.35):
+        with until(started + 0.5):
             span = await model(server).write_span(HALF, SAMPLING, 0)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 5
     assert span.ending is Ending.RULE
     assert 0 < span.tokens < 9
     assert span.text == " a" * span.tokens
 
 
 async def test_a_cancelled_span_closes_its_connection():
-    endless = stream(VLLM, Continuation.COMPLETIONS, [" a"] * 60, pause=0.05)
+    endless = stream(VLLM, Continuation.COMPLETIONS, [" a"] * 1000, pause=0.05)
     async with staged(script(endless)) as server:
         task = asyncio.ensure_future(model(server).write_span(HALF, SAMPLING, 0))
         await asyncio.sleep(0.3)

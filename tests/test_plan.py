@@ -193,7 +193,7 @@ def run_plan(folder, **changed):
         ({"observations": "nowhere.csv"}, "cannot be read"),
         ({"hazard": "nowhere.json"}, "cannot be read"),
         ({"weak_accuracy": 1.5}, "weak accuracy 1.5"),
-        ({"cost": -1}, "from 0 up"),
+        ({"cost": -1}, "from 0 to the reward"),
         ({"gap": 0}, "above 0"),
         ({"reward": 0}, "must be above 0"),
         ({"tokens": 0}, "tokens 0.0: must be above 0"),

@@ -428,11 +428,10 @@ def test_commands_fit_plan_and_refuse(tmp_path):
         (("fit", tmp_path / "bank", "--out", out, "--tokens", 60), "leave the options out"),
         (("fit", tmp_path / "rows.csv", "--out", out), "needs --weak-accuracy"),
         (("plan", out), "--lambda"),
-        (("plan", out, "--lambda", -1), "from 0 up"),
+        (("plan", out, "--lambda", -1), "from 0 to the reward"),
         (("plan", out, "--lambda", 1, "--cost", 1), "none of the options"),
         (("plan",), "with all of"),
         (("simulate", tmp_path / "nothing.json"), "cannot read"),
-        (("simulate", out, "-n", 0), "at least one problem"),
         (("solve", "1 + 1?", "--policy", f"pomdp:{out}@2"), "not a number from 0 to 1"),
     ):
         refused = run(*words)
