@@ -1,8 +1,10 @@
 # Every target sets itself up: a .venv, and one install from the package index of what it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# One process per core, up to four: each loads the shipped models.
-PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# Tests wait for servers more than they compute: four processes, also on two cores. Those of `soak` measure, so
+# they have one process per core.
+PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
+SOAK := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m soak
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
 .PHONY: demo serve test test-lowest soak fuzz docs test-training test-vllm test-ray bench bench-serving \
@@ -25,12 +27,12 @@ test: .venv/test
 
 # The same tests with the lowest versions that pyproject.toml declares, in an environment of their own.
 test-lowest: .venv-lowest/installed
-	.venv-lowest/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not soak and not fuzz"
+	.venv-lowest/bin/pytest --numprocesses 4 --dist worksteal -m "not soak and not fuzz"
 
 # Tests that take minutes: thousands of requests with faults, runs and servers killed under load,
 # the accuracy of the shipped models, a share held under changing traffic.
 soak: .venv/test
-	$(PYTEST) --dist loadfile -m soak
+	$(SOAK)
 
 # Damaged files and hostile requests, of other seeds each time, for ten minutes in all.
 fuzz: .venv/test
