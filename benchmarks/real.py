@@ -20,12 +20,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from below_the_step import METRICS, curve_rows, name_of, print_table
 
 from trim.costs import Prices
 from trim.evaluation.summary import group_by_policy, summarise
 from trim.files import write_atomically
+from trim.metrics.curve import interpolate
 from trim.metrics.intervals import paired_interval
+from trim.metrics.metrics import cpt
 from trim.types import Trace
 
 SIZE = 10
@@ -41,6 +44,8 @@ SLOTS, THREADS, CONCURRENCY = 24, 1, 2
 """Two problems with all policies of a group fit the slots, so that no prefix is read twice."""
 CONTEXT = {"gsm8k": 1536, "math500": 2048}
 BANK_PROBLEMS = 200
+SHARE = 30
+"""Percent of the strong model's tokens at which other policies are compared with `thr`."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,9 @@ def report(out: Path, benchmark: str) -> None:
     print_table(HEADINGS, list(rows(summary, solved)))
     print()
     print_table(METRICS[1:], [row[1:] for row in curve_rows(summary)])
+    if "thr" in summary["curves"]:
+        print()
+        print_table(EQUAL, list(equal_rows(summary)))
 
 
 HEADINGS = (
@@ -224,6 +232,34 @@ def rows(
             f"{read['uncached']:.0f} / {read['cached']:.0f}",
             f"{point['money_mean'] / strong['money_mean']:.2f}",
         )
+
+
+EQUAL = (
+    *("policy", f"c at the accuracy of `thr` with c = {SHARE / 100:.2f}"),
+    "Δ-IBC less that of `thr` (95 %, paired)",
+)
+
+
+def equal_rows(summary: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    """A row for each family: the strong tokens that it needs to be as good as `thr`."""
+    gain = summary["curves"]["thr"]["budgeted_accuracy"][str(SHARE)]["pgr"]
+    weak, strong = (
+        np.array(next(p["accuracy"] for p in summary["points"] if p["policy"] == name))
+        for name in ("weak", "strong")
+    )
+    apart = {each["a"]: each["delta_ibc"] for each in summary["comparisons"] if each["b"] == "thr"}
+    for family in summary["curves"]:
+        points = [point for point in summary["points"] if point["policy"] == family]
+        shares, right = (
+            np.array([point[name] for point in points]) for name in ("strong_share", "accuracy")
+        )
+        line = interpolate(shares, right, weak, strong, np.array(0.0))
+        needed = float(cpt(*line, np.array([gain]))[0])
+        difference = "–"
+        if family in apart:
+            low, high = apart[family]["interval"]
+            difference = f"{apart[family]['value']:.2f} ({low:.2f} to {high:.2f})"
+        yield f"`{family}`", f"{needed:.3f}", difference
 
 
 def main() -> None:
