@@ -100,7 +100,7 @@ figures: .venv/all
 BELOW := --policy weak --policy strong --policy thr:0.3,0.6,0.8,0.9,0.95,0.97,0.99 \
 	--policy token:0.3,0.5,0.7,0.8,0.9,0.95,0.97 --policy token:0.9:3 --policy clause:0.9 \
 	--policy tail:0.9 --policy thr:0.9,0.97+tail:0.9 --policy oracle --policy oracle-token
-# By themselves, for what a policy reads: in one run it finds prefixes in the cache that others read.
+# By themselves, for what a policy reads: with others its engine has fewer slots for its prefixes.
 ALONE := strong thr:0.9 thr:0.95 thr:0.97 token:0.7 token:0.8 token:0.85 token:0.9 token:0.9:3 clause:0.9 tail:0.9 \
 	thr:0.97+tail:0.9 oracle-token
 below-the-step: .venv/all
@@ -111,7 +111,7 @@ below-the-step: .venv/all
 	$(BIN)/trim eval chain -n 1000 --policy weak --policy strong --prices example --seed 16 \
 		--policy agg:build/agg@0.0005,0.001,0.002,0.005,0.01,0.03 --out build/below-the-step/chain-agg
 	for policy in $(ALONE); do \
-		$(BIN)/trim eval chain -n 200 --policy $$policy --prices example --seed 16 \
+		$(BIN)/trim eval chain -n 1000 --policy $$policy --prices example --seed 16 \
 			--out build/below-the-step/alone/$$policy || exit 1; \
 	done
 	$(BIN)/python benchmarks/below_the_step.py table
