@@ -130,6 +130,9 @@ KINDS = [
     ]),
     Kind("bank", "bank/bank.json", bank_words, ("bank/bank.json",)),
     Kind("part", "bank/parts/part.parquet", bank_words, ("bank/parts/part.parquet",)),
+    Kind("scope", "requests.jsonl", lambda f: [
+        "fit-scope", str(f / "requests.jsonl"), "--out", str(f / "new.json")
+    ]),
     Kind("routed", "bank/routed/part.parquet", bank_words, ("bank/routed/part.parquet",)),
     Kind("import", "traces.jsonl", lambda f: [
         "import", str(f / "traces.jsonl"), "--out", str(f / "new")
@@ -220,6 +223,8 @@ def make_files(folder: Path) -> None:
         part.rename(part.with_name("part.parquet"))
     problems = [{"id": f"p{n}", "q": f"what is {n}?", "a": n} for n in range(3)]
     put("problems.jsonl", "".join(json.dumps(each) + "\n" for each in problems))
+    requests = [{"question": f"{n} + 1?", "reasoning": n % 2 == 0} for n in range(20)]
+    put("requests.jsonl", "".join(json.dumps(each) + "\n" for each in requests))
     put("problems.csv", 'id,q,a\np0,"what, is 0?",0\np1,what is 1?,1\n')
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -347,16 +352,23 @@ class Files:
 
     def check(self, kind: Kind, draw: random.Random) -> None:
         """Damage a file and run its command: a documented exit, one line, nothing lost."""
+        if draw.random() < 0.1:
+            self.replace(kind, draw.choice(REPLACEMENTS))
+            return
+        path = self.copy() / kind.file
+        path.write_bytes(damage(path.read_bytes(), draw))
+        self.run(kind, "damaged", path)
+
+    def replace(self, kind: Kind, how: Callable[[Path], None]) -> None:
+        """As `check`, with something else in place of the file."""
+        path = self.copy() / kind.file
+        how(path)
+        self.run(kind, how, path)
+
+    def copy(self) -> Path:
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.valid, self.work)
-        path = self.work / kind.file
-        if draw.random() < 0.1:
-            how = draw.choice(REPLACEMENTS)
-            how(path)
-        else:
-            how = "damaged"
-            path.write_bytes(damage(path.read_bytes(), draw))
-        self.run(kind, how, path)
+        return self.work
 
     def run(self, kind: Kind, how: object, path: Path) -> None:
         before = contents(self.work, kind)

@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from damaged_files import KINDS, SLOW, Files, harmless
+from damaged_files import (
+    KINDS,
+    SLOW,
+    Files,
+    become_device,
+    become_folder,
+    become_pipe,
+    harmless,
+)
 from fuzzing import other_seeds
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -68,6 +76,13 @@ def test_a_damaged_file_is_one_line_and_costs_nothing(files, kind):
     """Seeded; `make fuzz` goes on with other seeds."""
     for seed in range(ROUNDS if kind.name in SLOW else 4 * ROUNDS):
         files.check(kind, random.Random(f"{kind.name} {seed}"))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_what_is_no_file_is_one_line(files, kind):
+    """A folder, a device without an end, and a pipe that nobody writes to."""
+    for how in (become_folder, become_device, become_pipe):
+        files.replace(kind, how)
 
 
 @pytest.mark.fuzz

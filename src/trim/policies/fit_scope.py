@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from trim.documents import parse_json
 from trim.errors import InvalidInput
+from trim.files import read_text
 from trim.policies.rivals import embedding as sentence
 from trim.policies.rivals.embedding import EmbeddingModel, Encode
 from trim.policies.rivals.fit import fit_regression
@@ -36,7 +37,7 @@ def read_examples(path: Path) -> list[Example]:
         InvalidInput: the file is unreadable, a line is malformed, or there are too few of a kind.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path}: cannot read the examples ({error})") from error
     examples = [parse_example(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line]
@@ -51,9 +52,9 @@ def read_examples(path: Path) -> list[Example]:
 
 def parse_example(line: str, place: str) -> Example:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         question, reasoning = record["question"], record["reasoning"]
-    except (LookupError, TypeError, ValueError, RecursionError):
+    except (LookupError, TypeError, ValueError):
         question = reasoning = None
     if not isinstance(question, str) or not question.strip() or not isinstance(reasoning, bool):
         raise InvalidInput(

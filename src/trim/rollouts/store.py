@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trim.errors import InvalidInput
-from trim.files import write_atomically
+from trim.files import read_bytes, write_atomically
 from trim.rollouts.identity import NAME, Identity, read_identity
 from trim.rollouts.record import (
     NO_SOLUTION,
@@ -172,7 +172,8 @@ def read_rows(
             schemas, or a row is malformed.
     """
     try:
-        table = pq.ParquetFile(file, page_checksum_verification=True).read()
+        content = BytesIO(read_bytes(file, None)) if isinstance(file, Path) else file
+        table = pq.ParquetFile(content, page_checksum_verification=True).read()
         if not any(map(table.schema.equals, schemas)):
             raise ValueError("other columns")
         return [parse(row) for row in table.to_pylist()]
