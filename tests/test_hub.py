@@ -21,9 +21,11 @@ from llama_server import PLAIN_CHAT
 
 from trim.cli.main import main
 from trim.configuration.configuration import read_configuration
+from trim.configuration.source import open_models
 from trim.engines.hub import HubFile
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, generate
+from trim.server.page.menu import is_shipped
 from trim.shipped import FOLDER
 
 hub_client = pytest.importorskip("huggingface_hub", reason="the extra `hub` is not installed")
@@ -84,6 +86,12 @@ def write(folder, document):
 
 def run(*words):
     return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_the_page_of_a_server_knows_models_of_the_hub(tmp_path):
+    """The menu of the page was an internal error."""
+    assert is_shipped(open_models(None))
+    assert not is_shipped(open_models(write(tmp_path, THERE)))
 
 
 def refused(result, folder):

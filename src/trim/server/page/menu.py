@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from trim.configuration.source import ModelSource
@@ -32,4 +33,7 @@ def is_shipped(source: ModelSource) -> bool:
     """Whether weak and strong model are those in the package."""
     configuration = source.configuration
     files = [getattr(model, "gguf", None) for model in (configuration.weak, configuration.strong)]
-    return all(path is not None and path.resolve().parent == FOLDER.resolve() for path in files)
+    # A file on the hub is no path.
+    return all(
+        isinstance(path, Path) and path.resolve().parent == FOLDER.resolve() for path in files
+    )
