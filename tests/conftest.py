@@ -17,6 +17,23 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """The browser of a module's tests."""
+    from browser import browser
+
+    with browser() as page:
+        yield page
+
+
+@pytest.fixture
+def page(shared):
+    """The browser, in which no script may have failed and nothing may have come from elsewhere."""
+    yield shared
+    complaints = [said for said in shared.errors_of_the_console() if "Failed to load" not in said]
+    assert complaints == []
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def address(request, tmp_path):
     if request.param == "sqlite":

@@ -507,20 +507,30 @@ async def test_an_odd_value_anywhere_in_an_answer_is_a_garbled_answer(kind):
 
 
 async def odd_answers(kind, chance, count):
+    dialect, mode = WRITERS[kind]
+
+    def make(url):
+        return model(url, dialect, mode, log_probabilities=True, entropy=True)
+
+    async for step in steps_of(damaged(WHOLE[kind], chance, count), make):
+        assert -1e6 <= (step.log_probability or 0) <= 0
+        assert 0 <= (step.first_entropy or 0) < 100
+
+
+async def steps_of(records, make):
+    """The steps of a model that is given each record as its answer; the others are garbled answers,
+    in a short message."""
     reply = {}
     async with staged(lambda request: reply["now"]) as engine:
-        for record in damaged(WHOLE[kind], chance, count):
+        for record in records:
             reply["now"] = record
-            dialect, mode = WRITERS[kind]
-            writer = model(engine.url, dialect, mode, log_probabilities=True, entropy=True)
             try:
-                step = await writer.write_step(Prefix("q"), GREEDY, 0)
+                step = await make(engine.url).write_step(Prefix("q"), GREEDY, 0)
             except ModelUnavailable as error:
                 assert len(str(error)) < 600
                 continue
             step.text.encode()
-            assert -1e6 <= (step.log_probability or 0) <= 0
-            assert 0 <= (step.first_entropy or 0) < 100
+            yield step
 
 
 CHUNKS = {
@@ -584,19 +594,12 @@ MESSAGE = {
 
 
 async def test_an_odd_value_in_a_message_of_anthropic_is_a_garbled_answer():
-    chance = random.Random(7)
-    reply = {}
-    async with staged(lambda request: reply["now"]) as engine:
-        server = anthropic_server(KEY, engine.url, retry=ONCE, breaker=CircuitBreaker(10**6))
-        writer = AnthropicModel("m", server, continuation="prefill")
-        for record in damaged(MESSAGE, chance, 60):
-            reply["now"] = record
-            try:
-                step = await writer.write_step(Prefix("q"), GREEDY, 0)
-            except ModelUnavailable as error:
-                assert len(str(error)) < 600
-                continue
-            step.text.encode()
+    def make(url):
+        server = anthropic_server(KEY, url, retry=ONCE, breaker=CircuitBreaker(10**6))
+        return AnthropicModel("m", server, continuation="prefill")
+
+    async for step in steps_of(damaged(MESSAGE, random.Random(7), 60), make):
+        assert isinstance(step.text, str)
 
 
 async def test_odd_scores_are_garbled_answers():

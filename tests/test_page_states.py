@@ -6,7 +6,6 @@ Pictures are left in `build/screenshots/`; what a test can assert of them is ass
 import asyncio
 
 import pytest
-from browser import browser
 from selenium.webdriver.common.keys import Keys as Press
 from staged_server import Reply, chat, usage
 from test_report import make_summary, make_trace
@@ -63,18 +62,6 @@ def url(tmp_path_factory, models):
     words = ("--policy", "random:0", "--keep-texts")
     with serving(folder, configured(folder, models), *words) as address:
         yield address.removesuffix("/v1")
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with browser() as page:
-        yield page
-
-
-@pytest.fixture
-def page(shared):
-    yield shared
-    assert [said for said in shared.errors_of_the_console() if "Failed to load" not in said] == []
 
 
 def check(page, name, screen):

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from browser import browser
 from selenium.webdriver.common.keys import Keys as Press
 from staged_server import Reply, chat, staged, usage
 from test_server_api import MAIN, QUESTIONS, configured, counting, rows, serving
@@ -27,20 +26,6 @@ HTML = '<img src=x onerror="window.injected=1"><script>window.injected=1</script
 def url(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("server")) as address:
         yield address.removesuffix("/v1")
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with browser() as page:
-        yield page
-
-
-@pytest.fixture
-def page(shared):
-    """The browser, in which no script may have failed and nothing may have come from elsewhere."""
-    yield shared
-    complaints = [said for said in shared.errors_of_the_console() if "Failed to load" not in said]
-    assert complaints == []
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,20 +14,18 @@ if TYPE_CHECKING:
 
 def derive_seed(*parts: object) -> int:
     """A seed in [0, 2**31), a function of the parts."""
-    text = "\x1f".join(map(str, parts))
-    return (
-        int.from_bytes(
-            hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big"
-        )
-        >> 1
-    )
+    return hashed(parts, 4) >> 1
 
 
 def uniform(*parts: object) -> float:
     """A number in [0, 1), a function of the parts, uniformly distributed over them."""
-    text = "\x1f".join(map(str, parts))
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53
+    return (hashed(parts, 8) >> 11) / 2**53
+
+
+def hashed(parts: Iterable[object], size: int) -> int:
+    """A number of `size` bytes, a function of the parts."""
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=size).digest(), "big")
 
 
 LEAST = 1e-4

@@ -16,7 +16,7 @@ from trim.events import Event, Finished
 from trim.loop.executor import StepExecutor
 from trim.loop.solution import Solution, Writer
 from trim.models.model import Model, Prefilling, Turn
-from trim.models.whole import WholeModel
+from trim.models.whole import require_whole
 from trim.policies.policy import Policy
 from trim.policies.registry import parse_policy
 from trim.policies.whole import WholeAnswer
@@ -133,10 +133,7 @@ class Router:
         models = {writer.role: writer.model for writer in self.writers}
         if role not in models:
             raise InvalidInput(f"no model {role!r}; there are {', '.join(models)}")
-        if not isinstance(models[role], WholeModel):
-            raise InvalidInput(
-                f"{models[role].name} writes steps only, no whole answer; name another model"
-            )
+        require_whole(models[role])
         return replace(self, policy=WholeAnswer(role, reason, prompted, named), scorer=None)
 
     @property

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from trim.configuration.build import find_reward_model, template_of
 from trim.configuration.configuration import Configuration
-from trim.configuration.model_file import digest_of
 from trim.configuration.models import (
     AnthropicServed,
     GgufSection,
@@ -26,7 +25,7 @@ from trim.configuration.scorers import (
     RewardModelSection,
 )
 from trim.engines.chat_template import read_chat_template
-from trim.engines.gguf import read_chat
+from trim.engines.gguf import digest_of, read_chat
 from trim.errors import InvalidInput
 from trim.files import sha256_of
 from trim.scorers.joint import NAME as NAME_OF_WEIGHTS

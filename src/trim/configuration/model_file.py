@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from trim.configuration.section import invalid
+from trim.engines.gguf import digest_of
 from trim.engines.hub import PREFIX, HubFile
 from trim.errors import InvalidInput
-from trim.files import sha256_of
 
 
 def parsed(given: Any) -> Any:
@@ -52,22 +51,3 @@ def local_path(file: Path | HubFile, sha256: str | None = None) -> Path:
         repair = f"delete {path.resolve()} to fetch it again" if file != path else "fetch it again"
         raise InvalidInput(f"{file}: sha256 is {found}, not {sha256}; {repair}, or correct sha256")
     return path
-
-
-def digest_of(path: Path) -> str:
-    """sha256 of a file; that of an unchanged file is computed once.
-
-    Raises:
-        InvalidInput: the file cannot be read.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
-    return computed(path.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def computed(path: Path, size: int, changed: int) -> str:
-    """`digest_of` a file with this size and time of its last change, in nanoseconds."""
-    return sha256_of(path)

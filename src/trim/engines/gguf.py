@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from trim.engines.chat_template import ChatTemplate
 from trim.errors import InvalidInput
-from trim.files import open_file
+from trim.files import open_file, sha256_of
 
 NUMBERS = {
     0: "B",
@@ -82,11 +82,35 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
     Raises:
         InvalidInput: the file cannot be read, or its header is damaged.
     """
+    return read_header(*state_of(path))
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file; that of an unchanged file is computed once.
+
+    Raises:
+        InvalidInput: the file cannot be read.
+    """
+    return computed(*state_of(path))
+
+
+def state_of(path: Path) -> tuple[Path, int, int]:
+    """Resolved path, size and time of the last change, in nanoseconds.
+
+    Raises:
+        InvalidInput: there is no such file.
+    """
     try:
         status = path.stat()
     except OSError as error:
         raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
-    return read_header(path.resolve(), status.st_size, status.st_mtime_ns)
+    return path.resolve(), status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=32)
+def computed(path: Path, size: int, changed: int) -> str:
+    """`digest_of` a file in this state (`state_of`)."""
+    return sha256_of(path)
 
 
 UNUSED = ("tokenizer.ggml.merges", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
@@ -95,7 +119,7 @@ UNUSED = ("tokenizer.ggml.merges", "tokenizer.ggml.scores", "tokenizer.ggml.toke
 
 @lru_cache(maxsize=8)
 def read_header(path: Path, size: int, changed: int) -> Mapping[str, Any]:
-    """`read_metadata` of a file with this size and time of its last change, in nanoseconds.
+    """`read_metadata` of a file in this state (`state_of`).
 
     The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
     """

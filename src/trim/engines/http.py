@@ -286,6 +286,9 @@ class HttpServer:
 
         await self._retried(path, body, attempt)
 
+    def _address(self, path: str) -> str:
+        return self.root + path[1:] if path.startswith("//") else self.url + path
+
     async def _retried(
         self,
         path: str,
@@ -293,7 +296,7 @@ class HttpServer:
         attempt: Callable[[str, bytes], Awaitable[Read]],
     ) -> Read:
         """The result of the first attempt without a fault; see `post`."""
-        url = self.root + path[1:] if path.startswith("//") else self.url + path
+        url = self._address(path)
         fields = {name: value for name, value in body.items() if value is not None}
         sent = json.dumps(fields).encode()
         fault: Fault | None = None
@@ -341,11 +344,10 @@ class HttpServer:
 
     async def _get(self, path: str, seconds: float) -> tuple[int, bytes]:
         """Status and body of the answer to a request that is sent once; raises as `get`."""
-        url = self.root + path[1:] if path.startswith("//") else self.url + path
         pool = await self._pool()
         try:
             async with pool.session.get(
-                url,
+                self._address(path),
                 timeout=aiohttp.ClientTimeout(total=seconds),
                 allow_redirects=False,
                 proxy=self._proxy,

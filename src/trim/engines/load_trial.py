@@ -16,8 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from trim.engines.gguf import digest_of
 from trim.errors import ModelUnavailable
-from trim.files import read_object, sha256_of, write_atomically
+from trim.files import read_object, write_atomically
 
 KNOWN = frozenset(
     {
@@ -57,7 +58,7 @@ def require_loadable(path: Path) -> None:
     place = place_of(path)
     if place in sound.values():
         return
-    digest = sha256_of(path)
+    digest = digest_of(path)
     if digest in KNOWN:
         return
     if digest not in sound and not loads(path):

@@ -31,6 +31,8 @@ from trim.types import (
     Whole,
 )
 
+TIME_IS_UP = "the problem's time is up"
+
 
 @dataclass(frozen=True)
 class Writer:
@@ -379,7 +381,7 @@ class Solution:
             raise
         self.add_usage(writer.role, written)
         if reports_tokens and time.monotonic() >= self.deadline:
-            raise ModelUnavailable(f"{model.name}: the problem's time is up")
+            raise ModelUnavailable(f"{model.name}: {TIME_IS_UP}")
         if self.config.rules.context is not None:
             self._reached[writer.role, prefix.text] = written.prompt_tokens + written.tokens
         if self.config.rules.rejoins and written.ending is Ending.STEP:

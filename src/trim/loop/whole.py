@@ -10,19 +10,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 from trim.engines.retry import until
-from trim.errors import InvalidInput, ModelUnavailable
+from trim.errors import ModelUnavailable
 from trim.events import SpanWritten
-from trim.loop.solution import Solution, Writer
+from trim.loop.solution import TIME_IS_UP, Solution, Writer
 from trim.models.model import Completion, Ending
 from trim.models.usage import tokens_after, tokens_in
-from trim.models.whole import WholeModel, WholeRequest
+from trim.models.whole import WholeRequest, require_whole
 from trim.numerics import derive_seed
 from trim.policies.whole import WholeAnswer
 from trim.types import Action, Usage, Whole
 
 MOST_TOKENS = 1 << 20
 """Largest limit of an answer that is sent to an engine; some take no larger number."""
-TIME_IS_UP = "the problem's time is up"
 
 
 def unlimited() -> float:
@@ -121,11 +120,7 @@ class WholeWriter:
                 await self._task
 
     def _start(self, writer: Writer, limit: float) -> None:
-        model, solution = writer.model, self.solution
-        if not isinstance(model, WholeModel):
-            raise InvalidInput(
-                f"{model.name} writes steps only, no whole answer; name another model"
-            )
+        model, solution = require_whole(writer.model), self.solution
         request = WholeRequest(
             solution.question,
             solution.config.sampling,

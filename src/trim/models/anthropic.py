@@ -19,7 +19,7 @@ from trim.models.probe import working_choices
 from trim.models.prompt import Prompt, conversation
 from trim.models.response import Response, require_text, stopped
 from trim.models.usage import Call, tokens_in, usage_of_message
-from trim.models.whole import OnText, Pieces, WholeRequest
+from trim.models.whole import OnText, Pieces, WholeRequest, WholeStream
 from trim.steps import SEPARATOR, bare
 from trim.types import Usage
 
@@ -175,14 +175,7 @@ class AnthropicModel:
         }
         stream = MessageStream(Pieces(request, on_text), Call(self.server.name, body))
         await self.server.read_events("/messages", body, stream.read)
-        return Completion(
-            text=stream.pieces.text,
-            ending=stream.ending or Ending.LENGTH,
-            tokens=stream.usage.tokens,
-            prompt_tokens=stream.usage.prompt_tokens,
-            cached_tokens=stream.usage.cached_tokens,
-            seconds=time.perf_counter() - started,
-        )
+        return stream.completion(time.perf_counter() - started)
 
     async def span_obstacle(self) -> str:
         """Why the model cannot write inside steps (`trim.models.spans`)."""
@@ -246,7 +239,7 @@ def read_message(raw: Mapping[str, Any], call: Call) -> Response:
 
 
 @dataclass
-class MessageStream:
+class MessageStream(WholeStream):
     """Reads the events of a message.
 
     Attributes:

@@ -423,14 +423,7 @@ class OpenAIModel:
                 raise
             # The server does not say how long the answer may be.
             await self._fitted({**body, self.dialect.limit: request.sampling.max_tokens}, read)
-        return Completion(
-            text=stream.pieces.text,
-            ending=stream.ending or Ending.LENGTH,
-            tokens=stream.usage.tokens,
-            prompt_tokens=stream.usage.prompt_tokens,
-            cached_tokens=stream.usage.cached_tokens,
-            seconds=time.perf_counter() - started,
-        )
+        return stream.completion(time.perf_counter() - started)
 
     async def span_obstacle(self) -> str | None:
         """Why the model cannot write inside steps, as a clause; None if it can.

@@ -18,7 +18,7 @@ from trim.models.response import (
 )
 from trim.models.spans import TokenDecoder, TokenReader
 from trim.models.usage import Call, tokens_in, usage_of, usage_of_timings
-from trim.models.whole import Pieces
+from trim.models.whole import Pieces, WholeStream
 from trim.steps import SEPARATOR
 from trim.types import Usage
 
@@ -152,7 +152,7 @@ class SpanStream:
 
 
 @dataclass
-class TextStream:
+class TextStream(WholeStream):
     """Reads the chunks of a whole answer, or the answer of a server that does not stream.
 
     Args:

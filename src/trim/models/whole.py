@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from trim.models.model import Completion, Sampling, Turn
+from trim.errors import InvalidInput
+from trim.models.model import Completion, Ending, Model, Sampling, Turn
+from trim.types import Usage
 
 OnText = Callable[[str], bool]
 """Called with each piece of an answer as it is decoded, maybe in another thread. True ends the
@@ -68,6 +70,32 @@ class Pieces:
         return "".join(self._texts)
 
 
+class WholeStream(Protocol):
+    """A stream of a whole answer that has been read.
+
+    Attributes:
+        ending: None where it did not end by itself.
+    """
+
+    pieces: Pieces
+    ending: Ending | None
+
+    @property
+    def usage(self) -> Usage: ...
+
+    def completion(self, seconds: float) -> Completion:
+        """The answer, for which the stream took so long."""
+        usage = self.usage
+        return Completion(
+            text=self.pieces.text,
+            ending=self.ending or Ending.LENGTH,
+            tokens=usage.tokens,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            seconds=seconds,
+        )
+
+
 @runtime_checkable
 class WholeModel(Protocol):
     """A model that writes whole answers."""
@@ -81,3 +109,10 @@ class WholeModel(Protocol):
             ContextExceeded, ModelUnavailable: as `Model.write_step`; possibly after some pieces.
         """
         ...
+
+
+def require_whole(model: Model) -> WholeModel:
+    """The same model. Raises InvalidInput if it writes no whole answers."""
+    if not isinstance(model, WholeModel):
+        raise InvalidInput(f"{model.name} writes steps only, no whole answer; name another model")
+    return model

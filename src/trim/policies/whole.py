@@ -11,6 +11,11 @@ PREFIX = "whole:"
 """Begins the name of the policy of an answer outside the scope of routing."""
 
 
+def is_outside(policy: str) -> bool:
+    """Whether the policy of this name answers what is outside the scope of routing."""
+    return policy.startswith(PREFIX)
+
+
 @dataclass(frozen=True)
 class WholeAnswer(Policy):
     """No step is drafted, scored or decided.

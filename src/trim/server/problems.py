@@ -15,7 +15,7 @@ from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.benchmarks.data_file import DataFile
 from trim.evaluation.problem_set import ANSWER_OF_STRONG, ProblemSet
 from trim.grading.grader import find_grader
-from trim.policies.whole import PREFIX
+from trim.policies.whole import is_outside
 from trim.server.storage.keys import id_of
 from trim.server.storage.tables import requests
 
@@ -85,7 +85,7 @@ async def kept_questions(
         if key is not None:
             query = query.where(requests.c.key_id == await id_of(connection, key))
         for row in await connection.execute(query):
-            if row.policy.startswith(PREFIX):
+            if is_outside(row.policy):
                 whole += 1
             elif row.question is None:
                 without_text += 1

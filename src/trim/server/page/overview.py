@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trim.costs import Prices
-from trim.policies.whole import PREFIX
+from trim.policies.whole import is_outside
 from trim.server.service import Service
 from trim.server.storage.ledger import today
 from trim.server.storage.traffic import SLICES, Count, Spent, Traffic
@@ -105,7 +105,7 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
     drift = await asyncio.to_thread(score_drift, scores)
     queue, silent = service.queue, service.unreachable()
     share = strong_share(counts)
-    routed = [count for count in counts if not count.policy.startswith(PREFIX)]
+    routed = [count for count in counts if not is_outside(count.policy)]
     target_share = service.controller.target if service.controller else None
     return {
         "since": since,
@@ -157,9 +157,7 @@ def saved(counts: Sequence[Count], prices: Prices) -> dict[str, Any] | None:
     which are not known. None without a price or without routed tokens.
     """
     routed = [
-        count
-        for count in counts
-        if count.policy not in NOT_ROUTED and not count.policy.startswith(PREFIX)
+        count for count in counts if count.policy not in NOT_ROUTED and not is_outside(count.policy)
     ]
     tokens = sum(count.kept_tokens for count in routed)
     if not tokens or not prices.strong.output:

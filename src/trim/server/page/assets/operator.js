@@ -22,9 +22,9 @@ async function refresh() {
     const data = await answer.json();
     payIn(data.currency);
     show(data);
+    find("error").textContent = "";
     if (!list.element.isConnected) find("requests").replaceChildren(list.element);
     await list.refresh(data.keeps_texts);
-    find("error").textContent = "";
     find("updated").textContent = `as of ${new Date().toLocaleTimeString()}`;
   } catch (error) {
     find("error").textContent = inWords(error).sentence;
