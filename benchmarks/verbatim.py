@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from trim.config import End, RouterConfig, Rules
-from trim.engines import llama_cpp
 from trim.engines.http import HttpServer
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.models.continuation import LLAMA_CPP, Continuation
@@ -32,7 +31,6 @@ from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.policy import Policy
 from trim.router import Router
 
-llama_cpp.IDLE_CACHE_MIB = 0
 CONTEXT = 2048
 PROMPTS = (
     "Write a Python class Stack with push, pop and peek, a blank line between the methods.",
@@ -177,7 +175,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     policy = WeakAlone() if given.policy == "weak" else StrongAlone()
-    engine = LlamaCppEngine(given.model, 1, CONTEXT, given.threads)
+    engine = LlamaCppEngine(given.model, 1, CONTEXT, given.threads, cache_mib=0)
     known = {record["question"] for record in done(given.results)}
     for question in PROMPTS:
         if question in known:

@@ -8,6 +8,7 @@ from training.measure import BANDS, measure
 from trim import Router, parse_policies
 from trim.config import RouterConfig
 from trim.configuration.source import models_in, shipped_models
+from trim.engines.llama_cpp import LlamaCppEngine
 from trim.errors import ContextExceeded, InvalidInput, TrimError
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, SUITES, generate
 from trim.models.model import Ending, Prefix, Sampling
@@ -132,3 +133,21 @@ def test_models_are_in_their_bands(suite, measured):
 @pytest.mark.soak
 def test_the_scorer_is_less_sure_on_the_hard_suite(measured):
     assert measured["chain-hard"].auc < measured["chain"].auc
+
+
+async def read_again(cache_mib):
+    """Tokens that the weak model reads for solutions that all begin alike and grow in turn."""
+    engine = LlamaCppEngine(FOLDER / "weak.gguf", slots=8, cache_mib=cache_mib)
+    first, *others = (join_steps(each.question, ()) for each in generate(CHAIN, 25, seed=9))
+    texts = ["".join([first, *others[at::8]]) for at in range(8)]
+    read = 0
+    for turn in range(4):
+        for number, text in enumerate(texts):
+            written = await engine.complete(text, max_tokens=12, temperature=0.0, ignore_eos=True)
+            texts[number] += written.raw["choices"][0]["text"]
+            read += written.prompt_tokens - written.cached_tokens if turn else 0
+    return read
+
+
+async def test_prefixes_that_lose_their_slot_are_kept_in_memory():
+    assert await read_again(cache_mib=None) < await read_again(cache_mib=0) / 2

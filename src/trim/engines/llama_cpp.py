@@ -21,9 +21,8 @@ from trim.files import open_file
 from trim.steps import with_rest
 
 GGUF_MAGIC = b"GGUF"
-IDLE_CACHE_MIB = 64
-"""Limit of the prompt cache besides the slots: llama.cpp would fill 8 GiB for each model, and is
-no faster for it."""
+MIB = 2**20
+LEAST_CACHE_MIB = 64
 WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
@@ -75,6 +74,9 @@ class LlamaCppEngine:
         context: maximum tokens of one request, prompt and answer together.
         threads: computing threads; more than one pays only for large models.
         exact: one request after the other in one slot, without the prefix cache.
+        cache_mib: MiB of memory for prefixes that lost their slot, at most; None takes the size of
+            the file, at least 64. A request takes the idle slot whose prefix is most like its own,
+            even where another solution needs it again (`benchmarks/prefix_cache.py`).
 
     Raises:
         InvalidInput: the file is missing, cut short or not a GGUF file.
@@ -90,9 +92,12 @@ class LlamaCppEngine:
         context: int = 1024,
         threads: int = 1,
         exact: bool = False,
+        cache_mib: int | None = None,
     ) -> None:
         path = Path(path)
         check_file(path)
+        if cache_mib is None:
+            cache_mib = max(path.stat().st_size // MIB, LEAST_CACHE_MIB)
         xllamacpp = load_library()
         require_loadable(path)
         slots = 1 if exact else slots
@@ -103,7 +108,7 @@ class LlamaCppEngine:
         parameters.cpuparams.n_threads = threads
         parameters.cpuparams_batch.n_threads = threads
         parameters.n_gpu_layers = 0
-        parameters.cache_ram_mib = 0 if exact else IDLE_CACHE_MIB
+        parameters.cache_ram_mib = 0 if exact else cache_mib
         parameters.warmup = False
         parameters.verbosity = -1
         self.path = path
