@@ -2,7 +2,7 @@
 
 python benchmarks/engine_speed.py FILE...
 
-For each GGUF file, with 1 and 2 threads: 1, 4, 8 and 16 requests at a time, in rounds that each
+For each GGUF file, with 1 and 2 threads: 1, 4 and 8 requests at a time, in rounds that each
 have every arm: whole steps in process, steps that are read token by token in process, and whole
 steps from llama.cpp's HTTP server. Prints medians, and quotients of the same round; about ten
 minutes for two models of 0.5B and 1.5B on 2 cores.
@@ -26,8 +26,8 @@ from below_the_step import print_table
 from trim.engines.llama_cpp import LlamaCppEngine
 
 THREADS = (1, 2)
-REQUESTS = (1, 4, 8, 16)
-SLOTS, CONTEXT = 16, 512
+REQUESTS = (1, 4, 8)
+SLOTS, CONTEXT = 8, 512
 TOKENS, ROUNDS = 24, 3
 SETTINGS = {"max_tokens": TOKENS, "temperature": 0.7, "top_k": 20, "top_p": 0.8, "logprobs": 2}
 HEADINGS = (

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from below_the_step import print_table
-from real import SEED, SIZE, Run
+from real import SEED, SIZE, SLOTS, Run
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -57,6 +57,8 @@ BRANCHES = 5
 MAX_STEPS = 14
 SETTINGS = ((0.4, 8), (0.3, 1))
 """(P, M) of `token:P:M`: the switch rewrites as many of the training places with M tokens."""
+AT_ONCE = SLOTS // len(SETTINGS)
+"""Problems at a time."""
 FOLDS = 5
 FUNCTION_WORDS = (
     "the a an of to in on at by for and or is are was were be it this that these those we he she"
@@ -219,7 +221,9 @@ def problems_of(given: Namespace, split: str, count: int, skip: int = 0) -> Sequ
 
 def opened(given: Namespace) -> tuple[ModelSource, Models]:
     """The pair of `benchmarks/real.py`."""
-    configuration, *assignments = Run(given.models, given.data, given.out).configured("gsm8k")
+    configuration, *assignments = Run(given.models, given.data, given.out).configured(
+        "gsm8k", AT_ONCE
+    )
     source = open_models(Path(configuration), assignments[1::2])
     return source, source.load(entropy=True)
 
@@ -322,7 +326,7 @@ def solve(given: Namespace) -> None:
     for part in range(given.n // SIZE):
         problems = problems_of(given, "test", SIZE, part * SIZE)
         evaluation = evaluation_of(
-            models, source.config, problems, policies, None, SEED, concurrency=4
+            models, source.config, problems, policies, None, SEED, concurrency=AT_ONCE
         )
         folder = given.out / "gsm8k" / "switch" / f"part-{part:02}"
         described = {"policies": [policy.name for policy in policies], "part": part}
