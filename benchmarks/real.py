@@ -5,8 +5,8 @@ python benchmarks/real.py table [--out FOLDER]
 
 `solve` takes a night or more on two cores. It works in parts of 30 problems, all groups of
 policies in turn, and an interrupted command continues. Fitted policies learn from 200 problems of
-the training set, which are recorded after the groups that need none. `table` prints what is
-finished. Without --models and --data the files are downloaded.
+the training set, which are recorded after the groups that need none. `table` prints the
+groups that are finished. Without --models and --data the files are downloaded.
 """
 
 from __future__ import annotations
@@ -180,12 +180,16 @@ def read(folder: Path, group: Group) -> Iterator[Trace]:
 
 
 def finished(out: Path, benchmark: str) -> dict[str, list[Trace]]:
-    """Traces by policy, of the problems that all groups so far have finished."""
-    groups = [list(read(out / benchmark / group.name, group)) for group in (*GROUPS, SWITCH)]
-    groups = [found for found in groups if found]
-    done = [{trace.problem_id for trace in found} for found in groups]
-    common = set.intersection(*done) if done else set()
-    kept = [trace for found in groups for trace in found if trace.problem_id in common]
+    """Traces by policy, of the groups that have finished as many problems as the furthest one."""
+    groups = {
+        group.name: list(read(out / benchmark / group.name, group)) for group in (*GROUPS, SWITCH)
+    }
+    done = {name: len({trace.problem_id for trace in found}) for name, found in groups.items()}
+    most = max(done.values())
+    kept = [trace for name, found in groups.items() for trace in found if done[name] == most]
+    for name, problems in done.items():
+        if 0 < problems < most:
+            print(f"{benchmark}/{name} is left out: {problems} of {most} problems")
     return group_by_policy(kept, list(dict.fromkeys(trace.problem_id or "" for trace in kept)))
 
 
