@@ -3,7 +3,7 @@
 python benchmarks/real.py solve [--models FOLDER] [--data FOLDER] [--out FOLDER] [--only PART]
 python benchmarks/real.py table [--out FOLDER]
 
-`solve` takes a night or more on two cores. It works in parts of 30 problems, all groups of
+`solve` takes a night or more on two cores. It works in parts of 75 problems, all groups of
 policies in turn, and an interrupted command continues. Fitted policies learn from 200 problems of
 the training set, which are recorded after the groups that need none. `table` prints the
 groups that are finished. Without --models and --data the files are downloaded.
@@ -31,8 +31,8 @@ from trim.metrics.intervals import paired_interval
 from trim.metrics.metrics import cpt
 from trim.types import Trace
 
-SIZE = 30
-"""Problems of a part."""
+SIZE = 75
+"""Problems of a part, at most."""
 SEED = 16
 CONFIGURATION = Path(__file__).parents[1] / "configurations" / "qwen-coder-laptop.yaml"
 FILES = {
@@ -40,7 +40,7 @@ FILES = {
     "strong": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
 }
 PROBLEMS = {"gsm8k": 150, "math500": 60}
-SLOTS, THREADS = 40, 1
+SLOTS, THREADS = 96, 1
 """Slots are filled: as many problems at a time as fit with all policies of a group. Together 16
 sequences decode three times as fast as one, and prefixes that policies share are read once."""
 CONTEXT = {"gsm8k": 1536, "math500": 2048}
@@ -122,17 +122,17 @@ class Run:
     def problems(self, benchmark: str) -> list[str]:
         return [benchmark, *(("--data", str(self.data)) if self.data else ())]
 
-    def evaluate(self, benchmark: str, group: Group, part: int) -> None:
+    def evaluate(self, benchmark: str, group: Group, part: range) -> None:
         """Solve one part, or what is missing of it."""
         fits = self.out / benchmark / "fits"
         policies = [each.format(fits=fits, prices=PRICES) for each in group.policies]
         concurrency = max(SLOTS // sum(1 + policy.count(",") for policy in policies), 1)
         self.trim(
             *("eval", *self.problems(benchmark), *self.configured(benchmark, concurrency)),
-            *("-n", str(SIZE), "--skip", str(part * SIZE), "--seed", str(SEED)),
+            *("-n", str(len(part)), "--skip", str(part.start), "--seed", str(SEED)),
             *(word for policy in policies for word in ("--policy", policy)),
             *("--scorer", group.score, "--prices", "example"),
-            *("--out", str(self.out / benchmark / group.name / f"part-{part:02}")),
+            *("--out", str(self.out / benchmark / group.name / f"part-{part.start:03}")),
         )
 
     def fit(self, benchmark: str) -> None:
@@ -153,6 +153,12 @@ class Run:
                 self.trim(*words)
 
 
+def parts(problems: int) -> Iterator[range]:
+    """The numbers of the problems of each part."""
+    for start in range(0, problems, SIZE):
+        yield range(start, min(start + SIZE, problems))
+
+
 def solve(run: Run, only: str | None) -> None:
     """Solve all that is missing; `only` names a benchmark, or a group as `gsm8k/inside`."""
     for benchmark, problems in PROBLEMS.items():
@@ -163,7 +169,7 @@ def solve(run: Run, only: str | None) -> None:
             groups = [group for group in chosen if group.fitted is fitted]
             if fitted and groups:
                 run.fit(benchmark)
-            for part in range(problems // SIZE):
+            for part in parts(problems):
                 for group in groups:
                     run.evaluate(benchmark, group, part)
             report(run.out, benchmark)

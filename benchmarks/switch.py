@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from below_the_step import print_table
-from real import SEED, SIZE, SLOTS, Run
+from real import SEED, SLOTS, Run, parts
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -323,13 +323,13 @@ def solve(given: Namespace) -> None:
     cuts = zip(fitted["cuts"], SETTINGS, strict=True)
     policies = [Switch(weights, centre, scale, cut, tokens) for cut, (_, tokens) in cuts]
     source, models = opened(given)
-    for part in range(given.n // SIZE):
-        problems = problems_of(given, "test", SIZE, part * SIZE)
+    for part in parts(given.n):
+        problems = problems_of(given, "test", len(part), part.start)
         evaluation = evaluation_of(
             models, source.config, problems, policies, None, SEED, concurrency=AT_ONCE
         )
-        folder = given.out / "gsm8k" / "switch" / f"part-{part:02}"
-        described = {"policies": [policy.name for policy in policies], "part": part}
+        folder = given.out / "gsm8k" / "switch" / f"part-{part.start:03}"
+        described = {"policies": [policy.name for policy in policies], "part": part.start}
         store = TraceStore(folder, described)
         try:
             asyncio.run(evaluation.run(store))
