@@ -73,6 +73,7 @@ GROUPS = (
         ),
     ),
     Group("tokens", ("token:0.5,0.7",)),
+    Group("spans", ("thr:0.8,0.9+tail:0.5", "clause:0.3")),
     Group("steps", ("random:0.3", "takeover:0.7,0.8", "cascade:0.7,0.8")),
     Group("entropy", ("thr:0.3,0.5", "takeover:0.1,0.2"), score="entropy"),
     Group("grade", ("thr:0.5,0.7", "takeover:0.3,0.5"), score="grade"),
