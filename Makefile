@@ -120,7 +120,7 @@ below-the-step: .venv/all
 
 # Two real language models on GSM8K and MATH-500 (a night and more on two cores):
 #   make real [MODELS=FOLDER] [DATA=FOLDER]
-real: .venv/all
+real: .venv/all .venv/train
 	$(BIN)/python benchmarks/real.py solve $(if $(MODELS),--models $(MODELS)) $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/real.py table
 

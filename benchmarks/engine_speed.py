@@ -4,8 +4,9 @@ python benchmarks/engine_speed.py FILE...
 
 For each GGUF file, with 1 and 2 threads: 1, 4 and 8 requests at a time, in rounds that each
 have every arm: whole steps in process, steps that are read token by token in process, and whole
-steps from llama.cpp's HTTP server. Prints medians, and quotients of the same round; about ten
-minutes for two models of 0.5B and 1.5B on 2 cores.
+steps from llama.cpp's HTTP server. There are as many slots as requests: llama.cpp decodes slots
+together that are neighbours. Prints medians, and quotients of the same round; about ten minutes for
+two models of 0.5B and 1.5B on 2 cores.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from trim.engines.llama_cpp import LlamaCppEngine
 
 THREADS = (1, 2)
 REQUESTS = (1, 4, 8)
-SLOTS, CONTEXT = 8, 512
-TOKENS, ROUNDS = 24, 3
+CONTEXT = 512
+TOKENS, ROUNDS = 24, 5
 SETTINGS = {"max_tokens": TOKENS, "temperature": 0.7, "top_k": 20, "top_p": 0.8, "logprobs": 2}
 HEADINGS = (
     "file",
@@ -42,19 +43,19 @@ HEADINGS = (
 Ask = Callable[[str, int], Awaitable[int]]
 
 
-def serve(wire: Connection, file: Path, threads: int) -> None:
+def serve(wire: Connection, file: Path, threads: int, slots: int) -> None:
     """Run the file in this process until the other end of the wire closes."""
-    engine = LlamaCppEngine(file, slots=SLOTS, context=CONTEXT, threads=threads)
+    engine = LlamaCppEngine(file, slots=slots, context=CONTEXT, threads=threads)
     wire.send(engine.address)
     wire.poll(None)
 
 
 @contextmanager
-def http_server(file: Path, threads: int) -> Iterator[str]:
+def http_server(file: Path, threads: int, slots: int) -> Iterator[str]:
     """Address of llama.cpp's HTTP server in a process of its own."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=serve, args=(there, file, threads), daemon=True)
+    process = context.Process(target=serve, args=(there, file, threads, slots), daemon=True)
     process.start()
     try:
         yield here.recv()
@@ -89,37 +90,33 @@ def prompts(arm: str, requests: int, number: int) -> list[str]:
     ]
 
 
-async def measure(file: Path, threads: int, address: str) -> Iterator[tuple[str, ...]]:
-    """The rows of one file and number of threads."""
-    engine = LlamaCppEngine(file, slots=SLOTS, context=CONTEXT, threads=threads)
-    found = []
+async def measure(file: Path, threads: int, requests: int, address: str) -> tuple[str, ...]:
+    """The row of one file, number of threads and number of requests at a time."""
+    engine = LlamaCppEngine(file, slots=requests, context=CONTEXT, threads=threads)
     async with httpx.AsyncClient(base_url=address, timeout=600) as client:
         asks = arms(engine, client)
-        for requests in REQUESTS:
-            speeds: dict[str, list[float]] = {name: [] for name in asks}
-            for turn in range(ROUNDS):
-                for arm in np.random.default_rng(turn).permutation(list(asks)):
-                    asked = prompts(arm, requests, turn)
-                    started = time.perf_counter()
-                    tokens = await asyncio.gather(*[asks[arm](text, turn) for text in asked])
-                    speeds[arm].append(sum(tokens) / (time.perf_counter() - started))
-            quotients = np.divide(speeds["in process"], speeds["HTTP"])
-            found.append(
-                (
-                    *(file.stem, str(threads), str(requests)),
-                    *(f"{np.median(values):.1f}" for values in speeds.values()),
-                    f"{np.median(quotients):.2f} ({quotients.min():.2f}–{quotients.max():.2f})",
-                )
-            )
-    return iter(found)
+        speeds: dict[str, list[float]] = {name: [] for name in asks}
+        for turn in range(ROUNDS):
+            for arm in np.random.default_rng(turn).permutation(list(asks)):
+                asked = prompts(arm, requests, turn)
+                started = time.perf_counter()
+                tokens = await asyncio.gather(*[asks[arm](text, turn) for text in asked])
+                speeds[arm].append(sum(tokens) / (time.perf_counter() - started))
+    quotients = np.divide(speeds["in process"], speeds["HTTP"])
+    return (
+        *(file.stem, str(threads), str(requests)),
+        *(f"{np.median(values):.1f}" for values in speeds.values()),
+        f"{np.median(quotients):.2f} ({quotients.min():.2f}–{quotients.max():.2f})",
+    )
 
 
 def main() -> None:
     rows: list[tuple[str, ...]] = []
     for file in map(Path, sys.argv[1:]):
         for threads in THREADS:
-            with http_server(file, threads) as address:
-                rows += asyncio.run(measure(file, threads, address))
+            for requests in REQUESTS:
+                with http_server(file, threads, requests) as address:
+                    rows.append(asyncio.run(measure(file, threads, requests, address)))
     print_table(HEADINGS, rows)
 
 
