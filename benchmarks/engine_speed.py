@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -29,7 +30,7 @@ from trim.engines.llama_cpp import LlamaCppEngine
 THREADS = (1, 2)
 REQUESTS = (1, 4, 8)
 CONTEXT = 512
-TOKENS, ROUNDS = 24, 5
+TOKENS, ROUNDS = 24, 3
 SETTINGS = {"max_tokens": TOKENS, "temperature": 0.7, "top_k": 20, "top_p": 0.8, "logprobs": 2}
 HEADINGS = (
     "file",
@@ -82,10 +83,11 @@ def arms(engine: LlamaCppEngine, client: httpx.AsyncClient) -> dict[str, Ask]:
 
 
 def prompts(arm: str, requests: int, number: int) -> list[str]:
-    """Different questions, so that each is read."""
+    """Questions that differ from their first token on, so that each is read as a whole."""
+    draw = random.Random(f"{arm} {number}")
     return [
-        f"({arm}) Shop {number}-{at} sold {at + 3} clips in April and {number + 2} times"
-        " as many in May. How many clips did it sell altogether? Reason step by step.\n\n"
+        f"{draw.getrandbits(32):08x}: a shop sold {at + 3} clips in April and {number + 2} times as"
+        " many in May. How many clips did it sell altogether? Reason step by step.\n\n"
         for at in range(requests)
     ]
 
