@@ -2,36 +2,27 @@
 
 python benchmarks/laptop.py --models FOLDER --data FOLDER [-n PROBLEMS]
 
-Solves the same training problems of GSM8K with `configurations/qwen-coder-laptop.yaml` under each
-policy, number of threads and number of problems at a time, each time with models opened anew, so
-that no policy finds what another one read. A quarter of an hour with four problems on 2 cores.
+Solves the same training problems of GSM8K with `configurations/qwen-coder-laptop.yaml` for each
+combination of policy, threads and problems at a time. Each run loads the models again, so no policy
+profits from what another one has read. Four problems take a quarter of an hour on 2 cores.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
 from below_the_step import print_table
-from real import CONFIGURATION, FILES, SEED
+from real import CONFIGURATION, SEED, settings_of
 
 from trim.evaluation.benchmarks.selection import Selection
 from trim.router import Router
 
 THREADS, AT_ONCE = (1, 2), (1, 4)
 POLICIES = ("strong", "token:0.3", "thr:0.85+tail:0.5")
-
-
-def router_of(given: Namespace, policy: str, threads: int, slots: int) -> Router:
-    """With models of its own."""
-    settings = [f"routing.policy={policy}"]
-    for role, file in FILES.items():
-        settings += [f"{role}.gguf={given.models / file}"]
-        settings += [f"{role}.threads={threads}", f"{role}.slots={slots}"]
-    return Router.from_config(CONFIGURATION, settings)
 
 
 async def seconds_for(router: Router, questions: Sequence[str], at_once: int) -> float:
@@ -58,12 +49,12 @@ def main() -> None:
     rows = []
     for threads in THREADS:
         for at_once in AT_ONCE:
-            times = [
-                asyncio.run(
-                    seconds_for(router_of(given, policy, threads, at_once), questions, at_once)
-                )
-                for policy in POLICIES
-            ]
+            settings = settings_of(given.models, threads=threads, slots=at_once)
+            times = []
+            for policy in POLICIES:
+                chosen = [*settings, f"routing.policy={policy}"]
+                router = Router.from_config(CONFIGURATION, chosen)
+                times.append(asyncio.run(seconds_for(router, questions, at_once)))
             rows.append((str(threads), str(at_once), *(f"{each:.1f}" for each in times)))
             print(*rows[-1], flush=True)
     print_table(("threads", "at a time", *(f"`{policy}`" for policy in POLICIES)), rows)

@@ -92,6 +92,16 @@ PRICES = "0.003,0.001"
 """Of a strong token, in right answers, for the routers that were trained for all prices."""
 
 
+def settings_of(models: Path | None, **values: int) -> list[str]:
+    """Overrides of the configuration: the same values for both models, and files at hand."""
+    settings = []
+    for role, file in FILES.items():
+        settings += [f"{role}.{name}={value}" for name, value in values.items()]
+        if models:
+            settings.append(f"{role}.gguf={models / file}")
+    return settings
+
+
 @dataclass(frozen=True)
 class Run:
     """Where models, data and results are.
@@ -110,14 +120,13 @@ class Run:
         if status := subprocess.run(command).returncode:
             raise SystemExit(status)
 
+    def settings(self, benchmark: str) -> list[str]:
+        """What is set in the configuration, for both models."""
+        return settings_of(self.models, slots=SLOTS, threads=THREADS, context=CONTEXT[benchmark])
+
     def configured(self, benchmark: str, concurrency: int) -> list[str]:
-        """The configuration, and what is set in it."""
-        settings = [f"routing.concurrency={concurrency}"]
-        for role, file in FILES.items():
-            settings += [f"{role}.slots={SLOTS}", f"{role}.threads={THREADS}"]
-            settings += [f"{role}.context={CONTEXT[benchmark]}"]
-            if self.models:
-                settings += [f"{role}.gguf={self.models / file}"]
+        """The configuration, and what is set in it, as words of a command."""
+        settings = [f"routing.concurrency={concurrency}", *self.settings(benchmark)]
         return [str(CONFIGURATION), *(word for each in settings for word in ("--set", each))]
 
     def problems(self, benchmark: str) -> list[str]:
@@ -187,16 +196,16 @@ def read(folder: Path, group: Group) -> Iterator[Trace]:
 
 
 def finished(out: Path, benchmark: str) -> dict[str, list[Trace]]:
-    """Traces by policy, of the groups that have finished as many problems as the furthest one."""
+    """Traces by policy, of the groups that have finished the problems of the furthest one."""
     groups = {
         group.name: list(read(out / benchmark / group.name, group)) for group in (*GROUPS, SWITCH)
     }
-    done = {name: len({trace.problem_id for trace in found}) for name, found in groups.items()}
-    most = max(done.values())
+    done = {name: {trace.problem_id for trace in found} for name, found in groups.items()}
+    most = max(done.values(), key=len)
     kept = [trace for name, found in groups.items() for trace in found if done[name] == most]
     for name, problems in done.items():
-        if 0 < problems < most:
-            print(f"{benchmark}/{name} is left out: {problems} of {most} problems")
+        if problems and problems != most:
+            print(f"{benchmark}/{name} is left out: {len(problems)} of {len(most)} problems")
     return group_by_policy(kept, list(dict.fromkeys(trace.problem_id or "" for trace in kept)))
 
 

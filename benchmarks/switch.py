@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from below_the_step import print_table
-from real import SEED, SLOTS, Run, parts
+from real import CONFIGURATION, SEED, SLOTS, Run, parts
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -221,10 +221,8 @@ def problems_of(given: Namespace, split: str, count: int, skip: int = 0) -> Sequ
 
 def opened(given: Namespace) -> tuple[ModelSource, Models]:
     """The pair of `benchmarks/real.py`."""
-    configuration, *assignments = Run(given.models, given.data, given.out).configured(
-        "gsm8k", AT_ONCE
-    )
-    source = open_models(Path(configuration), assignments[1::2])
+    settings = Run(given.models, given.data, given.out).settings("gsm8k")
+    source = open_models(CONFIGURATION, settings)
     return source, source.load(entropy=True)
 
 

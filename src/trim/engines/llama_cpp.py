@@ -95,9 +95,9 @@ class LlamaCppEngine:
         cache_mib: int | None = None,
     ) -> None:
         path = Path(path)
-        check_file(path)
+        size = check_file(path)
         if cache_mib is None:
-            cache_mib = max(path.stat().st_size // MIB, LEAST_CACHE_MIB)
+            cache_mib = max(size // MIB, LEAST_CACHE_MIB)
         xllamacpp = load_library()
         require_loadable(path)
         slots = 1 if exact else slots
@@ -224,8 +224,8 @@ class LlamaCppEngine:
         raise ModelUnavailable(f"{self.path.name}: {error.get('message', error)}")
 
 
-def check_file(path: Path) -> None:
-    """Check a file before llama.cpp loads it, for an error that names the reason.
+def check_file(path: Path) -> int:
+    """Size of a file in bytes, checked before llama.cpp loads it so that an error names the reason.
 
     Raises:
         InvalidInput: the file is missing, cut short or not a GGUF file.
@@ -238,3 +238,4 @@ def check_file(path: Path) -> None:
         raise InvalidInput(f"{path}: no readable model file ({error.strerror})") from error
     if magic != GGUF_MAGIC or size < 1024:
         raise InvalidInput(f"{path}: damaged or not a GGUF file; reinstall or name another file")
+    return size
