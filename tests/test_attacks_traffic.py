@@ -97,7 +97,8 @@ async def test_an_endless_stream_ends_with_the_deadline(tmp_path, part, status, 
     )
     async with staged(lambda request: forever) as server, serving(tmp_path, server) as client:
         started = time.monotonic()
-        asked = body(QUESTION, model="trim:weak", trim={"deadline": 0.4})
+        # Seconds enough for the first part to arrive while other processes keep the cores busy.
+        asked = body(QUESTION, model="trim:weak", trim={"deadline": 3})
         answer = await client.post("/chat/completions", json=asked)
         assert answer.status_code == status and time.monotonic() - started < 20
     ((_, _, ended, weak, _, _),) = records(tmp_path)
