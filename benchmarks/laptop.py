@@ -1,40 +1,38 @@
-"""Seconds a problem on the laptop's pair, alone and routed, by threads and problems at a time.
+"""Seconds a problem on the laptop's pair: the strong model alone beside routed solutions.
 
-python benchmarks/laptop.py --models FOLDER --data FOLDER [-n PROBLEMS]
+python benchmarks/laptop.py --models FOLDER [--data FOLDER] [-n BATCHES] [--at-once N]
+                            [--threads N] [--policy POLICY]...
 
-Solves the same training problems of GSM8K with `configurations/qwen-coder-laptop.yaml` for each
-combination of policy, threads and problems at a time. Each run loads the models again, so no policy
-profits from what another one has read. Four problems take a quarter of an hour on 2 cores.
+Solves batches of training problems of GSM8K with `configurations/qwen-coder-laptop.yaml`. Policies
+take turns at each batch, so that a busy minute of the machine falls on all of them; each time the
+models are loaded anew, untimed, so that no policy profits from what another one has read. Prints
+medians over the batches, and quotients of the same batch. A batch of 4 problems takes about a
+minute for a policy on 2 cores.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from below_the_step import print_table
 from real import CONFIGURATION, SEED, settings_of
 
 from trim.evaluation.benchmarks.selection import Selection
 from trim.router import Router
 
-THREADS, AT_ONCE = (1, 2), (1, 4)
-POLICIES = ("strong", "token:0.3", "thr:0.85+tail:0.5")
+POLICIES = ("strong", "weak", "thr:0.9", "token:0.3", "token:0.7", "tail:0.3", "thr:0.85+tail:0.5")
 
 
-async def seconds_for(router: Router, questions: Sequence[str], at_once: int) -> float:
-    """Seconds a question."""
-    places = asyncio.Semaphore(at_once)
-
-    async def solve(question: str) -> None:
-        async with places:
-            await router.asolve(question)
-
+async def seconds_for(router: Router, questions: Sequence[str]) -> float:
+    """Seconds a question, all at a time."""
     started = time.perf_counter()
-    await asyncio.gather(*map(solve, questions))
+    await asyncio.gather(*map(router.asolve, questions))
     return (time.perf_counter() - started) / len(questions)
 
 
@@ -42,22 +40,35 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", type=Path, required=True, help="folder of the two model files")
     parser.add_argument("--data", type=Path, help="folder of the benchmarks")
-    parser.add_argument("-n", type=int, default=4, help="problems")
+    parser.add_argument("-n", type=int, default=5, help="batches")
+    parser.add_argument("--at-once", type=int, default=4, help="problems of a batch")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each model")
+    parser.add_argument("--policy", action="append", help="beside strong; repeatable")
     given = parser.parse_args()
     selection = Selection(data=given.data, split="train", skip=0)
-    questions = [each.question for each in selection.open("gsm8k", given.n, SEED).problems]
+    problems = selection.open("gsm8k", given.n * given.at_once, SEED).problems
+    policies = ("strong", *given.policy) if given.policy else POLICIES
+    settings = settings_of(given.models, threads=given.threads, slots=given.at_once)
+    times: dict[str, list[float]] = {policy: [] for policy in policies}
+    for start in range(0, len(problems), given.at_once):
+        questions = [each.question for each in problems[start : start + given.at_once]]
+        for policy, found in times.items():
+            router = Router.from_config(CONFIGURATION, [*settings, f"routing.policy={policy}"])
+            found.append(asyncio.run(seconds_for(router, questions)))
+            print(f"{policy}: {found[-1]:.1f} s a problem", flush=True)
+    strong = np.array(times["strong"])
     rows = []
-    for threads in THREADS:
-        for at_once in AT_ONCE:
-            settings = settings_of(given.models, threads=threads, slots=at_once)
-            times = []
-            for policy in POLICIES:
-                chosen = [*settings, f"routing.policy={policy}"]
-                router = Router.from_config(CONFIGURATION, chosen)
-                times.append(asyncio.run(seconds_for(router, questions, at_once)))
-            rows.append((str(threads), str(at_once), *(f"{each:.1f}" for each in times)))
-            print(*rows[-1], flush=True)
-    print_table(("threads", "at a time", *(f"`{policy}`" for policy in POLICIES)), rows)
+    for policy, found in times.items():
+        shares = np.array(found) / strong
+        rows.append(
+            (
+                f"`{policy}`",
+                f"{np.median(found):.1f}",
+                f"{np.median(shares):.2f} ({shares.min():.2f}–{shares.max():.2f})",
+            )
+        )
+    print()
+    print_table(("policy", "seconds a problem", "of `strong`"), rows)
 
 
 if __name__ == "__main__":
