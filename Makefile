@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests wait for servers more than they compute: four processes, also on two cores. Those of `soak` measure, so
 # they have one process per core.
 PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
-SOAK := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m soak
+SOAK := $(BIN)/pytest --numprocesses 3 --dist loadfile -m soak
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
 .PHONY: demo serve test test-lowest soak fuzz docs test-training test-vllm test-ray bench bench-serving \

@@ -219,7 +219,7 @@ def report(out: Path, benchmark: str) -> None:
     print(f"\n{benchmark}, {summary['n']} problems\n")
     print_table(HEADINGS, list(rows(summary, solved)))
     print()
-    print_table(METRICS[1:], [row[1:] for row in curve_rows(summary)])
+    print_table(CURVES, list(in_money(summary)))
     if "thr" in summary["curves"]:
         print()
         print_table(EQUAL, list(equal_rows(summary)))
@@ -254,6 +254,21 @@ def rows(
             f"{read['uncached']:.0f} / {read['cached']:.0f}",
             f"{point['money_mean'] / strong['money_mean']:.2f}",
         )
+
+
+CURVES = (*METRICS[1:], "the same in money")
+
+
+def in_money(summary: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    """A row for each family: CPT and Δ-IBC in strong tokens, and Δ-IBC in money.
+
+    Above 0, the policy is better than the strong model alone on a share of the problems that costs
+    as much.
+    """
+    for row, curve in zip(curve_rows(summary), summary["curves"].values(), strict=True):
+        money = curve["costs"]["money"]
+        low, high = money["intervals"]["delta_ibc"]
+        yield *row[1:], f"{money['delta_ibc']:.2f} ({low:.2f}–{high:.2f})"
 
 
 EQUAL = (
