@@ -95,12 +95,16 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
+def with_range(value: float, low: float, high: float) -> str:
+    """A table cell: the value, and its interval or range."""
+    return f"{value:.2f} ({low:.2f}–{high:.2f})"
+
+
 def curve_rows(summary: Mapping[str, Any]) -> Iterator[list[str]]:
     for family, curve in summary["curves"].items():
         levels = curve["cpt"].values()
         shares = " / ".join("–" if each is None else f"{100 * each:.1f}" for each in levels)
-        low, high = curve["intervals"]["delta_ibc"]
-        gain = f"{curve['delta_ibc']:.2f} ({low:.2f}–{high:.2f})"
+        gain = with_range(curve["delta_ibc"], *curve["intervals"]["delta_ibc"])
         yield [f"`{summary['suite']}`", f"`{family}`", shares, gain]
 
 

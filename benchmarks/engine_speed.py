@@ -23,7 +23,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-from below_the_step import print_table
+from below_the_step import print_table, with_range
 
 from trim.engines.llama_cpp import LlamaCppEngine
 
@@ -108,7 +108,7 @@ async def measure(file: Path, threads: int, requests: int, address: str) -> tupl
     return (
         *(file.stem, str(threads), str(requests)),
         *(f"{np.median(values):.1f}" for values in speeds.values()),
-        f"{np.median(quotients):.2f} ({quotients.min():.2f}–{quotients.max():.2f})",
+        with_range(float(np.median(quotients)), quotients.min(), quotients.max()),
     )
 
 

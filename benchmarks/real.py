@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from below_the_step import METRICS, curve_rows, name_of, print_table
+from below_the_step import METRICS, curve_rows, name_of, print_table, with_range
 
 from trim.costs import Prices
 from trim.evaluation.summary import group_by_policy, summarise
@@ -267,8 +267,7 @@ def in_money(summary: Mapping[str, Any]) -> Iterator[Sequence[str]]:
     """
     for row, curve in zip(curve_rows(summary), summary["curves"].values(), strict=True):
         money = curve["costs"]["money"]
-        low, high = money["intervals"]["delta_ibc"]
-        yield *row[1:], f"{money['delta_ibc']:.2f} ({low:.2f}–{high:.2f})"
+        yield *row[1:], with_range(money["delta_ibc"], *money["intervals"]["delta_ibc"])
 
 
 EQUAL = (
