@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Tests wait for servers more than they compute: four processes, also on two cores. Those of `soak` compute more.
 PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
-SOAK := $(BIN)/pytest --numprocesses 3 --dist loadfile -m soak
+SOAK := $(BIN)/pytest --numprocesses 3 --dist worksteal -m soak
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
 .PHONY: demo serve test test-lowest soak fuzz docs test-training test-vllm test-ray bench bench-serving \

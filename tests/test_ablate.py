@@ -11,6 +11,7 @@ from bank_models import EXPLORER, IDENTITY, PROBLEMS, ChanceScorer
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from once import once
 
 from trim.cli.main import main
 from trim.cli.studies import make_agg_trainer
@@ -30,7 +31,7 @@ from trim.numerics import uniform
 from trim.policies.pomdp.fit import LabelledTrajectory, fit_pomdp
 from trim.policies.pomdp.model import write_model
 from trim.policies.registry import parse_policies
-from trim.rollouts.bank import Bank
+from trim.rollouts.bank import Bank, read_bank
 from trim.rollouts.collect import collect
 from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import NoisyScorer, noisy
@@ -247,10 +248,18 @@ def test_a_router_is_at_least_equal_only_where_no_less_was_measured(draws, said,
 
 
 @pytest.fixture(scope="module")
-def bank(tmp_path_factory):
-    return collect(
-        draw("chain", 20, 3), 3, tmp_path_factory.mktemp("bank"), models_in(), rollouts=3
-    )
+def recorded(tmp_path_factory):
+    """The folder of a bank."""
+
+    def record(folder):
+        collect(draw("chain", 20, 3), 3, folder, models_in(), rollouts=3)
+
+    return once(tmp_path_factory, "recorded", record)
+
+
+@pytest.fixture(scope="module")
+def bank(recorded):
+    return read_bank(recorded)
 
 
 def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
@@ -447,11 +456,10 @@ def test_noise_takes_a_bank_of_the_same_configuration(tmp_path, files):
         assert not out.exists()
 
 
-def test_noise_goes_through_a_configuration(tmp_path):
+def test_noise_goes_through_a_configuration(tmp_path, recorded):
     """The scores of a configuration's scorer get the noise; `thr` meets them."""
-    words = ("noise", tmp_path / "bank", "chain", CONFIGURATION, "-n", 3, "--sigmas", "0,3",
+    words = ("noise", recorded, "chain", CONFIGURATION, "-n", 3, "--sigmas", "0,3",
              "--prices", "example", "--budgets", "2,10", "--out", tmp_path / "out")  # fmt: skip
-    collect(draw("chain", 20, 3), 3, tmp_path / "bank", models_in(), rollouts=3)
     done = ablate(*words, "--iterations", 1)
     assert done.exit_code == 0, done.output
     run = json.loads((tmp_path / "out" / "sigma-3" / "run.json").read_text())

@@ -12,6 +12,7 @@ from bank_models import IDENTITY, ChanceScorer, writer
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from once import once
 from test_calibrate import agg_folder
 
 from trim.cli.main import main
@@ -44,7 +45,9 @@ from trim.router import Router
 from trim.shipped import FOLDER
 from trim.types import Action, Author, Usage
 
-PROBLEMS = list(generate(CHAIN, 40, seed=5))
+COUNT = 30
+"""Problems of the bank: as few as a calibration may have."""
+PROBLEMS = list(generate(CHAIN, COUNT, seed=5))
 
 
 def run(*words):
@@ -72,18 +75,17 @@ def content(folder):
 def fitted(tmp_path_factory):
     """A router for joint scores of the shipped models."""
     models = identify_models(FOLDER, "joint")
-    return agg_folder(tmp_path_factory.mktemp("fitted") / "agg", models, "joint")
+    return once(tmp_path_factory, "fitted", lambda folder: agg_folder(folder, models, "joint"))
 
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory, fitted):
-    """A bank of 40 problems with several policies."""
-    folder = tmp_path_factory.mktemp("routed") / "bank"
+    """A bank of all problems with several policies."""
     specs = ("token:0.3,0.7,0.9", "token:0.5:8,0.9:8", "tail:0.9", "thr:0.3,0.9+tail:0.9",
              f"agg:{fitted}@0.1,0.001+tail:0.9")  # fmt: skip
-    policies = (word for spec in specs for word in ("--policy", spec))
-    done("collect", "chain", "-n", 40, "--seed", 5, "--rollouts", 3, "--out", folder, *policies)
-    return folder
+    policies = [word for spec in specs for word in ("--policy", spec)]
+    command = ("collect", "chain", "-n", COUNT, "--seed", 5, "--rollouts", 3, *policies, "--out")
+    return once(tmp_path_factory, "routed", lambda folder: done(*command, folder))
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +340,7 @@ def test_a_calibration_has_the_limit_of_the_recorded_solutions(tmp_path, bank):
     assert router.max_strong_tokens == most + 1
     # A limit that cuts solutions needs those.
     limited = tmp_path / "limited"
-    done("collect", "chain", "-n", 30, "--seed", 5, "--rollouts", 2, "--out", limited,
+    done("collect", "chain", "-n", COUNT, "--seed", 5, "--rollouts", 2, "--out", limited,
          "--policy", "token:0.9", "--max-strong-tokens", 3)  # fmt: skip
     recorded = read_bank(limited)
     assert all(each.strong_tokens <= 3 for each in recorded.solutions_of("token:0.9", None, 3))
@@ -542,7 +544,7 @@ def test_banks_with_routed_solutions_serve_all_that_reads_banks(bank, tmp_path):
     done("audit", bank)
     done("fit", bank, "--out", tmp_path / "pomdp.json")
     prm = tmp_path / "prm"
-    done("collect", "chain", "-n", 30, "--seed", 5, "--rollouts", 3, "--scorer", "prm",
+    done("collect", "chain", "-n", COUNT, "--seed", 5, "--rollouts", 3, "--scorer", "prm",
          "--policy", "token:0.9", "--policy", "thr:0.5+tail:0.9", "--out", prm)  # fmt: skip
     done("fit-scorer", prm, "--out", tmp_path / "joint.json")
     done("rescore", prm, tmp_path / "joint.json", "--out", tmp_path / "joint")

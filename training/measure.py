@@ -43,7 +43,7 @@ class Band:
 
 BANDS = {
     "chain": Band(auc=(0.88, 0.97)),
-    "chain-hard": Band(weak=(0.05, 0.30), strong=(0.75, 1.0)),
+    "chain-hard": Band(weak=(0.05, 0.30), strong=(0.75, 1.0), auc=(0.7, 0.84)),
     "words": Band(),
     "program": Band(),
 }
