@@ -241,6 +241,7 @@ def test_json_at_its_bounds():
     assert parse_json("9" * MOST_DIGITS) == 10**MOST_DIGITS - 1
     parse_json("[" * DEEPEST + "]" * DEEPEST)
     assert parse_json("NaN", finite=False) != 0
+    assert parse_json("\ufeff{}".encode()) == {}
 
 
 ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -26,11 +26,11 @@ BOUNDED = json.JSONDecoder(parse_int=whole_number)
 FINITE = json.JSONDecoder(parse_int=whole_number, parse_constant=no_number)
 
 
-def parse_json(text: str | bytes, finite: bool = True) -> Any:
+def parse_json(text: str | bytes | bytearray, finite: bool = True) -> Any:
     """The value of a JSON text.
 
     Args:
-        text: UTF-8, if bytes.
+        text: bytes are UTF-8, with or without a byte order mark.
         finite: refuse NaN and Infinity, which other programs write though JSON has neither.
 
     Raises:
@@ -39,7 +39,7 @@ def parse_json(text: str | bytes, finite: bool = True) -> Any:
     """
     decoder = FINITE if finite else BOUNDED
     try:
-        value = decoder.decode(text if isinstance(text, str) else text.decode("utf-8"))
+        value = decoder.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except RecursionError:
         raise too_deep() from None
     require_shallow(value)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any
 
 import aiohttp
+
+from trim.documents import parse_json
 
 ACCEPTED = "gzip"
 """The only compression that requests accept (`Accept-Encoding`)."""
@@ -84,14 +85,6 @@ async def read_error(answer: aiohttp.ClientResponse) -> Any:
                 if len(body) > ERROR_LIMIT:
                     break
     try:
-        return parse_json(body)
+        return parse_json(body, finite=False)
     except ValueError:
         return body[:ERROR_LIMIT].decode("utf-8", "replace")
-
-
-def parse_json(content: bytes | bytearray | str) -> Any:
-    """JSON from outside; ValueError for anything else, or where it is nested too deeply."""
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError("JSON that is nested too deeply") from None

@@ -22,14 +22,8 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
-from trim.engines.body import (
-    ACCEPTED,
-    UnreadableBody,
-    parse_json,
-    read_body,
-    read_error,
-    read_pieces,
-)
+from trim.documents import parse_json
+from trim.engines.body import ACCEPTED, UnreadableBody, read_body, read_error, read_pieces
 from trim.engines.key import Key
 from trim.engines.retry import (
     CircuitBreaker,
@@ -41,6 +35,7 @@ from trim.engines.retry import (
 from trim.engines.scheduler import RequestQueue
 from trim.engines.sse import EventReader
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, Refused, TrimError
+from trim.terminal import one_line
 
 TOO_LONG = re.compile(
     r"context (?:length|size|window|limit)|exceed_context|prompt is too long|must be <= \d+",
@@ -338,7 +333,7 @@ class HttpServer:
         """
         status, content = await self._get(path, seconds)
         try:
-            return parse_json(content) if status == 200 else None
+            return parse_json(content, finite=False) if status == 200 else None
         except ValueError:
             return None
 
@@ -437,7 +432,7 @@ class HttpServer:
 
     def _json(self, content: bytes) -> Any:
         try:
-            return parse_json(content)
+            return parse_json(content, finite=False)
         except ValueError as error:
             raise Fault(GARBLED, "no JSON") from error
 
@@ -537,7 +532,7 @@ class HttpServer:
         if len(text) > SEARCHED:
             words = words[:-1]  # it may be the beginning of the key
         line = self.hidden(" ".join(words))[:SHOWN]
-        return "".join(each if each.isprintable() else "\ufffd" for each in line) or "no message"
+        return one_line(line) or "no message"
 
     async def _pool(self) -> Pool:
         loop = asyncio.get_running_loop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trim.engines.body import parse_json
+from trim.documents import parse_json
 
 LINE_LIMIT = 4 << 20
 """Bytes of a line."""
@@ -55,4 +55,4 @@ class EventReader:
         Raises:
             ValueError: a line or the stream is too long, or a record is no JSON.
         """
-        return map(parse_json, self.lines(data))
+        return (parse_json(line, finite=False) for line in self.lines(data))
