@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, KeysView, Sequence
-from dataclasses import asdict
+from dataclasses import is_dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,11 +126,7 @@ def encode(problems: Sequence[RecordedProblem], partial: bool = False) -> bytes:
         partial: use the layout of a partial bank.
     """
     schema = PARTIAL_SCHEMA if partial else SCHEMA
-    rows = [row_of(problem) for problem in problems]
-    try:
-        table = pa.Table.from_pylist(rows, schema=schema)
-    except UnicodeEncodeError:
-        table = pa.Table.from_pylist(storable(rows), schema=schema)
+    table = pa.Table.from_pylist([*map(row_of, problems)], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(
         table,
@@ -182,17 +178,20 @@ def read_rows(
 
 
 def storable(value: Any) -> Any:
-    """Rows in which halves of surrogate pairs, which some models write, are question marks."""
+    """A dataclass as a row; question marks are in place of halves of surrogate pairs, which some
+    models write."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {name: storable(inner) for name, inner in value.items()}
-    return [*map(storable, value)] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [*map(storable, value)]
+    if is_dataclass(value):
+        return {name: storable(inner) for name, inner in vars(value).items()}
+    return value
 
 
 def row_of(problem: RecordedProblem) -> dict[str, Any]:
     """The problem as a row, with null for what is not known."""
-    row = asdict(problem)
+    row: dict[str, Any] = storable(problem)
     if not problem.has_strong:
         row["strong"] = None
     for node in row["nodes"]:
@@ -291,8 +290,8 @@ class BankStore:
 
     def add(self, problem: RecordedProblem) -> None:
         """Add a problem unless the bank has it; written once a part is full."""
-        pending = {other.problem_id for other in self._pending}
-        if problem.problem_id in self.finished | pending:
+        pending = (other.problem_id for other in self._pending)
+        if problem.problem_id in self.finished or problem.problem_id in pending:
             return
         self._pending.append(problem)
         if len(self._pending) >= self.part_size:
