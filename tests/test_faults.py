@@ -269,6 +269,9 @@ async def test_a_problem_ends_at_its_deadline_with_the_reason(attempts):
         assert trace.finish is Finish.FAILED
         assert re.search(r"time is up after 1 attempt; .*time-out", trace.failure)
         assert not weak.server.breaker.is_open
+        # The call that was cut is counted, with an estimate of its tokens.
+        assert trace.usage["weak"].requests == 1
+        assert trace.usage["weak"].tokens > 0
 
 
 def test_a_deadline_is_of_one_problem_and_the_earliest_counts():

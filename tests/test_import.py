@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from trim.cli.main import main
 from trim.errors import InvalidInput
+from trim.files import FolderLock
 from trim.policies.pomdp.first_errors import WrittenSteps
 from trim.policies.pomdp.fit import evidence_from_steps
 from trim.policies.ppo.trees import UNKNOWN
+from trim.policies.registry import parse_policy
 from trim.rollouts.bank import read_bank
 from trim.rollouts.fit import tree_steps
 from trim.rollouts.import_traces import import_traces
 from trim.rollouts.imported_solution import apportion
+from trim.rollouts.replay import replay
 from trim.shipped import FOLDER
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data" / "reference"
@@ -510,6 +513,28 @@ def test_what_needs_the_strong_model_is_refused_without_it(tmp_path):
     ):
         assert said in refusal(run(*words, "--out", out))
         assert not out.exists()
+
+
+def test_rewrites_that_no_trace_has_count_as_tokens(tmp_path):
+    """As of the strong model alone from that step on, and as its longest step beyond its end."""
+    weak = solution(steps=["a", "b", "c"], prm_scores=[0.9, 0.2, 0.6], step_tokens=[10, 10, 10])
+    alone = {"steps": ["A", "B"], "step_tokens": [100, 120], "tokens": 220, "correct": True}
+    bank = imported(tmp_path, trace(weak=weak, strong={**alone, "answer": "7"}))
+    spent = [replay(bank.problems[0], parse_policy(f"thr:{p}")) for p in (0.1, 0.5, 0.95)]
+    assert [each.strong_tokens for each in spent] == [0, 120, 220]
+    assert [each.complete for each in spent] == [True, False, False]
+    assert {each.usage["weak"].tokens for each in spent} == {30}
+    late = solution(steps=["a", "b", "c"], prm_scores=[0.9, 0.9, 0.2], step_tokens=[10, 10, 10])
+    (beyond,) = imported(tmp_path / "late", trace(weak=late, strong=alone)).problems
+    assert replay(beyond, parse_policy("thr:0.5")).strong_tokens == 120
+
+
+def test_an_import_waits_for_nobody_in_its_folder(tmp_path):
+    lock = FolderLock(tmp_path / "bank")
+    with pytest.raises(InvalidInput, match="another process works in this folder"):
+        imported(tmp_path, trace())
+    lock.release()
+    assert imported(tmp_path, trace()).problems
 
 
 def test_options_of_a_configuration_do_not_go_with_weights(collected, tmp_path):

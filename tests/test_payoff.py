@@ -146,7 +146,16 @@ def test_a_strong_model_that_is_not_better_is_said_to_be_so():
     same = traces("strong", 10, 100, 4.0)
     found = verdict(traces("thr:0.5", 10, 50, 1.0), alone=[WEAK, same])
     assert found["pays"] is None
+    assert "routing pays" not in found["text"]
     assert found["text"].endswith("(25.0 % against 25.0 %): routing cannot help.")
+
+
+def test_one_problem_shows_nothing():
+    single = [each[29:30] for each in (WEAK, STRONG, traces("thr:0.5", 30, 50, 1.0))]
+    found = summary(single[2], alone=single[:2])
+    assert found["verdict"]["pays"] is None
+    assert "interval" not in found["verdict"]["text"]
+    assert found["verdict"]["text"].endswith("one problem shows nothing.")
 
 
 def test_without_prices_there_is_no_money_and_seconds_decide():

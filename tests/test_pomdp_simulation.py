@@ -207,6 +207,13 @@ def test_the_ends_of_the_limit_are_those_that_simulation_finds():
     assert risen == pytest.approx(0.3 + 0.7 * plain)
 
 
+def test_without_a_better_strong_model_there_is_no_limit():
+    weaker = replace(model(), process=process_from_accuracies(0.95, 0.8, process().hazard, 50))
+    found = simulate(weaker, 500, prices=(0.001,))
+    assert found["strong_accuracy"] < found["weak_accuracy"]
+    assert set(found["limit"].values()) == {None}
+
+
 @pytest.mark.parametrize("price", [0.0005, 0.004])
 def test_harmless_errors_scale_what_a_plan_is_worth(price):
     """P(right) = q + (1 - q) P(no error): the plan is that of a dearer token."""

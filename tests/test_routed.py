@@ -24,6 +24,7 @@ from trim.errors import InvalidInput
 from trim.evaluation.cold import ColdModel, ColdScorer
 from trim.evaluation.evaluate import draw
 from trim.evaluation.suites import CHAIN, generate
+from trim.models.model import Completion, Ending, Prefix
 from trim.monitoring.monitor import Monitor
 from trim.monitoring.profile import Profile, route_record
 from trim.policies.calibrated import CalibratedRouter
@@ -42,6 +43,7 @@ from trim.rollouts.routed import RoutedSolution
 from trim.rollouts.routed_solver import RoutedSolver, parse_recorded
 from trim.rollouts.routed_store import RoutedStore, decode, read_routed
 from trim.router import Router
+from trim.scorers.scorer import Scores, score_each
 from trim.shipped import FOLDER
 from trim.types import Action, Author, Usage
 
@@ -259,6 +261,35 @@ def test_a_cache_holds_what_the_solution_has_read_and_written():
         measured = sum(written.prompt_tokens - written.cached_tokens for written, _ in counted)
         # The engine reads the last token of each prompt again.
         assert abs(read - measured) <= 2 * len(counted)
+
+
+@pytest.mark.parametrize("caches", [True, False])
+def test_each_request_of_a_scorer_finds_its_own_beginning_in_the_cache(caches):
+    """After a rewrite two steps are scored, each by a request of its own."""
+    read = []
+
+    class OneByOne:
+        name = "one by one"
+
+        async def score(self, trace, written):
+            return await score_each(trace, written, self.score_one)
+
+        async def score_one(self, trace, written):
+            known = (text for text in read if trace.text.startswith(text))
+            cached = max(map(len, known), default=0)
+            read.append(trace.text)
+            return Scores((0.5,), len(trace.text), cached)
+
+    scorer, trace, uncached = ColdScorer(OneByOne(), caches), Prefix("q"), 0
+    unscored = []
+    for number in range(6):
+        draft, rewrite = (Completion(f"{text} {number}\n\n", Ending.STEP, 3, 0) for text in "ds")
+        scores = asyncio.run(scorer.score(trace.then(draft.text), [*unscored, draft]))
+        uncached += scores.prompt_tokens - scores.cached_tokens
+        kept, unscored = (rewrite, [rewrite]) if number % 2 else (draft, [])
+        trace = trace.then(kept.text)
+    # Each text once: six drafts and the rewrites before the last draft.
+    assert uncached == 8 * len(draft.text)
 
 
 def test_a_policy_that_never_writes_costs_what_its_replay_costs(bank):

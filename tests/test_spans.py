@@ -4,15 +4,17 @@ import asyncio
 import math
 import re
 import time
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trim.config import Fallback, Fallbacks, RouterConfig
+from trim.config import Fallback, Fallbacks, RouterConfig, Rules
 from trim.configuration.source import shipped_models
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.run import Evaluation
+from trim.evaluation.shared import SharedModel
 from trim.evaluation.suites import CHAIN, generate, right_step
 from trim.events import Kept, Regenerated, SpanWritten
 from trim.models.model import Ending, Prefix, Sampling, Token
@@ -21,6 +23,7 @@ from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies, parse_policy
 from trim.policies.span import Extent, Unit, joins, word_start
 from trim.router import Router
+from trim.scorers.scorer import Scores
 from trim.shipped import SAMPLING
 from trim.testing import ScriptedModel, ScriptedSpanModel, check_model, check_policy, cut_words
 from trim.types import Action, Author, Finish, Span, Trace
@@ -321,6 +324,93 @@ def test_without_the_weak_model_the_strong_one_finishes_the_step():
     assert trace.steps[0].fallback == "weak"
 
 
+class Doubtful:
+    """Scores every draft low."""
+
+    name = "doubtful"
+
+    async def score(self, trace, written):
+        return Scores((0.1,) * len(written), 1)
+
+
+def test_a_draft_stands_where_nobody_can_finish_its_rewrite():
+    """The strong model has spent its tokens inside the step, and the weak one has failed."""
+    weak = ScriptedSpanModel(
+        lambda prefix: ModelUnavailable("down") if prefix.begun else "a b c d e.\n\n",
+        probability=lambda prefix, text: 0.3 if text == " d" else 1.0,
+    )
+    strong = ScriptedSpanModel(lambda prefix: " D E F G.\n\n")
+    config = RouterConfig(
+        max_steps=1, max_strong_tokens=2, fallbacks=Fallbacks(weak=Fallback.ESCALATE)
+    )
+    trace = solve(weak, strong, "thr:0.5+tail:0.5", config, scorer=Doubtful())
+    (step,) = trace.steps
+    assert (step.text, step.fallback) == ("a b c d e.\n\n", "weak")
+    assert trace.strong_tokens == 2
+
+
+def ladder(policy, **limits):
+    """The first step by three models, of which each doubts a word."""
+    weak = ScriptedSpanModel(
+        lambda prefix: "a b c d e.\n\n",
+        probability=lambda prefix, text: 0.3 if text == " d" else 1.0,
+    )
+    middle = ScriptedSpanModel(
+        lambda prefix: " M X Y.\n\n",
+        probability=lambda prefix, text: 0.3 if text == " X" else 1.0,
+        name="middle",
+    )
+    strong = ScriptedSpanModel(lambda prefix: " STRONG.\n\n", name="strong")
+    config = RouterConfig(max_steps=1, **limits)
+    trace = solve(weak, strong, policy, config, scorer=Doubtful(), intermediate=[middle])
+    return trace, trace.steps[0]
+
+
+def test_each_model_is_the_author_of_what_it_wrote():
+    trace, step = ladder("thr:0.5+tail:0.5")
+    assert spans(step) == [("a b c", "weak"), (" M", "intermediate"), (" STRONG.\n\n", "strong")]
+    assert trace.weak_tokens == 3
+
+
+def test_a_limit_of_the_strong_model_leaves_the_intermediate_one():
+    trace, step = ladder("thr:0.5+tail:0.5", max_strong_tokens=0)
+    assert (step.text, step.level) == ("a b c M X Y.\n\n", 1)
+    assert trace.usage["strong"].requests == 0
+
+
+@pytest.mark.parametrize("lead", ["---\n\n", "\n\n"])
+def test_a_step_without_content_is_left_out_where_steps_are_rejoined(lead):
+    def script(prefix):
+        if not prefix.text.strip("\n-"):
+            return "2 + 5 = 7.\n\n" if prefix.text else lead
+        return "So \\boxed{7}.\n\n"
+
+    config = RouterConfig(max_steps=4, rules=Rules(rejoins=True))
+    trace = solve(ScriptedSpanModel(script), ScriptedSpanModel(script), "token:0.5", config)
+    texts = ["2 + 5 = 7.\n\n", "So \\boxed{7}.\n\n"]
+    assert [step.text for step in trace.steps] == texts
+    assert trace.usage["weak"].tokens == len(cut_words("".join((lead, *texts))))
+    assert all("".join(text for text, _ in spans(step)) in ("", step.text) for step in trace.steps)
+
+
+def test_a_policy_that_cannot_be_hashed_is_evaluated():
+    @dataclass
+    class Mine(Policy):
+        name: str = "mine"
+        inside_steps = True
+        needs_scores = False
+
+        def decide(self, observation):
+            return Action.CONTINUE
+
+        def at_token(self, observation):
+            return Extent() if observation.token.text == " two" else None
+
+    told = [SharedModel(tells("one two", "\\boxed{1}")) for _ in range(2)]
+    trace = solve(*told, Mine())
+    assert (trace.answer, trace.strong_tokens) == ("1", 1)
+
+
 @pytest.mark.parametrize("limit", [0, 1, 2, 5])
 def test_a_limit_of_strong_tokens_holds_to_the_token(limit):
     weak = tells("a b c d e f", "\\boxed{1}", doubts=(" b", " d", " f"))
@@ -454,6 +544,12 @@ def test_a_place_moves_back_to_the_beginning_of_a_word():
     assert word_start(written(" is", " 1", "2", "3"), 3) == 1
     assert word_start(written("\\", "frac", "{", "1"), 1) == 0
     assert word_start(written(" is", "."), 1) == 1
+
+
+def test_a_letter_in_several_tokens_belongs_to_its_word():
+    cut = written(" caf", "", "é", " au")
+    assert [Extent().end(cut[:count], True) for count in range(1, 5)] == [None, None, None, 3]
+    assert [word_start(cut, place) for place in range(4)] == [0, 0, 0, 3]
 
 
 def test_real_models_reach_the_strong_ones_accuracy_for_a_few_of_its_tokens():

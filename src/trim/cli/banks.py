@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from trim.cli.progress import progress_bar
 from trim.cli.terminal import echo
 from trim.errors import InvalidInput
 from trim.evaluation.progress import RunProgress
-from trim.files import sha256_of
+from trim.files import FolderLock, remove_leftovers, sha256_of
 from trim.fingerprints import read_seen
 from trim.rollouts.bank import Bank, read_bank
 from trim.rollouts.bank_scorer import rescore_by
@@ -102,11 +103,14 @@ def rescore_jointly(path: Path, weights: Path, out: Path) -> Bank:
     """Write the bank with joint scores by a file of weights. Raises as `rescore`."""
     joint, sha256 = read_weights(weights), sha256_of(weights)
     rescored = rescore(read_bank(path), joint, sha256, read_seen(weights))
-    store = BankStore(out, rescored.identity, PART_SIZE)
-    for problem in rescored.problems:
-        store.add(problem)
-    store.flush()
-    RoutedStore(out).add(rescored.routed)
+    with ExitStack() as cleanup:
+        cleanup.callback(FolderLock(out).release)
+        remove_leftovers(out / "parts")
+        store = BankStore(out, rescored.identity, PART_SIZE)
+        for problem in rescored.problems:
+            store.add(problem)
+        store.flush()
+        RoutedStore(out).add(rescored.routed)
     return rescored
 
 

@@ -104,7 +104,13 @@ class ColdScorer:
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
         scores = await self.scorer.score(trace, written)
-        cached = self._cache.read(trace.text, scores.prompt_tokens)
-        if not self.caches:
-            cached = min(cached, scores.cached_tokens)
+        requests = scores.requests or (scores,)
+        first = len(trace.steps) - len(requests) + 1
+        cached = sum(
+            self._cached(trace.until(end), request) for end, request in enumerate(requests, first)
+        )
         return replace(scores, cached_tokens=cached)
+
+    def _cached(self, trace: Prefix, request: Scores) -> int:
+        cached = self._cache.read(trace.text, request.prompt_tokens)
+        return cached if self.caches else min(cached, request.cached_tokens)

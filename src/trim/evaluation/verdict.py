@@ -193,13 +193,15 @@ def money(traces: Sequence[Trace], prices: Prices) -> Array:
 def ratio(cost: Array, strong: Array, weights: Weights) -> dict[str, Any]:
     """The ratio of two sums over the same problems, with its paired bootstrap interval.
 
-    The value is None if the strong model alone costs nothing.
+    The value is None if the strong model alone costs nothing, the interval also for one problem.
 
     Args:
         cost, strong: (n,) non-negative, per problem.
     """
     above, below = weights.means(np.stack([cost, strong])).T
-    return with_interval(np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0))
+    ratios = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+    found = with_interval(ratios)
+    return found if len(cost) > 1 else {**found, "interval": None}
 
 
 Point = Mapping[str, Any]
@@ -232,20 +234,24 @@ def describe_verdict(points: Sequence[Point]) -> dict[str, Any] | None:
     kept = [point for point in routed if goal.is_kept(point)]
     chosen = choose(kept, strong) if kept else max(routed, key=lambda p: (p["accuracy"], -cost(p)))
     compared = against(chosen, strong)
-    outcome, pays = outcome_of(compared.levels, bool(kept))
+    outcome, pays = outcome_at(chosen, strong, bool(kept))
     subject = label(chosen)
     if len(routed) > 1:
         best = "cheapest" if cost(chosen) <= min(map(cost, kept), default=0) else "fastest"
         best = "fastest" if chosen["money_mean"] is None else best
         subject = goal.introduce(chosen, len(routed), best if kept else None)
     text = f"{subject} {compared.describe(' a problem')}{tokens(chosen)}, {goal.reached(chosen)}"
-    text = f"{text}: {outcome}.{goal.caveat()}"
+    if caveat := goal.caveat():
+        pays = None if pays else pays
+        text = f"{text}.{caveat}"
+    else:
+        text = f"{text}: {outcome}."
     if compared.money is None:
         text += " Money is not billed (--prices)."
     return {
         "policy": chosen["policy"],
         "setting": chosen["setting"],
-        "pays": None if goal.caveat() and pays else pays,
+        "pays": pays,
         "text": text,
     }
 
@@ -268,7 +274,7 @@ def headline(points: Sequence[Point], verdict: Mapping[str, Any] | None) -> str 
         if (point["policy"], point["setting"]) == (verdict["policy"], verdict["setting"])
     )
     goal = Goal(alone.get("weak"), strong)
-    outcome, _ = outcome_of(against(chosen, strong).levels, goal.is_kept(chosen))
+    outcome, _ = outcome_at(chosen, strong, goal.is_kept(chosen))
     if goal.caveat():
         outcome = "routing cannot help here, as the strong model is no more accurate"
     paid = [
@@ -295,6 +301,14 @@ def choose(kept: Sequence[Point], strong: Point) -> Point:
 def cost(point: Point) -> float:
     """Money per problem; seconds if nothing is billed."""
     return float(point["seconds_mean"] if point["money_mean"] is None else point["money_mean"])
+
+
+def outcome_at(point: Point, strong: Point, is_as_good: bool) -> tuple[str, bool | None]:
+    """As `outcome_of`, for a setting; one problem shows nothing."""
+    seconds = point["against_strong"]["seconds"]
+    if seconds["value"] is not None and seconds["interval"] is None:
+        return "one problem shows nothing", None
+    return outcome_of(against(point, strong).levels, is_as_good)
 
 
 def against(point: Point, strong: Point) -> CostComparison:

@@ -206,18 +206,22 @@ class StepExecutor:
             return self.writers[-1]
         if self._spans.extent:
             return self.writers[-1]
-        if self._spans.parts and not self._affords_strong():
+        writer = self.writers[self.solution.level]
+        if self._spans.parts and not self._can_write(writer):
             return self.writers[0]  # finishes what the strong model has begun
-        return self.writers[self.solution.level]
+        return writer
 
     def _permits(self, action: Action) -> bool:
         """Whether limits and failures leave the model that an action needs."""
         if action is Action.CONTINUE:
             return True
-        needed = self.writers[-1 if action in STRONG_ONLY else self.solution.level + 1]
-        if needed.author is not Author.STRONG:
-            return True
-        return self._affords_strong()
+        return self._can_write(
+            self.writers[-1 if action in STRONG_ONLY else self.solution.level + 1]
+        )
+
+    def _can_write(self, writer: Writer) -> bool:
+        """Whether limits and failures leave a model."""
+        return writer.author is not Author.STRONG or self._affords_strong()
 
     def _affords_strong(self) -> bool:
         """Whether the limits on strong tokens and money leave room for another strong step."""
@@ -262,10 +266,12 @@ class StepExecutor:
         solution = self.solution
         fallback = self.config.fallbacks.after(writer.author, failure)
         before, solution.fallback = solution.fallback, str(writer.author)
-        if fallback is Fallback.ESCALATE:
-            if not self._permits(Action.REGENERATE):
-                raise failure
-            solution.level += 1
+        above = self.writers.index(writer) + 1
+        escalates = fallback is Fallback.ESCALATE and above < len(self.writers)
+        if escalates and self._can_write(self.writers[above]):
+            solution.level = above
+        elif fallback is Fallback.ESCALATE and not solution.versions:
+            raise failure
         elif solution.versions:
             self._spans.reset()
             self.is_pending = self.is_accepted = False

@@ -114,7 +114,8 @@ def joined(parts: Sequence[Part], rejoins: bool) -> Completion:
     Args:
         rejoins: cut the step at its first blank line (`trim.config.Rules`).
     """
-    first, last = parts[0].written, parts[-1].written
+    first = next((part.written for part in parts if part.kept), parts[0].written)
+    last = parts[-1].written
     text = "".join(part.written.text for part in parts)
     if rejoins and last.ending is Ending.STEP:
         text = closed(text.partition(SEPARATOR)[0])
@@ -391,7 +392,7 @@ class Solution:
     def _add_unfinished(self, writer: Writer, prefix: Prefix, limit: int, started: float) -> None:
         """Count an estimate of the tokens of a call that was cancelled or ended by the deadline."""
         if decoded := tokens_after(time.monotonic() - started, limit):
-            usage = Usage(tokens_in([prefix.full_question, prefix.text]), 0, decoded)
+            usage = Usage(tokens_in([prefix.full_question, prefix.text]), 0, decoded, 1)
             self._usage[writer.role] = self._usage.get(writer.role, Usage()) + usage
 
     def _reached_by(self, writer: Writer, prefix: Prefix) -> int:

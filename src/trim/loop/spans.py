@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from trim.events import Regenerated, SpanWritten
 from trim.loop.solution import Part, Solution, Version, Writer, joined, together
@@ -26,7 +26,7 @@ class DraftRule:
         whole_words: end the draft before the word that has the token.
     """
 
-    policy: Policy
+    policy: Policy = field(hash=False)  # that of another package may not be hashable
     question: str
     steps: tuple[str, ...]
     begun: str
@@ -84,6 +84,7 @@ class SpanWriter:
         self.extent: Extent | None = None
         self.parts: list[Part] = []
         self._drafts_on = False
+        self._leads = 0
         self._whole_words = True
 
     async def require_models(self) -> None:
@@ -115,16 +116,8 @@ class SpanWriter:
         place = self.policy.place(tokens) if tokens else 0
         if self._whole_words and place:
             place = word_start(tokens, place)
-        text = "".join(token.text for token in tokens[:place])
-        if text:
-            head = replace(
-                draft.written,
-                text=text,
-                ending=Ending.RULE,
-                decoded=tokens[:place],
-                dropped=tokens[place:],
-            )
-            self.parts = [Part(draft.writer, head, place, 0)]
+        parts = draft.parts or (Part.of(draft.writer, draft.written),)
+        self.parts = [*beginning(parts, place)]
 
     def draft_on(self) -> None:
         """Have the weak model finish the step: the strong one wrote nothing."""
@@ -133,7 +126,7 @@ class SpanWriter:
 
     def reset(self) -> None:
         """Forget the spans of the step."""
-        self.extent, self.parts, self._drafts_on = None, [], False
+        self.extent, self.parts, self._drafts_on, self._leads = None, [], False, 0
 
     def cut(self) -> None:
         """Keep the spans of a step that cannot be finished: clients already have them."""
@@ -222,6 +215,8 @@ class SpanWriter:
             *_, last = self.parts
             text = closed(lead)[len(lead) - len(written.text) :]
             self.parts[-1] = replace(last, written=replace(written, text=text))
+            if empty and self.solution.config.rules.rejoins:
+                self._leads = len(self.parts)
             return False
         if fenced:
             self.parts[-1] = replace(self.parts[-1], written=replace(written, ending=Ending.LENGTH))
@@ -229,7 +224,8 @@ class SpanWriter:
 
     def _complete(self) -> Version:
         """Make the spans the newest version of the step: a draft, or the rewrite of one."""
-        self.parts = without_breaks(self.parts)
+        leads, rest = self.parts[: self._leads], self.parts[self._leads :]
+        self.parts = [*map(emptied, leads), *without_breaks(rest)]
         written = joined(self.parts, self.solution.config.rules.rejoins)
         authors = (part.writer for part in self.parts)
         writer = self.writers[0]
@@ -243,6 +239,31 @@ class SpanWriter:
     def _event(self, index: int, writer: Writer, written: Completion) -> SpanWritten:
         dropped = "".join(token.text for token in written.dropped)
         return SpanWritten(index, writer.author, written.text, written.tokens, dropped)
+
+
+def emptied(part: Part) -> Part:
+    """A part that is not kept (`trim.config.Rules.rejoins`), with the tokens that it took."""
+    written = replace(part.written, text="", ending=Ending.RULE, decoded=(), dropped=())
+    return replace(part, written=written, kept=0)
+
+
+def beginning(parts: Sequence[Part], place: int) -> Iterator[Part]:
+    """The parts of a version up to a token, as the beginning of the next version.
+
+    Args:
+        place: number of tokens.
+    """
+    for part in parts:
+        tokens, place = part.written.decoded[:place], max(place - len(part.written.decoded), 0)
+        if text := "".join(token.text for token in tokens):
+            written = replace(
+                part.written,
+                text=text,
+                ending=Ending.RULE,
+                decoded=tokens,
+                dropped=part.written.decoded[len(tokens) :],
+            )
+            yield Part(part.writer, written, len(tokens), 0)
 
 
 def without_breaks(parts: Sequence[Part]) -> list[Part]:

@@ -73,7 +73,8 @@ def end_of_tokens(tokens: Sequence[Token], least: int, whole_words: bool) -> int
             continue  # a part of a character
         if not whole_words or not joins(last, "a"):
             return count
-        if count < len(tokens) and not joins(last, tokens[count].text[:1]):
+        after = "".join(token.text for token in tokens[count:])
+        if after and not joins(last, after[0]):
             return count
     return None
 
@@ -97,6 +98,8 @@ def word_start(tokens: Sequence[Token], place: int) -> int:
     Args:
         place: index of a token.
     """
-    while place > 0 and joins(tokens[place - 1].text[-1:], tokens[place].text[:1]):
+    after = tokens[place].text or "a"  # a part of a character, perhaps of a letter
+    while place > 0 and (not (text := tokens[place - 1].text) or joins(text[-1], after[0])):
         place -= 1
+        after = text or after
     return place

@@ -6,6 +6,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from trim.documents import parse_json
 from trim.errors import InvalidInput
-from trim.files import read_bytes, sha256_of
+from trim.files import FolderLock, read_bytes, remove_leftovers, sha256_of
 from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG
 from trim.rollouts.bank import FIRST_ERRORS, Bank, read_bank
 from trim.rollouts.identity import UNSCORED, Identity
@@ -65,13 +66,16 @@ def import_traces(
             or the folder cannot be written or holds another bank.
     """
     traces = TraceFile(file, tuple(read_lines(file)), scores, dataset)
-    problems = traces.problems
-    store = BankStore(out, traces.identity, PART_SIZE)
-    for problem in problems:
-        store.add(problem)
+    problems, identity = traces.problems, traces.identity
+    with ExitStack() as cleanup:
+        cleanup.callback(FolderLock(out).release)
+        remove_leftovers(out / "parts")
+        store = BankStore(out, identity, PART_SIZE)
+        for problem in problems:
+            store.add(problem)
+            progress(len(store.finished))
+        store.flush()
         progress(len(store.finished))
-    store.flush()
-    progress(len(store.finished))
     return read_bank(out, scored=False)
 
 
@@ -157,7 +161,7 @@ class TraceFile:
             return None
         if self.chosen_scores or self.kind != LABELLED:
             return self.chosen_scores or PRM_SCORES
-        return PRM_SCORES if self._has(PRM_SCORES) else None
+        return PRM_SCORES if PRM_SCORES in self._fields else None
 
     @cached_property
     def dataset(self) -> str:
@@ -235,16 +239,18 @@ class TraceFile:
         else:
             yield line.record
 
-    def _has(self, name: str) -> bool:
-        """Whether any line has the field."""
-        return any(line.record.get(name) is not None for line in self.lines)
+    @cached_property
+    def _fields(self) -> frozenset[str]:
+        """The fields that any line has."""
+        given = (line.record.items() for line in self.lines)
+        return frozenset(name for items in given for name, value in items if value is not None)
 
     def _pair(self, name: str, record: dict[str, Any]) -> Iterator[RecordedProblem]:
         weak, strong = solution_of(record["weak"], self.scores), NO_SOLUTION
         if record.get("strong") is not None:
             given = isinstance(record["strong"], dict) and record["strong"].get(self.scores)
             strong = solution_of(record["strong"], None if given is None else self.scores)
-        elif self._has("strong"):
+        elif "strong" in self._fields:
             raise ValueError("no strong, which other lines have; give it in all lines or in none")
         question, answer = text_of(record["query"]), text_of(record["answer"])
         yield recorded(name, question, answer, weak, strong)
@@ -273,7 +279,7 @@ class TraceFile:
         # After the first error a solution is lost, whether or not a step is right by itself.
         right = [label == -1 or place < label for place in range(len(steps))]
         judged = "final_answer_correct"
-        correct = record[judged] if self._has(judged) else label == -1
+        correct = record[judged] if judged in self._fields else label == -1
         weak = solution_of({**record, "correct": correct}, self.scores, right)
         first = self._first_ids.setdefault(question, name)
         yield recorded(name, question, text_of(record.get("answer", "")), weak, group=first)

@@ -54,6 +54,11 @@ class Node:
     draft_log_probability: float | None = None
     strong_log_probability: float | None = None
 
+    @property
+    def has_rewrite(self) -> bool:
+        """Whether it is recorded what follows if the strong model rewrites the draft."""
+        return self.strong is not None or self.regenerate_to != UNKNOWN
+
 
 @dataclass(frozen=True)
 class Tree:

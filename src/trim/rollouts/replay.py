@@ -50,6 +50,8 @@ class ReplayState:
         characters = sum(len(step.text) for step in problem.weak.steps)
         self._question_tokens = round(len(self.question) * problem.weak.tokens / max(characters, 1))
         self._kept: list[tuple[str, float | None, int]] = []
+        # Of a step whose rewrite is not recorded.
+        self._drafts_ahead = 0
         self._cached = {"weak": 0, "strong": 0, "scorer": 0}
 
     @property
@@ -79,16 +81,20 @@ class ReplayState:
         )
 
     def commit(self, node: Node, action: Action, denied: bool) -> None:
-        """Append the step that an action keeps; nothing for RESTART."""
+        """Append the step that an action keeps; nothing for RESTART or an unrecorded rewrite."""
         self.scores.append(node.draft_score)
         self.actions.append(action)
         self.denied.append(denied)
         if action is Action.CONTINUE:
             self._kept.append((node.draft, node.draft_score, node.draft_tokens))
-        elif action is not Action.RESTART:
+        elif action is Action.RESTART:
+            return
+        elif node.has_rewrite:
             self._forget(self._prompt_tokens)
             self.strong += self._read("strong", self._prompt_tokens, node.strong_tokens)
             self._kept.append((node.strong or "", node.strong_score, node.strong_tokens))
+        else:
+            self._drafts_ahead = 1
 
     def write_strong_solution(self, first: int = 0) -> bool:
         """Follow the strong model's own solution as far as the limit allows.
@@ -131,7 +137,8 @@ class ReplayState:
         """Count an upper estimate for an unrecorded continuation.
 
         The weak model drafts and the strong model rewrites the rest, each with the most tokens
-        of any recorded solution after as many steps.
+        of any recorded solution after as many steps; the strong model at least its longest
+        recorded step.
         """
         self.complete = False
         kept, problem = len(self._kept), self.problem
@@ -140,8 +147,11 @@ class ReplayState:
         for rollout in problem.rollouts:
             strong.append([problem.nodes[node].strong_tokens for node in rollout.nodes])
             weak.append([problem.nodes[node].draft_tokens for node in rollout.nodes])
-        self.strong += self._read_and_write(max((tokens[kept:] for tokens in strong), key=sum))
-        drafted = self._read_and_write(max((tokens[kept:] for tokens in weak), key=sum))
+        longest = max((tokens for each in strong for tokens in each), default=0)
+        rest = (tokens[kept:] for tokens in strong)
+        self.strong += self._read_and_write(max(*rest, [longest], key=sum))
+        drafts = (tokens[kept + self._drafts_ahead :] for tokens in weak)
+        drafted = self._read_and_write(max(drafts, key=sum))
         self.weak += drafted
         if self.scored:
             self.scorer += Usage(drafted.prompt_tokens + drafted.tokens)

@@ -24,6 +24,7 @@ class Scores:
         seconds: from request to answer, time in queues included.
         unread_steps: number of earliest steps that were left out of a trace too long for the
             scorer.
+        requests: the scores of each request, where every step was one of its own.
     """
 
     values: tuple[float, ...]
@@ -32,6 +33,7 @@ class Scores:
     tokens: int = 0
     seconds: float = 0.0
     unread_steps: int = 0
+    requests: tuple[Scores, ...] = ()
 
     @staticmethod
     def of(values: Sequence[float], usage: Usage, seconds: float, unread_steps: int = 0) -> Scores:
@@ -89,6 +91,7 @@ async def score_each(trace: Prefix, written: Sequence[Completion], score_one: Sc
         tokens=sum(scores.tokens for scores in scored),
         seconds=sum(scores.seconds for scores in scored),
         unread_steps=max((scores.unread_steps for scores in scored), default=0),
+        requests=tuple(scored),
     )
 
 

@@ -292,10 +292,10 @@ def simulate(
         `trim.metrics.curve.Curve` by family; and `limit`, the `least_share` for each gain of CPT
         (0 if `beliefs` lacks the kind that uses all information in the draws) and an upper
         bound on `delta_ibc` (None in that case). The strong model alone is the router that
-        rewrites every draft.
+        rewrites every draft. Where it is no better than the weak one, metrics are None.
 
     Raises:
-        InvalidInput: `count` is below 1, or the strong model is not better.
+        InvalidInput: `count` is below 1.
     """
     if count < 1:
         raise InvalidInput(f"-n {count}: at least one problem is needed")
@@ -357,7 +357,12 @@ def endpoint_metrics(model: PomdpModel) -> dict[str, float]:
 
 
 def cost_limits(plans: Sequence[Plan], ends: Mapping[str, float]) -> dict[str, float | None]:
-    """`least_share` for each gain of CPT, and the resulting upper bound on Delta-IBC."""
+    """`least_share` for each gain of CPT, and the resulting upper bound on Delta-IBC.
+
+    All are None if the strong model is no better than the weak one.
+    """
+    if ends["strong_accuracy"] <= ends["weak_accuracy"]:
+        return dict.fromkeys((*map(str, GAINS), "delta_ibc"))
     limit: dict[str, float | None] = {
         str(gain): least_share(plans, gain / 100, **ends) for gain in GAINS
     }

@@ -7,6 +7,7 @@ distribution within their range; `student_upper` is asymptotic.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,11 @@ def thatcher_upper(events: int, count: int, horizon: int, confidence: float) -> 
     ones are hypergeometric. A number of future events is rejected if at most `events` past ones
     have a probability of at most 1 - confidence.
     """
-    future = np.arange(horizon + 1)
-    tail = hypergeom.cdf(events, count + horizon, events + future, count)
-    possible = future[tail > 1 - confidence]
-    return float(possible.max() / horizon)
+
+    def is_rejected(future: int) -> bool:
+        tail = hypergeom.cdf(events, count + horizon, events + future, count)
+        return bool(tail <= 1 - confidence)
+
+    # The more future events, the less probable are so few past ones.
+    possible = bisect_left(range(1, horizon + 1), True, key=is_rejected)
+    return possible / horizon
