@@ -787,6 +787,22 @@ def test_a_proxy_that_cannot_be_asked_is_named_without_its_password(monkeypatch,
     assert "word" not in str(caught.value)
 
 
+async def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch):
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        monkeypatch.setenv("https_proxy", f"http://bob:a%20word@127.0.0.1:{port}")
+        server = HttpServer("https://engine.invalid/v1", retry=RetryPolicy(5, 1))
+        with pytest.raises(ModelUnavailable, match="407") as caught:
+            await server.post("/x", {}, lambda raw: raw)
+    assert "word" not in str(caught.value) and "bob" not in str(caught.value)
+
+
 @given(st.text(max_size=40))
 def test_any_address_is_checked_in_one_line(text):
     for url in (text, f"http://{text}", f"http://a{text}/v1", f"https://a:{text}"):

@@ -56,7 +56,7 @@ def test_a_part_that_the_prices_do_not_name_is_free(tmp_path):
     found = source(tmp_path, weak=LOCAL, intermediate=[LOCAL, LOCAL], strong=HOSTED,
                    prices={"strong": {"output": 2}, "intermediate": [{"prompt": 1}]})  # fmt: skip
     free = Price()
-    assert found.price_list == Prices(free, Price(output=2), free, (Price(prompt=1), free))
+    assert found.price_list == Prices(free, Price(output=2), free, (Price(1, 1), free))
     assert found.unpriced == ()
 
 

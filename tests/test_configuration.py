@@ -715,7 +715,7 @@ def test_every_value_of_routing_reaches_the_router(tmp_path):
     assert config.sampling == Sampling(0.1, 0.2, 3, 4)
     assert [model.name for model in router.intermediate] == ["middle"]
     assert found.concurrency == 10
-    priced = Prices(Price(), Price(output=2), Price(), intermediate=(Price(prompt=1),))
+    priced = Prices(Price(), Price(output=2), Price(), intermediate=(Price(1, 1),))
     assert found.price_list == found.prices == priced
     evaluation = evaluation_of(
         models, found.config, [], [Threshold(0.5)], router.scorer, 0, concurrency=found.concurrency

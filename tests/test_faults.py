@@ -274,6 +274,36 @@ async def test_a_problem_ends_at_its_deadline_with_the_reason(attempts):
         assert trace.usage["weak"].tokens > 0
 
 
+async def ask_for(seconds, server):
+    """The seconds that a request with this limit took, which nobody answers."""
+    started = time.monotonic()
+    with until(started + seconds), pytest.raises(ModelUnavailable, match="time is up"):
+        await server.post("/x", {}, lambda raw: raw)
+    return time.monotonic() - started
+
+
+async def test_a_deadline_counts_in_the_queue():
+    """Another problem has the only connection."""
+    async with staged(script(SILENCE)) as served:
+        server = HttpServer(served.url, concurrency=1)
+        first = asyncio.create_task(ask_for(3, server))
+        while not served.requests:
+            await asyncio.sleep(0.01)
+        assert await ask_for(0.2, server) < 2
+        await first
+        assert len(served.requests) == 1
+
+
+async def test_a_deadline_does_not_close_a_circuit_breaker():
+    async with staged(script(SILENCE)) as served:
+        server = HttpServer(served.url)
+        for _ in range(server.breaker.failures):
+            server.breaker.failed(time.monotonic() - 5)
+        await ask_for(0.2, server)
+        assert len(served.requests) == 1
+        assert server.breaker.is_open
+
+
 def test_a_deadline_is_of_one_problem_and_the_earliest_counts():
     assert seconds_left() == float("inf")
     with until(time.monotonic() + 10):

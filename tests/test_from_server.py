@@ -183,8 +183,11 @@ async def test_filters(tmp_path):
     whole = entry(key.id)
     whole.request.update(created=800.0, question="f", turns=0, policy="whole:strong")
     await recorder.write(whole)
+    forwarded = entry(key.id)
+    forwarded.request.update(created=900.0, question="g", turns=0, policy="passthrough")
+    await recorder.write(forwarded)
     kept = await kept_questions(engine)
-    assert kept.whole == 1
+    assert kept.whole == 2
     assert [(each.question, len(each.requests)) for each in kept.questions] == [("a", 2), ("b", 1)]
     assert (kept.conversations, kept.failed, kept.without_text) == (2, 1, 1)
     assert [each.question for each in (await kept_questions(engine, 250.0)).questions] == ["b"]

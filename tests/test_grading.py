@@ -89,6 +89,8 @@ def test_the_same_answer_written_otherwise_is_right(reference, answer):
         ("5", "-5"),
         ("2", "2n"),
         ("6", "6m"),
+        ("m=2", "n=2"),
+        ("x=3, y=4", "x=4, y=3"),
         (r"\frac{1}{3}", "0.33"),
         (".0000672", "0.0000671"),
         ("(3,4]", "[3,4]"),
@@ -171,7 +173,8 @@ def test_whole_numbers_may_have_leading_zeros(first, second):
 @given(st.integers(0, 10**7))
 def test_amounts_may_have_currencies_and_words(number):
     amount = find_grader("amount")
-    for answer in (f"${number:,}", f"{number}.00", f"she pays {number:,} dollars", rf"\${number}"):
+    plain = (f"${number:,}", f"{number}.00", f"she pays {number:,} dollars", rf"\${number}")
+    for answer in (*plain, rf"{number}\text{{ ft}}^2", f"{number} cm^2"):
         assert amount.grade(answer, f"{number:,}")
         assert amount.grade(answer, f"so it is.\n#### {number:,}")
         assert not amount.grade(answer, str(number + 1))

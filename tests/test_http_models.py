@@ -709,7 +709,28 @@ async def test_a_grade_is_what_the_digits_expect():
     assert (told.prompt_tokens, told.tokens) == (10, 3)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "temperature", "top_p", "sent"),
+    [(OPENAI, 0.7, 0.8, 0.8), (OPENAI, 0.7, 1.0, 1.0), (OPENAI, 0.0, 0.8, 1.0),
+     (TGI, 0.7, 0.8, 0.8), (TGI, 0.7, 1.0, None), (TGI, 0.0, 0.8, None)],
+)  # fmt: skip
+async def test_top_p_is_sent_where_it_is_taken(dialect, temperature, top_p, sent):
+    async with staged(script(chat("so"))) as server:
+        model = openai(server, Continuation.USER_TURN, dialect)
+        await model.write_step(Prefix("q"), Sampling(temperature, top_p, 0, 9), 0)
+        assert server.requests[0].body.get("top_p") == sent
+
+
 # Chat templates
+
+
+def test_templates_are_rendered_as_by_tokenizers():
+    source = (
+        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+        "{{ messages | tojson(ensure_ascii=True, separators=(',', ':')) }}"
+    )
+    rendered = ChatTemplate(source, {}, "here").render(MESSAGES)
+    assert rendered == 'é[{"role":"user","content":"\\u00e9"}]'
 
 
 def write_template(folder, configuration, template=None):

@@ -30,6 +30,11 @@ def test_a_price_by_hand():
     assert price.of(Usage(1000, 400, 100)) == pytest.approx((1200 + 200 + 800) / 1e6)
 
 
+def test_without_a_price_of_its_own_a_cached_token_costs_as_much_as_others(read):
+    prices = read('{"strong": {"prompt": 1, "output": 4}, "weak": {"prompt": 1, "cached": 0}}')
+    assert (prices.strong.cached, prices.weak.cached, prices.scorer.cached) == (1, 0, 0)
+
+
 def test_a_trace_pays_for_every_part():
     usage = {"weak": Usage(100, 0, 10), "strong": Usage(50, 50, 5), "scorer": Usage(30, 10, 1)}
     money = Prices(Price(1, 1, 1), Price(10, 2, 20), Price(3, 0, 7)).of(

@@ -94,6 +94,19 @@ async def test_tools_are_handed_on_as_they_are(monkeypatch, tmp_path):
         assert kept(tmp_path) == [("passthrough", "stop", 100_000, pytest.approx(1.4), "trim")]
 
 
+@pytest.mark.parametrize("messages", [{"role": "user", "content": "hi"}, 5, True])
+async def test_messages_that_are_no_list_are_refused_and_reserve_nothing(
+    monkeypatch, tmp_path, messages
+):
+    async with passing(monkeypatch, tmp_path, lambda request: chat("no")) as (upstream, client):
+        async with httpx.AsyncClient() as plain:
+            body = {"model": "trim", "tools": [TOOL], "messages": messages}
+            answer = await plain.post(f"{client.base_url}chat/completions", json=body)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "messages"
+        assert upstream.requests == []
+
+
 def piece(delta, finish=None, **more):
     return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "strong-7b",
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}  # fmt: skip

@@ -69,6 +69,15 @@ class Prices:
         )
 
 
+def price_of(kinds: Mapping[str, float]) -> Price:
+    """A price; without one of their own, cached prompt tokens cost as much as others.
+
+    Raises:
+        TypeError: an unknown kind of token.
+    """
+    return Price(**{"cached": kinds.get("prompt", 0.0), **kinds})
+
+
 def priced(
     lists: Mapping[str, Price], intermediate: Iterable[Price] = (), currency: str = CURRENCY
 ) -> Prices:
@@ -122,9 +131,9 @@ def read_prices(path: Path) -> Prices:
     """
     try:
         given = current_roles(parse_json(read_bytes(path), finite=False))
-        intermediate = [Price(**kinds) for kinds in given.pop("intermediate", [])]
+        intermediate = [price_of(kinds) for kinds in given.pop("intermediate", [])]
         currency = given.pop("currency", CURRENCY)
-        lists = {role: Price(**kinds) for role, kinds in given.items()}
+        lists = {role: price_of(kinds) for role, kinds in given.items()}
         prices = priced(lists, intermediate, currency)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot read the price list ({error.strerror})") from error

@@ -10,7 +10,7 @@ from trim.configuration.configuration import Configuration
 from trim.configuration.models import Served
 from trim.configuration.scorers import JointSection, ScorerSection
 from trim.configuration.section import Section
-from trim.costs import CURRENCY, FREE, Price, Prices, priced
+from trim.costs import CURRENCY, FREE, Prices, price_of, priced
 
 PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost")
 
@@ -18,12 +18,12 @@ PRIVATE_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost")
 def price_list(configuration: Configuration) -> Prices | None:
     """The prices of a configuration; None without any. Parts without a price are free."""
     given = configuration.prices.model_dump(exclude_none=True)
-    intermediate = [Price(**kinds) for kinds in given.pop("intermediate")]
+    intermediate = [price_of(kinds) for kinds in given.pop("intermediate")]
     currency = given.pop("currency", CURRENCY)
     if not given and not intermediate:
         return None
     intermediate += [FREE] * (len(configuration.intermediate) - len(intermediate))
-    lists = {role: Price(**kinds) for role, kinds in given.items()}
+    lists = {role: price_of(kinds) for role, kinds in given.items()}
     return priced(lists, intermediate, currency)
 
 

@@ -122,10 +122,10 @@ class SamplingSection(Section):
 
 
 class PriceSection(Section):
-    """Money per million tokens: prompt, cached prompt, output."""
+    """Money per million tokens: prompt, cached prompt (by default as prompt), output."""
 
     prompt: Amount = 0.0
-    cached: Amount = 0.0
+    cached: Amount | None = None
     output: Amount = 0.0
 
 

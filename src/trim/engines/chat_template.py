@@ -15,6 +15,9 @@ from trim.files import read_bytes, read_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from jinja2.ext import Extension
+    from jinja2.nodes import Node
+    from jinja2.parser import Parser
 
 CONFIGURATION = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
@@ -82,7 +85,7 @@ def compiled(source: str, origin: str) -> Template:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, generation_tag()]
     )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
@@ -93,8 +96,35 @@ def compiled(source: str, origin: str) -> Template:
         raise InvalidInput(f"{origin}: the chat template is damaged ({error})") from error
 
 
-def to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def generation_tag() -> type[Extension]:
+    """The tag `generation`, which marks the tokens of the assistant in training."""
+    from jinja2.ext import Extension
+
+    class GenerationTag(Extension):
+        tags = {"generation"}  # noqa: RUF012 (as declared by Jinja)
+
+        def parse(self, parser: Parser) -> list[Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    return GenerationTag
+
+
+def to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Jinja's `tojson`, as Hugging Face's tokenizers define it."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
 
 
 def refuse(message: str) -> None:

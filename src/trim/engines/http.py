@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import re
 import time
 import urllib.request
+from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -179,7 +181,7 @@ class HttpServer:
         }
         if key:
             self._headers[key_header[0]] = key_header[1] + key.secret
-        self._proxy = proxy_for(self.url)
+        self._proxy = proxy_fields(proxy_for(self.url))
         self._requested = RequestedPause(retry.max_retry_after)
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
 
@@ -304,7 +306,7 @@ class HttpServer:
                 self.faults[fault.kind] += 1
                 if fault.down:
                     self.breaker.failed(time.monotonic())
-                else:
+                elif fault.kind != TIME_OUT:
                     self.breaker.succeeded()
                 self._requested.ask(fault.pause, time.monotonic())
                 if fault.final:
@@ -345,7 +347,7 @@ class HttpServer:
                 self._address(path),
                 timeout=aiohttp.ClientTimeout(total=seconds),
                 allow_redirects=False,
-                proxy=self._proxy,
+                **self._proxy,
             ) as answer:
                 if answer.status in (401, 403):
                     raise self._refused(answer.status, await self.error_in(answer))
@@ -381,7 +383,7 @@ class HttpServer:
                     data=body,
                     timeout=aiohttp.ClientTimeout(total=seconds),
                     allow_redirects=False,
-                    proxy=self._proxy,
+                    **self._proxy,
                 ) as answer:
                     if answer.status >= 500:
                         raise Fault(str(answer.status), await self.error_in(answer))
@@ -450,7 +452,7 @@ class HttpServer:
             Refused, ContextExceeded: see `post`.
         """
         pool = await self._pool()
-        async with pool.queue:
+        async with self._turn(pool.queue):
             seconds = min(self.retry.seconds, max(seconds_left(), 0.001))
             self.requests += 1
             try:
@@ -460,7 +462,7 @@ class HttpServer:
                     headers=None if keep else {"Connection": "close"},
                     timeout=aiohttp.ClientTimeout(total=seconds),
                     allow_redirects=False,
-                    proxy=self._proxy,
+                    **self._proxy,
                 ) as answer:
                     if answer.status != 200:
                         raise self._rejected(answer, await self.error_in(answer))
@@ -473,6 +475,18 @@ class HttpServer:
                 raise Fault("connection", self.shown(str(error))) from error
             except UnreadableBody as error:
                 raise Fault(GARBLED, str(error)) from error
+
+    @asynccontextmanager
+    async def _turn(self, queue: RequestQueue) -> AsyncIterator[None]:
+        """Wait for a connection, at most to the problem's deadline."""
+        left = seconds_left()
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(None if math.isinf(left) else left):
+                    await stack.enter_async_context(queue)
+            except TimeoutError as error:
+                raise Fault(TIME_OUT, "in the queue", down=False) from error
+            yield
 
     def _rejected(self, answer: aiohttp.ClientResponse, message: str) -> Fault | TrimError:
         """The error for a response whose status is not 200."""
@@ -579,6 +593,19 @@ def is_address(url: str) -> bool:
         return False
     http = parts.scheme in ("http", "https")
     return http and bool(host) and port != 0 and url.isprintable() and " " not in url
+
+
+def proxy_fields(proxy: str | None) -> dict[str, Any]:
+    """A proxy as aiohttp's arguments, its password apart: errors show the address."""
+    if proxy is None:
+        return {}
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {"proxy": proxy}
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    headers = {"Proxy-Authorization": f"Basic {b64encode(login).decode()}"}
+    return {"proxy": bare.geturl(), "proxy_headers": headers}
 
 
 def proxy_for(url: str) -> str | None:

@@ -63,6 +63,8 @@ WORD = re.compile(r"\\text\{[^{}]*[A-Za-z][^{}]*\}|[A-Za-z]{4,}(?: [A-Za-z]+)*")
 BASED = re.compile(r"([0-9A-Z]+)_\{?(?:\\text\{)?\s*([0-9a-z]+)\s*\}*")
 """Digits with their base as a subscript."""
 
+VARIABLE = re.compile(r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_\w+)?")
+
 LONGEST = 2000
 """Characters; a longer answer is right only if its text equals the reference."""
 
@@ -107,6 +109,9 @@ class Mathematics:
             return word(answer) == word(reference)
         right = number_of(reference)
         if right and (mine := number_of(answer, self.letters)):
+            names = {split_name(answer)[0], split_name(reference)[0]}
+            if len(names) > 1 and all(map(VARIABLE.fullmatch, names)):
+                return False
             return mine.equals(right, self.relative, self.absolute)
         if (digits := BASED.fullmatch(answer)) and (based := BASED.fullmatch(reference)):
             return digits.groups() == based.groups()

@@ -149,7 +149,11 @@ class Amount:
 def read_amount(text: str) -> Number | None:
     """The number that a text stands for, or the only number in it."""
     cleaned = clean(text)
-    number = read_number(split_name(cleaned)[1])
+    value = split_name(cleaned)[1]
+    number = read_number(value)
+    if number is None and len(value) <= LONGEST:
+        # The exponent of a unit, as in `24 m^2`, is no number.
+        number = read_number(without_unit(value, letters=True))
     found = WRITTEN.findall(cleaned)
     if number is None and len(found) == 1:
         number = read_number(found[0].rstrip(","))

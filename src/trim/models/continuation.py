@@ -104,6 +104,7 @@ class Dialect:
         counts_streams: whether it counts the tokens of a stream unasked, and takes no
             `stream_options`.
         thinking_off: how thinking is disabled there; None where no way is known.
+        whole_top_p: whether it takes a `top_p` of 1.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Dialect:
     keeps: bool = True
     counts_streams: bool = False
     thinking_off: ThinkingOff | None = None
+    whole_top_p: bool = True
 
 
 COUNTED: Mapping[str, Any] = {
@@ -169,7 +171,7 @@ LLAMA_CPP = Dialect(
     keeps=False,
     thinking_off=ThinkingOff.TEMPLATE,
 )
-TGI = Dialect("tgi", (Continuation.COMPLETIONS, Continuation.USER_TURN))
+TGI = Dialect("tgi", (Continuation.COMPLETIONS, Continuation.USER_TURN), whole_top_p=False)
 OPENAI = Dialect(
     "openai",
     (Continuation.USER_TURN,),

@@ -602,9 +602,12 @@ class OpenAIModel:
     def _sampled(self, sampling: Sampling, seed: int) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
             self.dialect.limit: sampling.max_tokens,
         }
+        # Greedy decoding knows no top-p, and some servers refuse any other than 1 with it.
+        top_p = sampling.top_p if sampling.temperature else 1.0
+        if top_p < 1 or self.dialect.whole_top_p:
+            fields["top_p"] = top_p
         if self.dialect.top_k:
             fields["top_k"] = sampling.top_k or self.dialect.all_tokens
         if self.dialect.seed:

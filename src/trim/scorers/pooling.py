@@ -105,7 +105,8 @@ class PoolingScorer:
         await self._connect()
         spent = Usage()
         text = whole = self.rendered(trace.full_question, trace.steps)
-        unread = self._estimate(trace, len(whole))
+        most = len(trace.steps) - len(written)
+        unread = min(self._estimate(trace, len(whole)), most)
         while True:
             rest = trace.steps[unread:]
             if unread:
@@ -124,7 +125,7 @@ class PoolingScorer:
                     f"{self.name}: question and newest step do not fit the reward model's"
                     f" {self.limit or 'own'} tokens; shorten the problem"
                 )
-            unread = max(unread + 1, self._estimate(trace, len(whole)))
+            unread = max(unread + 1, min(self._estimate(trace, len(whole)), most))
         values = require_scores([self._value(row) for row in pooled.rows])
         seconds = time.perf_counter() - started
         return Scores.of(values[-len(written) :], spent, seconds, unread)

@@ -12,8 +12,6 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trim.terminal import one_line
-
 REQUESTS = logging.getLogger("trim.requests")
 PROBES = ("/healthz", "/readyz", "/metrics")
 """Paths that are polled, and not logged."""
@@ -104,7 +102,12 @@ class Formatter(logging.Formatter):
             return json.dumps(fields).replace("\x7f", r"\u007f")
         time_of_day, _, event = (fields.pop(name) for name in ("time", "level", "event"))
         pairs = (f"{name}={quoted(str(value))}" for name, value in fields.items())
-        return " ".join((time_of_day, one_line(event), *pairs))
+        return " ".join((time_of_day, printable(event), *pairs))
+
+
+def printable(text: str) -> str:
+    """`text` with escapes in place of line breaks and of what a terminal would obey."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def quoted(value: str) -> str:

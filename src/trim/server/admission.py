@@ -68,12 +68,22 @@ class AdmissionQueue:
             raise APIError(503, OVERLOADED, "server_error", "overloaded", retry_after=1)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[bool]:
-        """Hold a slot for one solution; yields whether it had to wait for it."""
+    async def slot(self, deadline: float) -> AsyncIterator[bool]:
+        """Hold a slot for one solution; yields whether it had to wait for it.
+
+        Args:
+            deadline: by `time.monotonic`.
+
+        Raises:
+            APIError: 504, the deadline has passed.
+        """
         waits = self._slots.locked()
         self._count(waiting=1)
         try:
-            await self._slots.acquire()
+            async with asyncio.timeout(seconds_left(deadline)):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise too_late() from error
         finally:
             self._count(waiting=-1)
         self._count(running=1)
@@ -93,7 +103,9 @@ def seconds_left(deadline: float) -> float:
     """Seconds until a deadline by `time.monotonic`. Raises APIError (504) once it has passed."""
     left = deadline - time.monotonic()
     if left <= 0:
-        raise APIError(
-            504, "the deadline passed before the answer began", "server_error", "deadline"
-        )
+        raise too_late()
     return left
+
+
+def too_late() -> APIError:
+    return APIError(504, "the deadline passed before the answer began", "server_error", "deadline")

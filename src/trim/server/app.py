@@ -16,7 +16,7 @@ from trim.server import routes
 from trim.server.access_log import CLIENT_DISCONNECTED
 from trim.server.browser_guard import HEADERS, BrowserGuard
 from trim.server.dependencies import CLOSE, CurrentKeyIfSent, CurrentService
-from trim.server.errors import APIError, invalid
+from trim.server.errors import APIError, internal, invalid
 from trim.server.page import routes as page_routes
 from trim.server.page.events import read_belief
 from trim.server.readiness import Readiness
@@ -113,10 +113,8 @@ async def disconnected(request: Request, error: Exception) -> Response:
 
 async def internal_error(request: Request, error: Exception) -> Response:
     # Uvicorn closes the connection after an exception; the header keeps clients from reusing it.
-    failure = APIError(
-        500, "internal server error; see the server log", "server_error", headers=CLOSE
-    )
-    return JSONResponse(failure.body, failure.status, {**HEADERS, **failure.headers})
+    failure = internal()
+    return JSONResponse(failure.body, failure.status, {**HEADERS, **CLOSE})
 
 
 def add_bodies(app: FastAPI) -> None:

@@ -78,3 +78,8 @@ def unsupported(feature: str) -> APIError:
 def unavailable(message: str) -> APIError:
     """A model does not answer (503)."""
     return APIError(503, message, "server_error", "model_unavailable", retry_after=5)
+
+
+def internal() -> APIError:
+    """An error of this program, or of a part of another package."""
+    return APIError(500, "internal server error; see the server log", "server_error")

@@ -54,18 +54,29 @@ async def forward(
             f"{limit}: cannot be enforced with {feature}, because such requests are forwarded",
             limit,
         )
+    messages = fields.get("messages") or []
+    if not isinstance(messages, list):
+        raise invalid("messages: must be a list", "messages")
     proxied = passthrough.begin(fields)
     deadline = service.deadline(body.trim.deadline)
-    reservation = await service.reserve(key, proxied.estimate(service.prices), deadline)
     record = RequestRecord(
-        uuid.uuid4().hex, key, time.time(), body.model, bool(body.stream), proxied.question
+        uuid.uuid4().hex,
+        key,
+        time.time(),
+        body.model,
+        bool(body.stream),
+        proxied.question,
+        turns=max(len(messages) - 1, 0),
+        chat=path == "/chat/completions",
+        headers=request.headers,
     )
+    reservation = await service.reserve(key, proxied.estimate(service.prices), deadline)
     request.state.record = record
 
     @asynccontextmanager
     async def slot() -> AsyncIterator[float]:
         """Hold a slot of the queue; yields the seconds until the deadline."""
-        async with service.queue.slot():
+        async with service.queue.slot(deadline):
             yield seconds_left(deadline)
 
     async def respond() -> bytes:

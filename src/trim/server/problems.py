@@ -16,6 +16,7 @@ from trim.evaluation.benchmarks.data_file import DataFile
 from trim.evaluation.problem_set import ANSWER_OF_STRONG, ProblemSet
 from trim.grading.grader import find_grader
 from trim.policies.whole import is_outside
+from trim.server.proxy import NAME as PASSTHROUGH
 from trim.server.storage.keys import id_of
 from trim.server.storage.tables import requests
 
@@ -85,7 +86,7 @@ async def kept_questions(
         if key is not None:
             query = query.where(requests.c.key_id == await id_of(connection, key))
         for row in await connection.execute(query):
-            if is_outside(row.policy):
+            if is_outside(row.policy) or row.policy == PASSTHROUGH:
                 whole += 1
             elif row.question is None:
                 without_text += 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 """Matching costs its length at every piece of an answer."""
@@ -81,7 +81,7 @@ class BaseRequest(BaseModel):
 class RoutedRequest(BaseRequest):
     """The fields of both kinds of routed request; others have no effect (`NEUTRAL`)."""
 
-    n: Annotated[int, Field(ge=1, le=8)] = 1
+    n: Annotated[int, Field(ge=1, le=8), BeforeValidator(lambda n: 1 if n is None else n)] = 1
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None

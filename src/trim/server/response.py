@@ -199,7 +199,7 @@ def usage_body(traces: Sequence[Trace], prices: Prices, with_steps: bool) -> dic
 def headers_of(usage: dict[str, Any]) -> dict[str, str]:
     """The main figures of a response as headers."""
     names = ("strong_tokens", "weak_tokens", "discarded_tokens", "scorer_tokens", "strong_calls",
-             "money")  # fmt: skip
+             "interventions", "money")  # fmt: skip
     spent = usage["trim"]
     shown = {name: str(spent[name]) for name in names}
     if spent["whole"]:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 
 from trim.server.accounts import RequestRecord
 from trim.server.dependencies import CurrentKey, CurrentService, JsonFields
-from trim.server.errors import APIError
+from trim.server.errors import APIError, internal
 from trim.server.forward import forward
 from trim.server.request import (
     ChatRequest,
@@ -153,7 +153,7 @@ async def stream(
 
     Raises APIError before the first event; a later error is the last event.
     """
-    results: asyncio.Queue[tuple[Choice, str] | Choice | APIError] = asyncio.Queue()
+    results: asyncio.Queue[tuple[Choice, str] | Choice | Exception] = asyncio.Queue()
 
     async def work(choice: Choice) -> None:
         try:
@@ -161,7 +161,7 @@ async def stream(
                 async for piece in pieces:
                     await results.put((choice, piece))
             await results.put(choice)
-        except APIError as failure:
+        except Exception as failure:  # of a part of another package, it may be any
             await results.put(failure)
 
     introduced: set[int] = set()
@@ -173,7 +173,7 @@ async def stream(
             ended: list[Choice] = []
             while len(ended) < len(choices):
                 match await results.get():
-                    case APIError() as failure:
+                    case Exception() as failure:
                         raise failure
                     case Choice() as choice:
                         ended.append(choice)
@@ -198,6 +198,10 @@ async def stream(
         if not begun:
             raise
         yield b"".join((*ready, sse(failure.body)))
+    except Exception:
+        if begun:
+            yield b"".join((*ready, sse(internal().body)))
+        raise
 
 
 @asynccontextmanager

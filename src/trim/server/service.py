@@ -254,7 +254,7 @@ class Service:
             APIError: the question exceeds the context, or a part does not answer and its fallback
                 is to fail; possibly after some events.
         """
-        async with self.queue.slot():
+        async with self.queue.slot(job.deadline):
             router = job.router.with_config(max_seconds=seconds_left(job.deadline))
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
             if job.reservation:

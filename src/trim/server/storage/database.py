@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -77,7 +78,8 @@ def url_of(address: str) -> str:
             "--database: expected a file for SQLite, or an address such as"
             " postgresql://user@host/name"
         )
-    return f"{DRIVERS[scheme]}://{rest}"
+    # As libpq names it, and with it the addresses of hosted databases.
+    return f"{DRIVERS[scheme]}://{re.sub(r'(?<=[?&])sslmode=', 'ssl=', rest)}"
 
 
 async def open_database(address: str, new: bool = True) -> AsyncEngine:
@@ -111,6 +113,9 @@ async def open_database(address: str, new: bool = True) -> AsyncEngine:
             await asyncio.to_thread(migrate_file, synchronous(engine))
         else:
             await migrate_server(engine)
+    except TypeError as error:  # the driver takes the options as arguments
+        await engine.dispose()
+        raise InvalidInput(f"--database: an unknown option in the address ({error})") from error
     except CommandError as error:
         await engine.dispose()
         shown = engine.url.render_as_string(hide_password=True)
