@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import httpx
 import openai
@@ -24,13 +25,17 @@ from trim.configuration.source import models_in
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.evaluation.suites import CHAIN, generate
 from trim.policies.calibrated import CalibratedRouter
+from trim.server import routes
 from trim.server.accounts import KEY_CHECK_SECONDS
-from trim.server.admission import Limits
+from trim.server.admission import AdmissionQueue, Limits
 from trim.server.app import make_app
 from trim.server.catalog import CatalogEntry, RouterCatalog, read_curve
 from trim.server.errors import APIError
-from trim.server.request import RoutingOptions, StopFilter
+from trim.server.request import ChatRequest, RoutingOptions, StopFilter, validate
+from trim.server.response import ChatResponse
 from trim.server.run import Serving, opened
+from trim.server.service import Choice
+from trim.server.storage.database import open_database, url_of
 from trim.shipped import FOLDER
 
 MAIN = "from trim.cli.main import main; main()"
@@ -692,6 +697,57 @@ def test_an_answer_under_way_is_finished_before_the_end(tmp_path):
             time.sleep(0.01)
     asking.join()
     assert len(answers[0].choices) == 8
+
+
+async def test_a_wait_for_a_slot_ends_at_the_deadline():
+    queue = AdmissionQueue(Limits(running=1))
+    async with queue.slot(time.monotonic() + 60):
+        started = time.monotonic()
+        with pytest.raises(APIError, match="the deadline passed") as caught:
+            async with queue.slot(started + 0.1):
+                pass
+        assert (caught.value.status, queue.waiting) == (504, 0)
+        assert time.monotonic() - started < 10
+    async with queue.slot(time.monotonic() + 60) as waited:
+        assert (waited, queue.running) == (False, 1)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_stream_ends_where_a_part_of_another_package_fails(begun):
+    choice = Choice(0, StopFilter([]))
+
+    async def events(job, of):
+        if begun:
+            of.text = "said"
+            yield None
+            # What was said is on its way before the failure.
+            await asyncio.sleep(0.05)
+        raise KeyError("a plug-in's mistake")
+
+    service = SimpleNamespace(events=events, recording=lambda *_: nullcontext())
+    job = SimpleNamespace(router=SimpleNamespace(policy=SimpleNamespace(restarts=False)))
+    body = ChatRequest(model="trim", messages=[{"role": "user", "content": "q"}])
+    response, sent = ChatResponse(True, "trim", "f"), []
+    with pytest.raises(KeyError):
+        async for data in routes.stream(service, job, body, response, [choice], None):
+            sent.append(data)
+    assert len(sent) == 2 * begun
+    assert not begun or b"internal server error" in sent[-1]
+
+
+def test_a_number_of_answers_may_be_null():
+    sent = {"model": "trim", "messages": [{"role": "user", "content": "q"}], "n": None}
+    assert validate(ChatRequest, sent).n == 1
+
+
+def test_a_database_takes_the_address_that_its_host_gives():
+    url = url_of("postgresql://me@host/db?application_name=x&sslmode=require")
+    assert url == "postgresql+asyncpg://me@host/db?application_name=x&ssl=require"
+
+
+async def test_an_unknown_option_of_a_database_is_one_line():
+    with pytest.raises(InvalidInput, match=r"--database: an unknown option .*nonsense"):
+        await open_database("postgresql://me@127.0.0.1:9/db?nonsense=1")
 
 
 texts = st.text("ab\n", max_size=30)
