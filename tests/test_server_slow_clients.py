@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import sys
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -147,12 +148,17 @@ async def test_who_sends_no_whole_request_is_hung_up_on(tmp_path, record_propert
         said = await asyncio.gather(*map(read_all, connections))
         for task in trickling:
             task.cancel()
+        lost = Counter()
         for kind, words in zip(kinds, said, strict=True):
-            if ("body" in kind and "without" not in kind) or "chunks" in kind:
+            if not words and "trickle" in kind:
+                # A client's next byte resets the connection: it may lose what it has not read yet.
+                lost[kind] += 1
+            elif ("body" in kind and "without" not in kind) or "chunks" in kind:
                 assert words.startswith(b"HTTP/1.1 408 "), (kind, words)
                 assert b'"body_too_slow"' in words
             else:
                 assert b" 408 " not in words and b" 500 " not in words
+        assert max(lost["a body that trickles"], lost["chunks that trickle"]) < 20, lost
         await server.until_descriptors(before)
         assert server.mebibytes < size + 30
     record_property("counted", f"{len(kinds)} connections that are slow to send")
