@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -14,14 +13,14 @@ from trim.cli.progress import progress_bar
 from trim.cli.terminal import echo
 from trim.errors import InvalidInput
 from trim.evaluation.progress import RunProgress
-from trim.files import FolderLock, remove_leftovers, sha256_of
+from trim.files import sha256_of
 from trim.fingerprints import read_seen
 from trim.rollouts.bank import Bank, read_bank
 from trim.rollouts.bank_scorer import rescore_by
 from trim.rollouts.import_traces import import_traces
 from trim.rollouts.rescore import rescore
 from trim.rollouts.routed_store import RoutedStore
-from trim.rollouts.store import BankStore
+from trim.rollouts.store import BankStore, locked_bank
 from trim.scorers.joint import read_weights
 from trim.scorers.scorer import KINDS
 
@@ -103,9 +102,7 @@ def rescore_jointly(path: Path, weights: Path, out: Path) -> Bank:
     """Write the bank with joint scores by a file of weights. Raises as `rescore`."""
     joint, sha256 = read_weights(weights), sha256_of(weights)
     rescored = rescore(read_bank(path), joint, sha256, read_seen(weights))
-    with ExitStack() as cleanup:
-        cleanup.callback(FolderLock(out).release)
-        remove_leftovers(out / "parts")
+    with locked_bank(out):
         store = BankStore(out, rescored.identity, PART_SIZE)
         for problem in rescored.problems:
             store.add(problem)

@@ -73,8 +73,8 @@ def end_of_tokens(tokens: Sequence[Token], least: int, whole_words: bool) -> int
             continue  # a part of a character
         if not whole_words or not joins(last, "a"):
             return count
-        after = "".join(token.text for token in tokens[count:])
-        if after and not joins(last, after[0]):
+        # Without a text the next token is a part of a character, perhaps of a letter.
+        if count < len(tokens) and (after := tokens[count].text) and not joins(last, after[0]):
             return count
     return None
 

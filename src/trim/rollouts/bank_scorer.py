@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trim.configuration.source import ModelSource
 from trim.engines.scheduler import begin_problem
 from trim.errors import InvalidInput
-from trim.files import FolderLock, remove_leftovers
 from trim.fingerprints import read_seen
 from trim.models.model import Completion, Ending, Prefix
 from trim.models.prompt import Prompt
@@ -22,7 +20,7 @@ from trim.rollouts.identity import UNSCORED, Identity
 from trim.rollouts.record import RecordedProblem, SoloSolution
 from trim.rollouts.rescore import prefixes_of
 from trim.rollouts.routed_store import RoutedStore
-from trim.rollouts.store import BankStore
+from trim.rollouts.store import BankStore, locked_bank
 from trim.scorers.scorer import Scorer
 
 PART_SIZE = 20
@@ -59,9 +57,7 @@ def rescore_by(
     source = source.with_task(Prompt())
     identity = identity_after(bank.identity, source, kind)
     scorer = source.build(entropy=kind == "entropy").scorer_of(kind)
-    with ExitStack() as cleanup:
-        cleanup.callback(FolderLock(out).release)
-        remove_leftovers(out / "parts")
+    with locked_bank(out):
         store = BankStore(out, identity, PART_SIZE)
         worker = ProblemScorer(scorer, bank.identity.scorer == UNSCORED)
         missing = [each for each in bank.problems if each.problem_id not in store.finished]

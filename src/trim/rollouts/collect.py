@@ -15,7 +15,6 @@ from trim.errors import InvalidInput
 from trim.evaluation.bill import Bill, billed, cost_limit_error, require_prices
 from trim.evaluation.problem_set import Gradable, ProblemSet
 from trim.evaluation.progress import RunProgress, call_periodically
-from trim.files import FolderLock, remove_leftovers
 from trim.fingerprints import read_seen
 from trim.grading.workers import GraderPool
 from trim.rollouts.bank import Bank, read_bank
@@ -25,7 +24,7 @@ from trim.rollouts.record import RecordedProblem
 from trim.rollouts.routed import RoutedSolution
 from trim.rollouts.routed_solver import RecordedPolicy, RoutedSolver, parse_recorded
 from trim.rollouts.routed_store import RoutedStore
-from trim.rollouts.store import BankStore
+from trim.rollouts.store import BankStore, locked_bank
 from trim.rollouts.tree_builder import StepCheck
 
 CONCURRENCY = 16
@@ -177,8 +176,7 @@ def collect(
             grading = cleanup.enter_context(GraderPool())
             recorder = make_recorder(models, source, request, policies, grading)
             session = RecorderSession(recorder, lambda: source.concurrency)
-        cleanup.callback(FolderLock(out).release)
-        remove_leftovers(out / "parts")
+        cleanup.enter_context(locked_bank(out))
         store = BankStore(out, identity)
         routed = RoutedStore(out)
         bill.recover()

@@ -6,7 +6,6 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from trim.documents import parse_json
 from trim.errors import InvalidInput
-from trim.files import FolderLock, read_bytes, remove_leftovers, sha256_of
+from trim.files import read_bytes, sha256_of
 from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG
 from trim.rollouts.bank import FIRST_ERRORS, Bank, read_bank
 from trim.rollouts.identity import UNSCORED, Identity
@@ -33,7 +32,7 @@ from trim.rollouts.record import (
     RolloutOrigin,
     SoloSolution,
 )
-from trim.rollouts.store import BankStore
+from trim.rollouts.store import BankStore, locked_bank
 
 PART_SIZE = 1000
 """Problems per part of the bank."""
@@ -67,9 +66,7 @@ def import_traces(
     """
     traces = TraceFile(file, tuple(read_lines(file)), scores, dataset)
     problems, identity = traces.problems, traces.identity
-    with ExitStack() as cleanup:
-        cleanup.callback(FolderLock(out).release)
-        remove_leftovers(out / "parts")
+    with locked_bank(out):
         store = BankStore(out, identity, PART_SIZE)
         for problem in problems:
             store.add(problem)

@@ -7,7 +7,8 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, KeysView, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trim.errors import InvalidInput
-from trim.files import read_bytes, write_atomically
+from trim.files import FolderLock, read_bytes, remove_leftovers, write_atomically
 from trim.rollouts.identity import NAME, Identity, read_identity
 from trim.rollouts.record import (
     NO_SOLUTION,
@@ -231,6 +232,21 @@ def solution_from_row(record: dict[str, Any]) -> SoloSolution:
 def rollout_from_row(record: dict[str, Any]) -> Rollout:
     lists = {name: tuple(record[name]) for name in ("nodes", "regenerate", "probability")}
     return Rollout(**{**record, **lists, "origin": RolloutOrigin(record["origin"])})
+
+
+@contextmanager
+def locked_bank(folder: Path) -> Iterator[None]:
+    """Hold the folder of a bank; partial files of killed processes are removed from it.
+
+    Raises:
+        InvalidInput: another process holds it, or the folder cannot be written.
+    """
+    lock = FolderLock(folder)
+    try:
+        remove_leftovers(folder / "parts")
+        yield
+    finally:
+        lock.release()
 
 
 class BankStore:
