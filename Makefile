@@ -6,6 +6,9 @@ PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
 SOAK := $(BIN)/pytest --numprocesses 3 --dist worksteal -m soak
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
+# Where it is set, every process that a test starts compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo serve test test-lowest soak fuzz docs test-training test-vllm test-ray bench bench-serving \
 	bench-server bench-controller bench-vllm figures below-the-step real picture train clean
 

@@ -2,15 +2,20 @@
 
 python benchmarks/real.py solve [--models FOLDER] [--data FOLDER] [--out FOLDER] [--only PART]
 python benchmarks/real.py table [--out FOLDER]
+python benchmarks/real.py keep [--out FOLDER] [--only PART]
 
 `solve` takes a night or more on two cores. It works in parts of 75 problems, all groups of
 policies in turn, and an interrupted command continues. Fitted policies learn from 200 problems of
 the training set, which are recorded after the groups that need none. `table` prints the
 groups that are finished. Without --models and --data the files are downloaded.
+
+`keep` writes the traces of finished groups, without their texts, to docs/results/real-pair, from
+which `table --out docs/results/real-pair` prints the published tables.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -39,6 +44,7 @@ FILES = {
     "weak": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
     "strong": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
 }
+KEPT = Path(__file__).parents[1] / "docs" / "results" / "real-pair"
 PROBLEMS = {"gsm8k": 150, "math500": 60}
 SLOTS, THREADS = 96, 1
 """Slots are filled: as many problems at a time as fit with all policies of a group. Together 16
@@ -65,10 +71,11 @@ class Group:
 
 
 GROUPS = (
+    Group("alone", ("weak", "strong")),
     Group(
         "inside",
         (
-            *("weak", "strong", "thr:0.8,0.85,0.9", "token:0.3", "token:0.3,0.4:8"),
+            *("thr:0.8,0.85,0.9", "token:0.3", "token:0.3,0.4:8"),
             *("clause:0.4", "tail:0.3", "thr:0.85+tail:0.5"),
         ),
     ),
@@ -169,12 +176,18 @@ def parts(problems: int) -> Iterator[range]:
         yield range(start, min(start + SIZE, problems))
 
 
+def chosen_groups(only: str | None) -> Iterator[tuple[str, Group]]:
+    """All groups of all benchmarks, or those of one, or one as `gsm8k/inside`."""
+    for benchmark in PROBLEMS:
+        for group in GROUPS:
+            if only in (None, benchmark, f"{benchmark}/{group.name}"):
+                yield benchmark, group
+
+
 def solve(run: Run, only: str | None) -> None:
-    """Solve all that is missing; `only` names a benchmark, or a group as `gsm8k/inside`."""
+    """Solve all that is missing of the chosen groups."""
     for benchmark, problems in PROBLEMS.items():
-        chosen = [
-            group for group in GROUPS if only in (None, benchmark, f"{benchmark}/{group.name}")
-        ]
+        chosen = [group for name, group in chosen_groups(only) if name == benchmark]
         for fitted in (False, True):
             groups = [group for group in chosen if group.fitted is fitted]
             if fitted and groups:
@@ -185,21 +198,58 @@ def solve(run: Run, only: str | None) -> None:
             report(run.out, benchmark)
 
 
+def records(folder: Path, group: Group) -> Iterator[dict[str, Any]]:
+    """The traces of a group as they are on disk: in its parts, or as `keep` wrote them."""
+    files = sorted((folder / group.name).glob("part-*/traces.jsonl"))
+    kept = kept_file(folder, group)
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    if kept.exists():
+        texts.append(gzip.decompress(kept.read_bytes()).decode())
+    for text in texts:
+        yield from map(json.loads, text.splitlines())
+
+
+def kept_file(folder: Path, group: Group) -> Path:
+    return folder / f"{group.name}.jsonl.gz"
+
+
+def keep(out: Path, only: str | None) -> None:
+    """Write the traces of the finished groups to the repository, without their texts."""
+    for benchmark, group in chosen_groups(only):
+        found = list(records(out / benchmark, group))
+        problems = {record["problem_id"] for record in found}
+        if len(problems) == PROBLEMS[benchmark]:
+            lines = [json.dumps(without_texts(record)) + "\n" for record in found]
+            # Without a time the same traces give the same file.
+            packed = gzip.compress("".join(lines).encode(), mtime=0)
+            (KEPT / benchmark).mkdir(parents=True, exist_ok=True)
+            write_atomically(kept_file(KEPT / benchmark, group), packed)
+
+
+def without_texts(value: Any, key: str = "") -> Any:
+    """A part of a trace with its texts empty; tokens, scores and decisions stay."""
+    if isinstance(value, dict):
+        return {name: without_texts(each, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_texts(each) for each in value]
+    return "" if key in TEXTS and value is not None else value
+
+
+TEXTS = ("question", "text", "draft")
+
+
 def read(folder: Path, group: Group) -> Iterator[Trace]:
     """The finished traces of a group; other scores than the usual ones are in the policy's name."""
-    for file in sorted(folder.glob("part-*/traces.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            trace = Trace.from_json(json.loads(line))
-            family, colon, setting = trace.policy.partition(":")
-            label = "" if group.score == "logprob" else f"({group.score})"
-            yield replace(trace, policy=f"{family}{label}{colon}{setting}")
+    for record in records(folder, group):
+        trace = Trace.from_json(record)
+        family, colon, setting = trace.policy.partition(":")
+        label = "" if group.score == "logprob" else f"({group.score})"
+        yield replace(trace, policy=f"{family}{label}{colon}{setting}")
 
 
 def finished(out: Path, benchmark: str) -> dict[str, list[Trace]]:
     """Traces by policy, of the groups that have finished the problems of the furthest one."""
-    groups = {
-        group.name: list(read(out / benchmark / group.name, group)) for group in (*GROUPS, SWITCH)
-    }
+    groups = {group.name: list(read(out / benchmark, group)) for group in (*GROUPS, SWITCH)}
     done = {name: {trace.problem_id for trace in found} for name, found in groups.items()}
     most = max(done.values(), key=len)
     kept = [trace for name, found in groups.items() for trace in found if done[name] == most]
@@ -210,12 +260,11 @@ def finished(out: Path, benchmark: str) -> dict[str, list[Trace]]:
 
 
 def report(out: Path, benchmark: str) -> None:
-    """Write the summary of the finished problems and print its tables."""
+    """Print the tables of the finished problems."""
     solved = finished(out, benchmark)
     if not solved:
         return
     summary = summarise(benchmark, SEED, solved, Prices())
-    write_atomically(out / f"{benchmark}.json", json.dumps(summary, indent=2) + "\n")
     print(f"\n{benchmark}, {summary['n']} problems\n")
     print_table(HEADINGS, list(rows(summary, solved)))
     print()
@@ -300,7 +349,7 @@ def equal_rows(summary: Mapping[str, Any]) -> Iterator[Sequence[str]]:
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("command", choices=["solve", "table"])
+    parser.add_argument("command", choices=["solve", "table", "keep"])
     parser.add_argument("--models", type=Path, help="folder of the two model files")
     parser.add_argument("--data", type=Path, help="folder of the benchmarks")
     parser.add_argument("--out", type=Path, default=Path("build/real"))
@@ -309,6 +358,8 @@ def main() -> None:
     if given.command == "table":
         for benchmark in PROBLEMS:
             report(given.out, benchmark)
+    elif given.command == "keep":
+        keep(given.out, given.only)
     else:
         solve(Run(given.models, given.data, given.out), given.only)
 

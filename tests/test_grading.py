@@ -285,9 +285,35 @@ def test_several_threads_and_an_event_loop_may_ask(fake):
 
 
 def test_what_can_do_no_harm_starts_no_process(monkeypatch):
-    monkeypatch.setattr(grading_workers, "COMMAND", ("no-such-program",))
+    monkeypatch.setattr(grading_workers, "COMMAND", (sys.executable, "-c", ""))
     with GraderPool(1) as workers:
         assert workers.grade("exact", "5", "5") and not workers.grade("math", None, "5")
+        for answer, right in {"5": True, "10/2": True, "6": False, "5, 6": False}.items():
+            assert workers.grade("math", answer, "5") is right
+        assert workers.grade("amount", "$1,450", "She pays 29 * 50 = 1450.\n#### 1450")
+        assert workers.grade("letter", r"\textbf{(C) 5}", "C")
+        with pytest.raises(GraderUnavailable):
+            workers.grade("math", "5" * 301, "5")
+        with pytest.raises(GraderUnavailable):
+            workers.grade("math", "x + 1", "1 + x")
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data/reference")
+def test_grading_without_a_worker_changes_no_grade():
+    alike = 0
+    for problem in map(json.loads, REAL.read_text().splitlines()):
+        for answer in filter(None, (problem[role]["answer"] for role in ("weak", "strong"))):
+            here = grading_workers.grade_here("math", answer, problem["answer"])
+            assert here is None or here == MATH.grade(answer, problem["answer"])
+            alike += here is not None
+    assert alike > 100  # of 200 answers
+
+
+def test_one_worker_grades_what_comes_one_after_the_other(fake):
+    with GraderPool(2) as workers:
+        for number in range(3):
+            assert workers.grade("math", "yes", str(number))
+        assert [worker._process is not None for worker in workers._workers] == [False, True]
 
 
 def test_a_process_that_does_not_start_is_an_error_of_one_line(monkeypatch):
@@ -296,7 +322,7 @@ def test_a_process_that_does_not_start_is_an_error_of_one_line(monkeypatch):
         GraderPool(1) as workers,
         pytest.raises(GraderUnavailable, match="does not start") as error,
     ):
-        workers.grade("math", "5", "5")
+        workers.grade("math", "x + 1", "1 + x")
     assert "\n" not in str(error.value)
 
 

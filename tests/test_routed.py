@@ -86,7 +86,7 @@ def bank(tmp_path_factory, fitted):
     specs = ("token:0.3,0.7,0.9", "token:0.5:8,0.9:8", "tail:0.9", "thr:0.3,0.9+tail:0.9",
              f"agg:{fitted}@0.1,0.001+tail:0.9")  # fmt: skip
     policies = [word for spec in specs for word in ("--policy", spec)]
-    command = ("collect", "chain", "-n", COUNT, "--seed", 5, "--rollouts", 3, *policies, "--out")
+    command = ("collect", "chain", "-n", COUNT, "--seed", 5, "--rollouts", 2, *policies, "--out")
     return once(tmp_path_factory, "routed", lambda folder: done(*command, folder))
 
 

@@ -126,8 +126,16 @@ def run_evaluation(
     show_default=True,
     help="Folder for the results.",
 )
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1, MOST_PROBLEMS),
+    default=100,
+    show_default=True,
+    help="Number of problems of the evaluation.",
+)
 @models_option
-def demo(out: Path, models: Path) -> None:
+def demo(out: Path, count: int, models: Path) -> None:
     """Solve one hard problem live, then run a small evaluation."""
     console = new_console()
     source = models_in(models)
@@ -138,7 +146,7 @@ def demo(out: Path, models: Path) -> None:
     show_events(console, router.events(problem.question), None)
     console.print(Text("Reference answer: ").append(problem.answer, "bold"), end="\n\n")
     options = RunOptions(prices=choose_prices(None, source))
-    run_evaluation(draw("chain", 100, 0), DEMO_POLICIES, source, out, options)
+    run_evaluation(draw("chain", count, 0), DEMO_POLICIES, source, out, options)
 
 
 @click.command()
