@@ -135,12 +135,21 @@ def installed(wheel, folder, extra=""):
     (site,) = folder.glob("lib/python*/site-packages")
     (package,) = distributions(name=PROJECT["name"], path=[str(site)])
     for name in declared(package, extra):
-        # Links in place of a second installation keep the compiled modules.
-        for file in distribution(name).files:
-            if ".." not in file.parts and (source := Path(file.locate())).exists():
-                (site / file).parent.mkdir(parents=True, exist_ok=True)
-                (site / file).symlink_to(source)
+        found = distribution(name)
+        for file in found.files:
+            # Links in place of a second installation keep the compiled modules.
+            parts = [*reversed(file.parents)][1:] + [file]
+            part = next((each for each in parts if is_whole(found.locate_file(each))), file)
+            source, link = Path(found.locate_file(part)), site / part
+            if ".." not in part.parts and source.exists() and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(source)
     return python.parent
+
+
+def is_whole(folder):
+    """Whether all of a folder is of one distribution: no namespace, to which others may add."""
+    return (folder / "__init__.py").exists() or folder.suffix in (".dist-info", ".libs")
 
 
 def declared(package, extra):
