@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from trim.configuration.models import GgufFile, Plugin, Served, ServerKind
-from trim.configuration.section import INVALID, Positive, Section
+from trim.configuration.section import INVALID, Positive, Section, invalid
 from trim.scorers.label import RIGHT, WRONG
 from trim.scorers.pooling import SYSTEM, TAG
 
@@ -25,17 +25,28 @@ class PoolingSection(Served):
     logits: bool = False
 
 
-class LabelSection(Served):
+class Labels(Section):
+    """The tokens that a label model writes for a right and for a wrong step."""
+
+    right: str = RIGHT
+    wrong: str = WRONG
+
+    @model_validator(mode="after")
+    def require_two(self) -> Self:
+        if self.right == self.wrong:
+            raise invalid(f"right and wrong are both {self.right!r}: name two labels")
+        return self
+
+
+class LabelSection(Served, Labels):
     """A label model on a server (`trim.scorers.label.HttpLabelScorer`)."""
 
     kind: Literal["label"]
     server: ServerKind = "other"
     template: str | None = None
-    right: str = RIGHT
-    wrong: str = WRONG
 
 
-class LabelFile(GgufFile):
+class LabelFile(GgufFile, Labels):
     """A label model in a GGUF file.
 
     Attributes:
@@ -44,8 +55,6 @@ class LabelFile(GgufFile):
 
     kind: Literal["label"]
     template: bool | str = True
-    right: str = RIGHT
-    wrong: str = WRONG
 
 
 class GradeSection(Section):
