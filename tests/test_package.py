@@ -138,7 +138,7 @@ def installed(wheel, folder, extra=""):
         found = distribution(name)
         for file in found.files:
             # Links in place of a second installation keep the compiled modules.
-            parts = [*reversed(file.parents)][1:] + [file]
+            parts = [*reversed(file.parents), file][1:]
             part = next((each for each in parts if is_whole(found.locate_file(each))), file)
             source, link = Path(found.locate_file(part)), site / part
             if ".." not in part.parts and source.exists() and not link.exists():

@@ -68,8 +68,8 @@ class AdmissionQueue:
             raise APIError(503, OVERLOADED, "server_error", "overloaded", retry_after=1)
 
     @asynccontextmanager
-    async def slot(self, deadline: float) -> AsyncIterator[bool]:
-        """Hold a slot for one solution; yields whether it had to wait for it.
+    async def slot(self, deadline: float) -> AsyncIterator[float]:
+        """Hold a slot for one solution; yields the seconds left until the deadline.
 
         Args:
             deadline: by `time.monotonic`.
@@ -77,7 +77,6 @@ class AdmissionQueue:
         Raises:
             APIError: 504, the deadline has passed.
         """
-        waits = self._slots.locked()
         self._count(waiting=1)
         try:
             async with asyncio.timeout(seconds_left(deadline)):
@@ -88,7 +87,7 @@ class AdmissionQueue:
             self._count(waiting=-1)
         self._count(running=1)
         try:
-            yield waits
+            yield seconds_left(deadline)
         finally:
             self._count(running=-1)
             self._slots.release()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
 
 from trim.server.accounts import RequestRecord
-from trim.server.admission import seconds_left
 from trim.server.errors import APIError, invalid, unavailable, unsupported
 from trim.server.request import BaseRequest, RoutingOptions, validate
 from trim.server.response import (
@@ -73,14 +72,8 @@ async def forward(
     reservation = await service.reserve(key, proxied.estimate(service.prices), deadline)
     request.state.record = record
 
-    @asynccontextmanager
-    async def slot() -> AsyncIterator[float]:
-        """Hold a slot of the queue; yields the seconds until the deadline."""
-        async with service.queue.slot(deadline):
-            yield seconds_left(deadline)
-
     async def respond() -> bytes:
-        async with slot() as seconds:
+        async with service.queue.slot(deadline) as seconds:
             return await passthrough.respond(path, proxied, seconds)
 
     async def stream() -> AsyncGenerator[bytes, None]:
@@ -93,7 +86,7 @@ async def forward(
         try:
             async with (
                 service.recording_traces(record, proxied.traces, reservation=reservation),
-                slot() as seconds,
+                service.queue.slot(deadline) as seconds,
                 aclosing(passthrough.stream(path, proxied, seconds)) as chunks,
             ):
                 async for data, chunk in chunks:

@@ -29,7 +29,7 @@ from trim.policies.scope import Scope
 from trim.policies.whole import WholeAnswer
 from trim.router import Router
 from trim.server.accounts import Accounts, RequestRecord
-from trim.server.admission import AdmissionQueue, Limits, seconds_left
+from trim.server.admission import AdmissionQueue, Limits
 from trim.server.catalog import RouterCatalog
 from trim.server.controller import Controller
 from trim.server.errors import APIError, invalid, unavailable
@@ -254,8 +254,8 @@ class Service:
             APIError: the question exceeds the context, or a part does not answer and its fallback
                 is to fail; possibly after some events.
         """
-        async with self.queue.slot(job.deadline):
-            router = job.router.with_config(max_seconds=seconds_left(job.deadline))
+        async with self.queue.slot(job.deadline) as seconds:
+            router = job.router.with_config(max_seconds=seconds)
             solution = router.begin(job.question, job.seeds[choice.index], job.history)
             if job.reservation:
                 share = job.reservation.amount / len(job.seeds)
