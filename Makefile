@@ -120,7 +120,7 @@ below-the-step: .venv/all
 	$(BIN)/python benchmarks/below_the_step.py overview
 	$(BIN)/python benchmarks/below_the_step.py picture docs/below-the-step.svg
 
-# Two real language models on GSM8K and MATH-500 (a night and more on two cores):
+# Two real language models on GSM8K and MATH-500 (several nights on two cores):
 #   make real [MODELS=FOLDER] [DATA=FOLDER]
 real: .venv/all .venv/train
 	$(BIN)/python benchmarks/real.py solve $(if $(MODELS),--models $(MODELS)) $(if $(DATA),--data $(DATA))

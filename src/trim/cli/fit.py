@@ -295,7 +295,8 @@ def require_range(option: str, value: float | None, lowest: float, highest: floa
     "normalised",
     default=None,
     show_default="normalised; paper: raw",
-    help="Scale advantages to deviation 1, or use them as they are, in right answers.",
+    help="Scale advantages to root mean square 1 (those of episodes to deviation 1), or use them as"
+    " they are, in right answers.",
 )
 @click.option(
     "--width",
