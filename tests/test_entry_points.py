@@ -1,5 +1,6 @@
 """Models and scorers of other packages, found by entry points."""
 
+import re
 import sys
 from importlib.metadata import EntryPoints
 
@@ -9,6 +10,7 @@ from trim import plugins
 from trim.errors import InvalidInput
 from trim.models.model import load_model
 from trim.plugins import find_plugin, plugin_names
+from trim.policies.registry import parse_policy
 from trim.scorers.scorer import load_scorer
 from trim.testing import check_model, check_scorer
 
@@ -35,6 +37,18 @@ class LengthScorer:
 
     async def score(self, trace, written):
         return Scores(tuple(min(len(s.text) / self.longest, 1.0) for s in written), 0)
+
+class TunedPolicy:
+    """A policy of another package."""
+
+    def __init__(self, setting):
+        self.name = f"tuned:{float(setting)}"
+
+    def decide(self, observation):
+        return observation
+
+def nothing(setting):
+    return None
 '''
 ENTRY_POINTS = """
 [trim.models]
@@ -48,6 +62,14 @@ none = trim_echo:Completion
 """
 
 
+POLICIES = """
+[trim.policies]
+tuned = trim_echo:TunedPolicy
+lost = trim_echo:Nothing
+empty = trim_echo:nothing
+"""
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """An installed package, as `pip install` leaves it."""
@@ -55,7 +77,7 @@ def package(tmp_path, monkeypatch):
     information = tmp_path / "trim_echo-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: trim-echo\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(ENTRY_POINTS)
+    (information / "entry_points.txt").write_text(ENTRY_POINTS + POLICIES)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
     sys.modules.pop("trim_echo", None)
@@ -67,6 +89,20 @@ def test_a_model_of_another_package(package):
     check_model(model)
     assert load_model("echo").text == "echo"
     assert "echo" in plugin_names("trim.models")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("tuned:x", "policy 'tuned' does not take the setting 'x'"),
+        ("lost:1", "trim.policies: the plug-in 'lost' cannot be loaded"),
+        ("empty:1", "policy 'empty': its package makes no policy"),
+    ],
+)
+def test_a_policy_that_another_package_cannot_make_is_one_line(package, spec, message):
+    assert parse_policy("tuned:0.5").name == "tuned:0.5"
+    with pytest.raises(InvalidInput, match=re.escape(message)):
+        parse_policy(spec)
 
 
 def test_a_scorer_of_another_package(package):

@@ -642,6 +642,20 @@ async def test_a_trace_that_is_too_long_is_cut_at_whole_steps_and_said_so(contex
         assert len(server.requests) == sent + 1
 
 
+async def test_another_problem_shortens_no_trace():
+    def digits_are_tokens(request):
+        text = request.body["input"]
+        count = sum(1 if character.isdigit() else 0.25 for character in text)
+        return pooling([[0.5, 0.5]] * text.count("<extra_0>"), int(count))
+
+    prose = Prefix("why?", tuple("some words " * 40 for _ in range(10)))
+    async with staged(digits_are_tokens) as server:
+        scorer = scorer_on(server, limit=1500)
+        await scorer.score(Prefix("1 + 1?", ("1234567890" * 40,)), [WRITTEN])
+        scores = await scorer.score(prose, [WRITTEN])
+    assert (scores.unread_steps, len(server.requests)) == (0, 2)
+
+
 async def test_what_was_left_unread_is_on_the_step():
     def answer(request):
         if request.path == "/pooling":

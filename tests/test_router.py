@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trim.config import End, RouterConfig, Rules
+from trim.config import End, PrefillMode, RouterConfig, Rules
 from trim.configuration.source import Models
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.events import Decided, Drafted, Finished, Kept, Regenerated, Scored
@@ -17,7 +17,7 @@ from trim.models.model import Completion, Ending, Prefix, Role, Sampling, Turn
 from trim.policies.fixed import StrongAlone, WeakAlone
 from trim.policies.oracle import Oracle
 from trim.policies.policy import Policy
-from trim.policies.registry import parse_policies
+from trim.policies.registry import parse_policies, parse_policy
 from trim.policies.threshold import Takeover, Threshold
 from trim.router import Router
 from trim.scorers.scorer import Scores
@@ -378,6 +378,69 @@ def after(*pairs):
     """A model that writes a text after each text that it may find."""
     said = {"".join(followed(*before)): text for before, text in pairs}
     return ScriptedModel(lambda prefix: said["".join(prefix.steps)])
+
+
+@pytest.mark.parametrize("limit", [{"stops": ("END",)}, {"max_tokens": 4}])
+def test_a_query_policy_decides_where_a_stop_string_or_a_limit_ends_the_solution(limit):
+    weak = after(((), "one"), (["one"], "two more END"), (["one", "two more END"], r"\boxed{1}"))
+    scorer = ScriptedScorer(lambda step: 0.1)
+    policy = parse_policy("cascade:0.5")
+    trace = solve(weak, says(r"\boxed{2}"), policy, scorer, **limit)
+    assert trace.abandoned and trace.answer == "2"
+
+
+def test_a_limit_on_the_solution_leaves_that_on_a_step():
+    weak = after(((), "```\n1 2 3\n"), (["```\n1 2 3\n"], "4 5 6 7 8 9"))
+    options = {"rules": Rules(keeps_fences=True), "sampling": Sampling(max_tokens=6)}
+    (alone,), (both,) = (
+        solve(weak, says(), WeakAlone(), max_steps=1, **options, **limit).steps
+        for limit in ({}, {"max_tokens": 60})
+    )
+    assert alone.tokens == both.tokens
+
+
+def test_the_strong_model_reads_nothing_ahead_once_it_may_not_write():
+    class Reading(ScriptedModel):
+        reads = 0
+
+        async def prefill(self, prefix):
+            self.reads += 1
+            return Completion("", Ending.LENGTH, 1, 1000)
+
+    strong = Reading(lambda prefix: "x")
+    options = {"prefill": PrefillMode.ALWAYS, "max_strong_tokens": 0}
+    solve(says(*WEAK), strong, Threshold(0.5), ScriptedScorer(lambda step: 0.1), **options)
+    assert strong.reads == 0
+
+
+def test_a_policy_gets_the_kind_of_score_that_it_is_made_for():
+    grade, other = ScriptedScorer(lambda step: 0.9), ScriptedScorer(lambda step: 0.9)
+    models = Models(says(*WEAK), says(*STRONG), {"prm": other, "grade": grade}, default_kind="prm")
+    Router.of(models, policy="specreason:7").solve("a question")
+    assert grade.calls and not other.calls
+    with pytest.raises(InvalidInput, match="needs a scorer of the kind 'grade': pass scorer="):
+        Router(weak=says(*WEAK), strong=says(*STRONG), policy="specreason:7")
+
+
+def test_assignments_without_a_configuration_are_refused():
+    with pytest.raises(InvalidInput, match="need the configuration file that they change"):
+        Router.from_config(assignments=["routing.policy=thr:0.9"])
+
+
+def test_a_degenerate_beginning_counts_in_the_confidence_of_its_step():
+    written = {(): Completion("---\n\n", Ending.STEP, 1, 1, log_probability=-3, first_entropy=2),
+               ("---\n\n",): Completion("one", Ending.SOLUTION, 1, 1, log_probability=-1,
+                                        first_entropy=0.1)}  # fmt: skip
+    seen = []
+
+    class Watching(ScriptedScorer):
+        async def score(self, trace, written):
+            seen.extend((step.log_probability, step.first_entropy) for step in written)
+            return await super().score(trace, written)
+
+    weak = ScriptedModel(lambda prefix: written[prefix.steps])
+    solve(weak, says(), Threshold(0.5), Watching(lambda step: 0.9))
+    assert seen == [(-2, 2)]
 
 
 BOX = {False: r"\boxed{2}", True: "\\boxed{2}\n\n"}

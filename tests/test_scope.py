@@ -112,6 +112,14 @@ def test_examples_that_cannot_be_used_are_named(tmp_path, lines, message):
         read_examples(path)
 
 
+def test_a_line_of_examples_ends_at_its_line_feed(tmp_path):
+    lines = [{"question": f"a\u2028b {n}", "reasoning": n % 2 == 0} for n in range(40)]
+    path = tmp_path / "examples.jsonl"
+    text = "\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    path.write_text(text, encoding="utf-8", newline="")
+    assert [each.question for each in read_examples(path)] == [each["question"] for each in lines]
+
+
 def test_the_examples_of_the_guide_are_of_both_kinds():
     examples = read_examples(ROOT / "examples" / "requests.jsonl")
     assert [sum(each.reasoning is kind for each in examples) for kind in (True, False)] == [30, 30]

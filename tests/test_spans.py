@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trim.config import Fallback, Fallbacks, RouterConfig, Rules
 from trim.configuration.source import shipped_models
+from trim.costs import Price, Prices
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable
 from trim.evaluation.run import Evaluation
 from trim.evaluation.shared import SharedModel
@@ -427,6 +428,15 @@ def test_money_ends_the_calls():
     assert not strong.calls
 
 
+def test_a_draft_that_takes_the_last_money_is_finished_by_its_author():
+    weak = tells("a b c \\boxed{1}", doubts=(" b",))
+    strong = ScriptedSpanModel(lambda prefix: " X\n\n")
+    prices = Prices(weak=Price(0, 0, 100), strong=Price(0, 0, 100))
+    config = RouterConfig(max_money=1e-4, prices=prices)
+    assert solve(weak, strong, "token:0.9", config).finish is Finish.ANSWER
+    assert not strong.calls
+
+
 def test_a_deadline_stops_a_draft_at_its_next_token():
     def slow(prefix, text):
         time.sleep(0.02)
@@ -445,6 +455,7 @@ def test_a_deadline_stops_a_draft_at_its_next_token():
     "spec",
     [
         *("token", "token:", "token:1.5", "token:-0.1", "token:nan", "token:0.5:0", "token:0.5:x"),
+        *("token:0.9+tail:0.9", "tail:0.5+tail:0.9", "thr:0.5+tail:0.5+tail:0.9"),
         *("clause:0.5:3", "tail:2", "thr:0.5+tail:3", "thr:0.5+tail:", "nothing+tail:0.5"),
     ],
 )
@@ -492,6 +503,47 @@ def test_a_policy_of_another_package_decides_at_tokens():
     trace = solve(weak, strong, Digits(), RouterConfig(max_steps=1))
     assert ("a", "weak") in spans(trace.steps[0])
     assert (" 2", "strong") in spans(trace.steps[0])
+
+
+def test_a_policy_inside_steps_may_reject_a_whole_draft():
+    class Both(Policy):
+        name = "both"
+        inside_steps = True
+        needs_scores = True
+
+        def at_token(self, observation):
+            return None
+
+        def decide(self, observation):
+            return Action.REGENERATE if observation.scores[-1] < 0.5 else Action.CONTINUE
+
+    class Low:
+        name = "low"
+
+        async def score(self, trace, written):
+            return Scores((0.1,) * len(written), 0)
+
+    strong = tells("A", "\\boxed{2}")
+    trace = solve(tells("a", "\\boxed{1}"), strong, Both(), scorer=Low())
+    assert trace.solution == "A\n\n\\boxed{2}"
+    assert [step.author for step in trace.steps] == [Author.STRONG] * 2
+
+
+def test_the_beginning_of_a_rewritten_step_has_the_confidence_of_its_own_tokens():
+    seen = []
+
+    class Watching:
+        name = "watching"
+
+        async def score(self, trace, written):
+            seen.append([step.log_probability for step in written])
+            return Scores((0.1,) * len(written), 0)
+
+    weak = tells("a b bad", "\\boxed{1}", doubts=(" bad",))
+    strong = tells("a b good", "\\boxed{1}")
+    solve(weak, strong, "thr:0.5+tail:0.9", scorer=Watching())
+    (draft,), (rewritten, _) = seen[:2]
+    assert draft < rewritten == 0
 
 
 def written(*pieces):

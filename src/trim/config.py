@@ -133,7 +133,8 @@ class RouterConfig:
         prices: for `max_money`.
         fallbacks: what to do when a model or the scorer is unavailable.
         overlap: draft the next step while the current one is scored. Texts and decisions do not
-            change; drafts that turn out useless cost tokens (`Trace.dropped_tokens`).
+            change; drafts that turn out useless cost tokens (`Trace.dropped_tokens`), and so use
+            up `max_money` earlier.
         prefill: when the strong model reads kept steps before it has to write.
         rules: how a solution continues and ends.
         stops: texts that end the solution when a kept step contains one.

@@ -17,7 +17,7 @@ from trim.loop.executor import StepExecutor
 from trim.loop.solution import Solution, Writer
 from trim.models.model import Model, Prefilling, Turn
 from trim.models.whole import require_whole
-from trim.policies.policy import Policy
+from trim.policies.policy import Policy, choose_scorer
 from trim.policies.registry import parse_policy
 from trim.policies.whole import WholeAnswer
 from trim.scorers.confidence import LogProbabilityScorer
@@ -68,6 +68,11 @@ class Router:
         self.intermediate = tuple(intermediate)
         self.config = config or RouterConfig()
         if scorer is None and self.policy.needs_scores:
+            if self.policy.scorer not in (None, LogProbabilityScorer.name):
+                raise InvalidInput(
+                    f"policy {self.policy.name!r} needs a scorer of the kind"
+                    f" {self.policy.scorer!r}: pass scorer="
+                )
             self.scorer = LogProbabilityScorer()
         prefill = self.config.prefill
         if prefill is not PrefillMode.NEVER and not isinstance(strong, Prefilling):
@@ -104,7 +109,7 @@ class Router:
             InvalidInput: the policy is unknown, or needs a scorer and there is none.
         """
         policy = parse_policy(policy) if isinstance(policy, str) else policy
-        scorer = scorer or models.scorer
+        scorer = scorer or choose_scorer(policy, models.scorer, models.scorers)
         if scorer is None and policy.needs_scores:
             raise InvalidInput(f"policy {policy.name!r} needs a scorer; the configuration has none")
         return Router(

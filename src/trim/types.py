@@ -406,8 +406,8 @@ class Observation:
         tokens: c_1..c_t, tokens decoded for each of those steps by its author.
         actions: the decisions at steps 1..t-1.
         seed: the run's seed, for policies that draw random numbers.
-        last: whether the solution ends with this draft if it is kept: it contains the answer,
-            the model stopped or was cut, or the limit on steps is reached.
+        last: whether the solution ends with this draft if it is kept: it contains the answer or
+            a stop string, the model stopped or was cut, or a limit on steps or tokens is reached.
         answered: whether the solution then has an answer: a box, or the author ended it.
     """
 

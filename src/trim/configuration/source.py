@@ -355,6 +355,8 @@ def open_models(path: Path | str | None = None, assignments: Sequence[str] = ())
         InvalidInput: the file is missing or invalid.
     """
     if path is None:
+        if assignments:
+            raise InvalidInput("assignments need the configuration file that they change")
         return models_in(FOLDER)
     return ModelSource(read_configuration(Path(path), assignments), Path(path).parent)
 

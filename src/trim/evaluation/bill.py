@@ -79,7 +79,8 @@ class Bill:
 
     def add(self, role: str, used: Completion | Scores) -> None:
         """Count an answered request. Raises InvalidInput as `save`."""
-        usage = Usage(used.prompt_tokens, used.cached_tokens, used.tokens, 1)
+        requests = len(used.requests) if isinstance(used, Scores) else 1
+        usage = Usage(used.prompt_tokens, used.cached_tokens, used.tokens, max(requests, 1))
         self.usage[role] = self.usage.get(role, Usage()) + usage
         self._unsaved += 1
         if self._unsaved >= SAVE_INTERVAL:

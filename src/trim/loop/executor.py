@@ -205,7 +205,9 @@ class StepExecutor:
         if self.decision in STRONG_ONLY and self._permits(self.decision):
             return self.writers[-1]
         if self._spans.extent:
-            return self.writers[-1]
+            if self._can_write(self.writers[-1]):
+                return self.writers[-1]
+            self._spans.draft_on()  # the draft itself used up the money
         writer = self.writers[self.solution.level]
         if self._spans.parts and not self._can_write(writer):
             return self.writers[0]  # finishes what the strong model has begun
@@ -250,6 +252,8 @@ class StepExecutor:
 
     def _wants_prefill(self) -> bool:
         """Whether the strong model should read the version that is about to be committed."""
+        if not self._affords_strong():
+            return False
         if self.config.prefill is PrefillMode.LIKELY:
             return self.policy.expects_intervention(self.solution.observe())
         return self.config.prefill is PrefillMode.ALWAYS

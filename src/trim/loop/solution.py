@@ -296,6 +296,7 @@ class Solution:
         Returns:
             The step, and the seconds that it took.
         """
+        room = min(room, self.config.sampling.max_tokens)
         written, seconds = await self._generate(writer, prefix, room)
         while self.continues_fence(written.text, written.ending):
             if written.tokens >= room:
@@ -323,9 +324,10 @@ class Solution:
             return first, first.seconds
         lead = closed(first.text)
         second = await self._ask(writer, self._behind(prefix, lead), room - first.tokens)
-        text = second.text if self.config.rules.rejoins else lead + second.text
-        tokens = first.tokens + second.tokens
-        return replace(second, text=text, tokens=tokens), first.seconds + second.seconds
+        both = together(replace(first, text=lead), second)
+        if self.config.rules.rejoins:
+            both = replace(second, tokens=both.tokens)
+        return both, first.seconds + second.seconds
 
     def _behind(self, prefix: Prefix, lead: str) -> Prefix:
         """The prefix after a degenerate step. Rejoined steps are read as in the authors' scripts:
@@ -436,7 +438,7 @@ class Solution:
             tokens=(*(step.tokens for step in self._steps), newest.written.tokens),
             actions=tuple(step.action for step in self._steps),
             seed=self.seed,
-            last=self.would_end(newest.written) or self.is_last_step,
+            last=self.is_last(newest.written),
             answered=newest.written.ending is Ending.SOLUTION
             or boxed_answer(self.text + newest.written.text) is not None,
         )
@@ -498,6 +500,12 @@ class Solution:
         """Whether keeping this step would end the solution, limits on the solution aside."""
         return self._claim(self.text, written) is not None
 
+    def is_last(self, written: Completion) -> bool:
+        """Whether keeping this step would end the solution, or is all that its limits leave."""
+        stopped = any(stop in self.text + written.text for stop in self.config.stops)
+        full = self.room(ahead=written.tokens) <= 0
+        return stopped or full or self.is_last_step or self.would_end(written)
+
     def _claim(self, before: str, written: Completion) -> Finish | None:
         """Why a step after `before` is the last one, by its text and ending alone."""
         if self._boxes(before, written.text):
@@ -548,7 +556,8 @@ class Solution:
 
     def add_usage(self, role: str, spent: Completion | Scores) -> None:
         """Add tokens to the usage of a role (`Trace.usage`)."""
-        usage = Usage(spent.prompt_tokens, spent.cached_tokens, spent.tokens, 1)
+        requests = len(spent.requests) if isinstance(spent, Scores) else 1
+        usage = Usage(spent.prompt_tokens, spent.cached_tokens, spent.tokens, max(requests, 1))
         self._usage[role] = self._usage.get(role, Usage()) + usage
 
     def copy(self) -> Solution:

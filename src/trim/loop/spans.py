@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from trim.events import Regenerated, SpanWritten
 from trim.loop.solution import Part, Solution, Version, Writer, joined, together
 from trim.models.model import Completion, Ending, Token
-from trim.models.spans import WORD_TOKENS, StopRule, require_spans
+from trim.models.spans import WORD_TOKENS, StopRule, mean_of, require_spans
 from trim.policies.policy import Policy, TokenObservation
 from trim.policies.span import Extent, Unit, word_start
 from trim.steps import SEPARATOR, closed, is_degenerate
@@ -229,7 +229,7 @@ class SpanWriter:
         written = joined(self.parts, self.solution.config.rules.rejoins)
         authors = (part.writer for part in self.parts)
         writer = self.writers[0]
-        if not self.policy.inside_steps:
+        if not self.policy.inside_steps or self.solution.level:
             writer = max(authors, key=self.writers.index)
         version = Version(writer, written, parts=tuple(self.parts))
         self.solution.versions.append(version)
@@ -254,16 +254,18 @@ def beginning(parts: Sequence[Part], place: int) -> Iterator[Part]:
         place: number of tokens.
     """
     for part in parts:
+        written = part.written
         tokens, place = part.written.decoded[:place], max(place - len(part.written.decoded), 0)
         if text := "".join(token.text for token in tokens):
-            written = replace(
-                part.written,
+            begun = replace(
+                written,
                 text=text,
                 ending=Ending.RULE,
+                log_probability=None if written.log_probability is None else mean_of(tokens),
                 decoded=tokens,
-                dropped=part.written.decoded[len(tokens) :],
+                dropped=written.decoded[len(tokens) :],
             )
-            yield Part(part.writer, written, len(tokens), 0)
+            yield Part(part.writer, begun, len(tokens), 0)
 
 
 def without_breaks(parts: Sequence[Part]) -> list[Part]:

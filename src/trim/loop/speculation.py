@@ -17,7 +17,7 @@ class Speculation:
     """Drafts the next step while the current draft is scored, assuming that it will be kept.
 
     Texts and decisions do not change: a step is a function of prefix, sampling and seed.
-    Unused drafts count as `Solution.dropped_tokens`.
+    Unused drafts count as `Solution.dropped_tokens`, and against a limit of money.
 
     Args:
         drafter: the weak model; None disables speculation.
@@ -31,10 +31,9 @@ class Speculation:
     def start(self) -> None:
         """Start drafting the step after the newest version, unless the solution would end."""
         written = self.solution.newest
-        room = self.solution.room(ahead=written.tokens)
-        last = self.solution.would_end(written) or self.solution.is_last_step or room <= 0
-        if self.drafter is None or last:
+        if self.drafter is None or self.solution.is_last(written):
             return
+        room = self.solution.room(ahead=written.tokens)
         prefix = self.solution.prefix.then(closed(written.text))
         if prefix not in self._drafts:
             task = asyncio.create_task(self.solution.generate(self.drafter, prefix, room))

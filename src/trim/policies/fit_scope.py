@@ -37,10 +37,12 @@ def read_examples(path: Path) -> list[Example]:
         InvalidInput: the file is unreadable, a line is malformed, or there are too few of a kind.
     """
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path}: cannot read the examples ({error})") from error
-    examples = [parse_example(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line]
+    examples = [
+        parse_example(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()
+    ]
     counts = [sum(each.reasoning is kind for each in examples) for kind in (True, False)]
     if min(counts) < LEAST:
         raise InvalidInput(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trim.errors import InvalidInput
 from trim.files import require_name
-from trim.plugins import installed
+from trim.plugins import find_plugin, installed
 from trim.policies.calibrated import ROUTER, read_calibrated_policy
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
 from trim.policies.policy import FittedPolicy, Policy, PricedPolicies
@@ -333,10 +333,27 @@ def parse_policies(spec: str) -> list[Policy]:
         return FAMILIES[name].parse(text or default)
     if name in EVALUATION_ONLY:
         raise InvalidInput(f"policy {name!r} needs reference solutions: use it with `trim eval`")
-    if name in (found := installed(ENTRY_POINTS)):
-        make = found[name].load()
-        return [make(part) for part in text.split(",")]
+    if make := find_plugin(ENTRY_POINTS, name):
+        return [made_by(make, name, part) for part in text.split(",")]
     raise unknown(spec)
+
+
+def made_by(make: Any, name: str, setting: str) -> Policy:
+    """A policy of another package.
+
+    Raises:
+        InvalidInput: it does not take the setting, or what it makes is no policy.
+    """
+    try:
+        made = make(setting)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"policy {name!r} does not take the setting {setting!r}: {error}"
+        ) from error
+    if not hasattr(made, "name") or not callable(getattr(made, "decide", None)):
+        raise InvalidInput(f"policy {name!r}: its package makes no policy (name, decide)")
+    policy: Policy = made
+    return policy
 
 
 def unknown(spec: str) -> InvalidInput:

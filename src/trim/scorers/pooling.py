@@ -25,6 +25,8 @@ TAG = "<extra_0>"
 """Tag after each step, for Qwen2.5-Math-PRM."""
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 """The system message that Qwen2.5-Math-PRM was trained with."""
+REMEMBERED = 1000
+"""Problems whose traces were too long, at most; the earliest is forgotten first."""
 SHARE = 0.9
 """Share of the limit to which a trace of estimated length is cut."""
 
@@ -91,7 +93,7 @@ class PoolingScorer:
         self.limit = limit
         self.logits = logits
         self.extra_body = dict(extra_body or {})
-        self._tokens_a_character = 0.0
+        self._densities: dict[str, float] = {}
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
         """Score the newest steps.
@@ -106,7 +108,9 @@ class PoolingScorer:
         spent = Usage()
         text = whole = self.rendered(trace.full_question, trace.steps)
         most = len(trace.steps) - len(written)
-        unread = min(self._estimate(trace, len(whole)), most)
+        # Of a problem whose trace was too long before: other problems say nothing about this one.
+        density = self._densities.get(trace.full_question)
+        unread = min(self._estimate(trace, len(whole), density), most)
         while True:
             rest = trace.steps[unread:]
             if unread:
@@ -117,18 +121,24 @@ class PoolingScorer:
                 pooled = None
             if pooled:
                 spent += pooled.usage
-                self._tokens_a_character = pooled.usage.prompt_tokens / len(text)
+                density = pooled.usage.prompt_tokens / len(text)
                 if self.limit is None or pooled.usage.prompt_tokens <= self.limit:
                     break
+                self._remember(trace.full_question, density)
             if len(rest) <= len(written):
                 raise ContextExceeded(
                     f"{self.name}: question and newest step do not fit the reward model's"
                     f" {self.limit or 'own'} tokens; shorten the problem"
                 )
-            unread = max(unread + 1, min(self._estimate(trace, len(whole)), most))
+            unread = max(unread + 1, min(self._estimate(trace, len(whole), density), most))
         values = require_scores([self._value(row) for row in pooled.rows])
         seconds = time.perf_counter() - started
         return Scores.of(values[-len(written) :], spent, seconds, unread)
+
+    def _remember(self, question: str, density: float) -> None:
+        self._densities[question] = density
+        if len(self._densities) > REMEMBERED:
+            del self._densities[next(iter(self._densities))]
 
     async def _find_model(self) -> None:
         if not self.model:
@@ -157,12 +167,16 @@ class PoolingScorer:
         ]
         return self.template.render(messages, add_generation_prompt=False)
 
-    def _estimate(self, trace: Prefix, length: int) -> int:
-        """How many of the earliest steps to leave out of a trace of `length` rendered characters,
-        by the tokens per character of earlier ones; 0 where it is likely to fit."""
-        if self.limit is None or not self._tokens_a_character:
+    def _estimate(self, trace: Prefix, length: int, density: float | None) -> int:
+        """How many of the earliest steps to leave out of a trace of `length` rendered characters;
+        0 where it is likely to fit.
+
+        Args:
+            density: tokens per character of a part of it; None if unknown.
+        """
+        if self.limit is None or not density:
             return 0
-        room = self.limit / self._tokens_a_character
+        room = self.limit / density
         if length <= room:
             return 0
         for unread in range(1, len(trace.steps)):
