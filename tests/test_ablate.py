@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from once import once
+from test_calibrate import agg_folder
 
 from trim.cli.main import main
 from trim.cli.studies import make_agg_trainer
@@ -38,7 +39,7 @@ from trim.scorers.noisy import NoisyScorer, noisy
 from trim.shipped import FOLDER
 from trim.studies import low_budget
 from trim.studies.low_budget import densely, study_low_budget
-from trim.studies.noise import areas, study_noise, thresholds_for
+from trim.studies.noise import areas, claim, study_noise, thresholds_for
 from trim.studies.takeover import study_takeover
 from trim.studies.transfer import overall, study_transfer, verdict_of
 from trim.studies.trial import Results, Trial
@@ -163,6 +164,11 @@ def test_a_low_budget_is_met_with_dense_prices(pomdp):
     assert usual[len(usual) // 2 - 1] <= dense[-1] <= usual[len(usual) // 2]
 
 
+def test_a_router_of_single_prices_keeps_them(tmp_path):
+    folder = agg_folder(tmp_path / "agg", {"weak": "a", "strong": "b"}, separate=True)
+    assert densely(f"agg:{folder}") == f"agg:{folder}"
+
+
 @pytest.mark.parametrize("spec", ["thr:0.5", "cascade:0.1,0.2", "pomdp:x.json@0.1,0.2"])
 def test_settings_that_were_asked_for_stay(spec):
     assert densely(spec) == spec
@@ -278,6 +284,8 @@ def test_noise_takes_a_bank_and_a_trial_to_the_same_scores(tmp_path, bank):
     runs = [json.loads((tmp_path / f"sigma-{s}" / "run.json").read_text()) for s in (0, 3)]
     assert [run["scorer"] for run in runs] == ["joint", "joint+noise:3"]
     assert any("agg is left out" in note for note in page.notes)
+    with pytest.raises(InvalidInput, match="other routers"):
+        claim(tmp_path, bank, True, 100)
     other = Bank(bank.identity, bank.problems[:-1])
     with pytest.raises(InvalidInput, match="another bank"):
         study_noise(other, trial_on("chain", 4), tmp_path, (0.0,))

@@ -20,6 +20,7 @@ from trim.configuration.source import Models
 from trim.costs import Price, Prices
 from trim.errors import InvalidInput
 from trim.events import Decided, Finished, Scored
+from trim.fingerprints import fingerprint
 from trim.models.model import Completion, Ending
 from trim.monitoring.profile import Profile
 from trim.policies.agg.policy import PAPER
@@ -289,6 +290,13 @@ def test_prompt_tokens_are_estimated_from_the_steps():
     assert strong == {"weak": Usage(), "strong": rewritten["strong"], "scorer": Usage()}
     again = replay(recorded, Cascade(1), 3).usage
     assert again == {**kept, "strong": rewritten["strong"]}
+    for kind in ("logprob", "entropy"):
+        assert replay(recorded, Threshold(1), 3, kind=kind).usage["scorer"] == Usage()
+    # One more request and one token for each step, and for each rewrite before the last.
+    graded = replay(recorded, Threshold(1), 3, kind="grade").usage["scorer"]
+    read = [8, *(15, 18), *(25, 28), *(35, 38)]
+    assert graded == Usage(sum(read), 0 + 5 + 15 + 15 + 25 + 25 + 35, 7)
+    assert replay(recorded, Threshold(0), 3, kind="grade").usage["scorer"].tokens == 4
 
 
 def draws(kind, random, shape):
@@ -442,8 +450,8 @@ def evaluator(bank):
     return ReplayEvaluator(read_bank(bank), prices)
 
 
-def agg_folder(folder, models, scorer="prm", prices=(0.1, 0.01, 0.001)):
-    """A router whose decisions depend on score and price."""
+def agg_folder(folder, models, scorer="prm", prices=(0.1, 0.01, 0.001), separate=False):
+    """A router whose decisions depend on score and price; `separate`: with a network for each."""
     first = np.zeros((2, 5), np.float32)
     first[0, 0], first[1, 4] = 1, 1
     tensors = {
@@ -454,10 +462,44 @@ def agg_folder(folder, models, scorer="prm", prices=(0.1, 0.01, 0.001)):
         "output.weight": np.array([-1, -1], np.float32),
         "output.bias": np.array([0.3], np.float32),
     }
+    if separate:
+        tensors = {
+            f"{n}.{name}": each for n in range(len(prices)) for name, each in tensors.items()
+        }
     known = PriceRange(prices[-1], prices[0])
-    router = LearnedRouter("agg", PAPER, False, known, prices, tensors, scorer, models)
+    router = LearnedRouter("agg", PAPER, False, known, prices, tensors, scorer, models, separate)
     write_router(folder, router)
     return folder
+
+
+def test_a_question_counts_once(tmp_path):
+    twice = [replace(each, id=f"{each.id}-again") for each in PROBLEMS[:40]]
+    recorded_bank(tmp_path / "bank", [*PROBLEMS[:40], *twice])
+    words = ("calibrate", tmp_path / "bank", "--policy", "thr", "--strong-share", 0.9)
+    result = run(*words, "--confidence", 0.995, "--out", tmp_path / "r.json")
+    assert "40 problems were left out, whose questions others have" in result.stderr
+    assert "on 40 problems of the bank" in result.stdout
+    assert "strong-share: at most 90.0% in expectation, with 99.5% confidence" in result.stdout
+
+
+def test_a_scorer_that_was_fitted_to_the_problems_is_named(tmp_path):
+    seen = frozenset(fingerprint(each.question) for each in PROBLEMS[:30])
+    recorded_bank(tmp_path / "bank", PROBLEMS[:40], seen=seen)
+    words = ("calibrate", tmp_path / "bank", "--policy", "thr", "--strong-share", 0.9)
+    result = run(*words, "--out", tmp_path / "r.json")
+    assert "the scorer was fitted to 30 of the 40 problems of this bank" in result.stderr
+
+
+def test_a_horizon_has_an_end():
+    with pytest.raises(InvalidInput, match="number of problems from 1 to 1000000000"):
+        Accuracy(0.8, horizon=10**19)
+
+
+def recorded_bank(folder, problems, **identity):
+    store = BankStore(folder, replace(IDENTITY, **identity), part_size=100)
+    for each in problems:
+        store.add(asyncio.run(EXPLORER.explore(each)))
+    store.flush()
 
 
 def run(*words):

@@ -17,7 +17,13 @@ from trim.monitoring.profile import Profile, RouteRecord
 from trim.policies.calibrated import CalibratedRouter, main_file
 from trim.rollouts.bank import read_bank
 from trim.rollouts.calibration.calibrate import Calibration, Comparison, compare
-from trim.rollouts.calibration.guarantee import Accuracy, Guarantee, Money, StrongShare
+from trim.rollouts.calibration.guarantee import (
+    Accuracy,
+    Guarantee,
+    Money,
+    StrongShare,
+    percentage,
+)
 from trim.rollouts.calibration.outcomes import ReplayEvaluator
 from trim.rollouts.calibration.sweep import Sweep, comparable_families, parse_sweep
 
@@ -80,7 +86,8 @@ def calibrate_command(
         )
     if not out.absolute().parent.is_dir():
         raise InvalidInput(f"{out}: cannot be written (no such folder)")
-    recorded = read_bank(bank)
+    given = read_bank(bank)
+    recorded = given.once()
     evaluator = ReplayEvaluator(recorded, prices, max_strong_tokens)
     words = dict.fromkeys(specs) or comparable_families(recorded, max_strong_tokens)
     sweeps = [parse_sweep(word, recorded, max_strong_tokens) for word in words]
@@ -96,10 +103,22 @@ def calibrate_command(
         lines += describe_families(comparison, evaluator, guarantee)
     for line in lines:
         echo(line)
+    if repeated := len(given.problems) - len(recorded.problems):
+        echo(
+            f"trim: warning: {repeated} problems were left out, whose questions others have: a"
+            " question counts once",
+            err=True,
+        )
     if recorded.measures_agreement:
         echo(
             "trim: warning: the bank has no reference answers: its accuracy is agreement with the"
             " strong model alone",
+            err=True,
+        )
+    if again := len(recorded.identity.seen & recorded.fingerprints):
+        echo(
+            f"trim: warning: the scorer was fitted to {again} of the {len(recorded.problems)}"
+            " problems of this bank and may do better on them than on others",
             err=True,
         )
     if again := len(learned & recorded.fingerprints):
@@ -112,7 +131,7 @@ def calibrate_command(
     if not found.improves:
         echo(
             "trim: warning: this budget is too small to help: no gain in accuracy over the weak"
-            f" model alone can be shown with {guarantee.confidence:.0%} confidence",
+            f" model alone can be shown with {percentage(guarantee.confidence)} confidence",
             err=True,
         )
 
@@ -193,8 +212,9 @@ def report(
     whom = f"on the next {guarantee.horizon} problems" if guarantee.horizon else "in expectation"
     return [
         f"{out}: {sweep.policy(found.setting).name}; use it as --policy router:{out}",
-        f"{guarantee.target}: {least} {found.bound:{form}} {whom}, with {guarantee.confidence:.0%}"
-        f" confidence ({guarantee.bound_name}); wanted {guarantee.value:{form}}",
+        f"{guarantee.target}: {least} {guarantee.value:{form}} {whom}, with"
+        f" {percentage(guarantee.confidence)} confidence ({guarantee.bound_name}); the bound of"
+        f" this setting alone is {found.bound:{form}}",
         f"on {on_bank['problems']} problems of the bank: {on_bank['strong_share']:.1%} of the"
         f" strong tokens{paid}, accuracy {on_bank['accuracy']:.1%} (weak"
         f" alone {on_bank['weak_accuracy']:.1%}, strong alone {on_bank['strong_accuracy']:.1%});"

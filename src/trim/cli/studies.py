@@ -235,7 +235,7 @@ def noise(
     trainer = make_agg_trainer(iterations)
     with progress_over([trial] * len(levels), run.out) as progress_of:
         page = study_noise(
-            recorded, trial, run.out, levels, trainer, progress_of, budgets or BUDGETS
+            recorded, trial, run.out, levels, trainer, progress_of, budgets or BUDGETS, iterations
         )
     conclude(page, run.out)
 

@@ -45,7 +45,7 @@ class CostAxis:
 
 
 def tokens_with_prefill(trace: Trace) -> float:
-    """Strong tokens, times `PREFILL` where the strong model continued another model's text.
+    """Strong tokens, times `PREFILL` where another model wrote a part of the solution.
 
     A solution that the strong model wrote from the start, by itself or after a restart, needs no
     prefill besides the question: its tokens count once, as those of the strong model alone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -66,6 +66,20 @@ class Bank:
         """Fingerprints of the bank's problems with a known question (`trim.fingerprints`)."""
         return frozenset(
             fingerprint(problem.question) for problem in self.problems if problem.question
+        )
+
+    def once(self) -> Bank:
+        """The bank with the first of the problems that have the same question.
+
+        They have the same seeds, and so the same solutions.
+        """
+        first = {
+            fingerprint(problem.question) if problem.question else problem.problem_id: problem
+            for problem in reversed(self.problems)
+        }
+        kept = {problem.problem_id for problem in first.values()}
+        return replace(
+            self, problems=tuple(each for each in self.problems if each.problem_id in kept)
         )
 
     @property

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trim.loop.executor import STRONG_ONLY
 from trim.policies.policy import Policy
 from trim.policies.ppo.trees import LEAF_RIGHT, UNKNOWN
 from trim.rollouts.record import Node, RecordedProblem
 from trim.types import Action, Observation, Usage
+
+CONFIDENCE = ("logprob", "entropy")
+GRADE = "grade"
 
 
 class ReplayState:
@@ -19,11 +22,13 @@ class ReplayState:
     has read or written before is cached, except after an unrecorded path. A kept step is as long
     as the tokens decoded for it; the question has as many characters per token as the weak
     model's steps. Real traces cost more if a server evicts its cache or a chat template adds
-    words.
+    words. Confidence (`logprob`, `entropy`) reads nothing; a `grade` takes a request and a token
+    for each step, rewritten ones included.
 
     Args:
         seed: of the bank.
         scored: whether the policy sees scores.
+        kind: of the scores (`trim.scorers.scorer.KINDS`).
         limit: maximum of strong tokens, after which the strong model is not asked again.
 
     Attributes:
@@ -35,13 +40,19 @@ class ReplayState:
     """
 
     def __init__(
-        self, problem: RecordedProblem, seed: int, scored: bool, limit: int | None
+        self,
+        problem: RecordedProblem,
+        seed: int,
+        scored: bool,
+        limit: int | None,
+        kind: str = "prm",
     ) -> None:
         self.problem = problem
         self.question = problem.question
         self.seed = seed
         self.scored = scored
         self.limit = limit
+        self.kind = kind if scored else None
         self.scores: list[float] = []
         self.actions: list[Action] = []
         self.denied: list[bool] = []
@@ -52,6 +63,8 @@ class ReplayState:
         self._kept: list[tuple[str, float | None, int]] = []
         # Of a step whose rewrite is not recorded.
         self._drafts_ahead = 0
+        # Prompt tokens up to the end of each kept step that has no grade yet.
+        self._ungraded: list[int] = []
         self._cached = {"weak": 0, "strong": 0, "scorer": 0}
 
     @property
@@ -62,8 +75,13 @@ class ReplayState:
     def add_draft(self, node: Node) -> None:
         """Count the tokens of a draft and of its score."""
         self.weak += self._read("weak", self._prompt_tokens, node.draft_tokens)
-        if self.scored:
-            self.scorer += self._read("scorer", self._prompt_tokens + node.draft_tokens)
+        read = self._prompt_tokens + node.draft_tokens
+        if self.kind == GRADE:
+            for prompt in (*self._ungraded, read):
+                self.scorer += replace(self._read("scorer", prompt), tokens=1)
+            self._ungraded = []
+        elif self.kind and self.kind not in CONFIDENCE:
+            self.scorer += self._read("scorer", read)
 
     def observe(self, node: Node) -> Observation:
         """The policy's observation of a draft and everything before it."""
@@ -93,6 +111,7 @@ class ReplayState:
             self._forget(self._prompt_tokens)
             self.strong += self._read("strong", self._prompt_tokens, node.strong_tokens)
             self._kept.append((node.strong or "", node.strong_score, node.strong_tokens))
+            self._ungraded.append(self._prompt_tokens)
         else:
             self._drafts_ahead = 1
 
@@ -153,8 +172,11 @@ class ReplayState:
         drafts = (tokens[kept + self._drafts_ahead :] for tokens in weak)
         drafted = self._read_and_write(max(drafts, key=sum))
         self.weak += drafted
-        if self.scored:
-            self.scorer += Usage(drafted.prompt_tokens + drafted.tokens)
+        read = drafted.prompt_tokens + drafted.tokens
+        if self.kind == GRADE:
+            self.scorer += Usage(2 * read, 0, 2 * max(map(len, strong)))
+        elif self.kind and self.kind not in CONFIDENCE:
+            self.scorer += Usage(read)
 
     def result(self, correct: bool) -> Replayed:
         """The finished replay; an incomplete one is never correct."""
@@ -220,6 +242,7 @@ def replay(
     policy: Policy,
     seed: int = 0,
     max_strong_tokens: int | None = None,
+    kind: str = "prm",
 ) -> Replayed:
     """Follow a policy through a problem's tree.
 
@@ -231,9 +254,10 @@ def replay(
     Args:
         seed: of the bank, for policies that draw random numbers.
         max_strong_tokens: as in `trim.config.RouterConfig`.
+        kind: of the bank's scores, for what they cost.
     """
     limits = [each for each in (max_strong_tokens, policy.max_strong_tokens) if each is not None]
-    state = ReplayState(problem, seed, policy.needs_scores, min(limits, default=None))
+    state = ReplayState(problem, seed, policy.needs_scores, min(limits, default=None), kind)
     decision = policy.begin(state.question)
     if decision in STRONG_ONLY and state.affords_strong:
         return state.result(state.write_strong_solution() and problem.strong.correct)

@@ -122,6 +122,9 @@ def densely(spec: str) -> str:
     steps, tail, probability = spec.partition(TAIL)
     if steps.partition(":")[0] not in PRICED_FAMILIES or "@" in steps:
         return spec
+    family, _, file = steps.partition(":")
+    if file and PRICED_FAMILIES[family].open(Path(file)).separate:
+        return spec  # trained for single prices alone
     prices = [price for _, price in (split_name(policy.name) for policy in parse_policies(steps))]
     default = sorted(price for price in prices if price is not None)
     dense = np.geomspace(default[-1], default[(len(default) - 1) // 2], SETTINGS)

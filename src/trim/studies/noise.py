@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,6 +77,7 @@ def study_noise(
     trainer: Trainer | None = None,
     progress_of: Callable[[int], Progress] = lambda level: lambda progress: None,
     budgets: Sequence[float] = BUDGETS,
+    iterations: int | None = None,
 ) -> Page:
     """Thr, and pomdp and agg refitted to `bank`, at each level of noise.
 
@@ -86,6 +87,7 @@ def study_noise(
         trainer: trains agg on a bank; None leaves agg out.
         progress_of: returns the progress callback of a level, by its index.
         budgets: strong shares at which accuracies are compared.
+        iterations: of the trainer, which a folder keeps; None for its default.
 
     Raises:
         InvalidInput: an invalid standard deviation, a bank of other models, of problems of the
@@ -101,7 +103,7 @@ def study_noise(
         None if (folder / POMDP).exists() else fit_model(worse)
         for worse, folder in zip(banks, folders, strict=True)
     ]
-    claim(out, bank, trainer is not None)
+    claim(out, bank, trainer is not None, iterations)
     options = replace(trial.options, scorer=bank.identity.scorer)
     levels = []
     for index, (sigma, worse, folder) in enumerate(zip(sigmas, banks, folders, strict=True)):
@@ -131,14 +133,16 @@ def require_fitting_bank(bank: Bank, trial: Trial) -> None:
         )
 
 
-def claim(out: Path, bank: Bank, learned: bool) -> None:
+def claim(out: Path, bank: Bank, learned: bool, iterations: int | None) -> None:
     """Mark the folder as this study's; its fitted routers are reused.
 
     Raises:
         InvalidInput: the folder holds another study.
     """
     problems = "\n".join(map(repr, bank.problems))
-    study = {"bank": hashlib.sha256(problems.encode()).hexdigest(), "agg": learned}
+    study: dict[str, Any] = {"bank": hashlib.sha256(problems.encode()).hexdigest(), "agg": learned}
+    if learned and iterations is not None:
+        study["iterations"] = iterations
     path = out / "study.json"
     with results_folder(out):
         if not path.exists():

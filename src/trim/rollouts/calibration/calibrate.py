@@ -10,7 +10,7 @@ import numpy as np
 
 from trim.errors import InvalidInput
 from trim.rollouts.calibration.bounds import betting_upper
-from trim.rollouts.calibration.guarantee import Guarantee
+from trim.rollouts.calibration.guarantee import Guarantee, percentage
 from trim.rollouts.calibration.outcomes import (
     Baselines,
     ReplayEvaluator,
@@ -124,8 +124,8 @@ def compare(
     if not families:
         raise InvalidInput(
             f"no setting of {', '.join(sweep.name for sweep in sweeps)} keeps {guarantee.target}"
-            f" {guarantee.value:g} with {guarantee.confidence:.0%} confidence on {count} problems:"
-            " relax the target, or collect a larger bank"
+            f" {guarantee.value:g} with {percentage(guarantee.confidence)} confidence on {count}"
+            " problems: relax the target, or collect a larger bank"
         )
     return Comparison(
         each.confidence,

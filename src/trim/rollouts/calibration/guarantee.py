@@ -23,6 +23,15 @@ CLOPPER_PEARSON = "exact binomial (Clopper and Pearson)"
 THATCHER = "exact prediction (Thatcher)"
 
 
+FURTHEST = 10**9
+"""Problems of a horizon, at most; a bound on their mean is by then that on the expectation."""
+
+
+def percentage(confidence: float) -> str:
+    """A confidence in percent, with all of its digits: `99.5%`."""
+    return f"{100 * confidence:.10g}%"
+
+
 @dataclass(frozen=True)
 class Guarantee(ABC):
     """A bound on a figure that holds with some confidence.
@@ -45,8 +54,10 @@ class Guarantee(ABC):
             raise InvalidInput(
                 f"--confidence {self.confidence:g}: must lie between 0 and 1, as in 0.9"
             )
-        if self.horizon is not None and self.horizon < 1:
-            raise InvalidInput(f"--horizon {self.horizon}: must be a number of problems from 1 up")
+        if self.horizon is not None and not 1 <= self.horizon <= FURTHEST:
+            raise InvalidInput(
+                f"--horizon {self.horizon}: must be a number of problems from 1 to {FURTHEST}"
+            )
 
     @property
     @abstractmethod

@@ -95,7 +95,8 @@ class ReplayEvaluator:
             return self._recorded(policy, file)
         seed = self.bank.identity.seed or 0
         return [
-            replay(problem, policy, seed, self.max_strong_tokens) for problem in self.bank.problems
+            replay(problem, policy, seed, self.max_strong_tokens, self.bank.identity.scorer)
+            for problem in self.bank.problems
         ]
 
     def outcomes(self, policy: Policy, file: str | None = None) -> ReplayOutcomes:
