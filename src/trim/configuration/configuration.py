@@ -63,16 +63,6 @@ class Configuration(Section):
         return self
 
     @model_validator(mode="after")
-    def require_priced_models(self) -> Configuration:
-        priced, models = len(self.prices.intermediate), len(self.intermediate)
-        if priced > models:
-            raise invalid(
-                f"prices.intermediate: {priced} listed for {models} intermediate models; leave out"
-                " the others"
-            )
-        return self
-
-    @model_validator(mode="after")
     def require_rest(self) -> Configuration:
         scope = self.routing.scope
         if scope and scope.rest not in self.writers:
