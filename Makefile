@@ -1,9 +1,9 @@
 # Every target sets itself up: a .venv, and one install from the package index of what it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# Tests wait for servers more than they compute: more processes than cores.
+# Tests wait for servers more than they compute: four processes, also on two cores. Those of `soak` compute more.
 PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
-SOAK := $(BIN)/pytest --numprocesses 5 --dist worksteal -m soak
+SOAK := $(BIN)/pytest --numprocesses 3 --dist worksteal -m soak
 SITE := $(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
 
 # Where it is set, every process that a test starts compiles all modules again.
