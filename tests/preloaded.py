@@ -18,8 +18,13 @@ PATIENCE = 120.0
 """Seconds in which a command has to end."""
 
 COMMANDS = ("studies", "collect", "evaluate", "keys", "serve", "solve")
+PICTURES = (
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+)
 FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["pytest", *(f"trim.cli.{name}" for name in COMMANDS)])
+FORKING.set_forkserver_preload(["pytest", *PICTURES, *(f"trim.cli.{name}" for name in COMMANDS)])
 
 
 def run(words, environment, folder, output, errors, limit, stage):
