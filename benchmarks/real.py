@@ -10,7 +10,7 @@ the training set, which are recorded after the groups that need none. `table` pr
 groups that are finished. Without --models and --data the files are downloaded.
 
 `keep` writes the traces of finished groups, without their texts, to docs/results/real-pair, from
-which `table --out docs/results/real-pair` prints the published tables.
+which `table --out docs/results/real-pair` prints their tables.
 """
 
 from __future__ import annotations
