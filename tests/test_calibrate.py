@@ -432,15 +432,7 @@ def test_a_guarantee_holds_exactly_up_to_its_bound(kind, horizon):
 def bank(tmp_path_factory):
     """A folder with a bank of 60 problems, its models said to be those that ship."""
     folder = tmp_path_factory.mktemp("bank")
-    identity = replace(IDENTITY, models=identify_models(FOLDER))
-    store = BankStore(folder, identity, part_size=100)
-
-    async def explore_all():
-        for each in PROBLEMS[:60]:
-            store.add(await EXPLORER.explore(each))
-
-    asyncio.run(explore_all())
-    store.flush()
+    recorded_bank(folder, PROBLEMS[:60], models=identify_models(FOLDER))
     return folder
 
 

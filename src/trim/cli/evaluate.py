@@ -17,7 +17,7 @@ from trim.cli.output import (
     show_warnings,
 )
 from trim.cli.progress import progress_bar
-from trim.cli.run_arguments import RunArguments, run_arguments
+from trim.cli.run_arguments import Decorator, RunArguments, run_arguments
 from trim.cli.solution import show_events
 from trim.cli.terminal import new_console
 from trim.config import DEFAULT_POLICY
@@ -118,6 +118,18 @@ def run_evaluation(
         raise cost_limit_error(partial["money"], summary["n"], partial["of"])
 
 
+def number_option(default: int, shown: str) -> Decorator:
+    """The option -n of a command on a suite."""
+    return click.option(
+        "-n",
+        "count",
+        type=click.IntRange(1, MOST_PROBLEMS),
+        default=default,
+        show_default=True,
+        help=shown,
+    )
+
+
 @click.command()
 @click.option(
     "--out",
@@ -126,14 +138,7 @@ def run_evaluation(
     show_default=True,
     help="Folder for the results.",
 )
-@click.option(
-    "-n",
-    "count",
-    type=click.IntRange(1, MOST_PROBLEMS),
-    default=100,
-    show_default=True,
-    help="Number of problems of the evaluation.",
-)
+@number_option(100, "Number of problems of the evaluation.")
 @models_option
 def demo(out: Path, count: int, models: Path) -> None:
     """Solve one hard problem live, then run a small evaluation."""
@@ -151,14 +156,7 @@ def demo(out: Path, count: int, models: Path) -> None:
 
 @click.command()
 @click.argument("suite")
-@click.option(
-    "-n",
-    "count",
-    type=click.IntRange(1, MOST_PROBLEMS),
-    default=10,
-    show_default=True,
-    help="Number of problems.",
-)
+@number_option(10, "Number of problems.")
 @seed_option
 def generate(suite: str, count: int, seed: int) -> None:
     """Print problems of a SUITE as JSON lines.

@@ -15,7 +15,7 @@ from trim.files import read_object, write_atomically, writing
 from trim.legacy import current_roles
 from trim.models.model import Completion, Model, Prefilling, Prefix, Sampling
 from trim.models.spans import ModelWrapper, StopRule, require_spans
-from trim.scorers.scorer import Scorer, Scores
+from trim.scorers.scorer import Scorer, Scores, usage_of
 from trim.types import Usage, usage_from_json
 
 NAME = "bill.json"
@@ -79,9 +79,7 @@ class Bill:
 
     def add(self, role: str, used: Completion | Scores) -> None:
         """Count an answered request. Raises InvalidInput as `save`."""
-        requests = len(used.requests) if isinstance(used, Scores) else 1
-        usage = Usage(used.prompt_tokens, used.cached_tokens, used.tokens, max(requests, 1))
-        self.usage[role] = self.usage.get(role, Usage()) + usage
+        self.usage[role] = self.usage.get(role, Usage()) + usage_of(used)
         self._unsaved += 1
         if self._unsaved >= SAVE_INTERVAL:
             self.save()

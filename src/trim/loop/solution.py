@@ -16,7 +16,7 @@ from trim.models.model import Completion, Ending, Model, Prefix, Turn
 from trim.models.spans import DeadlineRule, SpanModel, StopRule
 from trim.models.usage import tokens_after, tokens_in
 from trim.numerics import derive_seed
-from trim.scorers.scorer import Scorer, Scores
+from trim.scorers.scorer import Scorer, Scores, usage_of
 from trim.steps import SEPARATOR, boxed_answer, closed, in_fence, is_degenerate
 from trim.types import (
     Action,
@@ -556,9 +556,7 @@ class Solution:
 
     def add_usage(self, role: str, spent: Completion | Scores) -> None:
         """Add tokens to the usage of a role (`Trace.usage`)."""
-        requests = len(spent.requests) if isinstance(spent, Scores) else 1
-        usage = Usage(spent.prompt_tokens, spent.cached_tokens, spent.tokens, max(requests, 1))
-        self._usage[role] = self._usage.get(role, Usage()) + usage
+        self._usage[role] = self._usage.get(role, Usage()) + usage_of(spent)
 
     def copy(self) -> Solution:
         """An independent copy, to be continued differently."""

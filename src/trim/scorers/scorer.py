@@ -47,6 +47,12 @@ class Scores:
         )
 
 
+def usage_of(answer: Completion | Scores) -> Usage:
+    """What an answer took, a request for each step that was one of its own."""
+    requests = len(answer.requests) if isinstance(answer, Scores) else 1
+    return Usage(answer.prompt_tokens, answer.cached_tokens, answer.tokens, max(requests, 1))
+
+
 class Scorer(Protocol):
     """A process reward model, or anything else that grades the steps of a solution."""
 

@@ -120,9 +120,9 @@ def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
 def densely(spec: str) -> str:
     """Give a router with prices `SETTINGS` of them, over the upper half of its default sweep."""
     steps, tail, probability = spec.partition(TAIL)
-    if steps.partition(":")[0] not in PRICED_FAMILIES or "@" in steps:
-        return spec
     family, _, file = steps.partition(":")
+    if family not in PRICED_FAMILIES or "@" in steps:
+        return spec
     if file and PRICED_FAMILIES[family].open(Path(file)).separate:
         return spec  # trained for single prices alone
     prices = [price for _, price in (split_name(policy.name) for policy in parse_policies(steps))]
