@@ -282,7 +282,8 @@ def curve_metrics(bank: Bank, outcomes: np.ndarray, draws: np.ndarray) -> dict[s
         )
     )
     means = np.stack([outcomes[:, draw].mean(axis=1) for draw in draws])
-    line = interpolate(means[..., 0] / tokens[:, None], means[..., 1], weak, strong)
+    shares = means[..., 0] / tokens[:, None]
+    line = interpolate(shares, means[..., 1], weak, strong, np.zeros(len(draws)))
     return {"Δ-IBC": metrics.delta_ibc(*line), "APGR": metrics.apgr(*line)}
 
 

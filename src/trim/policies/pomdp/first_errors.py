@@ -32,8 +32,21 @@ SCORE_PRIOR, CHANCE_PRIOR = 0.5, 0.5
 """Examples added to every bin of a density, and to each side of a probability."""
 TOLERANCE, MAX_ITERATIONS = 1e-6, 500
 """EM ends once an iteration gains less, in nats an outcome."""
-STARTS = (1.0, 4.0)
+POWERS = (1.0, 4.0)
 """Exponents of the densities at the start: of the rank of a score in S0, of its complement."""
+
+
+class Chances(NamedTuple):
+    """The other parameters at the start, as in `ErrorModel`."""
+
+    accuracies: tuple[float, float]
+    recovery: float
+    unseen: float
+
+
+MANY_ERRORS = Chances((0.8, 0.9), 0.1, 0.1)
+FEW_ERRORS = Chances((0.95, 0.98), 0.02, 0.02)
+"""From many errors alone, EM may end where half of them are harmless and a better fit has few."""
 NARROWEST = 1e-4
 """Width of a bin for its density: a score that is rounded to four digits is an interval."""
 
@@ -265,11 +278,13 @@ def find_errors(steps: WrittenSteps, observations: Observations | None = None) -
         )
     if observations is not None:
         table, edges = positive(observations.newest), observations.newest_edges
-        return maximize(steps, start_with(table, edges, unseen=0.0), fit_scores=False)
+        chances = MANY_ERRORS._replace(unseen=0.0)
+        return maximize(steps, start_with(table, edges, chances), fit_scores=False)
     edges = edges_of(steps.score[steps.is_first])
     runs = [
-        maximize(steps, start_with(table, edges), fit_scores=True)
+        maximize(steps, start_with(table, edges, chances), fit_scores=True)
         for table in start_tables(len(edges) + 1)
+        for chances in (MANY_ERRORS, FEW_ERRORS)
     ]
     return max(runs, key=lambda run: run.history[-1])
 
@@ -278,19 +293,19 @@ def edges_of(scores: Floats) -> Floats:
     """Edges of at most `BINS` bins of equal numbers of scores, as in `Observations`."""
     ranks = np.arange(1, BINS) / BINS
     edges = np.unique(np.quantile(scores, ranks, method="higher"))
-    return np.asarray(edges[edges > 0])
+    return np.asarray(edges[edges > scores.min()])
 
 
 def start_tables(bins: int) -> Iterator[Floats]:
     """Densities that rise with the rank of a score in S0, and fall in S1 and in S2."""
     rank = (np.arange(bins) + 0.5) / bins
-    for power in STARTS:
+    for power in POWERS:
         table = np.stack([rank**power, (1 - rank) ** power, (1 - rank) ** power], axis=-1) + 0.1
         yield table / table.sum(axis=0)
 
 
-def start_with(table: Floats, edges: Floats, unseen: float = 0.1) -> ErrorModel:
-    return ErrorModel(np.array([0.8, 0.9]), 0.1, unseen, table, edges)
+def start_with(table: Floats, edges: Floats, chances: Chances = MANY_ERRORS) -> ErrorModel:
+    return ErrorModel(np.array(chances.accuracies), chances.recovery, chances.unseen, table, edges)
 
 
 def maximize(steps: WrittenSteps, model: ErrorModel, fit_scores: bool) -> FoundErrors:
