@@ -25,6 +25,8 @@ def start(model: str, slots: int = 4, template: str | None = None) -> LlamaServe
     parameters.cpuparams.n_threads = 1
     parameters.cpuparams_batch.n_threads = 1
     parameters.n_gpu_layers = 0
+    # As in `LlamaCppEngine`: models with heads this small are faster without.
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.warmup = False
     parameters.verbosity = -1
     parameters.port = 0

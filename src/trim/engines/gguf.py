@@ -229,6 +229,25 @@ def read_vocabulary(path: Path) -> Vocabulary:
     return Vocabulary(tokens_in(metadata), metadata.get("tokenizer.ggml.model") == "gpt2")
 
 
+def head_size(path: Path) -> int | None:
+    """Numbers in a key of one attention head; None where the header does not say.
+
+    Raises:
+        InvalidInput: the file cannot be read, or its header is damaged.
+    """
+    metadata = read_metadata(path)
+    model = metadata.get("general.architecture")
+    size, width, heads = (
+        metadata.get(f"{model}.{name}")
+        for name in ("attention.key_length", "embedding_length", "attention.head_count")
+    )
+    if isinstance(size, int):
+        return size
+    if isinstance(width, int) and isinstance(heads, int) and heads > 0:
+        return width // heads
+    return None
+
+
 def tokens_in(metadata: Mapping[str, Any]) -> Sequence[str]:
     """The tokens of a vocabulary; empty where there are none."""
     tokens = metadata.get("tokenizer.ggml.tokens")

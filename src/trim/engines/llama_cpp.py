@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from trim.engines.gguf import Vocabulary, read_vocabulary
+from trim.engines.gguf import Vocabulary, head_size, read_vocabulary
 from trim.engines.load_trial import require_loadable
 from trim.engines.scheduler import RequestQueue
 from trim.errors import ContextExceeded, InvalidInput, ModelUnavailable, require_extra
@@ -23,6 +23,9 @@ from trim.steps import with_rest
 GGUF_MAGIC = b"GGUF"
 MIB = 2**20
 LEAST_CACHE_MIB = 64
+SMALL_HEADS = 64
+"""Numbers in an attention head below which flash attention is switched off. It takes a third of the
+shipped models' time (16 numbers); a 0.5B model (64) is as fast with it as without."""
 WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
@@ -111,6 +114,9 @@ class LlamaCppEngine:
         parameters.cache_ram_mib = 0 if exact else cache_mib
         parameters.warmup = False
         parameters.verbosity = -1
+        if (head_size(path) or SMALL_HEADS) < SMALL_HEADS:
+            flash_attention = xllamacpp.llama_flash_attn_type
+            parameters.flash_attn_type = flash_attention.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.path = path
         self.slots = slots
         self.exact = exact
