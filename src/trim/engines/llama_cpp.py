@@ -114,7 +114,8 @@ class LlamaCppEngine:
         parameters.cache_ram_mib = 0 if exact else cache_mib
         parameters.warmup = False
         parameters.verbosity = -1
-        if (head_size(path) or SMALL_HEADS) < SMALL_HEADS:
+        # An exact engine repeats every character of earlier versions, which had it on.
+        if not exact and (head_size(path) or SMALL_HEADS) < SMALL_HEADS:
             flash_attention = xllamacpp.llama_flash_attn_type
             parameters.flash_attn_type = flash_attention.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.path = path
