@@ -34,7 +34,7 @@ test-lowest: .venv-lowest/installed
 # Tests that take minutes: thousands of requests with faults, runs and servers killed under load,
 # the accuracy of the shipped models, a share held under changing traffic.
 soak: .venv/test
-	$(SOAK)
+	$(SOAK) $$(grep -l mark.soak tests/test_*.py)
 
 # Damaged files and hostile requests, of other seeds each time, for ten minutes in all.
 fuzz: .venv/test

@@ -7,6 +7,7 @@ Runs the tests that stage it, and prints what each of them has counted.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,8 @@ PROMISES = {
     ),
 }
 """What, by its goal and the files of its tests."""
+NUMBERS = {"TRIM_KILLS": "20", "TRIM_REQUESTS": "2000", "TRIM_EXAMPLES": "200"}
+"""More of each than in the tests."""
 
 
 def cases(modules: tuple[str, ...], report: Path) -> list[ElementTree.Element]:
@@ -40,7 +43,13 @@ def cases(modules: tuple[str, ...], report: Path) -> list[ElementTree.Element]:
     tests = Path(__file__).parent.parent / "tests"
     files = [str(tests / f"{module}.py") for module in modules]
     command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *files]
-    told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    told = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **NUMBERS},
+    )
     if told.returncode not in (0, 1):  # 1: some test has failed, which is a figure too.
         raise SystemExit(told.stdout)
     return list(ElementTree.parse(report).getroot().iter("testcase"))

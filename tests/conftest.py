@@ -5,6 +5,7 @@ import signal
 
 import postgres
 import pytest
+import quick_pictures
 from hypothesis import settings
 
 from trim.server.storage.database import open_database
@@ -22,6 +23,14 @@ def pytest_collection_finish():
     # What is loaded by now stays, and takes a tenth of the time where it is looked at as garbage.
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def pictures_of_nothing(request, monkeypatch):
+    """Unless a test is about `pictures`."""
+    if request.node.get_closest_marker("pictures") is None:
+        for module in quick_pictures.places():
+            monkeypatch.setattr(module, "rendered", quick_pictures.nothing)
 
 
 @pytest.fixture(scope="module")

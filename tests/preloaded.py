@@ -14,6 +14,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
+import quick_pictures
+
 PATIENCE = 120.0
 """Seconds in which a command has to end."""
 
@@ -27,8 +29,11 @@ FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(["pytest", *PICTURES, *(f"trim.cli.{name}" for name in COMMANDS)])
 
 
-def run(words, environment, folder, output, errors, limit, stage):
-    """What a process does: `stage` is called before the command, to stage a fault."""
+def run(words, environment, folder, output, errors, limit, stage, pictures):
+    """What a process does: `stage` is called before the command, to stage a fault.
+
+    Its pictures show nothing, unless they count: for `pictures`, or under a limit of size.
+    """
     for path, number in ((output, 1), (errors, 2)):
         os.dup2(os.open(path, os.O_WRONLY), number)
     os.environ.clear()
@@ -36,6 +41,9 @@ def run(words, environment, folder, output, errors, limit, stage):
     os.chdir(folder)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if not (limit or pictures):
+        for module in quick_pictures.places():
+            module.rendered = quick_pictures.nothing
     from trim.cli.main import main
 
     if stage:
@@ -124,14 +132,14 @@ class Command:
 
 
 @contextmanager
-def started(*words, limit=None, stage=None, cwd="."):
+def started(*words, limit=None, stage=None, pictures=False, cwd="."):
     """A command; `limit` is the size that a file may have."""
     with TemporaryDirectory() as name:
         folder, here = Path(name), Path(cwd).absolute()
         outputs = (folder / "output", folder / "errors")
         for path in outputs:
             path.touch()
-        arguments = ([*map(str, words)], dict(os.environ), here, *outputs, limit, stage)
+        arguments = ([*map(str, words)], dict(os.environ), here, *outputs, limit, stage, pictures)
         process = FORKING.Process(target=run, args=arguments)
         process.start()
         try:

@@ -479,9 +479,10 @@ def test_noise_goes_through_a_configuration(tmp_path, recorded):
 
 
 def test_a_study_ends_at_its_cost_limit(tmp_path):
-    result = ablate("takeover", "chain", "-n", 30, "--thresholds", 0.9, "--prices", "example",
-                    "--max-money", "0.002", "--out", tmp_path)  # fmt: skip
-    assert result.exit_code == 3
+    result = ablate("takeover", "chain", CONFIGURATION, "-n", 4, "--thresholds", 0.9,
+                    "--prices", "example", "--set", "routing.concurrency=1",
+                    "--max-money", "0.000001", "--out", tmp_path)  # fmt: skip
+    assert result.exit_code == 3, result.output
     assert "cost limit" in result.output
     assert not (tmp_path / "report.html").exists()
 

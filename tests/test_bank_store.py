@@ -3,9 +3,8 @@
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,6 +12,7 @@ from random import Random
 import pytest
 from bank_models import EXPLORER, IDENTITY, PROBLEMS
 from click.testing import CliRunner
+from preloaded import FORKING
 
 from trim.cli.main import main
 from trim.configuration.identity import identify_models
@@ -67,35 +67,31 @@ def test_the_same_command_again_changes_nothing(tmp_path):
     assert content(tmp_path) == before
 
 
-KILLED = """
-import asyncio, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from bank_models import EXPLORER, IDENTITY, PROBLEMS
-from trim.rollouts.collect import record_problems
-from trim.rollouts.store import BankStore
-
-store = BankStore(Path({folder!r}), IDENTITY, 2)
-print("started", flush=True)
-missing = iter([p for p in PROBLEMS if p.id not in store.finished])
-asyncio.run(record_problems(store, EXPLORER, missing, lambda: print(*store.finished, flush=True)))
-"""
+def record_all(folder, pipe):
+    """Tell which problems are finished, each time that one more is."""
+    store = BankStore(folder, IDENTITY, 2)
+    pipe.send(())
+    missing = iter([p for p in PROBLEMS if p.id not in store.finished])
+    asyncio.run(record_problems(store, EXPLORER, missing, lambda: pipe.send(tuple(store.finished))))
 
 
 def test_a_bank_killed_at_any_moment_loses_and_doubles_nothing(tmp_path):
     random, folder = Random(5), tmp_path / "killed"
-    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
     reported = set()
     for _ in range(5):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout.readline() == "started\n"
+        told, pipe = FORKING.Pipe(duplex=False)
+        process = FORKING.Process(target=record_all, args=(folder, pipe))
+        process.start()
+        pipe.close()
+        assert told.recv() == ()
         time.sleep(random.uniform(0, 0.05))
         process.kill()
+        process.join()
         # Nobody reads while it runs, and a full pipe keeps it from finishing too early.
-        reported.update(process.communicate()[0].rpartition("\n")[0].split())
-        assert process.returncode == -signal.SIGKILL
+        with suppress(EOFError, OSError):
+            while True:
+                reported.update(told.recv())
+        assert process.exitcode == -signal.SIGKILL
         if parts(folder):
             assert {p.problem_id for p in read_bank(folder).problems} >= reported
     rows = [row for path in parts(folder) for row in ids(path)]

@@ -12,7 +12,7 @@ from llama_server import PLAIN_CHAT, start
 from rich.console import Console
 from staged_server import Reply, completion, pooling, staged, usage
 
-from trim.checks.check import check
+from trim.checks.check import check, checkup_of, try_models
 from trim.checks.exercises import GENERAL, KINDS, PUZZLES, drafts_of
 from trim.checks.findings import Finding
 from trim.checks.models import TOKENS, miscounted
@@ -34,6 +34,19 @@ def servers():
     return {
         name: start(name, slots=2, template=PLAIN_CHAT) for name in ("weak", "strong", "scorer")
     }
+
+
+ALL_KINDS = (
+    "test_what_works_is_found_to_work",
+    "test_more_is_asked_until_there_are_enough_right_and_wrong_steps",
+)
+
+
+@pytest.fixture(autouse=True)
+def puzzles_alone(request, monkeypatch):
+    """Of the exercises the shipped models solve puzzles only; the others need minutes."""
+    if request.node.name not in ALL_KINDS:
+        monkeypatch.setattr("trim.checks.exercises.KINDS", (PUZZLES,))
 
 
 def served(servers, name, **fields):
@@ -183,10 +196,8 @@ def test_one_part_that_fails_hides_no_other(tmp_path, servers):
 )  # fmt: skip
 def test_what_is_missing_is_one_line_and_exit_code_1(tmp_path, monkeypatch, changes, line):
     monkeypatch.chdir(tmp_path)
-    shipped = {
-        role: {"gguf": str(FOLDER / f"{role}.gguf"), "context": 1024} for role in ("weak", "strong")
-    }
-    content = {**shipped, "scorer": {"kind": "logprob"}, "sampling": {"max_tokens": 96}, **changes}
+    away = {role: {"gguf": "away.gguf"} for role in ("weak", "strong")}
+    content = {**away, "scorer": {"kind": "logprob"}, "sampling": {"max_tokens": 96}, **changes}
     write(tmp_path, content)
     result = CliRunner().invoke(main, ["check", "trim.yaml"])
     assert result.exit_code == 1
@@ -240,9 +251,12 @@ async def test_a_mode_that_does_not_work_and_scores_that_are_missing_are_told(tm
 
 def test_a_policy_inside_steps_needs_models_that_write_there(tmp_path, servers):
     strong = served(servers, "strong", continuation="user_turn")
+    content = {**document(servers, strong=strong), "scorer": {"kind": "logprob"}}
+    configuration = read_configuration(write(tmp_path, content), (), {})
+    trials = asyncio.run(try_models(configuration, SAMPLING))
     for policy, failures in (("token:0.9", 1), ("thr:0.5+tail:0.9", 1), ("thr:0.5", 0)):
-        content = document(servers, strong=strong, routing={"policy": policy})
-        found = checkup(tmp_path, {**content, "scorer": {"kind": "logprob"}})
+        path = write(tmp_path, {**content, "routing": {"policy": policy}})
+        found = checkup_of(read_configuration(path, (), {}), trials, ())
         told = [each for each in found.failures if each.startswith("routing: ")]
         assert len(told) == failures
         assert all("strong cannot write inside a step: the mode user_turn" in each for each in told)

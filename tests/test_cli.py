@@ -80,14 +80,14 @@ def test_generate_prints_problems():
 def test_eval_writes_everything(tmp_path):
     out = tmp_path / "run"
     result = trim(
-        "eval", "chain", "-n", "12", "--policy", "weak", "--policy", "strong", "--policy", "oracle",
+        "eval", "chain", "-n", "4", "--policy", "weak", "--policy", "strong", "--policy", "oracle",
         "--policy", "oracle-query", "--policy", "takeover:0.5", "--policy", "thr:0.1,0.5",
         "--policy", "random:0.3", "--seed", "2", "--out", str(out),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     summary = json.loads((out / "summary.json").read_text())
     jsonschema.validate(summary, json.loads(SCHEMA.read_text()))
-    assert len((out / "traces.jsonl").read_text().splitlines()) == 12 * 8
+    assert len((out / "traces.jsonl").read_text().splitlines()) == 4 * 8
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (out / "curve.svg").read_text(encoding="utf-8")
     assert "<svg" in (out / "report.html").read_text(encoding="utf-8")

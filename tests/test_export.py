@@ -100,7 +100,7 @@ def networks(exported):
 
 
 @given(TEXTS.filter(lambda text: len(text) < 400), st.sampled_from(ROLES))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_the_next_token_has_the_probabilities_of_llama_cpp(networks, engines, tokenize, text, role):
     """Within 0.05 nats, as llama.cpp rounds to 16 bits in between; most differ by 0.005."""
     answer = asyncio.run(engines[role].complete(text, n_predict=1, temperature=0.0, logprobs=20))

@@ -28,7 +28,7 @@ from trim.scorers.pooling import PoolingScorer
 from trim.steps import split_steps
 from trim.types import Author, Finish
 
-PROBLEMS = 500
+PROBLEMS = 250
 STEPS = 2
 SHARE = 0.2
 PLAIN = ChatTemplate("{% for m in messages %}{{ m.content }}\n{% endfor %}", {}, "plain")

@@ -303,7 +303,7 @@ def test_together_the_two_signals_find_more_errors_than_each():
 
     both, right, found = Both(), [], []
     router = Router(weak=models.weak, strong=models.strong, scorer=both, policy=Threshold(0))
-    for drawn_problem in generate(CHAIN, 40, seed=515):
+    for drawn_problem in generate(CHAIN, 24, seed=515):
         steps = [step.text for step in router.solve(drawn_problem.question).steps]
         for end in range(1, len(steps) + 1):
             found.append(both.seen[Prefix(drawn_problem.question, tuple(steps[:end]))])

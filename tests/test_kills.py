@@ -28,7 +28,8 @@ SIGNALS = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def question_of(request):
-    return request.body["messages"][0]["content"]
+    """Without the instruction that follows it."""
+    return request.body["messages"][0]["content"].partition("\n\n")[0]
 
 
 def is_trial(request):
@@ -132,34 +133,36 @@ def timeless(summary):
     return [timeless(part) for part in summary] if isinstance(summary, list) else summary
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_a_killed_evaluation_continues_without_loss(work, tmp_path, seed):
-    """A dozen kills, by three signals in turn, at random moments."""
-    chance = random.Random(seed)
+    """Six kills, by three signals in turn, at random moments."""
+    chance, found = random.Random(seed), set()
     async with staged(answer, delay=0.002) as server:
         given = work(server)
         whole, folder = tmp_path / "whole", tmp_path / "killed"
         command = ("eval", *given, *EVALUATE, "--out")
         assert (await finished(*command, whole))[0] == 0
         paid = len(server.requests)
-        for number in list(SIGNALS) * 4:
+        for number in list(SIGNALS) * 2:
             done, asked = complete(folder), len(server.requests)
-            words = (*command, folder)
-            code, errors = await killed(words, server, chance.randint(1, paid // 12), number)
+            found |= done
+            words, moment = (*command, folder), chance.randint(paid // 12, paid // 4)
+            code, errors = await killed(words, server, moment, number)
             again = {question_of(request) for request in server.requests[asked:]}
             assert not again & done, "what was finished is never asked for again"
             assert code == SIGNALS[number], errors
             if number != signal.SIGKILL:
                 assert errors.endswith(f"interrupted; the same command continues from {folder}\n")
+        assert found, "a run was killed after some problems had been finished"
         assert (await finished(*command, folder))[0] == 0
         assert traces_of(folder) == traces_of(whole)
         summaries = [json.loads((f / "summary.json").read_text()) for f in (whole, folder)]
         assert timeless(summaries[0]) == timeless(summaries[1])
-        assert not list(folder.glob(".*.partial")) or number == signal.SIGKILL
+        assert not list(folder.glob(".*.partial"))
 
 
 async def test_a_killed_collection_continues_without_loss(work, tmp_path):
-    chance = random.Random(7)
+    chance, found = random.Random(7), set()
     async with staged(label, delay=0.002) as server:
         given = work(server)
         whole, folder = tmp_path / "whole", tmp_path / "killed"
@@ -171,9 +174,10 @@ async def test_a_killed_collection_continues_without_loss(work, tmp_path):
             done = {p.question for p in read_bank(folder).problems} if any(
                 folder.glob("parts/*.parquet")
             ) else set()  # fmt: skip
+            found |= done
             asked = len(server.requests)
-            words = (*command, folder)
-            code, errors = await killed(words, server, chance.randint(1, paid // 6), number)
+            words, moment = (*command, folder), chance.randint(paid // 8, paid // 4)
+            code, errors = await killed(words, server, moment, number)
             again = {
                 question_of(request)
                 for request in server.requests[asked:]
@@ -181,6 +185,7 @@ async def test_a_killed_collection_continues_without_loss(work, tmp_path):
             }
             assert not again & done
             assert code == SIGNALS[number], errors
+        assert found, "a collection was killed after some problems had been finished"
         assert (await finished(*command, folder))[0] == 0
         assert read_bank(folder).problems == read_bank(whole).problems
 
@@ -193,18 +198,18 @@ SHIPPED = {
 
 @pytest.mark.parametrize("name", SHIPPED)
 async def test_shipped_models_are_killed_and_continue_without_loss(tmp_path, name):
-    whole, folder, problems = tmp_path / "whole", tmp_path / "killed", 24
+    whole, folder, problems = tmp_path / "whole", tmp_path / "killed", 8
     words = (*SHIPPED[name], "-n", problems, "--seed", 2, "--out")
     run = folder / "trial" if name == "ablate" else folder
     kept = b""
     for number in SIGNALS:
-        code, _, errors = await finished(*words, folder, stage=partial(die_after, 3, number))
+        code, _, errors = await finished(*words, folder, stage=partial(die_after, 1, number))
         assert code == SIGNALS[number], errors
         assert content(run).startswith(kept)
         policies = json.loads((run / "run.json").read_text())["policies"]
         lines = content(run).splitlines(keepends=True)
         kept = b"".join(lines[: len(lines) // len(policies) * len(policies)])
-        assert 3 * len(policies) <= len(lines) < problems * len(policies)
+        assert len(policies) <= len(lines) < problems * len(policies)
     assert (await finished(*words, folder))[0] == 0
     assert content(run).startswith(kept)
     assert len(traces_of(run)) == problems * len(policies)
@@ -354,7 +359,7 @@ async def test_results_that_do_not_fit_on_the_disk_are_written_later(work, tmp_p
     async with staged(answer) as server:
         folder = tmp_path / "out"
         words = ("eval", *work(server), "-n", 5, *EVALUATE, "--out", folder)
-        assert (await finished(*words))[0] == 0
+        assert (await finished(*words, pictures=True))[0] == 0
         asked = of_problems(server)
         sizes = {name: (folder / name).stat().st_size for name in ("curve.png", "report.html")}
         for size in sizes.values():
@@ -363,7 +368,7 @@ async def test_results_that_do_not_fit_on_the_disk_are_written_later(work, tmp_p
             code, _, errors = await finished(*words, limit=size - 1)
             assert code == 2, errors
             assert is_one_line(errors, "File too large")
-            assert (await finished(*words))[0] == 0
+            assert (await finished(*words, pictures=True))[0] == 0
             assert {name: (folder / name).stat().st_size for name in sizes} == sizes
         assert of_problems(server) == asked
 

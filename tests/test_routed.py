@@ -3,11 +3,13 @@
 import asyncio
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scripted_bank
 from bank_models import IDENTITY, ChanceScorer, writer
 from click.testing import CliRunner
 from hypothesis import given
@@ -82,12 +84,12 @@ def fitted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory, fitted):
-    """A bank of all problems with several policies."""
+    """A bank of `COUNT` problems with several policies, said to be of the shipped models."""
     specs = ("token:0.3,0.7,0.9", "token:0.5:8,0.9:8", "tail:0.9", "thr:0.3,0.9+tail:0.9",
              f"agg:{fitted}@0.1,0.001+tail:0.9")  # fmt: skip
-    policies = [word for spec in specs for word in ("--policy", spec)]
-    command = ("collect", "chain", "-n", COUNT, "--seed", 5, "--rollouts", 2, *policies, "--out")
-    return once(tmp_path_factory, "routed", lambda folder: done(*command, folder))
+    names = identify_models(FOLDER, "joint")
+    write = partial(scripted_bank.record, count=COUNT, specs=specs, names=names)
+    return once(tmp_path_factory, "routed", write)
 
 
 @pytest.fixture(scope="module")
@@ -292,8 +294,9 @@ def test_each_request_of_a_scorer_finds_its_own_beginning_in_the_cache(caches):
     assert uncached == 8 * len(draft.text)
 
 
-def test_a_policy_that_never_writes_costs_what_its_replay_costs(bank):
-    recorded = read_bank(bank)
+def test_a_policy_that_never_writes_costs_what_its_replay_costs(tmp_path):
+    exactly(tmp_path, "--policy", "token:0.3", count=6)
+    recorded = read_bank(tmp_path)
     solutions = recorded.solutions_of("token:0.3")
     unaided = [
         (replay(problem, parse_policy("weak")).usage["weak"], solution.usage["weak"])
@@ -371,8 +374,8 @@ def test_a_calibration_has_the_limit_of_the_recorded_solutions(tmp_path, bank):
     assert router.max_strong_tokens == most + 1
     # A limit that cuts solutions needs those.
     limited = tmp_path / "limited"
-    done("collect", "chain", "-n", COUNT, "--seed", 5, "--rollouts", 2, "--out", limited,
-         "--policy", "token:0.9", "--max-strong-tokens", 3)  # fmt: skip
+    names = identify_models(FOLDER, "joint")
+    scripted_bank.record(limited, COUNT, ["token:0.9"], names, limit=3)
     recorded = read_bank(limited)
     assert all(each.strong_tokens <= 3 for each in recorded.solutions_of("token:0.9", None, 3))
     assert any(each.strong_tokens == 3 for each in recorded.routed)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import sqlite3
 from collections import Counter
@@ -14,7 +15,8 @@ from test_server_api import asked, configured, serving
 
 from trim.steps import split_steps
 
-REQUESTS = 2000
+REQUESTS = int(os.environ.get("TRIM_REQUESTS", "600"))
+"""`benchmarks/server_promises.py` asks for more."""
 TOGETHER = 100
 STEPS = 3
 

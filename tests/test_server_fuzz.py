@@ -1,6 +1,7 @@
 """Whatever is sent, the server answers in its declared forms, or hangs up, and goes on."""
 
 import json
+import os
 import random
 import socket
 from collections import Counter
@@ -20,6 +21,8 @@ from test_server_api import asked, serving
 
 CHECKS = [content_type_conformance, response_schema_conformance, status_code_conformance]
 RANDOM = 100
+EXAMPLES = int(os.environ.get("TRIM_EXAMPLES", "80"))
+"""Of each operation; `benchmarks/server_promises.py` asks for more."""
 LIMIT = 20.0
 """Seconds that nothing here may take."""
 
@@ -38,7 +41,7 @@ def test_answers_are_as_openapi_json_declares(url, record_property):
     for operation in operations:
 
         @given(operation.as_strategy())
-        @settings(max_examples=200, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
         def ask(case):
             body = case.body
             if isinstance(body, dict) and isinstance(body.get("model"), str):

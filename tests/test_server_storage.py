@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from preloaded import FORKING, PATIENCE
 from sqlalchemy import func, select
 
 from trim.errors import InvalidInput
@@ -64,27 +65,25 @@ async def test_the_migrations_make_the_tables(engine):
     assert found == {table.name: set(table.columns.keys()) for table in metadata.tables.values()}
 
 
-OPENER = """
-import asyncio, sys
-from trim.server.storage.database import open_database
+def together(work, count, *arguments):
+    """Processes that do the same at the same time, each of which succeeds."""
+    processes = [FORKING.Process(target=work, args=arguments) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE)
+        assert process.exitcode == 0
 
-async def main():
-    await (await open_database(sys.argv[1])).dispose()
 
-asyncio.run(main())
-"""
+def open_once(address):
+    async def main():
+        await (await open_database(address)).dispose()
+
+    asyncio.run(main())
 
 
 async def test_many_processes_may_open_a_new_database_together(address):
-    processes = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-c", OPENER, address, stderr=subprocess.PIPE
-        )
-        for _ in range(4)
-    ]
-    for process in processes:
-        _, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+    await asyncio.to_thread(together, open_once, 4, address)
     again = await open_database(address)
     assert await count(again, keys) == 0
     await again.dispose()
@@ -107,7 +106,7 @@ def open_file(path, together):
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (x)")
     engine.dispose()
 
-for number in range(100):
+for number in range(40):
     arguments = (Path(sys.argv[1]) / f"{number}.sqlite", FORK.Barrier(3))
     processes = [FORK.Process(target=open_file, args=arguments) for _ in range(3)]
     for process in processes:
@@ -249,36 +248,21 @@ async def test_traffic_is_deleted_and_spending_stays(engine):
     await recorder.close()
 
 
-WRITER = """
-import asyncio, sys
-sys.path.insert(0, "tests")
-from test_server_storage import entry
-from trim.server.storage.database import open_database
-from trim.server.storage.recorder import Recorder
+def write_hundred(address, key):
+    async def main():
+        engine = await open_database(address)
+        recorder = Recorder(engine)
+        await asyncio.gather(*(recorder.write(entry(key, 0.25, 3, 2)) for _ in range(100)))
+        await recorder.close()
+        await engine.dispose()
 
-async def main():
-    engine = await open_database(sys.argv[1])
-    recorder = Recorder(engine)
-    await asyncio.gather(*(recorder.write(entry(int(sys.argv[2]), 0.25, 3, 2)) for _ in range(100)))
-    await recorder.close()
-    await engine.dispose()
-
-asyncio.run(main())
-"""
+    asyncio.run(main())
 
 
 async def test_processes_on_one_database_lose_nothing(engine, address):
     store = Keys(engine)
     key = await store.find(await store.create("app"))
-    processes = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WRITER, address, str(key.id), stderr=subprocess.PIPE
-        )
-        for _ in range(3)
-    ]
-    for process in processes:
-        _, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+    await asyncio.to_thread(together, write_hundred, 3, address, key.id)
     assert await Ledger(engine).spent(key) == (75.0, 900)
     assert await count(engine, requests) == 300
     assert await count(engine, spending) == 1

@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from databases import made_at
+from preloaded import completed
 from staged_server import Reply, staged
-from test_server_api import MAIN, QUESTIONS, asked, configured, counting, serving
+from test_server_api import QUESTIONS, asked, configured, counting, serving
 from test_server_storage import entry
 
 from trim.server.page.overview import histogram, newest_days, score_drift, warnings
@@ -148,8 +147,7 @@ def test_warnings_name_what_is_wrong_and_nothing_else():
 
 
 def trim(*words, folder):
-    command = [sys.executable, "-c", MAIN, *words, "--database", str(folder / "trim.sqlite")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
+    return completed(*words, "--database", folder / "trim.sqlite").stdout.strip()
 
 
 def test_the_traffic_of_all_is_for_operators_only(tmp_path):

@@ -26,7 +26,7 @@ from trim.server.storage.tables import requests
 
 LIMIT = 60
 CLIENTS = 6
-KILLS = 2
+KILLS = 1
 NO_POSTGRES = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 

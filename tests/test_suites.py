@@ -27,7 +27,7 @@ from trim.evaluation.suites.program import CalculateLine, SetLine
 from trim.evaluation.suites.words import Event
 from trim.steps import bare, boxed_answer, is_degenerate, join_steps, split_steps
 
-COUNT = 2000
+COUNT = 1000
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)(?:, keep (\d+))?")
 STATE = re.compile(r"\b([ab]) is (\d+)")
 

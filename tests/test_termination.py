@@ -119,14 +119,14 @@ def ignoring(stage):
 
 @pytest.mark.parametrize("name", SHIPPED)
 async def test_sigterm_ends_what_shipped_models_solve(tmp_path, name):
-    words = (*SHIPPED[name], "-n", 24, "--out", tmp_path)
-    stage = partial(ignoring, partial(die_after, 3, signal.SIGTERM))
+    words = (*SHIPPED[name], "-n", 8, "--out", tmp_path)
+    stage = partial(ignoring, partial(die_after, 1, signal.SIGTERM))
     code, _, errors = await finished(*words, stage=stage)
     assert code == 143, errors
     assert errors.endswith(f"interrupted; the same command continues from {tmp_path}\n")
     run = tmp_path / "trial" if name == "ablate" else tmp_path
     policies = json.loads((run / "run.json").read_text())["policies"]
-    assert len(traces_of(run)) >= 3 * len(policies)
+    assert len(traces_of(run)) >= len(policies)
 
 
 @pytest.mark.parametrize("words", [("solve", "problem 1"), ("check",)])
