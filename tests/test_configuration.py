@@ -45,6 +45,7 @@ SHIPPED = ROOT / "configurations" / "shipped-models.yaml"
 SECRET = "Zx81-very-secret-indeed"
 SERVED = {"api": "openai", "url": "http://127.0.0.1:9", "model": "m", "continuation": "user_turn"}
 LEAST = {"weak": SERVED, "strong": SERVED}
+LABEL = {"kind": "label", "gguf": str(FOLDER / "scorer.gguf")}
 QUESTION = next(generate(CHAIN, 1, seed=9)).question
 
 words = st.text("abcdefgh", min_size=1, max_size=8)
@@ -105,10 +106,18 @@ def is_served(document):
     return told or not kinds & {"logprob", "entropy", "joint"}
 
 
+def are_of_one_kind_each(sections):
+    """Whether a list of scorers has one of each kind, and one reward model."""
+    readers = ("pooling", "label")
+    kinds = ["prm" if each["kind"] in readers else each["kind"] for each in sections]
+    models = [each.get("of", each) for each in sections if each["kind"] in ("joint", *readers)]
+    return len(set(kinds)) == len(kinds) and all(each == models[0] for each in models)
+
+
 documents = with_fields(
     {"weak": models, "strong": models},
     intermediate=st.lists(models, max_size=2),
-    scorer=scorers | st.lists(scorers, max_size=3),
+    scorer=scorers | st.lists(scorers, max_size=3).filter(are_of_one_kind_each),
     routing=some(policy=st.just("thr:0.5"), max_steps=counts, max_seconds=st.floats(0.1, 1e4),
                  max_strong_tokens=st.integers(0, 999), overlap=st.booleans(), concurrency=counts,
                  prefill=st.sampled_from(["never", "always", "likely"]),
@@ -207,6 +216,12 @@ def test_toml_says_the_same(tmp_path):
          "scorer.1.likeliest: -1: must be greater than or equal to 0"),
         ({"scorer": {"kind": "joint", "weights": "j", "of": {"kind": "grade"}}},
          "scorer.of: a reward model has the kind pooling, label or plugin"),
+        ({"scorer": [{"kind": "grade"}, {"kind": "grade"}]},
+         "scorer: two of the kind 'grade'; leave one out"),
+        ({"scorer": [LABEL, {"kind": "plugin", "plugin": "length"}]},
+         "scorer: two reward models; leave one out"),
+        ({"scorer": [LABEL, {"kind": "joint", "weights": "j", "of": {**LABEL, "gguf": "b.gguf"}}]},
+         "scorer: the joint score is of another reward model than the one beside it; give both"),
         ({"routing": {"policy": "thr:0.5", "router": "r.json"}},
          "routing: name policy or router, not both"),
         ({"routing": {"prefill": "often"}},
@@ -229,6 +244,22 @@ def test_toml_says_the_same(tmp_path):
 )  # fmt: skip
 def test_a_mistake_is_one_line_that_says_what_would_be_right(tmp_path, change, message):
     assert message in refusal(tmp_path, {**LEAST, **change})
+
+
+def test_a_joint_score_beside_its_reward_model_loads_that_once(tmp_path):
+    joint = {"kind": "joint", "weights": str(FOLDER / "joint.json"), "of": LABEL}
+    weak, strong = ({"gguf": str(FOLDER / f"{role}.gguf")} for role in ("weak", "strong"))
+    for listed, default in (([LABEL, joint], "prm"), ([joint, LABEL], "joint")):
+        document = {"weak": weak, "strong": strong, "scorer": listed}
+        models = ModelSource(read(tmp_path, document), tmp_path).build()
+        assert models.default_kind == default
+        assert models.scorers["joint"].scorer is models.scorers["prm"]
+
+
+def test_a_check_refuses_two_reward_models(tmp_path):
+    result = run("check", write(tmp_path, {**LEAST, "scorer": [LABEL, LABEL]}))
+    assert result.exit_code == 2
+    assert "scorer: two reward models; leave one out" in result.stderr
 
 
 @given(st.data())

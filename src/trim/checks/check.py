@@ -10,10 +10,10 @@ from trim.checks.findings import Finding, failed, mode_advice, scorer_advice, sp
 from trim.checks.models import check_model
 from trim.checks.scorers import Material, check_scorer, make_scorer
 from trim.checks.separation import Separation
-from trim.configuration.build import for_trial, kind_of, make_writer
+from trim.configuration.build import for_trial, make_writer
 from trim.configuration.configuration import Configuration
 from trim.configuration.models import PluginModel
-from trim.configuration.scorers import ConfidenceSection, GradeSection, ScorerSection
+from trim.configuration.scorers import ConfidenceSection, GradeSection, ScorerSection, kind_of
 from trim.errors import InvalidInput, TrimError
 from trim.models.model import Model, Sampling
 from trim.policies.policy import Policy

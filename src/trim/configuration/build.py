@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,9 +22,9 @@ from trim.configuration.scorers import (
     LabelFile,
     PluginScorer,
     PoolingSection,
-    RewardModel,
     RewardModelSection,
     ScorerSection,
+    find_reward_model,
 )
 from trim.configuration.section import Section
 from trim.engines.chat_template import ChatTemplate, read_chat_template
@@ -197,21 +197,8 @@ def for_trial(section: AnySection) -> AnySection:
     return section.model_copy(update={"attempts": min(section.attempts, TRIAL_ATTEMPTS)})
 
 
-def kind_of(section: ScorerSection) -> str:
-    """The kind of score (`trim.scorers.scorer.KINDS`) of a section."""
-    return "prm" if isinstance(section, RewardModel) else section.kind
-
-
-def find_reward_model(sections: Iterable[ScorerSection]) -> RewardModelSection | None:
-    """The first reward model of a configuration; without one, that of a joint score."""
-    sections = list(sections)
-    alone = [section for section in sections if isinstance(section, RewardModel)]
-    joint = [section.of for section in sections if isinstance(section, JointSection)]
-    return next(iter((*alone, *joint)), None)
-
-
 def make_scorers(
-    sections: Iterable[ScorerSection],
+    sections: Sequence[ScorerSection],
     strong: Model,
     log_probabilities: bool,
     slots: int | None = None,
@@ -221,30 +208,26 @@ def make_scorers(
     """The scorers of the sections and those that need no model of their own, by kind.
 
     Args:
+        sections: at most one of each kind, and of one reward model (`Configuration`).
         log_probabilities: whether all models report them.
         system: overrides the system message of a reward model.
 
     Raises:
-        InvalidInput: there are two of one kind, or a file or a key is missing or damaged.
+        InvalidInput: a file or a key is missing or damaged.
     """
     scorers: dict[str, Scorer] = {}
+    if reward_model := find_reward_model(sections):
+        scorers["prm"] = make_reward_model(reward_model, slots, exact, system)
     for section in sections:
-        kind = kind_of(section)
-        if kind in scorers and kind != "prm":
-            raise InvalidInput(f"scorer: two of the kind {kind!r}; leave one out")
         if isinstance(section, JointSection):
-            prm = scorers.get("prm") or make_reward_model(section.of, slots, exact, system)
-            scorers |= {"joint": JointScorer(prm, read_weights(section.weights)), "prm": prm}
+            scorers["joint"] = JointScorer(scorers["prm"], read_weights(section.weights))
         elif isinstance(section, GradeSection):
             scorers["grade"] = make_grade(section, strong)
-        elif isinstance(section, ConfidenceSection):
-            if not log_probabilities:
-                raise InvalidInput(
-                    f"scorer {section.kind!r}: a model reports no log-probabilities; name another"
-                    " scorer, or a server that reports them"
-                )
-        else:
-            scorers["prm"] = make_reward_model(section, slots, exact, system)
+        elif isinstance(section, ConfidenceSection) and not log_probabilities:
+            raise InvalidInput(
+                f"scorer {section.kind!r}: a model reports no log-probabilities; name another"
+                " scorer, or a server that reports them"
+            )
     if log_probabilities:
         scorers |= {"logprob": LogProbabilityScorer(), "entropy": FirstEntropyScorer()}
     if "grade" not in scorers and isinstance(strong, WritingModel):

@@ -21,7 +21,12 @@ from trim.configuration.document import (
 from trim.configuration.models import AnthropicServed, GgufFile, ModelSection, OpenAIServed
 from trim.configuration.protocol import DEFAULT, PROTOCOLS
 from trim.configuration.routing import PricesSection, RoutingSection, SamplingSection, ServerSection
-from trim.configuration.scorers import ConfidenceSection, JointSection, ScorerSection
+from trim.configuration.scorers import (
+    ConfidenceSection,
+    JointSection,
+    ScorerSection,
+    require_one_of_each_kind,
+)
 from trim.configuration.section import Section, first_error, invalid, one_of
 from trim.errors import InvalidInput
 from trim.legacy import CONFIGURATION_KEYS, current_configuration, current_path, old_keys
@@ -39,14 +44,19 @@ class Configuration(Section):
 
     Attributes:
         intermediate: models between weak and strong, weakest first.
-        scorer: the default scorer, then those for policies that need another kind of score.
+        scorer: the default scorer, then those for policies that need another kind of score; at
+            most one of each kind, and of one reward model.
         protocol: conditions of an evaluation (`trim.configuration.protocol`).
     """
 
     weak: ModelSection
     intermediate: tuple[ModelSection, ...] = ()
     strong: ModelSection
-    scorer: Annotated[tuple[ScorerSection, ...], BeforeValidator(in_list)] = ()
+    scorer: Annotated[
+        tuple[ScorerSection, ...],
+        BeforeValidator(in_list),
+        AfterValidator(require_one_of_each_kind),
+    ] = ()
     routing: RoutingSection = RoutingSection()
     sampling: SamplingSection = SamplingSection()
     prices: PricesSection = PricesSection()

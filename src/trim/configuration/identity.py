@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from trim.configuration.build import find_reward_model, template_of
+from trim.configuration.build import template_of
 from trim.configuration.configuration import Configuration
 from trim.configuration.models import (
     AnthropicServed,
@@ -23,6 +23,7 @@ from trim.configuration.scorers import (
     PluginScorer,
     PoolingSection,
     RewardModelSection,
+    find_reward_model,
 )
 from trim.engines.chat_template import read_chat_template
 from trim.engines.gguf import digest_of, read_chat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -156,3 +156,36 @@ ScorerSection = Annotated[
         },
     ),
 ]
+
+
+def kind_of(section: ScorerSection) -> str:
+    """The kind of score (`trim.scorers.scorer.KINDS`) of a section."""
+    return "prm" if isinstance(section, RewardModel) else section.kind
+
+
+def find_reward_model(sections: Iterable[ScorerSection]) -> RewardModelSection | None:
+    """The reward model of a configuration, alone or of a joint score; None without one."""
+    return next(iter(reward_models(sections)), None)
+
+
+def reward_models(sections: Iterable[ScorerSection]) -> list[RewardModelSection]:
+    """The reward models of all sections, those of joint scores included."""
+    bare = (each.of if isinstance(each, JointSection) else each for each in sections)
+    return [each for each in bare if isinstance(each, RewardModel)]
+
+
+def require_one_of_each_kind(sections: tuple[ScorerSection, ...]) -> tuple[ScorerSection, ...]:
+    """The sections. Raises if two have one kind: policies choose by kind, and runs and banks
+    record one reward model."""
+    kinds = list(map(kind_of, sections))
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            two = "two reward models" if kind == "prm" else f"two of the kind {kind!r}"
+            raise invalid(f"{two}; leave one out")
+    reward_model = find_reward_model(sections)
+    if any(each != reward_model for each in reward_models(sections)):
+        raise invalid(
+            "the joint score is of another reward model than the one beside it; give both the same"
+            " settings, or leave the latter out"
+        )
+    return sections

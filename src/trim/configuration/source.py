@@ -12,20 +12,14 @@ from typing import Any
 import yaml
 
 from trim.config import End, Fallbacks, RouterConfig, Rules
-from trim.configuration.build import (
-    kind_of,
-    make_scorers,
-    make_writer,
-    role_at,
-    template_of,
-)
+from trim.configuration.build import make_scorers, make_writer, role_at, template_of
 from trim.configuration.configuration import Configuration, read_configuration
 from trim.configuration.document import read_document, relative, resolved
 from trim.configuration.identity import LOCAL_SETTINGS, identify, identify_models
 from trim.configuration.models import ModelSection, OpenAIServed, PluginModel
 from trim.configuration.pricing import price_list, unpriced
 from trim.configuration.protocol import DEFAULT, EvaluationProtocol, find_protocol
-from trim.configuration.scorers import JointSection
+from trim.configuration.scorers import JointSection, kind_of
 from trim.costs import Prices
 from trim.errors import InvalidInput
 from trim.models.anthropic import AnthropicModel
