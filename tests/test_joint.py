@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from trim.rollouts.rescore import labelled_signals, rescore
 from trim.rollouts.store import BankStore
 from trim.router import Router
 from trim.scorers.joint import JointScorer, JointWeights, fit_joint, read_weights, write_weights
+from trim.scorers.scorer import Scores
 from trim.shipped import FOLDER
 from trim.testing import ScriptedModel
 
@@ -120,6 +122,16 @@ def test_a_joint_score_costs_what_the_reward_models_does():
     assert joint == replace(read, values=(WEIGHTS.of(read.values[0], -0.1),))
     with pytest.raises(InvalidInput, match="does not report its confidence"):
         asyncio.run(JointScorer(ChanceScorer(), WEIGHTS).score(trace, [completion(None)]))
+
+
+@pytest.mark.parametrize("values", [(), (1.5,), (math.nan,)])
+def test_a_joint_score_of_what_is_no_score_is_refused(values):
+    class Odd(ChanceScorer):
+        async def score(self, trace, written):
+            return Scores(values, 5)
+
+    with pytest.raises(InvalidInput, match=r"must return one number in \[0, 1\] for each step"):
+        asyncio.run(JointScorer(Odd(), WEIGHTS).score(Prefix("q", ("step",)), [completion(-0.1)]))
 
 
 @pytest.mark.parametrize(("reads_confidence", "times"), [(False, 1), (True, 2)])

@@ -1,5 +1,6 @@
 """Models and scorers of other packages: found by entry point, made from a section's fields."""
 
+import math
 import sys
 
 import pytest
@@ -38,6 +39,16 @@ class LengthScorer:
         return Scores(tuple(float(len(step) <= self.longest) for step in steps), 0)
 
 
+class OddScorer:
+    name = "odd"
+
+    def __init__(self, values):
+        self.values = values
+
+    async def score(self, trace, written):
+        return Scores(tuple(self.values), 0)
+
+
 def nothing():
     return object()
 """
@@ -49,6 +60,7 @@ gone = echo_package:Missing
 
 [trim.scorers]
 length = echo_package:LengthScorer
+odd = echo_package:OddScorer
 nothing = echo_package:nothing
 """
 WEAK = {"plugin": "echo", "text": "It is 2, as one and one are two."}
@@ -138,7 +150,7 @@ async def test_a_check_tries_plugins(package):
         ({"weak": {"plugin": 3}}, "weak.plugin: 3: must be text"),
         ({"weak": {**WEAK, "api_key": "x"}}, "weak.api_key: a configuration must not hold a key"),
         ({"scorer": {"kind": "plugin", "plugin": "width"}},
-         "trim.scorers: no plug-in 'width' is installed; installed: length, nothing"),
+         "trim.scorers: no plug-in 'width' is installed; installed: length, nothing, odd"),
         ({"scorer": {"kind": "plugin", "plugin": "nothing"}},
          "trim.scorers: 'nothing' is not a scorer: it lacks name and score"),
         ({"scorer": {"kind": "plugin"}}, "scorer.plugin: is missing"),
@@ -153,6 +165,31 @@ def test_what_is_wrong_with_a_plugin_is_one_line(package, changes, message):
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("trim: ") and result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("words", [
+    ("solve", "x"), ("eval", "chain", "-n", 1), ("collect", "chain", "-n", 1), ("check",),
+])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([3.2], "score 1 of 1 is 3.2, not within [0, 1]"),
+        ([math.nan], "score 1 of 1 is nan, not within [0, 1]"),
+        ([], "0 scores for 1 steps"),
+    ],
+)
+def test_what_is_no_score_ends_a_command_with_one_line(package, words, values, message):
+    path = write(package, scorer={"kind": "plugin", "plugin": "odd", "values": values})
+    out = () if words[0] in ("solve", "check") else ("--out", package / "out")
+    policy = () if words[0] in ("collect", "check") else ("--policy", "thr:0.5")
+    name, *rest = words
+    result = CliRunner().invoke(main, [str(word) for word in (name, *rest, path, *policy, *out)])
+    assert result.exit_code == (1 if name == "check" else 2), result.output
+    (line,) = (line for line in result.stderr.splitlines() if "scorer 'odd'" in line)
+    if name != "check":  # which scores two steps
+        assert line == (
+            f"trim: scorer 'odd': {message}; it must return one number in [0, 1] for each step"
+        )
 
 
 def test_a_plugin_does_not_repeat_every_character(package):

@@ -197,6 +197,7 @@ class Router:
 
         Raises:
             ContextExceeded: the question alone exceeds a model's context.
+            InvalidInput: the scorer returns no scores (`trim.scorers.scorer.checked_scores`).
         """
         steps = StepExecutor(solution, self.writers, self.scorer, self.policy, self.config)
         async with steps as step:

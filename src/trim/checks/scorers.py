@@ -20,7 +20,7 @@ from trim.errors import InvalidInput
 from trim.models.model import Completion, Ending, Model, Prefix
 from trim.scorers.confidence import FirstEntropyScorer, LogProbabilityScorer
 from trim.scorers.joint import JointScorer, read_weights
-from trim.scorers.scorer import Scorer
+from trim.scorers.scorer import Scorer, checked_scores
 
 PAIRS = 10
 """Pairs of a right and a wrong step that a scorer reads."""
@@ -108,9 +108,4 @@ async def separate_drafts(scorer: Scorer, drafts: Mapping[str, tuple[Draft, ...]
 async def last_score(scorer: Scorer, trace: Prefix) -> float:
     """The score of the last step. Raises InvalidInput unless each step has one in [0, 1]."""
     written = [Completion(step, Ending.STEP, 8, 0, log_probability=-0.05) for step in trace.steps]
-    scores = (await scorer.score(trace, written)).values
-    if len(scores) != len(trace.steps):
-        raise InvalidInput(f"{len(scores)} scores for {len(trace.steps)} steps")
-    if not all(0 <= score <= 1 for score in scores):
-        raise InvalidInput(f"scores {scores} are not within [0, 1]")
-    return scores[-1]
+    return (await checked_scores(scorer, trace, written)).values[-1]

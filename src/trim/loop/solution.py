@@ -16,7 +16,7 @@ from trim.models.model import Completion, Ending, Model, Prefix, Turn
 from trim.models.spans import DeadlineRule, SpanModel, StopRule
 from trim.models.usage import tokens_after, tokens_in
 from trim.numerics import derive_seed
-from trim.scorers.scorer import Scorer, Scores, usage_of
+from trim.scorers.scorer import Scorer, Scores, checked_scores, usage_of
 from trim.steps import SEPARATOR, boxed_answer, closed, in_fence, is_degenerate
 from trim.types import (
     Action,
@@ -417,7 +417,8 @@ class Solution:
         """Score the newest version, together with kept steps that have no score yet."""
         written = (*self._unscored, self.newest)
         with until(self.deadline):
-            scores = await scorer.score(self.prefix.then(self.newest.text), written)
+            trace = self.prefix.then(self.newest.text)
+            scores = await checked_scores(scorer, trace, written)
         self._scorer = scorer.name
         self.add_usage("scorer", scores)
         self.seconds += scores.seconds

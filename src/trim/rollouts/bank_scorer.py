@@ -21,7 +21,7 @@ from trim.rollouts.record import RecordedProblem, SoloSolution
 from trim.rollouts.rescore import prefixes_of
 from trim.rollouts.routed_store import RoutedStore
 from trim.rollouts.store import BankStore, locked_bank
-from trim.scorers.scorer import Scorer
+from trim.scorers.scorer import Scorer, checked_scores
 
 PART_SIZE = 20
 """Problems per part of the bank: what a process that is killed may lose."""
@@ -155,5 +155,5 @@ def completion(text: str, tokens: int, log_probability: float | None) -> Complet
 
 
 async def score_step(scorer: Scorer, prefix: Prefix, step: Completion) -> float:
-    scores = await scorer.score(prefix.then(step.text), [step])
+    scores = await checked_scores(scorer, prefix.then(step.text), [step])
     return scores.values[0]

@@ -13,7 +13,7 @@ from trim.models.model import Completion, Model, Prefix
 from trim.numerics import uniform
 from trim.policies.ppo.trees import LEAF_RIGHT, LEAF_WRONG, UNKNOWN
 from trim.rollouts.record import Node, Rollout, RolloutOrigin
-from trim.scorers.scorer import Scorer
+from trim.scorers.scorer import Scorer, checked_scores
 from trim.types import Action, Author
 
 StepCheck = Callable[[Gradable, Sequence[str], str], bool]
@@ -195,9 +195,10 @@ class TreeBuilder:
     async def _score_rewrite(self, earlier: Prefix, strong: Completion) -> float | None:
         """The score of a rewrite, which the router asks for together with the next draft's."""
         try:
-            return (await self.scorer.score(earlier.then(strong.text), [strong])).values[0]
+            scores = await checked_scores(self.scorer, earlier.then(strong.text), [strong])
         except ContextExceeded:
             return None
+        return scores.values[0]
 
     async def _leaf(self, solution: Solution) -> int:
         """The leaf of a finished solution; UNKNOWN for one that continues."""

@@ -17,7 +17,7 @@ from trim.fingerprints import Seen, seen_field
 from trim.models.model import Completion, Prefix
 from trim.numerics import FINEST, logit, logit_array, sigmoid
 from trim.scorers.confidence import require_confidence
-from trim.scorers.scorer import Scorer, Scores
+from trim.scorers.scorer import Scorer, Scores, checked_scores
 
 NAME = "joint.json"
 """Name of the file of weights in a folder of models."""
@@ -69,8 +69,8 @@ class JointScorer:
         self.weights = weights
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        """Raises InvalidInput for a step without log-probability."""
-        read = await self.scorer.score(trace, written)
+        """Raises InvalidInput for a step without log-probability, or as `checked_scores`."""
+        read = await checked_scores(self.scorer, trace, written)
         values = (
             self.weights.of(value, require_confidence(step.log_probability, self.name))
             for value, step in zip(read.values, written, strict=True)

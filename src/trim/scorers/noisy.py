@@ -10,7 +10,7 @@ from statistics import NormalDist
 from trim.errors import InvalidInput
 from trim.models.model import Completion, Prefix
 from trim.numerics import FINEST, derive_seed, logit, sigmoid
-from trim.scorers.scorer import Scorer, Scores
+from trim.scorers.scorer import Scorer, Scores, checked_scores
 from trim.steps import join_steps
 
 STANDARD = NormalDist()
@@ -42,7 +42,7 @@ class NoisyScorer:
         return f"{self.scorer.name}+noise:{self.sigma:g}"
 
     async def score(self, trace: Prefix, written: Sequence[Completion]) -> Scores:
-        scores = await self.scorer.score(trace, written)
+        scores = await checked_scores(self.scorer, trace, written)
         first = len(trace.steps) - len(written) + 1
         return replace(
             scores,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Protocol
 
+from trim.errors import InvalidInput
 from trim.models.model import NO_SETTINGS, Completion, Prefix
 from trim.plugins import make_plugin
 from trim.types import Usage
@@ -74,12 +76,32 @@ class Scorer(Protocol):
 
 
 def require_scores(values: Sequence[float]) -> tuple[float, ...]:
-    """The scores, unchanged; ValueError if one is not a number in [0, 1]."""
+    """The scores; ValueError if one is not a number in [0, 1]."""
     for position, value in enumerate(values, 1):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # numpy's single-precision numbers are real, but no `float`.
+        number = isinstance(value, Real) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or not 0 <= value <= 1:
             raise ValueError(f"score {position} of {len(values)} is {value}, not within [0, 1]")
     return tuple(map(float, values))
+
+
+async def checked_scores(scorer: Scorer, trace: Prefix, written: Sequence[Completion]) -> Scores:
+    """`Scorer.score`, whose values may be those of another package.
+
+    Raises:
+        InvalidInput: they are not one number in [0, 1] for each step.
+        ContextExceeded, ModelUnavailable: as `Scorer.score`.
+    """
+    scores = await scorer.score(trace, written)
+    try:
+        values = require_scores(scores.values)
+        if len(values) != len(written):
+            raise ValueError(f"{len(values)} scores for {len(written)} steps")
+    except ValueError as error:
+        raise InvalidInput(
+            f"scorer {scorer.name!r}: {error}; it must return one number in [0, 1] for each step"
+        ) from error
+    return replace(scores, values=values)
 
 
 ScoreOne = Callable[[Prefix, Completion], Awaitable[Scores]]

@@ -275,7 +275,7 @@ class Service:
                         yield event
             except ContextExceeded as error:
                 raise invalid(str(error), "messages", "context_length_exceeded") from error
-            except InvalidInput as error:  # a model that cannot write inside steps
+            except InvalidInput as error:  # a model or a scorer that cannot be used
                 raise invalid(str(error), "model") from error
 
     def recording(
