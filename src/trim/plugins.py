@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from trim.errors import InvalidInput
+from trim.errors import InvalidInput, TrimError
+from trim.terminal import one_line
 
 
 def installed(group: str) -> dict[str, EntryPoint]:
@@ -31,8 +32,9 @@ def find_plugin(group: str, name: str) -> Any | None:
         return None
     try:
         return entry_point.load()
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"{group}: the plug-in {name!r} cannot be loaded: {error}") from error
+    except Exception as error:
+        reason = describe(error)
+        raise InvalidInput(f"{group}: the plug-in {name!r} cannot be loaded: {reason}") from error
 
 
 def plugin_names(group: str) -> list[str]:
@@ -48,20 +50,43 @@ def make_plugin(group: str, name: str, settings: Mapping[str, Any], kind: str, m
         method: that its result must have beside `name`.
 
     Raises:
-        InvalidInput: no installed package registers it, it does not take these settings, or it
-            returns something else.
+        InvalidInput: no installed package registers it, it cannot be loaded, it does not take these
+            settings or fails with them, or it returns something else.
     """
     make = find_plugin(group, name)
     if make is None:
         known = ", ".join(plugin_names(group)) or "none"
         raise InvalidInput(f"{group}: no plug-in {name!r} is installed; installed: {known}")
-    try:
-        made = make(**settings)
-    except TypeError as error:
-        raise InvalidInput(f"{group}: {name!r} does not take these settings: {error}") from error
+    made = call_plugin(lambda: make(**settings), f"{group}: {name!r}", "these settings")
     lacking = [] if hasattr(made, "name") else ["name"]
     if not callable(getattr(made, method, None)):
         lacking.append(method)
     if lacking:
         raise InvalidInput(f"{group}: {name!r} is not a {kind}: it lacks {' and '.join(lacking)}")
     return made
+
+
+def call_plugin(make: Callable[[], Any], plugin: str, given: str) -> Any:
+    """The result of another package's code.
+
+    Args:
+        plugin: the plug-in, for errors.
+        given: what it is called with, for errors: `these settings`.
+
+    Raises:
+        InvalidInput: it does not take what it is given, or fails.
+        TrimError: its own, which say what would be right.
+    """
+    try:
+        return make()
+    except TrimError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{plugin} does not take {given}: {describe(error)}") from error
+    except Exception as error:
+        raise InvalidInput(f"{plugin} fails with {given}: {describe(error)}") from error
+
+
+def describe(error: Exception) -> str:
+    """Type and message of an error of another package, in one line."""
+    return one_line(f"{type(error).__name__}: {error}")

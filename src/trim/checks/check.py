@@ -14,7 +14,7 @@ from trim.configuration.build import for_trial, make_writer
 from trim.configuration.configuration import Configuration
 from trim.configuration.models import PluginModel
 from trim.configuration.scorers import ConfidenceSection, GradeSection, ScorerSection, kind_of
-from trim.errors import InvalidInput, TrimError
+from trim.errors import TrimError
 from trim.models.model import Model, Sampling
 from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies
@@ -182,7 +182,7 @@ def missing_parts(
     for part, spec in specs.items():
         try:
             found = parse_policies(spec) if spec else []
-        except InvalidInput as error:
+        except TrimError as error:
             yield Finding(part, failure=str(error))
             continue
         policies += found

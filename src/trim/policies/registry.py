@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trim.errors import InvalidInput
 from trim.files import require_name
-from trim.plugins import find_plugin, installed
+from trim.plugins import call_plugin, find_plugin, installed
 from trim.policies.calibrated import ROUTER, read_calibrated_policy
 from trim.policies.fixed import RandomMix, StrongAlone, WeakAlone
 from trim.policies.policy import FittedPolicy, Policy, PricedPolicies
@@ -286,7 +286,7 @@ EVALUATION_ONLY = {
 
 ENTRY_POINTS = "trim.policies"
 """Entry-point group for policies of other packages: a callable that takes the text after the
-colon ("" without one) and returns a policy."""
+colon ("" without one) and returns a `Policy`."""
 NO_OTHERS: Mapping[str, Policy] = MappingProxyType({})
 
 
@@ -342,18 +342,15 @@ def made_by(make: Any, name: str, setting: str) -> Policy:
     """A policy of another package.
 
     Raises:
-        InvalidInput: it does not take the setting, or what it makes is no policy.
+        InvalidInput: it does not take the setting or fails with it, or what it makes is no policy.
     """
-    try:
-        made = make(setting)
-    except (TypeError, ValueError) as error:
+    made = call_plugin(lambda: make(setting), f"policy {name!r}", f"the setting {setting!r}")
+    if not isinstance(made, Policy):
         raise InvalidInput(
-            f"policy {name!r} does not take the setting {setting!r}: {error}"
-        ) from error
-    if not hasattr(made, "name") or not callable(getattr(made, "decide", None)):
-        raise InvalidInput(f"policy {name!r}: its package makes no policy (name, decide)")
-    policy: Policy = made
-    return policy
+            f"policy {name!r}: its package makes a {type(made).__name__}, not a subclass of"
+            " trim.Policy"
+        )
+    return made
 
 
 def unknown(spec: str) -> InvalidInput:
