@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -39,11 +41,13 @@ async def test_counts_are_by_slice_policy_and_end(engine):
         ({"created": 1010.2, "policy": "thr:0.5"}, 0.5),
         ({"created": 1011.2, "policy": "weak", "finish": "failed", "money": 0.0}, None),
         ({"created": 990.0}, 0.5),
+        ({"created": 1012.2, "policy": "weak", "finish": "failed", "controlled": True}, None),
     ])  # fmt: skip
     assert await Traffic(engine).counts(1000, 10) == [
         Count(1000, "thr:0.5", "answer", 2, 14, 20, 1.0),
         Count(1010, "thr:0.5", "answer", 1, 7, 10, 0.5),
         Count(1010, "weak", "failed", 1, 7, 10, 0.0),
+        Count(1010, "weak", "failed", 1, 7, 10, 0.5, True),
     ]
     assert await Traffic(engine).counts(5000, 10) == []
 
@@ -185,6 +189,24 @@ def test_the_traffic_of_all_is_for_operators_only(tmp_path):
         assert set(told["latency"]) == {"0.5", "0.95", "0.99"}
         assert told["warnings"] == told["silent"] == told["faults"] == []
         assert plain not in str(told) and boss not in str(told)
+
+
+def test_requests_that_name_a_router_are_not_compared_with_the_target(tmp_path):
+    others = [asked(model="trim:strong"), asked(trim={"policy": "thr-0.9"})]
+    with serving(tmp_path, "--target-share", "0") as url:
+
+        def send(body):
+            assert httpx.post(f"{url}/chat/completions", json=body, timeout=30).status_code == 200
+
+        for body in others:
+            send(body)
+        told = httpx.get(url.removesuffix("/v1") + "/page/traffic", timeout=30).json()
+        send(asked())
+    assert told["target_share"] == 0 and told["strong_share"] > 0.5
+    assert told["warnings"] == []
+    with closing(sqlite3.connect(tmp_path / "trim.sqlite")) as database:
+        held = database.execute("SELECT controlled FROM requests ORDER BY created").fetchall()
+    assert held == [(0,), (0,), (1,)]
 
 
 async def test_what_fails_is_seen(tmp_path):

@@ -195,15 +195,21 @@ class Accounts:
         finish: str,
         failure: str | None = None,
         reservation: Reservation | None = None,
+        controlled: bool = False,
     ) -> asyncio.Future[None]:
         """Store a request that has ended, in any way, and settle it (`Recorder.write`)."""
-        entry = self.entry(record, traces, finish, failure)
+        entry = self.entry(record, traces, finish, failure, controlled)
         entry = replace(entry, reservation=reservation.id if reservation else None)
         record.log_fields.update((name, entry.request[name]) for name in LOGGED)
         return self.recorder.write(entry)
 
     def entry(
-        self, record: RequestRecord, traces: Sequence[Trace], finish: str, failure: str | None
+        self,
+        record: RequestRecord,
+        traces: Sequence[Trace],
+        finish: str,
+        failure: str | None,
+        controlled: bool,
     ) -> Entry:
         texts = self.keep_texts
         totals = ("strong_tokens", "weak_tokens", "discarded_tokens")
@@ -224,6 +230,7 @@ class Accounts:
             "question": record.question if texts else None,
             "answer": traces[0].solution if texts and traces else None,
             "turns": record.turns,
+            "controlled": controlled,
         }
         steps = [
             {

@@ -317,9 +317,10 @@ class Service:
             raise
         finally:
             done = traces()
-            written = self.accounts.write(record, done, finish, failure, reservation)
+            controlled = bool(self.controller and policy and self.controller.controls(policy))
+            written = self.accounts.write(record, done, finish, failure, reservation, controlled)
             self.metrics.record(done, finish, time.time() - record.created)
-            if self.controller and policy and self.controller.controls(policy):
+            if self.controller and controlled:
                 self.controller.update(done, self.queue.running)
                 self.metrics.update_controller()
             if span:

@@ -105,7 +105,7 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
     drift = await asyncio.to_thread(score_drift, scores)
     queue, silent = service.queue, service.unreachable()
     share = strong_share(counts)
-    routed = [count for count in counts if not is_outside(count.policy)]
+    controlled = [count for count in counts if count.controlled]
     target_share = service.controller.target if service.controller else None
     return {
         "since": since,
@@ -130,7 +130,7 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
         "waiting": queue.waiting,
         "limits": {"running": service.limits.running, "queue": service.limits.queue},
         "warnings": [
-            *warnings(counts, spent, drift, strong_share(routed), target_share),
+            *warnings(counts, spent, drift, strong_share(controlled), target_share),
             *(f"{name} does not answer" for name in silent),
             *queue_warnings(queue.waiting, service.limits.queue),
         ],
@@ -217,6 +217,12 @@ def warnings(
     share: float | None,
     target: float | None,
 ) -> Iterator[str]:
+    """The warnings of the traffic.
+
+    Args:
+        share: strong share of the requests that the controller decided; None without any.
+        target: of the controller; None without one.
+    """
     ended = outcomes(counts)
     number, failed = sum(ended.values()), ended.get("failed", 0)
     if number >= LEAST_REQUESTS and failed >= FAILED_SHARE * number:

@@ -55,10 +55,11 @@ requests = Table(
     Column("question", Text),
     Column("answer", Text),
     Column("turns", Integer),
+    Column("controlled", Boolean, nullable=False, server_default=false()),
 )
 """`finish` is that of the first solution, `abandoned` if the client disconnected; `question` and
 `answer` are null unless texts are kept; `turns` counts the messages before the question, null where
-unknown."""
+unknown; `controlled` says whether the controller of the strong share chose the setting."""
 
 steps = Table(
     "steps",

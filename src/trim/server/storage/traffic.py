@@ -22,11 +22,12 @@ MAX_REASONS = 10
 
 @dataclass(frozen=True)
 class Count:
-    """Requests of a time slice with the same policy and the same finish.
+    """Requests of a time slice with the same policy, the same finish and the same control.
 
     Attributes:
         time: start of the slice, in seconds since 1970.
         kept_tokens: of kept steps, by any model.
+        controlled: whether the controller of the strong share chose the policy.
     """
 
     time: int
@@ -36,6 +37,7 @@ class Count:
     strong_tokens: int
     kept_tokens: int
     money: float
+    controlled: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,26 +68,33 @@ class Traffic:
         """Requests since `since`, in slices of `width` seconds, in chronological order."""
         bucket = (cast(requests.c.created, BigInteger) - since) // width
         kept = requests.c.strong_tokens + requests.c.middle_tokens + requests.c.weak_tokens
+        alike = (requests.c.policy, requests.c.finish, requests.c.controlled)
         query = (
             select(
                 bucket.label("bucket"),
-                requests.c.policy,
-                requests.c.finish,
+                *alike,
                 func.count(),
                 func.sum(requests.c.strong_tokens),
                 func.sum(kept),
                 func.sum(requests.c.money),
             )
             .where(requests.c.created >= since)
-            .group_by("bucket", requests.c.policy, requests.c.finish)
-            .order_by("bucket", requests.c.policy, requests.c.finish)
+            .group_by("bucket", *alike)
+            .order_by("bucket", *alike)
         )
         async with self.engine.connect() as connection:
             return [
                 Count(
-                    since + width * int(place), policy, finish, number, int(strong), int(all), money
+                    since + width * int(place),
+                    policy,
+                    finish,
+                    number,
+                    int(strong),
+                    int(kept_tokens),
+                    money,
+                    controlled,
                 )
-                for place, policy, finish, number, strong, all, money in (
+                for place, policy, finish, controlled, number, strong, kept_tokens, money in (
                     await connection.execute(query)
                 )
             ]
