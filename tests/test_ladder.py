@@ -1,5 +1,7 @@
 """More than two models: a step climbs from the weak one towards the strong one."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 from test_router import (
@@ -57,6 +59,7 @@ def test_a_step_escalates_one_level_at_a_time():
         draft_tokens=2,
         level=1,
         intermediate_tokens=1,
+        draft_score=0.1,
     )
     assert trace.steps[2] == Step(
         "s3\n\n",
@@ -68,7 +71,11 @@ def test_a_step_escalates_one_level_at_a_time():
         strong_tokens=1,
         intermediate_tokens=2,
         rejected=(Rejected("m3 bad", 2, 1, 0.1),),
+        draft_score=0.1,
     )
+    assert [step.first_score for step in trace.steps] == [0.9, 0.1, 0.1, 0.9]
+    assert Trace.from_json(json.loads(json.dumps(trace.to_json()))) == trace
+    assert ["draft_score" in step for step in trace.to_json()["steps"]] == [0, 1, 1, 0]
     assert events[8:] == [
         Scored(2, 0.9),
         Decided(2, CONTINUE),

@@ -376,6 +376,17 @@ def test_a_record_has_scores_and_actions_of_the_trace():
     )
 
 
+def test_a_record_has_the_scores_of_the_weak_models_drafts_whoever_rewrote_them():
+    ladder = replace(router(Threshold(0.5)), intermediate=(writer((0.6, 0.4, 0.7)),))
+    trace = ladder.solve("a question")
+    assert [step.score for step in trace.steps] == [0.9, 0.4, 0.8]
+    record = RouteRecord((0.9, 0.3, 0.8), (False, True, False), (False,) * 3)
+    assert route_record(trace) == record
+    # Traces of 0.1 do not have them.
+    steps = tuple(replace(step, draft_score=None) for step in trace.steps)
+    assert route_record(replace(trace, steps=steps)).scores == (0.9, 0.8)
+
+
 def test_a_record_has_denied_rewrites():
     record = route_record(routed(Threshold(0.5), limit=0))
     assert record == RouteRecord((0.9, 0.3, 0.8), (False,) * 3, (False, True, False))

@@ -95,9 +95,11 @@ async def test_spending_is_by_day_and_key_and_includes_requests_without_one(engi
 
 
 async def test_first_scores_are_those_of_first_drafts_the_newest_first(engine):
-    rows = [({"created": float(n)}, None if n == 3 else n / 10) for n in range(6)]
+    rows = [({"created": float(n), "scorer": "a"}, None if n == 3 else n / 10) for n in range(6)]
+    rows += [({"created": 9.0, "scorer": scorer}, 0.9) for scorer in ("b", None)]
     await write(engine, rows)
-    assert await Traffic(engine).first_scores(3) == [0.5, 0.4, 0.2]
+    assert await Traffic(engine).first_scores("a", 3) == [0.5, 0.4, 0.2]
+    assert await Traffic(engine).first_scores("b", 3) == [0.9]
 
 
 async def test_a_database_of_the_first_version_gets_operators(address):
@@ -207,6 +209,17 @@ def test_requests_that_name_a_router_are_not_compared_with_the_target(tmp_path):
     with closing(sqlite3.connect(tmp_path / "trim.sqlite")) as database:
         held = database.execute("SELECT controlled FROM requests ORDER BY created").fetchall()
     assert held == [(0,), (0,), (1,)]
+
+
+def test_scores_of_other_scorers_are_not_compared(tmp_path):
+    with serving(tmp_path) as url:
+        for body in (asked(), asked(trim={"policy": "specreason-7"}), asked(model="trim:weak")):
+            assert httpx.post(f"{url}/chat/completions", json=body, timeout=30).status_code == 200
+        told = httpx.get(url.removesuffix("/v1") + "/page/traffic", timeout=30).json()
+    with closing(sqlite3.connect(tmp_path / "trim.sqlite")) as database:
+        used = database.execute("SELECT scorer FROM requests ORDER BY created").fetchall()
+    assert used == [("joint",), ("grade",), (None,)]
+    assert sum(told["drift"]["recent"]) + sum(told["drift"]["earlier"]) == 1
 
 
 async def test_what_fails_is_seen(tmp_path):

@@ -119,6 +119,8 @@ class Step:
             (`trim.config.Fallbacks`) decided in place of the policy; None if all answered.
         spans: the parts of the step in their order where several models wrote it; joined they are
             `text`, apart from the blank line. Empty for a step by one author.
+        draft_score: of the weak model's draft, where `score` is that of an intermediate model's
+            version; else None.
     """
 
     text: str
@@ -136,6 +138,13 @@ class Step:
     rejected: tuple[Rejected, ...] = ()
     fallback: str | None = None
     spans: tuple[Span, ...] = ()
+    draft_score: float | None = None
+
+    @property
+    def first_score(self) -> float | None:
+        """Score of the weak model's draft, which an intermediate model may have rewritten; None
+        without one."""
+        return self.draft_score if self.level or self.rejected else self.score
 
     def tokens_by(self, author: Author) -> int:
         """Tokens of the kept text that one author decoded."""
@@ -353,16 +362,17 @@ def usage_from_json(record: Mapping[str, Any]) -> Usage:
 
 
 TOKENS_IN_JSON = "middle_tokens"
+LATER: Mapping[str, Any] = {"spans": (), "draft_score": None}
+"""Fields of a step that are left out at these values, as before they existed."""
 
 
 def step_to_json(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a step in their order, with the name of 0.1 for its intermediate tokens.
-
-    `spans` are left out where there are none, as before they existed.
-    """
+    """The fields of a step in their order, with the name of 0.1 for its intermediate tokens."""
     renamed = {"intermediate_tokens": TOKENS_IN_JSON}
     return {
-        renamed.get(name, name): value for name, value in fields.items() if name != "spans" or value
+        renamed.get(name, name): value
+        for name, value in fields.items()
+        if name not in LATER or value != LATER[name]
     }
 
 

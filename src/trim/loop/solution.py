@@ -462,13 +462,14 @@ class Solution:
         *others, newest = self.versions
         written, writer = newest.written, newest.writer
         draft = next((v.written for v in others if v.writer.author is Author.WEAK), None)
-        decided = [v.score for v in self.versions if v.writer.author is not Author.STRONG]
+        decided = [v for v in self.versions if v.writer.author is not Author.STRONG]
+        draft_score = next((v.score for v in decided if v.writer.author is Author.WEAK), None)
         inside = action is Action.CONTINUE and newest.author is not writer.author
         step = Step(
             text=written.text,
             author=newest.author,
             action=Action.REGENERATE if writer.level or inside else action,
-            score=decided[-1] if decided else None,
+            score=decided[-1].score if decided else None,
             draft=draft.text if draft else None,
             draft_tokens=self._decoded(Author.WEAK),
             strong_tokens=self._decoded(Author.STRONG),
@@ -484,6 +485,7 @@ class Solution:
             ),
             fallback=self.fallback,
             spans=newest.spans,
+            draft_score=draft_score if decided and decided[-1].writer.level else None,
         )
         self._steps.append(step)
         self.finish = self._end(written)

@@ -184,9 +184,9 @@ class RouteRecord:
 
 def route_record(trace: Trace) -> RouteRecord:
     """The record of the scored drafts of a trace; those of an abandoned solution come first."""
-    steps = [step for step in (*trace.abandoned, *trace.steps) if step.score is not None]
+    steps = [step for step in (*trace.abandoned, *trace.steps) if step.first_score is not None]
     return RouteRecord(
-        tuple(step.score for step in steps if step.score is not None),
+        tuple(step.first_score for step in steps if step.first_score is not None),
         tuple(step.action is not Action.CONTINUE for step in steps),
         tuple(step.denied for step in steps),
     )

@@ -231,6 +231,7 @@ class Accounts:
             "answer": traces[0].solution if texts and traces else None,
             "turns": record.turns,
             "controlled": controlled,
+            "scorer": traces[0].scorer if traces else None,
         }
         steps = [
             {
@@ -239,7 +240,7 @@ class Accounts:
                 "number": number,
                 "author": str(step.author),
                 "action": str(step.action),
-                "score": step.score,
+                "score": step.first_score,
                 "tokens": step.tokens,
                 "draft_tokens": step.draft_tokens,
                 "strong_tokens": step.strong_tokens,

@@ -28,6 +28,7 @@ from trim.policies.policy import Policy, choose_scorer
 from trim.policies.scope import Scope
 from trim.policies.whole import WholeAnswer
 from trim.router import Router
+from trim.scorers.scorer import Scorer
 from trim.server.accounts import Accounts, RequestRecord
 from trim.server.admission import AdmissionQueue, Limits
 from trim.server.catalog import RouterCatalog
@@ -119,6 +120,11 @@ class Service:
         self.passthrough = passthrough_of(source, models)
         self.scope = scope_of(source, models)
         self._usual_scorer = models.scorer_of(source.default_kind) if source.default_kind else None
+
+    @property
+    def scorer(self) -> Scorer | None:
+        """The scorer of the usual router; None without one."""
+        return self.models.scorers.get(self.catalog.usual.scorer or self.source.default_kind or "")
 
     def unreachable(self) -> list[str]:
         """Names of model and scorer servers that do not answer at present, or asked clients for a

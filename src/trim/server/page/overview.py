@@ -101,7 +101,8 @@ async def overview(service: Service, hours: int) -> dict[str, Any]:
     days, first = newest_days()
     counts = await traffic.counts(since, width)
     spent = await traffic.spending(days, first)
-    scores = await traffic.first_scores(RECENT + EARLIER)
+    scorer = service.scorer
+    scores = await traffic.first_scores(scorer.name, RECENT + EARLIER) if scorer else []
     drift = await asyncio.to_thread(score_drift, scores)
     queue, silent = service.queue, service.unreachable()
     share = strong_share(counts)

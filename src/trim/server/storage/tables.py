@@ -56,10 +56,12 @@ requests = Table(
     Column("answer", Text),
     Column("turns", Integer),
     Column("controlled", Boolean, nullable=False, server_default=false()),
+    Column("scorer", String(200)),
 )
 """`finish` is that of the first solution, `abandoned` if the client disconnected; `question` and
 `answer` are null unless texts are kept; `turns` counts the messages before the question, null where
-unknown; `controlled` says whether the controller of the strong share chose the setting."""
+unknown; `controlled` says whether the controller of the strong share chose the setting;
+`scorer` is the name of the one that was asked."""
 
 steps = Table(
     "steps",
@@ -78,6 +80,7 @@ steps = Table(
     Column("draft", Text),
     Index("steps_of_request", "request_id", "choice", "number", unique=True),
 )
+"""`score` is that of the weak model's draft, as `draft` is its text."""
 
 spending = Table(
     "spending",

@@ -162,16 +162,17 @@ class Traffic:
             ]
         return sorted(spent, key=lambda one: one.day, reverse=True)
 
-    async def first_scores(self, limit: int) -> list[float]:
-        """Scores of the newest requests' first drafts, the newest first.
+    async def first_scores(self, scorer: str, limit: int) -> list[float]:
+        """Scores of the newest requests' first drafts by one scorer, the newest first.
 
         A first draft precedes every decision, so its score depends on question, weak model and
         scorer alone.
         """
+        is_first = (steps.c.choice == 0) & (steps.c.number == 0) & steps.c.score.is_not(None)
         query = (
             select(steps.c.score)
             .join(requests, requests.c.id == steps.c.request_id)
-            .where(steps.c.choice == 0, steps.c.number == 0, steps.c.score.is_not(None))
+            .where(is_first, requests.c.scorer == scorer)
             .order_by(requests.c.created.desc())
             .limit(limit)
         )
