@@ -10,6 +10,10 @@ import pytest
 import yaml
 from test_server_api import asked, serving
 
+from trim.costs import Prices
+from trim.server.metrics import Metrics
+from trim.types import Action, Author, Rejected, Step, Trace
+
 DOCS = Path(__file__).parents[1] / "docs"
 BOARD = json.loads((DOCS / "grafana.json").read_text(encoding="utf-8"))
 RULES = yaml.safe_load((DOCS / "alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
@@ -61,3 +65,16 @@ def test_panels_are_laid_out_and_have_a_source():
     assert all(panel["datasource"]["uid"] == "${datasource}" for panel in BOARD["panels"])
     assert BOARD["templating"]["list"][0]["name"] == "datasource"
     assert all(text.count("(") == text.count(")") for text in EXPRESSIONS)
+
+
+def test_the_scores_are_those_of_drafts():
+    rewritten = {"action": Action.REGENERATE, "draft": "d"}
+    ladder = Step("a", Author.INTERMEDIATE, score=0.9, level=1, draft_score=0.25, **rewritten)
+    top = Step("a", Author.STRONG, score=0.9, rejected=(Rejected("b", 1, 1, 0.9),), **rewritten)
+    kept = Step("a", Author.WEAK, Action.CONTINUE, score=0.5)
+    steps = (kept, Step("a", Author.STRONG, score=0.125, **rewritten), ladder, top)
+    metrics = Metrics(Prices(), [])
+    metrics.record([Trace("q", "p", 0, steps, abandoned=(kept,))], "stop", 1.0)
+    page = metrics.render().decode()
+    assert "# HELP trim_score Scores of the weak model's drafts, discarded ones included." in page
+    assert "trim_score_count 4.0" in page and "trim_score_sum 1.375" in page

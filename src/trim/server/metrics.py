@@ -45,7 +45,7 @@ class Metrics:
         )
         self.scores = Histogram(
             "trim_score",
-            "Scores of the kept steps.",
+            "Scores of the weak model's drafts, discarded ones included.",
             buckets=SCORES,
             registry=self.registry,
         )
@@ -122,10 +122,11 @@ class Metrics:
                 self.calls.labels(role).inc(used.requests)
             for step in trace.steps:
                 self.steps.labels(str(step.author), str(step.action)).inc()
-                if step.score is not None:
-                    self.scores.observe(step.score)
                 if step.fallback:
                     self.fallbacks.labels(step.fallback).inc()
+            for step in (*trace.abandoned, *trace.steps):
+                if step.first_score is not None:
+                    self.scores.observe(step.first_score)
 
     def render(self, money: bool = True) -> bytes:
         """All metrics in Prometheus' text format, with or without money."""
