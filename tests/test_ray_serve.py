@@ -4,6 +4,8 @@ import asyncio
 import inspect
 import os
 import socket
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -22,6 +24,22 @@ serve = pytest.importorskip("ray.serve", reason="needs the extra ray-serve: run 
 
 BUDGET = 1500
 CLIENTS = 6
+OPEN_TO_ALL = """
+import sys
+import ray
+from ray import serve
+from trim.cluster.serving import ServeArguments, application
+
+ray.init("local", num_cpus=1, include_dashboard=False, object_store_memory=100_000_000)
+serve.start(http_options={"host": "0.0.0.0", "port": int(sys.argv[2])})
+serve.run(application(ServeArguments(database=sys.argv[1], replicas=1)))
+"""
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +52,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
     database = postgres.fresh() or str(folder / "trim.sqlite")
     key = asyncio.run(key_for(database, strong_tokens_a_day=BUDGET))
-    with socket.socket() as free, collector() as (address, received):
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with collector() as (address, received):
+        port = free_port()
         settings = {
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "disabled",
@@ -49,7 +66,6 @@ def place(tmp_path_factory):
         ray.init(num_cpus=3, include_dashboard=False, object_store_memory=100_000_000,
                  _node_ip_address="127.0.0.1")  # fmt: skip
         try:
-            free.close()
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             serve.run(application(ServeArguments(database=database, policy="thr:0.9")))
             yield f"http://127.0.0.1:{port}/v1", database, key, received
@@ -88,6 +104,31 @@ def test_the_example_is_an_application(place):
     assert isinstance(serving.application(arguments), serve.Application)
     with pytest.raises(InvalidInput, match="unknown policy"):
         serving.application(arguments.model_copy(update={"policy": "none"}))
+
+
+def test_without_keys_ray_may_not_listen_for_other_machines(tmp_path, tmp_path_factory):
+    variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    found = subprocess.run(
+        [sys.executable, "-c", OPEN_TO_ALL, tmp_path / "trim.sqlite", str(free_port())],
+        env={**os.environ, **variables, "RAY_TMPDIR": str(tmp_path_factory.mktemp("ray"))},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode != 0
+    assert "listening on 0.0.0.0: other machines need a key" in found.stdout + found.stderr
+
+
+def test_keys_are_needed_where_ray_does_not_tell_the_address(monkeypatch):
+    from trim.cluster import serving
+
+    class Client:
+        http_config = None
+
+    monkeypatch.setattr(serve.context, "_get_global_client", Client)
+    assert serving.public_host("127.0.0.1") == serving.UNKNOWN_HOST
+    monkeypatch.delattr(serve.context, "_get_global_client")
+    assert serving.public_host("localhost") == serving.UNKNOWN_HOST
+    assert serving.public_host("0.0.0.0") == "0.0.0.0"
 
 
 async def test_a_stream_comes_step_by_step(place):

@@ -3,17 +3,20 @@
 # Without `from __future__ import annotations`: Ray reads the class of the arguments from the
 # signature of `application`.
 
+from dataclasses import replace
 from pathlib import Path
 
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
 from trim.configuration.source import ModelSource, models_in, open_models
 from trim.server.admission import Limits
-from trim.server.run import Serving, catalog_of
+from trim.server.run import LOOPBACK, Serving, catalog_of
 from trim.server.run import application as asgi_application
 
 DEFAULT_LIMITS = Limits()
+UNKNOWN_HOST = "an address that Ray does not report"
 
 
 class ServeArguments(BaseModel):
@@ -22,7 +25,8 @@ class ServeArguments(BaseModel):
     Attributes:
         database: must be reachable from all nodes; an SQLite file only with a single node.
         configuration: at the same path on each node; None for the shipped models.
-        host: address on which Ray's proxies listen; requires keys unless it is loopback.
+        host: address at which clients reach Ray's proxies, if it differs from `http_options.host`
+            (a reverse proxy). Keys are required unless both are loopback.
         replicas: number of processes, each with its own models and limits.
         cpus: Ray CPUs per replica.
     """
@@ -62,6 +66,10 @@ def application(arguments: ServeArguments) -> serve.Application:
         path = arguments.configuration
         return open_models(path) if path else models_in()
 
+    def build() -> FastAPI:
+        """The ASGI application, in a replica: only there Ray's proxies are sure to exist."""
+        return asgi_application(open_source, replace(serving, host=public_host(serving.host)))
+
     catalog_of(open_source(), serving)
     deployment = serve.deployment(
         name="trim",
@@ -71,4 +79,21 @@ def application(arguments: ServeArguments) -> serve.Application:
         graceful_shutdown_timeout_s=limits.shutdown,
         ray_actor_options={"num_cpus": arguments.cpus},
     )
-    return deployment(serve.ingress(lambda: asgi_application(open_source, serving))()).bind()
+    return deployment(serve.ingress(build)()).bind()
+
+
+def public_host(stated: str) -> str:
+    """The address at which clients reach the server: `stated`, or that of Ray's proxies if
+    `stated` is loopback."""
+    return proxy_host() if stated in LOOPBACK else stated
+
+
+def proxy_host() -> str:
+    """The address on which Ray's proxies listen; `UNKNOWN_HOST` if Ray does not report it."""
+    # No public function reports it: `serve.status()` omits it, and the REST API is part of the
+    # dashboard, which may be off.
+    try:
+        host = serve.context._get_global_client().http_config.host
+    except AttributeError:
+        return UNKNOWN_HOST
+    return host or UNKNOWN_HOST

@@ -219,7 +219,7 @@ async def opened(source: ModelSource, models: Models, serving: Serving) -> Async
     try:
         if serving.host not in LOOPBACK and not accounts.need_key:
             raise InvalidInput(
-                f"--host {serving.host}: other machines need a key; create one with"
+                f"listening on {serving.host}: other machines need a key; create one with"
                 " `trim keys create NAME`"
             )
         catalog, controller = catalog_of(source, serving), controller_of(source, serving)
