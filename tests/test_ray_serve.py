@@ -106,6 +106,17 @@ def test_the_example_is_an_application(place):
         serving.application(arguments.model_copy(update={"policy": "none"}))
 
 
+def test_a_relative_database_is_refused():
+    from trim.cluster import serving
+
+    # It would be one in the folder in which Ray was started.
+    with pytest.raises(InvalidInput, match="give an absolute one"):
+        serving.application(serving.ServeArguments(database="trim.sqlite"))
+    assert serving.absolute("~/trim.sqlite") == str(Path.home() / "trim.sqlite")
+    assert serving.absolute("/data/trim.sqlite") == "/data/trim.sqlite"
+    assert serving.absolute("postgresql://trim@database/trim") == "postgresql://trim@database/trim"
+
+
 def test_without_keys_ray_may_not_listen_for_other_machines(tmp_path, tmp_path_factory):
     variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     found = subprocess.run(

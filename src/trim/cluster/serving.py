@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 
 from trim.configuration.source import ModelSource, models_in, open_models
+from trim.errors import InvalidInput
 from trim.server.admission import Limits
 from trim.server.run import LOOPBACK, Serving, catalog_of
 from trim.server.run import application as asgi_application
@@ -23,7 +24,8 @@ class ServeArguments(BaseModel):
     """The options of `trim serve`, and those of the deployment.
 
     Attributes:
-        database: must be reachable from all nodes; an SQLite file only with a single node.
+        database: must be reachable from all nodes; an SQLite file, by its absolute path, only
+            with a single node.
         configuration: at the same path on each node; None for the shipped models.
         host: address at which clients reach Ray's proxies, if it differs from `http_options.host`
             (a reverse proxy). Keys are required unless both are loopback.
@@ -49,13 +51,14 @@ def application(arguments: ServeArguments) -> serve.Application:
     """The application that Ray Serve runs.
 
     Raises:
-        InvalidInput: the configuration, policy or curve is invalid.
+        InvalidInput: the configuration, policy or curve is invalid, or the database is a relative
+            path.
     """
     limits = Limits(running=arguments.running, queue=arguments.queue)
     serving = Serving(
         arguments.host,
         0,
-        arguments.database,
+        absolute(arguments.database),
         limits,
         arguments.policy,
         arguments.curve,
@@ -80,6 +83,20 @@ def application(arguments: ServeArguments) -> serve.Application:
         ray_actor_options={"num_cpus": arguments.cpus},
     )
     return deployment(serve.ingress(build)()).bind()
+
+
+def absolute(database: str) -> str:
+    """The database, a `~` expanded. Raises InvalidInput for a relative path."""
+    # Ray calls `application` in a folder of its own, which is not that of `serve run`.
+    if "://" in database:
+        return database
+    path = Path(database).expanduser()
+    if not path.is_absolute():
+        raise InvalidInput(
+            f"database: {database}: a relative path would be one in Ray's folder; give an absolute"
+            f" one, as in ~/{database}"
+        )
+    return str(path)
 
 
 def public_host(stated: str) -> str:
