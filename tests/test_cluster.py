@@ -3,27 +3,37 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from preloaded import finished, started
 from staged_server import staged
 from test_kills import EVALUATE, PROBLEMS, answer, label, traces_of, until, work
 
-from trim.cluster.worker import ProblemReader, problem_to_json
+import trim
+from trim.cluster.ray_cluster import task_of
+from trim.cluster.worker import ProblemReader, Worker, problem_to_json, raise_error
+from trim.configuration.source import models_in
+from trim.errors import InvalidInput
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
+from trim.evaluation.evaluate import draw
+from trim.evaluation.execution import EvaluationRequest
 from trim.evaluation.suites import SUITES, generate
 from trim.rollouts.bank import read_bank
 
-pytest.importorskip("ray", reason="needs the extra ray: run `make test-ray`")
 assert work  # A fixture.
+
+SHIPPED = Path(trim.__file__).parent / "shipped"
 
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory):
     """Ray without telemetry, dashboard and tokens, in a folder of its own."""
+    pytest.importorskip("ray", reason="needs the extra ray: run `make test-ray`")
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "disabled",
@@ -134,6 +144,22 @@ async def test_generated_problems_and_oracles_are_those_of_one_process(tmp_path,
     bills = [json.loads((tmp_path / name / "bill.json").read_text()) for name in ("here", "there")]
     tokens = [{role: used["tokens"] for role, used in bill.items()} for bill in bills]
     assert tokens[0] == tokens[1]
+
+
+def test_relative_files_of_policies_are_those_of_the_command(tmp_path, monkeypatch):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    shutil.copy(SHIPPED / "belief.json", here)
+    monkeypatch.chdir(here)
+    request = EvaluationRequest(draw("chain", 1, 0), ("pomdp:belief.json",), 0, "prm", False, None)
+    task = task_of(models_in(), request)
+    monkeypatch.chdir(elsewhere)  # as a worker of Ray
+    assert Worker(task.to_json()).ready() is None
+    shutil.rmtree(here)
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(InvalidInput, match=r"a worker on \S+ did not start: .*belief\.json"):
+        raise_error(json.loads(Worker(task.to_json()).ready()))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])

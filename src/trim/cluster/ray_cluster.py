@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 
 from trim.cluster.pool import WorkerPool, WorkersDied
 from trim.cluster.worker import Task, problem_to_json, source_to_json
@@ -146,4 +147,5 @@ def task_of(source: ModelSource, request: EvaluationRequest | CollectionRequest)
         request.specs,
         request.exact,
         request.max_strong_tokens,
+        folder=str(Path.cwd()),
     )

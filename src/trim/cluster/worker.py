@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,7 @@ class Task:
         policies: as on the command line; of a bank, those whose solutions are recorded.
         scorer: the kind of score.
         rollouts: maximum number of solutions per problem of a bank; 0 for an evaluation.
+        folder: the one to which relative paths in `policies` refer.
     """
 
     source: dict[str, Any]
@@ -57,6 +61,7 @@ class Task:
     exact: bool = False
     max_strong_tokens: int | None = None
     rollouts: int = 0
+    folder: str = "."
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -142,7 +147,8 @@ class Worker:
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(self._load).result()
         except TrimError as error:
-            self.failure = error_to_json(error)
+            node = socket.gethostname()
+            self.failure = error_to_json(error, f"a worker on {node} did not start: ")
 
     def ready(self) -> str | None:
         """The error with which the worker failed to start, as JSON; None if it is ready."""
@@ -181,6 +187,10 @@ class Worker:
     def _load(self) -> None:
         task, source = self.task, source_from_json(self.task.source)
         self.source = source
+        # Ray starts workers in a folder of its own. The policies' words stay as they are, because
+        # names of policies have paths in them. A node without the folder has none of its files.
+        with suppress(OSError):
+            os.chdir(task.folder)
         policies = policies_on(task.policies, self._problem_set())
         entropy = needs_entropy(policies, task.scorer) or task.scorer == "entropy"
         self.bill = Bill(source.prices)
@@ -236,8 +246,8 @@ class Worker:
         return checked_set(SUITES[name], (), self.received)
 
 
-def error_to_json(error: TrimError) -> str:
-    return json.dumps({"error": type(error).__name__, "message": str(error)})
+def error_to_json(error: TrimError, prefix: str = "") -> str:
+    return json.dumps({"error": type(error).__name__, "message": f"{prefix}{error}"})
 
 
 def raise_error(record: dict[str, Any]) -> None:
