@@ -1,4 +1,7 @@
-"""Evaluations and banks on a real Ray cluster of two nodes, one of which dies: `make test-ray`."""
+"""Evaluations and banks on Ray.
+
+Those on a real cluster of two nodes, one of which dies, need Ray: `make test-ray`.
+"""
 
 import asyncio
 import json
@@ -7,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from preloaded import finished, started
@@ -15,10 +20,19 @@ from staged_server import staged
 from test_kills import EVALUATE, PROBLEMS, answer, label, traces_of, until, work
 
 import trim
+from trim.cluster import pool
+from trim.cluster.pool import WorkerPool
 from trim.cluster.ray_cluster import task_of
-from trim.cluster.worker import ProblemReader, Worker, problem_to_json, raise_error
+from trim.cluster.worker import (
+    ProblemReader,
+    Task,
+    Worker,
+    error_to_json,
+    problem_to_json,
+    raise_error,
+)
 from trim.configuration.source import models_in
-from trim.errors import InvalidInput
+from trim.errors import InvalidInput, ModelUnavailable
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
 from trim.evaluation.evaluate import draw
 from trim.evaluation.execution import EvaluationRequest
@@ -69,6 +83,120 @@ def workers():
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     lines = [line.split(None, 1) for line in listed.stdout.splitlines()[1:]]
     return [int(pid) for pid, words in lines if words.startswith("ray::Worker")]
+
+
+class Died(Exception):
+    pass
+
+
+class BugDied(Died):
+    pass
+
+
+class StagedRay:
+    """Ray without processes.
+
+    Args:
+        start: called with the number of a worker, from 0, as it starts.
+        solve: called with the number of a worker and a problem.
+    """
+
+    exceptions = SimpleNamespace(RayError=Died, RayTaskError=BugDied)
+
+    def __init__(self, start, solve):
+        self.start, self.solve, self.actors = start, solve, []
+
+    def remote(self, *arguments):
+        if arguments == (Worker,):
+            return self
+        number = len(self.actors)
+        methods = {"ready": partial(self.start, number), "solve": partial(self.solve, number)}
+        actor = {name: SimpleNamespace(remote=method) for name, method in methods.items()}
+        self.actors.append(SimpleNamespace(**actor))
+        return self.actors[-1]
+
+    def options(self, **options):
+        return self
+
+    def kill(self, actor):
+        pass
+
+    def shutdown(self):
+        pass
+
+
+@pytest.fixture
+def staged_pool(monkeypatch):
+    """Makes a pool of workers whose behaviour is given, and the warnings of the pool."""
+
+    def make(count, start, solve, concurrency=4):
+        monkeypatch.setattr(pool, "connect", lambda address: StagedRay(start, solve))
+        warnings = []
+        task = Task({}, None, 0, None)
+        return WorkerPool(task, "staged", count, concurrency, warnings.append), warnings
+
+    return make
+
+
+async def solved(number, problem):
+    return json.dumps({"worker": number, "problem": problem})
+
+
+async def test_a_worker_that_dies_as_it_starts_is_started_again(staged_pool):
+    async def start(number):
+        if number < pool.MAX_STARTS - 1:
+            raise Died("killed")
+
+    workers, warnings = staged_pool(1, start, solved)
+    async with workers:
+        assert await workers.solve("x") == {"worker": pool.MAX_STARTS - 1, "problem": "x"}
+    assert warnings == []
+
+
+async def test_a_run_continues_with_the_workers_that_start(staged_pool):
+    dead = set()
+
+    async def start(number):
+        await asyncio.sleep(0.01 * number)
+        if 0 < number <= pool.MAX_STARTS:
+            raise Died("killed\nand more")
+
+    async def solve(number, problem):
+        if problem == "deadly" and not dead:
+            dead.add(number)
+        if number in dead:
+            raise Died("killed")
+        return await solved(number, problem)
+
+    workers, warnings = staged_pool(2, start, solve)
+    async with workers:
+        async with asyncio.timeout(60):
+            while not warnings:
+                await asyncio.sleep(0.01)
+        expected = "a worker did not start: killed; the run continues with 1 of 2 workers"
+        assert warnings == [expected]
+        # The last worker dies, and another one is awaited: the old failure does not end the run.
+        assert (await workers.solve("deadly"))["worker"] == pool.MAX_STARTS + 1
+    assert dead == {0}
+
+
+@pytest.mark.parametrize(
+    ("message", "starts"), [("killed", 2 * pool.MAX_STARTS), ("no such file", 2)]
+)
+async def test_without_a_worker_that_starts_a_run_ends(staged_pool, message, starts):
+    started = []
+
+    async def start(number):
+        started.append(number)
+        if message == "killed":
+            raise Died(message)
+        return error_to_json(InvalidInput(message))
+
+    workers, warnings = staged_pool(2, start, solved)
+    with pytest.raises((InvalidInput, ModelUnavailable), match=message):
+        await workers.__aenter__()
+    assert len(started) == starts
+    assert len(warnings) == 1
 
 
 async def test_a_node_may_die(work, tmp_path, cluster):

@@ -209,4 +209,4 @@ def cluster_at(address: str | None, workers: int | None) -> RayCluster | None:
         return None
     from trim.cluster.ray_cluster import RayCluster
 
-    return RayCluster(address, workers)
+    return RayCluster(address, workers, lambda text: echo(f"trim: warning: {text}", err=True))

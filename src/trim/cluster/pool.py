@@ -12,15 +12,17 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from trim.cluster.worker import Task, Worker, raise_error
-from trim.errors import InvalidInput, ModelUnavailable, require_extra
+from trim.errors import InvalidInput, ModelUnavailable, TrimError, require_extra
 
 MAX_ATTEMPTS = 3
 """Workers that may die of a problem before it fails."""
+MAX_STARTS = 3
+"""Starts of a worker that dies before it is ready, after which it is given up."""
 START_TIMEOUT = 120.0
 """Seconds that a run waits while it has no worker."""
 CONNECT_TIMEOUT = 5.0
@@ -46,18 +48,26 @@ class WorkerPool:
         address: of the cluster, as in `ray.init`, or `local` for a cluster on this machine.
         count: number of workers; None for one per node.
         concurrency: problems per worker at a time.
+        warn: called with a line when a worker is given up.
     """
 
     def __init__(
-        self, task: Task, address: str, count: int | None = None, concurrency: int = 16
+        self,
+        task: Task,
+        address: str,
+        count: int | None = None,
+        concurrency: int = 16,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.task = task
         self.address = address
         self.count = count
         self.concurrency = concurrency
+        self.warn = warn
         self._workers: list[PooledWorker] = []
         self._starting: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._given_up = 0
         self._failure: Exception | None = None
 
     @property
@@ -124,17 +134,21 @@ class WorkerPool:
             worker.running -= 1
 
     async def _wait_for_worker(self) -> None:
-        """Wait until there is a worker. Raises ModelUnavailable after `START_TIMEOUT`."""
+        """Wait until there is a worker.
+
+        Raises:
+            TrimError: no worker starts, or none within `START_TIMEOUT`.
+        """
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT
         while not self._workers:
-            if self._failure:
+            if self._failure and self._given_up == self.count:
                 raise self._failure
             self._changed.clear()
             left = deadline - asyncio.get_running_loop().time()
             try:
                 await asyncio.wait_for(self._changed.wait(), max(left, 0))
             except TimeoutError as error:
-                raise ModelUnavailable(
+                raise self._failure or ModelUnavailable(
                     f"--ray {self.address}: no worker within {START_TIMEOUT:.0f} s; the cluster"
                     " needs a node with a free CPU and this version of trim"
                 ) from error
@@ -148,27 +162,45 @@ class WorkerPool:
 
     def _start_worker(self) -> None:
         """Start a worker in the background; it gets problems once it is ready."""
-        actor = (
+        self._failure = None  # It was that of an earlier start.
+        starting = asyncio.create_task(self._add_worker())
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+
+    async def _add_worker(self) -> None:
+        """Add a worker once it is ready; after `MAX_STARTS` deaths or an error, give it up."""
+        try:
+            for _ in range(MAX_STARTS):
+                actor = self._create_actor()
+                try:
+                    error = await actor.ready.remote()
+                    raise_error(json.loads(error) if error else {})
+                    self._workers.append(PooledWorker(actor))
+                    return
+                except self.ray.exceptions.RayError as error:
+                    reason = str(error).splitlines()[0]
+                    self._failure = ModelUnavailable(f"a worker did not start: {reason}")
+                except TrimError as error:
+                    self.ray.kill(actor)  # It would keep its CPU from others.
+                    self._failure = error
+                    break
+            self._give_up()
+        finally:
+            self._changed.set()
+
+    def _give_up(self) -> None:
+        """Go on without a worker that does not start."""
+        self._given_up += 1
+        left = (self.count or 1) - self._given_up
+        if left:
+            self.warn(f"{self._failure}; the run continues with {left} of {self.count} workers")
+
+    def _create_actor(self) -> Any:
+        return (
             self.ray.remote(Worker)
             .options(num_cpus=1, max_concurrency=2 * self.concurrency, scheduling_strategy="SPREAD")
             .remote(self.task.to_json())
         )
-        starting = asyncio.create_task(self._add_when_ready(actor))
-        self._starting.add(starting)
-        starting.add_done_callback(self._starting.discard)
-
-    async def _add_when_ready(self, actor: Any) -> None:
-        try:
-            error = await actor.ready.remote()
-            raise_error(json.loads(error) if error else {})
-            self._workers.append(PooledWorker(actor))
-        except self.ray.exceptions.RayError as error:
-            reason = str(error).splitlines()[0]
-            self._failure = ModelUnavailable(f"a worker did not start: {reason}")
-        except (InvalidInput, ModelUnavailable) as error:
-            self._failure = error
-        finally:
-            self._changed.set()
 
 
 def connect(address: str) -> Any:

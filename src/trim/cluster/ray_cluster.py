@@ -108,10 +108,12 @@ class RayCluster:
     Attributes:
         address: as in `ray.init`, or `local` for a cluster on this machine.
         workers: number of workers; None for one per node.
+        warn: called with a line when a run goes on with fewer workers.
     """
 
     address: str
     workers: int | None = None
+    warn: Callable[[str], None] = lambda text: None
 
     def evaluation(
         self,
@@ -133,7 +135,7 @@ class RayCluster:
 
     def _make_pool(self, task: Task, source: ModelSource) -> WorkerPool:
         """The workers of a run; entering the pool starts them."""
-        return WorkerPool(task, self.address, self.workers, source.concurrency)
+        return WorkerPool(task, self.address, self.workers, source.concurrency, self.warn)
 
 
 def task_of(source: ModelSource, request: EvaluationRequest | CollectionRequest) -> Task:
