@@ -153,6 +153,37 @@ async def test_a_worker_that_dies_as_it_starts_is_started_again(staged_pool):
     assert warnings == []
 
 
+async def test_problems_beyond_what_workers_take_wait_for_one_that_is_ready(staged_pool):
+    running, most = [0, 0], [0, 0]
+    ready, done = asyncio.Event(), asyncio.Event()
+
+    async def start(number):
+        if number == 1:
+            await ready.wait()
+
+    async def solve(number, problem):
+        running[number] += 1
+        most[number] = max(most[number], running[number])
+        await done.wait()
+        running[number] -= 1
+        return await solved(number, problem)
+
+    workers, _ = staged_pool(2, start, solve, concurrency=4)
+    async with workers, asyncio.timeout(60):
+        problems = [asyncio.create_task(workers.solve(str(n))) for n in range(12)]
+        while running != [4, 0]:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert running == [4, 0]
+        ready.set()
+        while running != [4, 4]:
+            await asyncio.sleep(0.01)
+        done.set()
+        results = await asyncio.gather(*problems)
+    assert [result["problem"] for result in results] == [str(n) for n in range(12)]
+    assert most == [4, 4]
+
+
 async def test_a_run_continues_with_the_workers_that_start(staged_pool):
     dead = set()
 

@@ -67,6 +67,7 @@ class WorkerPool:
         self._workers: list[PooledWorker] = []
         self._starting: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()  # Problems get workers in the order in which they asked.
         self._given_up = 0
         self._failure: Exception | None = None
 
@@ -124,14 +125,28 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def _acquire(self) -> AsyncIterator[PooledWorker]:
-        """The least loaded worker."""
-        await self._wait_for_worker()
-        worker = min(self._workers, key=lambda worker: worker.running)
-        worker.running += 1
+        """A worker with room for a problem."""
+        async with self._turn:
+            worker = await self._wait_for_room()
+            worker.running += 1
         try:
             yield worker
         finally:
             worker.running -= 1
+            self._changed.set()
+
+    async def _wait_for_room(self) -> PooledWorker:
+        """The least loaded worker, once it has fewer than `concurrency` problems.
+
+        Raises as `_wait_for_worker`.
+        """
+        while True:
+            await self._wait_for_worker()
+            worker = min(self._workers, key=lambda worker: worker.running)
+            if worker.running < self.concurrency:
+                return worker
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _wait_for_worker(self) -> None:
         """Wait until there is a worker.
