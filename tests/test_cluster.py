@@ -293,10 +293,11 @@ async def test_a_problem_of_which_workers_die_is_given_up(work, tmp_path, cluste
     assert [q for q, trace in found.items() if trace["finish"] == "failed"] == [deadly]
 
 
-async def test_generated_problems_and_oracles_are_those_of_one_process(tmp_path, quiet):
+async def test_generated_problems_and_oracles_are_those_of_one_process(tmp_path, quiet, monkeypatch):
     command = ("eval", "chain", "-n", 8, "--exact", "--policy", "weak", "--policy", "strong",
                "--policy", "thr:0.5", "--policy", "oracle", "--out")  # fmt: skip
     assert (await finished(*command, tmp_path / "here"))[0] == 0
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # `local` joins no other cluster.
     code, _, errors = await finished(*command, tmp_path / "there", "--ray", "local")
     assert code == 0, errors
     assert traces_of(tmp_path / "there") == traces_of(tmp_path / "here")

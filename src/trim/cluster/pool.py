@@ -239,7 +239,7 @@ def connect(address: str) -> Any:
             ) from error
     try:
         ray.init(
-            address=None if address == "local" else address,
+            address=address,  # `local` starts a cluster even where RAY_ADDRESS names another.
             log_to_driver=False,
             configure_logging=False,
             include_dashboard=False if address == "local" else None,
