@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -293,7 +294,9 @@ async def test_a_problem_of_which_workers_die_is_given_up(work, tmp_path, cluste
     assert [q for q, trace in found.items() if trace["finish"] == "failed"] == [deadly]
 
 
-async def test_generated_problems_and_oracles_are_those_of_one_process(tmp_path, quiet, monkeypatch):
+async def test_generated_problems_and_oracles_are_those_of_one_process(
+    tmp_path, quiet, monkeypatch
+):
     command = ("eval", "chain", "-n", 8, "--exact", "--policy", "weak", "--policy", "strong",
                "--policy", "thr:0.5", "--policy", "oracle", "--out")  # fmt: skip
     assert (await finished(*command, tmp_path / "here"))[0] == 0
@@ -332,8 +335,8 @@ async def test_no_cluster_is_told_in_a_line(tmp_path, quiet, address):
 
 def test_problems_are_the_same_after_they_were_text():
     problems = ProblemReader()
-    for suite in SUITES.values():
-        drawn = list(generate(suite, 5, seed=3))
+    for suite, seed in product(SUITES.values(), (3, -1)):
+        drawn = list(generate(suite, 5, seed))
         for problem in reversed(drawn):
             assert problems.from_json(problem_to_json(problem)) == problem
     other = BenchmarkProblem("x", "2 + 2?", "4", "exact")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,7 @@ class ProblemReader:
     """Reads problems from JSON; a suite's problems are generated again, each once."""
 
     def __init__(self) -> None:
-        self._generators: dict[str, Iterator[SuiteProblem]] = {}
+        self._generators: dict[tuple[str, int], Iterator[SuiteProblem]] = {}
         self._generated: dict[str, SuiteProblem] = {}
 
     def from_json(self, text: str) -> Gradable:
@@ -116,14 +117,20 @@ class ProblemReader:
 
     def _generate(self, name: str) -> SuiteProblem:
         """The problem with an id of the form `SUITE-SEED-NUMBER`."""
-        prefix = name.rpartition("-")[0]
-        if prefix not in self._generators:
-            suite, _, seed = prefix.rpartition("-")
-            self._generators[prefix] = generate(SUITES[suite], MAX_PROBLEMS, int(seed))
+        suite, seed = split_id(name)
+        if (suite, seed) not in self._generators:
+            self._generators[suite, seed] = generate(SUITES[suite], MAX_PROBLEMS, seed)
         while name not in self._generated:
-            problem = next(self._generators[prefix])
+            problem = next(self._generators[suite, seed])
             self._generated[problem.id] = problem
         return self._generated[name]
+
+
+def split_id(name: str) -> tuple[str, int]:
+    """Suite and seed of an id such as `chain-hard-0-12`; a seed may be negative: `chain--1-12`."""
+    found = re.fullmatch(r"(.+?)-(-?\d+)-\d+", name)
+    assert found
+    return found[1], int(found[2])
 
 
 ERRORS = {kind.__name__: kind for kind in (InvalidInput, ContextExceeded, ModelUnavailable)}
