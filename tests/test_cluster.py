@@ -23,7 +23,7 @@ from test_kills import EVALUATE, PROBLEMS, answer, label, traces_of, until, work
 import trim
 from trim.cluster import pool
 from trim.cluster.pool import WorkerPool
-from trim.cluster.ray_cluster import task_of
+from trim.cluster.ray_cluster import RayCluster, task_of
 from trim.cluster.worker import (
     ProblemReader,
     Task,
@@ -35,9 +35,11 @@ from trim.cluster.worker import (
 from trim.configuration.source import models_in
 from trim.errors import InvalidInput, ModelUnavailable
 from trim.evaluation.benchmarks.benchmark import BenchmarkProblem
-from trim.evaluation.evaluate import draw
+from trim.evaluation.evaluate import UNGRADED, draw, evaluate
 from trim.evaluation.execution import EvaluationRequest
+from trim.evaluation.problem_set import ProblemSet
 from trim.evaluation.suites import SUITES, generate
+from trim.grading import workers as grading_workers
 from trim.rollouts.bank import read_bank
 
 assert work  # A fixture.
@@ -124,6 +126,25 @@ class StagedRay:
 
     def shutdown(self):
         pass
+
+
+class InProcessRay(StagedRay):
+    """Ray whose workers are in this process."""
+
+    def __init__(self):
+        pass
+
+    def remote(self, *arguments):
+        if arguments == (Worker,):
+            return self
+        worker = Worker(*arguments)
+
+        async def ready():
+            return worker.ready()
+
+        return SimpleNamespace(
+            ready=SimpleNamespace(remote=ready), solve=SimpleNamespace(remote=worker.solve)
+        )
 
 
 @pytest.fixture
@@ -323,6 +344,33 @@ def test_relative_files_of_policies_are_those_of_the_command(tmp_path, monkeypat
     monkeypatch.chdir(elsewhere)
     with pytest.raises(InvalidInput, match=r"a worker on \S+ did not start: .*belief\.json"):
         raise_error(json.loads(Worker(task.to_json()).ready()))
+
+
+FAILING_GRADER = """
+print('"ready"', flush=True)
+while input():
+    print('"ValueError"', flush=True)
+"""
+
+
+def test_answers_that_cannot_be_graded_are_written_as_by_one_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading_workers, "COMMAND", (sys.executable, "-c", FAILING_GRADER))
+    monkeypatch.setattr(pool, "connect", lambda address: InProcessRay())
+    monkeypatch.chdir(tmp_path)
+    question = draw("chain", 1, 0).problems[0].question
+    # Two workers meet the same answer.
+    references = ("2x + y", "3x + y", "3x + y")
+    problems = [
+        BenchmarkProblem(str(n), question, reference, "math")
+        for n, reference in enumerate(references)
+    ]
+    found = []
+    for executor in (None, RayCluster("staged", 2)):
+        out = tmp_path / str(len(found))
+        evaluate(ProblemSet("own", problems), ("weak",), models_in(), out, executor=executor)
+        found.append(sorted((out / UNGRADED).read_text().splitlines()))
+    assert found[1] == sorted(set(found[0]))
+    assert [json.loads(line)["reference"] for line in found[1]] == ["2x + y", "3x + y"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from trim.evaluation.bill import Bill
 from trim.evaluation.execution import EvaluationRequest, ProgressCallback, solve_all
 from trim.evaluation.problem_set import Gradable
 from trim.evaluation.store import TraceStore
+from trim.grading.workers import Ungraded
 from trim.policies.policy import Policy
 from trim.rollouts.collect import CollectionRequest, RecorderSession
 from trim.rollouts.record import RecordedProblem
@@ -26,13 +27,20 @@ from trim.types import Finish, Trace
 
 @dataclass(frozen=True)
 class ClusterEvaluation:
-    """`trim.evaluation.run.Evaluation` on a cluster; this process stores the results."""
+    """`trim.evaluation.run.Evaluation` on a cluster; this process stores the results.
+
+    Attributes:
+        report: called once with each answer that could not be graded.
+        reported: those that it was called with.
+    """
 
     problems: Sequence[Gradable]
     policies: Sequence[Policy]
     pool: WorkerPool
     bill: Bill
     may_start: Callable[[], bool] = lambda: True
+    report: Callable[[Ungraded], None] = lambda ungraded: None
+    reported: set[Ungraded] = field(default_factory=set)
 
     async def run(
         self, store: TraceStore, progress: ProgressCallback = lambda traces: None
@@ -63,7 +71,15 @@ class ClusterEvaluation:
                 for policy in self.policies
             ]
         self.bill.merge(result["bill"])
+        self._report([Ungraded(**record) for record in result["ungraded"]])
         return [Trace.from_json(record) for record in result["traces"]]
+
+    def _report(self, ungraded: Sequence[Ungraded]) -> None:
+        """Report answers that could not be graded, each once: several workers may have met it."""
+        for each in ungraded:
+            if each not in self.reported:
+                self.reported.add(each)
+                self.report(each)
 
 
 @dataclass(frozen=True)
@@ -122,9 +138,11 @@ class RayCluster:
         policies: Sequence[Policy],
         bill: Bill,
         may_start: Callable[[], bool],
+        report: Callable[[Ungraded], None],
     ) -> ClusterEvaluation:
         pool = self._make_pool(task_of(source, request), source)
-        return ClusterEvaluation(request.problem_set.problems, policies, pool, bill, may_start)
+        problems = request.problem_set.problems
+        return ClusterEvaluation(problems, policies, pool, bill, may_start, report)
 
     def open_recorder(
         self, source: ModelSource, request: CollectionRequest, bill: Bill

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,7 +24,7 @@ from trim.evaluation.evaluate import checked_set, policies_on
 from trim.evaluation.problem_set import Gradable, ProblemSet
 from trim.evaluation.run import Evaluation, evaluation_of
 from trim.evaluation.suites import SUITES, SuiteProblem, generate
-from trim.grading.workers import GraderPool
+from trim.grading.workers import GraderPool, Ungraded
 from trim.models.prompt import Prompt
 from trim.policies.policy import needs_entropy
 from trim.rollouts.collect import (
@@ -148,7 +149,8 @@ class Worker:
         self.failure: str | None = None
         self.reader = ProblemReader()
         self.received: dict[str, Gradable] = {}
-        self.grading = GraderPool()
+        self.ungraded: deque[Ungraded] = deque()
+        self.grading = GraderPool(report=self.ungraded.append)
         try:
             # Loading runs an event loop to probe servers, and this may be called inside of one.
             with ThreadPoolExecutor(1) as thread:
@@ -162,14 +164,16 @@ class Worker:
         return self.failure
 
     async def solve(self, problem: str) -> str:
-        """The traces of a problem by each policy, and the cost since the last call."""
+        """The traces of a problem by each policy; the cost and the answers that could not be
+        graded since the last call."""
         try:
             found = self._receive(problem)
             traces = await self._evaluation([found]).solve(found)
         except TrimError as error:
             return error_to_json(error)
         records = [trace.to_json() for trace in traces]
-        return json.dumps({"traces": records, "bill": self.bill.drain()})
+        ungraded = [asdict(self.ungraded.popleft()) for _ in range(len(self.ungraded))]
+        return json.dumps({"traces": records, "bill": self.bill.drain(), "ungraded": ungraded})
 
     async def explore(self, problem: str) -> tuple[str, bytes]:
         """The cost since the last call as JSON, and the recorded problem as Parquet."""

@@ -227,6 +227,9 @@ def evaluate(
     def may_start() -> bool:
         return not bill.reaches(options.max_money)
 
+    def report(ungraded: Ungraded) -> None:
+        note(ungraded, out / UNGRADED)
+
     def solve(evaluation: Runnable) -> dict[str, list[Trace]]:
         return solve_in_folder(out, run, evaluation, progress, source.files(out), bill)
 
@@ -239,13 +242,13 @@ def evaluate(
             options.exact,
             options.max_strong_tokens,
         )
-        solved = solve(executor.evaluation(source, request, policies, bill, may_start))
+        solved = solve(executor.evaluation(source, request, policies, bill, may_start, report))
     else:
         loaded = source.load(exact=options.exact, entropy=needs_entropy(policies, kind))
         models = billed(loaded, bill)
         if options.sigma:
             models = with_noise(models, kind, options.sigma)
-        with GraderPool(report=lambda ungraded: note(ungraded, out / UNGRADED)) as grading:
+        with GraderPool(report=report) as grading:
             evaluation = evaluation_of(
                 models,
                 config,

@@ -18,6 +18,7 @@ from trim.evaluation.progress import RunProgress, Tally, call_periodically
 from trim.evaluation.store import TraceStore
 from trim.evaluation.summary import group_by_policy
 from trim.files import write_atomically, writing
+from trim.grading.workers import Ungraded
 from trim.policies.policy import Policy
 from trim.types import Finish, Trace
 
@@ -200,6 +201,11 @@ class RemoteExecutor(Protocol):
         policies: Sequence[Policy],
         bill: Bill,
         may_start: Callable[[], bool],
+        report: Callable[[Ungraded], None],
     ) -> Runnable:
-        """The evaluation, executed in other processes."""
+        """The evaluation, executed in other processes.
+
+        Args:
+            report: called once with each answer that could not be graded.
+        """
         ...
