@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -360,7 +361,18 @@ def test_densities_come_from_a_csv_or_a_labelled_bank_and_all_else_from_the_bank
     model, of_labels = read_model(out), fit_bank(labelled, BeliefKind.NEWEST)
     assert np.allclose(model.observations.newest, of_labels.observations.newest)
     assert np.allclose(model.process.hazard, of_labels.process.hazard)
-    assert model.source["from"] == str(tmp_path / "labelled")
+    assert model.source["observations"] == str(tmp_path / "labelled")
+
+
+@pytest.mark.parametrize("name", ["labels", "outcomes"])
+def test_a_bank_of_observations_may_have_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    make_bank(Path("bank"), unlabelled())
+    make_bank(Path(name), [labelled_problem(i) for i in range(100, 140)])
+    words = ("bank", "--out", "pomdp.json", "--belief", "newest", "--observations", name)
+    done = run("fit", *words)
+    assert done.exit_code == 0, done.output
+    assert f"observations from 240 examples in {name}, wrong steps by EM from" in done.stdout
 
 
 def test_labelled_banks_may_lack_the_strong_model_and_labels_after_the_first_error(tmp_path):

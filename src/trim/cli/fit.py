@@ -121,17 +121,17 @@ def fit(
 
 def origin(source: Mapping[str, Any]) -> str:
     """A line on how the observations were found."""
+    labelled = ""
+    if "observations" in source:
+        labelled = f"observations from {source['examples']:,} examples in {source['observations']}"
     if source["from"] == "labels":
-        return f"observations from the labels of {source['steps']:,} steps"
+        return labelled or f"observations from the labels of {source['steps']:,} steps"
     found = f"wrong steps by EM from {source.get('outcomes', 0):,} answers"
     if "unseen" in source:
         found += f", {source['unseen']:.1%} of errors unseen by the scorer"
     if "log_likelihood" in source:
         found += f", held-out log-likelihood {source['log_likelihood']:.2f} nats an answer"
-    if source["from"] == "outcomes":
-        return f"observations and {found}"
-    labelled = f"observations from {source['examples']:,} examples in {source['from']}"
-    return f"{labelled}, {found}" if "outcomes" in source else labelled
+    return f"{labelled}, {found}" if labelled else f"observations and {found}"
 
 
 @click.command("fit-scorer")

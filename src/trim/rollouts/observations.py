@@ -87,4 +87,4 @@ def fit_examples(path: Path, examples: Floats) -> tuple[Observations, Mapping[st
         observations = fit_observations(examples)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from error
-    return observations, {"from": str(path), "examples": len(examples)}
+    return observations, {"observations": str(path), "examples": len(examples)}
