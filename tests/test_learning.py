@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,7 +35,9 @@ from trim.policies.agg.network import AggNetwork  # noqa: E402
 from trim.policies.ppo.environment import ReplayEnvironment  # noqa: E402
 from trim.policies.ppo.trainer import (  # noqa: E402
     Advantage,
+    RolloutBatch,
     TrainingArguments,
+    clipped_loss,
     collect_episodes,
     decisions,
     objective,
@@ -309,6 +312,45 @@ def test_training_repeats_itself(tree_batches):
     assert one.prices == other.prices
 
 
+@pytest.mark.parametrize("advantage", [-2.0, 0.0, 2.0])
+def test_an_action_that_was_never_taken_adds_nothing_to_the_loss(advantage):
+    """Its weight is 0, and its ratio may be too large for a float."""
+    network = AggNetwork()
+    torch.nn.init.constant_(network.output.bias, 500.0)
+    batch = RolloutBatch(
+        torch.zeros(1, len(network.features) + 1),
+        torch.tensor([-500.0]),
+        torch.full((1, 2), advantage),
+        torch.tensor([[1.0, 0.0]]),
+        torch.zeros(0),
+    )
+    loss = clipped_loss(batch, torch.tensor([0]), network, 0.2, 0.01)
+    torch.autograd.backward(loss)
+    assert loss.item() == pytest.approx(-min(0.0 * advantage, 0.8 * advantage), abs=1e-6)
+    assert all(bool(weight.grad.isfinite().all()) for weight in network.parameters())
+
+
+@pytest.mark.parametrize("finite", [0, 1])
+def test_weights_that_are_not_finite_are_never_selected(tree_batches, monkeypatch, finite):
+    """A training that diverges keeps its best checkpoint so far; without one it is an error."""
+    arguments = replace(SHORT, epochs=1, batch=10**6)
+    first = train(tree_batches[0], replace(arguments, iterations=1))
+    updates = count()
+
+    def diverging(*given):
+        return clipped_loss(*given) * (1.0 if next(updates) < finite else torch.nan)
+
+    monkeypatch.setattr("trim.policies.ppo.trainer.clipped_loss", diverging)
+    if not finite:
+        with pytest.raises(InvalidInput, match=r"diverged before .* a lower --learning-rate"):
+            train(tree_batches[0], arguments)
+        return
+    found = train(tree_batches[0], arguments)
+    assert (found.iterations, found.gain) == (2, first.gain)
+    for name, tensor in first.tensors.items():
+        np.testing.assert_array_equal(found.tensors[name], tensor)
+
+
 def test_the_price_range_reaches_from_always_to_never(tree_batches):
     trees = tree_batches[0]
     prices = price_range(trees, None)
@@ -521,6 +563,9 @@ class Recorded:
 
     def tree_batch(self):
         return self.trees
+
+    def require_strong(self, needs):
+        """The trees hold steps of both models."""
 
 
 def trim_train(monkeypatch, *words, problems=30):

@@ -47,6 +47,11 @@ SWEEP = 20
 """Prices of the default sweep."""
 RUNS = 8
 """Prices to train for one by one, if none are given."""
+LARGEST_LOG_RATIO = 40.0
+"""Bound of a log-probability ratio: exp(89) is infinite in float32, and 0 times that is NaN.
+
+An action with a larger ratio was collected with a probability below exp(-40).
+"""
 
 
 class Advantage(StrEnum):
@@ -226,8 +231,8 @@ def train(trees: TreeBatch, arguments: TrainingArguments) -> TrainedRouter:
     """Train a router on the trees of a bank.
 
     Raises:
-        InvalidInput: there are too few problems, no node has both actions recorded, or the
-            price is not positive.
+        InvalidInput: there are too few problems, no node has both actions recorded, the price is
+            not positive, or the training diverges before the first checkpoint.
     """
     random = random_generator(arguments.seed)
     torch.manual_seed(arguments.seed)
@@ -278,6 +283,10 @@ def train(trees: TreeBatch, arguments: TrainingArguments) -> TrainedRouter:
                 nn.utils.clip_grad_norm_(parameters, arguments.gradient_norm)
                 optimizer.step()
 
+        # Weights that are not finite stay so.
+        if not is_finite(actor):
+            break
+
         # Select the checkpoint on the validation set.
         if iteration % arguments.checks and iteration < arguments.iterations:
             continue
@@ -288,6 +297,11 @@ def train(trees: TreeBatch, arguments: TrainingArguments) -> TrainedRouter:
         elif iteration - best_iteration >= arguments.patience:
             break
 
+    if not np.isfinite(best_gain):
+        raise InvalidInput(
+            "the training diverged before its first checkpoint: its weights are no longer finite;"
+            " choose a lower --learning-rate"
+        )
     actor.load_state_dict(best)
     sweep = (
         (arguments.price,) if arguments.price is not None else sweep_prices(trees, actor, prices)
@@ -479,7 +493,8 @@ def clipped_loss(
     """PPO's clipped objective with the entropy bonus, as a loss (arXiv 1707.06347, eq. 7)."""
     logits = actor(batch.observations[rows])
     logs = action_log_probabilities(logits)
-    ratio = (logs - action_log_probabilities(batch.logits[rows])).exp()
+    log_ratio = logs - action_log_probabilities(batch.logits[rows])
+    ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO).exp()
     clipped = ratio.clamp(1 - clip, 1 + clip)
     advantages, weights = batch.advantages[rows], batch.weights[rows]
     gained = weights * torch.minimum(ratio * advantages, clipped * advantages)
@@ -490,6 +505,11 @@ def clipped_loss(
 def action_log_probabilities(logits: Tensor) -> Tensor:
     """(B, 2) log-probabilities of continuing and regenerating."""
     return nn.functional.logsigmoid(torch.stack([-logits, logits], dim=-1))
+
+
+def is_finite(actor: RouterNetwork) -> bool:
+    """Whether no weight is infinite or NaN."""
+    return all(bool(tensor.isfinite().all()) for tensor in actor.state_dict().values())
 
 
 def infer_logits(actor: RouterNetwork, rows: Table) -> Table:
