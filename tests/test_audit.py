@@ -56,6 +56,7 @@ from trim.studies.fitness import (
     Fitness,
     area_of,
     area_within,
+    auc_within,
     judge,
     resampled_areas,
 )
@@ -139,11 +140,7 @@ def test_the_area_within_problems_is_the_share_of_their_pairs_in_order(sample):
         for right in sample.scores[(sample.problem == problem) & sample.right]
         for wrong in sample.scores[(sample.problem == problem) & ~sample.right]
     ]
-    found = area_within(sample)
-    if not won:
-        assert found is None
-        return
-    assert found.auc == pytest.approx(np.mean(won))
+    assert auc_within(sample) == pytest.approx(np.mean(won) if won else np.nan, nan_ok=True)
 
 
 @given(samples)
@@ -628,6 +625,25 @@ def test_solutions_of_one_problem_are_resampled_together(tmp_path):
         assert found.areas[name].auc == pytest.approx(area_under_curve(right, values))
 
 
+@pytest.mark.parametrize("problems", [1, 2, 9])
+def test_many_solutions_of_few_problems_are_not_judged(tmp_path, problems):
+    """Intervals resample problems: that of one problem has width 0."""
+    answers = [[number % 3 > 0 for number in range(40)]] * problems
+    import_traces(solutions_file(tmp_path, answers), tmp_path / "bank")
+    message = refusal(run("audit", tmp_path / "bank"))
+    assert f"problems with wrong solutions: {problems}, but an audit needs at least 10" in message
+
+
+def test_few_problems_with_both_have_no_area_of_their_own(tmp_path):
+    answers = [[True, number > 0] for number in range(10)] + [[False, False]] * 10
+    import_traces(solutions_file(tmp_path, answers), tmp_path / "bank")
+    bank = read_bank(tmp_path / "bank")
+    assert audit(bank, tmp_path / "bank").areas[WITHIN] is None
+    found = compare_audits([(tmp_path / "bank", bank), (tmp_path / "same", bank)])
+    assert {each.of for each in found.differences} == {*AGGREGATES}
+    assert run("audit", tmp_path / "bank").exit_code == 0
+
+
 def test_scorers_of_the_same_solutions_are_compared(tmp_path):
     file = solutions_file(tmp_path, MANY, ("one", "other"))
     for name in ("one", "other"):
@@ -742,13 +758,13 @@ def test_what_cannot_be_audited_is_refused_in_one_line(bank, tmp_path):
     for words, message in (
         ([tmp_path / "nowhere"], "not a bank"),
         ([empty], "the bank is empty"),
-        ([right], "0 wrong solutions, but an audit needs at least 10"),
-        ([few], "wrong drafts up to the first error, but an audit needs at least 10"),
+        ([right], "problems with wrong solutions: 0, but an audit needs at least 10"),
+        ([few], "problems with wrong drafts up to the first error: "),
         ([bank, "--against", other], "scores of the kind 'grade', not 'prm'"),
         ([bank, "--against", few], "an audit needs at least 10"),
         ([bank, "--against", right], "its steps have no labels"),
         ([bank, right, "--against", other], "--against: goes with one BANK"),
-        ([bank, right], "0 wrong solutions, but an audit needs at least 10"),
+        ([bank, right], "problems with wrong solutions: 0, but an audit needs at least 10"),
     ):
         assert message in refusal(run("audit", *words, "--out", out))
         assert (out / "audit.json").read_text() == "an older file"

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trim.errors import InvalidInput
 from trim.metrics.metrics import area_under_curve
 from trim.rollouts.bank import Bank
@@ -38,7 +40,7 @@ from trim.studies.reliability import (
     shift_of_all,
     shift_of_firsts,
 )
-from trim.studies.resamples import interval_of
+from trim.studies.resamples import FEWEST, interval_of
 from trim.studies.sample import (
     Aggregate,
     Sample,
@@ -49,8 +51,6 @@ from trim.studies.sample import (
     solution_scores,
 )
 
-FEWEST = 10
-"""Least number of right, and of wrong, steps or solutions for an AUC."""
 CURVE_POINTS = 200
 """Points of a precision-recall curve in JSON."""
 
@@ -184,9 +184,9 @@ def audit(bank: Bank, name: Path, against: tuple[Path, Bank] | None = None) -> A
         against: an earlier bank and its name, to test for drift.
 
     Raises:
-        InvalidInput: a bank with fewer than ten right or ten wrong drafts up to the first error
-            (without labels: solutions); or an earlier bank with another kind of score, or
-            without labels.
+        InvalidInput: a bank with right, or with wrong, drafts up to the first error (without
+            labels: solutions) of fewer than ten problems; or an earlier bank with another kind of
+            score, or without labels.
     """
     steps = judged_steps(bank)
     solutions = lowest_scores(bank)
@@ -249,12 +249,12 @@ def decisive_sample(name: Path, steps: Steps | None, solutions: Sample) -> Sampl
     """Drafts up to the first error, or lowest scores without labels. Raises as `audit`."""
     sample = steps.repairable if steps else solutions
     kind = "drafts up to the first error" if steps else "solutions"
-    right = len(sample) - sample.wrong
-    for count, which in ((sample.wrong, "wrong"), (right, "right")):
+    for which, chosen in (("wrong", ~sample.right), ("right", sample.right)):
+        count = len(np.unique(sample.problem[chosen]))
         if count < FEWEST:
             raise InvalidInput(
-                f"{name}: {count} {which} {kind}, but an audit needs at least {FEWEST}; collect"
-                " more problems"
+                f"{name}: problems with {which} {kind}: {count}, but an audit needs at least"
+                f" {FEWEST}; collect more"
             )
     return sample
 

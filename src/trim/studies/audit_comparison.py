@@ -29,6 +29,7 @@ from trim.studies.audit_page import bounds, sample_name, signed
 from trim.studies.fitness import (
     LOWEST,
     Area,
+    area_within,
     auc_within,
     resampled_areas,
     resampled_within,
@@ -92,7 +93,7 @@ def compare_audits(banks: Sequence[tuple[Path, Bank]]) -> Comparison:
                 continue
             found = difference_of(sample, other)
             differences.append(Difference(str(name), str(first_name), of, *found))
-            if of == LOWEST and not np.isnan(auc_within(sample) + auc_within(other)):
+            if of == LOWEST and area_within(sample) and area_within(other):
                 found = difference_within(sample, other)
                 differences.append(Difference(str(name), str(first_name), WITHIN, *found))
     return Comparison(audits, tuple(differences))

@@ -12,7 +12,7 @@ from trim.evaluation.report import percent
 from trim.metrics.metrics import FIT, area_under_curve
 from trim.studies.detection import FirstRewrites
 from trim.studies.reliability import BINS, Reliability
-from trim.studies.resamples import draw_resamples, interval_of
+from trim.studies.resamples import FEWEST, draw_resamples, interval_of
 from trim.studies.sample import Floats, Sample
 
 
@@ -43,12 +43,12 @@ def area_of(sample: Sample, seed: int = 0) -> Area | None:
 def area_within(sample: Sample) -> Area | None:
     """The area among pairs of one problem: whether a score tells its solutions apart.
 
-    None if no problem has both right and wrong ones. `count` and `wrong` are those of the problems
-    that do.
+    None if fewer than ten problems have both right and wrong ones. `count` and `wrong` are those
+    of the problems that do.
     """
     right, wrong, _ = pairs_within(sample)
     mixed = (right > 0) & (wrong > 0)
-    if not mixed.any():
+    if mixed.sum() < FEWEST:
         return None
     found = resampled_within(sample)
     count = int((right + wrong)[mixed].sum())

@@ -12,6 +12,11 @@ from trim.studies.sample import Floats
 
 RESAMPLES = 2_000
 """Fewer than for means, as areas are slower; the ends vary by 2 % of the interval's width."""
+FEWEST = 10
+"""Least number of problems to resample: intervals of fewer are too narrow.
+
+One problem has a single resample, and so an interval of width 0 whatever its solutions.
+"""
 BATCH = 100
 """Resamples held in memory at once."""
 
