@@ -682,6 +682,29 @@ def test_banks_of_other_problems_have_no_difference(bank, tmp_path):
     assert [each["labelled"] for each in record["banks"]] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("queries", "datasets", "paired"),
+    [
+        (("What is 1?", "What is 1?"), ("one", "other"), True),
+        (("What is 1?", "What is 2?"), ("one", "one"), False),
+        ((None, None), ("one", "one"), True),
+        ((None, None), ("one", "other"), False),
+        (("What is 1?", None), ("one", "one"), True),
+        (("What is 1?", None), ("one", "other"), False),
+    ],
+)
+def test_equal_ids_alone_are_not_the_same_problems(tmp_path, queries, datasets, paired):
+    file = solutions_file(tmp_path, MANY)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    banks = []
+    for place, (query, dataset) in enumerate(zip(queries, datasets, strict=True)):
+        asked = [line if query is None else {**line, "query": query} for line in lines]
+        file.write_text("\n".join(map(json.dumps, asked)))
+        folder = tmp_path / f"bank-{place}"
+        banks.append((folder, import_traces(file, folder, dataset=dataset)))
+    assert bool(compare_audits(banks).differences) == paired
+
+
 def labelled_file(folder, labels, seed=0):
     """Lines with ProcessBench's fields and scores that are low from the first error on."""
     random = np.random.default_rng(seed)
