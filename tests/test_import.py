@@ -410,6 +410,7 @@ def without(name, record):
 
 
 GOOD = {"correct": True, "tokens": 9, "step_chars": [4, 5], "one": [0.5, 0.75]}
+LONG = {"correct": True, "step_chars": [2**31 - 1] * 5, "one": [0.5] * 5}
 
 
 @pytest.mark.parametrize(
@@ -451,6 +452,21 @@ GOOD = {"correct": True, "tokens": 9, "step_chars": [4, 5], "one": [0.5, 0.75]}
             [{"id": "a", "solutions": [{**GOOD, "tokens": 10**12}]}],
             {"scores": "one"},
             "not a whole number from 0 to",
+        ),
+        (
+            [{"id": "a", "solutions": [{**GOOD, "tokens": None, "step_tokens": [2**31 - 1, 1]}]}],
+            {"scores": "one"},
+            "2147483648 tokens in all steps; a solution has at most 2147483647",
+        ),
+        (
+            [trace(weak=solution(step_tokens=[1, 2**31 - 1, 1]))],
+            {},
+            "2147483649 tokens in all steps",
+        ),
+        (
+            [{"id": "a", "solutions": [LONG]}],
+            {"scores": "one"},
+            "2684354559 tokens in all steps",
         ),
         ([trace(), without("strong", trace("b"))], {}, "line 2: .*in all lines or in none"),
         ([trace(weak=solution(steps=["a", "\ud800", "b"]))], {}, "half a surrogate pair"),

@@ -113,12 +113,20 @@ def tokens_of(
     """
     total = None if whole is None else counts_of([whole])[0]
     if of_steps is not None:
-        return sum(of_steps) if total is None else total, of_steps
+        summed = summed_tokens(sum(of_steps))
+        return summed if total is None else total, of_steps
     if not sizes:
         raise ValueError("no length of the steps; give steps, step_chars or step_tokens")
     if total is None:
-        total = -(-sum(sizes) // CHARACTERS_PER_TOKEN)
+        total = summed_tokens(-(-sum(sizes) // CHARACTERS_PER_TOKEN))
     return total, apportion(total, sizes)
+
+
+def summed_tokens(tokens: int) -> int:
+    """The tokens of all steps; ValueError if there are more than a bank holds."""
+    if tokens > LARGEST:
+        raise ValueError(f"{tokens} tokens in all steps; a solution has at most {LARGEST}")
+    return tokens
 
 
 def apportion(total: int, sizes: Sequence[int]) -> list[int]:
