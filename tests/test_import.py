@@ -380,6 +380,44 @@ def test_a_configuration_scores_as_well(collected, tmp_path):
         )
 
 
+QUESTION = {"id": "m-1", "problem": "What is 3 + 4?", "label": -1}
+
+
+@pytest.mark.parametrize(
+    ("scorer", "said"),
+    [
+        (
+            (),
+            "the bank lacks the log-probability of a step of 'm-1', which the scorer 'joint' reads",
+        ),
+        (("--scorer", "logprob"), "which the scorer 'logprob' reads and `trim collect` records"),
+        (("--scorer", "entropy"), "a bank does not record the entropy that the scorer 'entropy'"),
+    ],
+)
+def test_a_confidence_that_the_bank_lacks_is_named_before_anything_is_written(
+    tmp_path, scorer, said
+):
+    imported(tmp_path, {**QUESTION, "steps": ["3 + 4 = 7"]})
+    message = refusal(run("rescore", tmp_path / "bank", *scorer, "--out", tmp_path / "out"))
+    assert said in message
+    assert "--scorer prm" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_step_that_is_too_long_is_named_by_its_problem(tmp_path):
+    """The bank, empty until then, may then be one of other traces."""
+    imported(tmp_path, {**QUESTION, "steps": ["3 + 4 = 7 " * 2000]})
+    command = ("rescore", tmp_path / "bank", "--scorer", "prm", "--out", tmp_path / "out")
+    ran = run(*command)
+    assert ran.exit_code == 2
+    assert "\ntrim: problem 'm-1': scorer.gguf: " in ran.stderr
+    (tmp_path / "other").mkdir()
+    imported(tmp_path / "other", {**QUESTION, "steps": ["3 + 4 = 7"]})
+    ran = run("rescore", tmp_path / "other" / "bank", *command[2:])
+    assert ran.exit_code == 0, ran.output
+    assert len(read_bank(tmp_path / "out").problems) == 1
+
+
 # Refusals
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trim.configuration.source import ModelSource
 from trim.engines.scheduler import begin_problem
-from trim.errors import InvalidInput
+from trim.errors import ContextExceeded, InvalidInput
 from trim.fingerprints import read_seen
 from trim.models.model import Completion, Ending, Prefix
 from trim.models.prompt import Prompt
@@ -25,6 +25,8 @@ from trim.scorers.scorer import Scorer, checked_scores
 
 PART_SIZE = 20
 """Problems per part of the bank: what a process that is killed may lose."""
+CONFIDENT_KINDS = ("joint", "logprob")
+"""Kinds of score that are made from a step's recorded log-probability."""
 
 
 def rescore_by(
@@ -57,9 +59,10 @@ def rescore_by(
     source = source.with_task(Prompt())
     identity = identity_after(bank.identity, source, kind)
     scorer = source.build(entropy=kind == "entropy").scorer_of(kind)
+    worker = ProblemScorer(scorer, bank.identity.scorer == UNSCORED)
+    require_confidences(bank, kind, worker)
     with locked_bank(out):
         store = BankStore(out, identity, PART_SIZE)
-        worker = ProblemScorer(scorer, bank.identity.scorer == UNSCORED)
         missing = [each for each in bank.problems if each.problem_id not in store.finished]
         scored = len(store.finished)
 
@@ -83,6 +86,24 @@ def require_texts(bank: Bank) -> None:
             raise InvalidInput(
                 f"the bank holds no text of {problem.problem_id!r}, which a scorer reads; import"
                 " traces with questions and texts of steps"
+            )
+
+
+def require_confidences(bank: Bank, kind: str, worker: ProblemScorer) -> None:
+    """Raises InvalidInput if the bank lacks a confidence that scores of a kind are made from."""
+    other = "choose another scorer, as with --scorer prm"
+    if kind == "entropy":
+        raise InvalidInput(
+            "a bank does not record the entropy that the scorer 'entropy' reads; collect one with"
+            f" `trim collect --scorer entropy`, or {other}"
+        )
+    if kind not in CONFIDENT_KINDS:
+        return
+    for problem in bank.problems:
+        if None in worker.log_probabilities(problem):
+            raise InvalidInput(
+                f"the bank lacks the log-probability of a step of {problem.problem_id!r}, which"
+                f" the scorer {kind!r} reads and `trim collect` records; {other}"
             )
 
 
@@ -117,8 +138,24 @@ class ProblemScorer:
     scorer: Scorer
     every: bool
 
+    def log_probabilities(self, problem: RecordedProblem) -> Iterator[float | None]:
+        """Of the steps that `score` scores; None where it is not known."""
+        for node in problem.nodes:
+            yield node.draft_log_probability
+            if node.strong is not None and node.strong_score is not None:
+                yield node.strong_log_probability
+        for step in (*problem.weak.steps, *problem.strong.steps):
+            if self.every or step.score is not None:
+                yield step.log_probability
+
     async def score(self, problem: RecordedProblem) -> RecordedProblem:
         """The problem with new scores. Raises as `rescore_by`."""
+        try:
+            return await self._score(problem)
+        except ContextExceeded as error:
+            raise ContextExceeded(f"problem {problem.problem_id!r}: {error}") from error
+
+    async def _score(self, problem: RecordedProblem) -> RecordedProblem:
         begin_problem()
         scorer = CachedStepScorer(self.scorer)
         nodes = []

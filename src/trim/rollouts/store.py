@@ -296,14 +296,17 @@ class BankStore:
 
     def _claim(self, identity: Identity) -> None:
         path = self.folder / NAME
-        if not path.exists():
-            if any((self.folder / "parts").glob("*.parquet")):
-                raise InvalidInput(
-                    f"{self.folder}: there is no {NAME} beside its folder parts, so it is no bank"
-                    " of trim; name another --out"
-                )
+        has_parts = any((self.folder / "parts").glob("*.parquet"))
+        if not path.exists() and has_parts:
+            raise InvalidInput(
+                f"{self.folder}: there is no {NAME} beside its folder parts, so it is no bank"
+                " of trim; name another --out"
+            )
+        known = read_identity(self.folder) if path.exists() else None
+        # An empty bank, which a command that failed at its first problem leaves, may be any.
+        if known is None or (not has_parts and known != identity):
             write_atomically(path, json.dumps(identity.to_json(), indent=2) + "\n")
-        elif differences := identity.differences(read_identity(self.folder)):
+        elif differences := identity.differences(known):
             raise InvalidInput(
                 f"{self.folder}: holds a bank with other {', '.join(differences)} (see {NAME});"
                 " choose another --out, or repeat that bank's command to continue it"
