@@ -399,7 +399,7 @@ def test_labelled_banks_may_lack_the_strong_model_and_labels_after_the_first_err
     few = refusal(run("fit", tmp_path / "bank", "--out", out, "--observations", folder))
     assert f"{folder}: 6 examples of state S1" in few
     line = refusal(run("fit", folder, "--out", out))
-    assert "0 steps of the strong model" in line and not out.exists()
+    assert "the strong model's steps have no scores" in line and not out.exists()
 
 
 def test_observations_that_do_not_fit_are_refused(tmp_path):

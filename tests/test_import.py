@@ -380,6 +380,39 @@ def test_a_configuration_scores_as_well(collected, tmp_path):
         )
 
 
+def test_strong_steps_without_scores_are_scored_for_a_fit(tmp_path):
+    unscored = without("prm_scores", solution())
+    records = [trace(f"m-{n}", solution(correct=n % 2 > 0), strong=unscored) for n in range(20)]
+    imported(tmp_path, *records)
+    fit = ("--out", tmp_path / "pomdp.json")
+    message = refusal(run("fit", tmp_path / "bank", *fit))
+    assert "the strong model's steps have no scores" in message
+    assert "`trim rescore BANK CONFIG --out NEW`" in message
+    ran = run("rescore", tmp_path / "bank", "--scorer", "prm", "--out", tmp_path / "scored")
+    assert ran.exit_code == 0, ran.output
+    for problem in read_bank(tmp_path / "scored").problems:
+        assert all(step.score is not None for step in problem.strong.steps)
+    assert "scores" not in run("fit", tmp_path / "scored", *fit).output
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"strong": None}, "the bank holds no solutions by the strong model, which a fit needs"),
+        ({}, "every solution has a single step, so no step follows an error"),
+    ],
+)
+def test_a_fit_names_what_more_traces_would_not_bring(tmp_path, wrong, said):
+    single = {"steps": ["a"], "prm_scores": [0.5], "step_tokens": [8]}
+    records = [
+        trace(f"m-{n}", solution(correct=n % 2 > 0, **single), strong=solution(**single)) | wrong
+        for n in range(20)
+    ]
+    imported(tmp_path, *records)
+    message = refusal(run("fit", tmp_path / "bank", "--out", tmp_path / "pomdp.json"))
+    assert said in message
+
+
 QUESTION = {"id": "m-1", "problem": "What is 3 + 4?", "label": -1}
 
 

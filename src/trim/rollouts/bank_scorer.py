@@ -16,7 +16,7 @@ from trim.models.prompt import Prompt
 from trim.rollouts.bank import Bank, read_bank
 from trim.rollouts.collect import for_each
 from trim.rollouts.explorer import CachedStepScorer
-from trim.rollouts.identity import UNSCORED, Identity
+from trim.rollouts.identity import Identity
 from trim.rollouts.record import RecordedProblem, SoloSolution
 from trim.rollouts.rescore import prefixes_of
 from trim.rollouts.routed_store import RoutedStore
@@ -39,7 +39,7 @@ def rescore_by(
     """Write a copy of the bank with scores of another scorer to `out`, or continue one.
 
     Every recorded step is scored after the steps before it, as a router would. The strong model's
-    own solution is scored if it was, or if the bank has no scores. Of the routed solutions, those
+    own solution is scored if it was, or if the bank was imported. Of the routed solutions, those
     remain whose policy needed no scores.
 
     Args:
@@ -59,7 +59,8 @@ def rescore_by(
     source = source.with_task(Prompt())
     identity = identity_after(bank.identity, source, kind)
     scorer = source.build(entropy=kind == "entropy").scorer_of(kind)
-    worker = ProblemScorer(scorer, bank.identity.scorer == UNSCORED)
+    # A bank of `trim collect` scores the strong model's steps where they replace drafts.
+    worker = ProblemScorer(scorer, bank.identity.imported)
     require_confidences(bank, kind, worker)
     with locked_bank(out):
         store = BankStore(out, identity, PART_SIZE)

@@ -108,8 +108,11 @@ def fit_bank(
         observations: known densities of scores; None fits them to the bank.
 
     Raises:
-        InvalidInput: the bank has too few examples to fit a model.
+        InvalidInput: the bank lacks solutions by the strong model or scores of its steps, or has
+            too few examples to fit a model.
     """
+    bank.require_strong("a fit")
+    require_strong_scores(bank)
     model = fit_evidence(
         evidence_from_bank(bank, observations),
         {**bank.identity.models, "kind": bank.identity.scorer},
@@ -202,6 +205,16 @@ def scored_alone(bank: Bank) -> list[SoloSolution]:
         for solution in solutions
         if solution.steps and all(step.score is not None for step in solution.steps)
     ]
+
+
+def require_strong_scores(bank: Bank) -> None:
+    """Raises InvalidInput if no step of the strong model has a score, as in some imported banks."""
+    nodes = (node for problem in bank.problems for node in problem.nodes)
+    if not scored_alone(bank) and all(node.strong_score is None for node in nodes):
+        raise InvalidInput(
+            "the strong model's steps have no scores, which a fit needs; score the steps of both"
+            " models with `trim rescore BANK CONFIG --out NEW`"
+        )
 
 
 def tree_steps(bank: Bank) -> list[Step]:

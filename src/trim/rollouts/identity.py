@@ -56,6 +56,11 @@ class Identity:
     seen: Seen = frozenset()
     partial: bool = False
 
+    @property
+    def imported(self) -> bool:
+        """Whether the solutions are of another program (`trim import`)."""
+        return self.sampling is None
+
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         del record[FIELD]

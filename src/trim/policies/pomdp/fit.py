@@ -171,10 +171,16 @@ def fit_evidence(
         observations: known densities of scores; None fits them to the evidence.
 
     Raises:
-        InvalidInput: there are no solutions, or too few examples of a state or steps of a model.
+        InvalidInput: there are no solutions, none of more than one step, or too few examples of a
+            state or steps of a model.
     """
     if not evidence.lengths:
         raise InvalidInput("no solved problem to fit the model to; collect some first")
+    if max(evidence.lengths) == 1 and observations is None:
+        raise InvalidInput(
+            "every solution has a single step, so no step follows an error (state S1); use"
+            " solutions with their steps apart"
+        )
     accuracies = []
     for name, (wrong, right) in zip(("weak", "strong"), evidence.step_counts, strict=True):
         if wrong + right < MIN_EXAMPLES:
