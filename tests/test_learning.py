@@ -312,6 +312,16 @@ def test_training_repeats_itself(tree_batches):
     assert one.prices == other.prices
 
 
+@pytest.mark.parametrize("advantage", Advantage)
+@pytest.mark.parametrize("seed", [-1, -(2**70), 2**64, 10**23])
+def test_any_whole_number_is_a_seed(tree_batches, seed, advantage):
+    arguments = replace(SHORT, iterations=1, advantage=advantage, seed=seed)
+    one, same = (train(tree_batches[0], arguments) for _ in range(2))
+    other = train(tree_batches[0], replace(arguments, seed=seed + 1))
+    assert np.array_equal(one.tensors["hidden1.weight"], same.tensors["hidden1.weight"])
+    assert not np.array_equal(one.tensors["hidden1.weight"], other.tensors["hidden1.weight"])
+
+
 @pytest.mark.parametrize("advantage", [-2.0, 0.0, 2.0])
 def test_an_action_that_was_never_taken_adds_nothing_to_the_loss(advantage):
     """Its weight is 0, and its ratio may be too large for a float."""

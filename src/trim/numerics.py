@@ -55,6 +55,11 @@ def random_generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed if seed >= 0 else (1, -seed))
 
 
+def bounded_seed(seed: int) -> int:
+    """A seed in [0, 2**63), for libraries that refuse others; one in that range is kept."""
+    return seed if 0 <= seed < 2**63 else derive_seed(seed)
+
+
 def sigmoid(odds: float) -> float:
     """The probability in (0, 1] with these log-odds; nan of nan."""
     return 1 / (1 + math.exp(min(-odds, 700.0)))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from trim.errors import InvalidInput
 from trim.metrics.curve import Curve
-from trim.numerics import random_generator
+from trim.numerics import bounded_seed, random_generator
 from trim.policies.agg.network import AggNetwork
 from trim.policies.agg.policy import PAPER as PAPER_FEATURES
 from trim.policies.agg.policy import SCRIPTS
@@ -235,7 +235,7 @@ def train(trees: TreeBatch, arguments: TrainingArguments) -> TrainedRouter:
             not positive, or the training diverges before the first checkpoint.
     """
     random = random_generator(arguments.seed)
-    torch.manual_seed(arguments.seed)
+    torch.manual_seed(bounded_seed(arguments.seed))
     training, validation = split(trees, arguments.held_out, random)
     prices = price_range(training, arguments.price)
 
@@ -247,7 +247,7 @@ def train(trees: TreeBatch, arguments: TrainingArguments) -> TrainedRouter:
     parameters = [*actor.parameters(), *critic.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=arguments.learning_rate, eps=1e-5)
     environment = ReplayEnvironment(training, table, prices, arguments.environments)
-    observations, information = environment.reset(seed=arguments.seed)
+    observations, information = environment.reset(seed=bounded_seed(arguments.seed))
     free = information["free"]
 
     grid = (
