@@ -705,6 +705,20 @@ def test_bad_requests_leave_an_older_router_alone(monkeypatch, tmp_path, words, 
     assert older.read_text() == "mine"
 
 
+@pytest.mark.parametrize("inside", ["", "router"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_training(
+    monkeypatch, tmp_path, inside
+):
+    blocked = tmp_path / "file"
+    blocked.write_text("mine")
+    monkeypatch.setattr("trim.policies.ppo.trainer.train", None)
+    words = ("--preset", "paper", "--lambda", "0.02,0.004")
+    ran = trim_train(monkeypatch, "agg", "bank", *words, "--out", blocked / inside)
+    assert (ran.exit_code, ran.output.count("\n")) == (2, 1)
+    assert f"{blocked / inside}: cannot be written" in ran.output
+    assert blocked.read_text() == "mine"
+
+
 def test_a_missing_bank_is_one_line(tmp_path):
     ran = CliRunner().invoke(main, ["train", "agg", str(tmp_path), "--out", str(tmp_path / "out")])
     assert (ran.exit_code, ran.output.count("\n")) == (2, 1)

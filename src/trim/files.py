@@ -166,6 +166,19 @@ def writing(path: Path) -> Iterator[None]:
         raise InvalidInput(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def require_writable(folder: Path) -> None:
+    """Check, before long work, that files can be written to a folder, which may not exist yet.
+
+    Raises:
+        InvalidInput: they cannot.
+    """
+    with writing(folder):
+        whole = folder.absolute()
+        existing = next(each for each in (whole, *whole.parents) if each.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise InvalidInput(f"{folder}: cannot be written ({existing} is no writable folder)")
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 

@@ -13,7 +13,7 @@ import click
 from trim.cli.options import path_type
 from trim.cli.terminal import echo
 from trim.errors import InvalidInput, require_extra
-from trim.files import write_atomically, writing
+from trim.files import require_writable, write_atomically, writing
 from trim.fingerprints import Seen, seen_field
 from trim.policies.fit_scope import count_right, fit_scope, read_examples, scope_record
 from trim.policies.pomdp.belief import BeliefKind
@@ -353,6 +353,7 @@ def train(
     require_range("--learning-rate", learning_rate, 1e-7, 1)
     require_range("--entropy", entropy, 0, 1)
     require_range("--iterations", iterations, 1, 1_000_000)
+    require_writable(out)
     recorded = read_bank(bank)
     recorded.require_strong("training")
     trees = recorded.tree_batch()
