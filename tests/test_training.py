@@ -1,11 +1,19 @@
 """Training data of the shipped models, as far as it can be tested without torch."""
 
+import json
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data import TRAINING_SUITES, common_prefix, compare, draw_problems, slip_often
+from training.data import (
+    TRAINING_SUITES,
+    common_prefix,
+    compare,
+    draw_problems,
+    make_solutions,
+    slip_often,
+)
 from trim.evaluation.suites import (
     CHAIN,
     SUITES,
@@ -60,3 +68,21 @@ def test_common_prefix(shared, a, b):
     length = common_prefix(shared + a, shared + b)
     assert length >= len(shared)
     assert (shared + a)[:length] == (shared + b)[:length]
+
+
+def test_solutions_of_another_model_or_seed_are_made_again(tmp_path, monkeypatch):
+    asked = []
+
+    async def sample(gguf, problems, seed):
+        asked.append((gguf.read_text(), seed, len(problems)))
+        return {problem.question: f"by {gguf.read_text()}" for problem in problems}
+
+    monkeypatch.setattr("training.data.sample_solutions", sample)
+    gguf, cache = tmp_path / "weak.gguf", tmp_path / "rollouts.json"
+    cache.write_text(json.dumps({"What is 3 + 4?": "of an older version"}))
+    runs = [("first", 1, 5), ("first", 1, 5), ("second", 1, 5), ("second", 2, 5), ("second", 2, 6)]
+    for model, seed, count in runs:
+        gguf.write_text(model)
+        solutions = make_solutions(gguf, {"chain": 1.0}, count, seed, cache)
+        assert [solution.steps for solution in solutions] == [(f"by {model}",)] * count
+    assert asked == [run for place, run in enumerate(runs) if place != 1]

@@ -11,7 +11,7 @@ from random import Random
 
 from trim.engines.llama_cpp import LlamaCppEngine
 from trim.evaluation.suites import PROGRAM, SUITES, Suite, SuiteProblem, draw_for_training
-from trim.files import write_atomically
+from trim.files import sha256_of, write_atomically
 from trim.steps import MAX_STEPS, join_steps, split_steps
 
 TRAINING_SUITES: dict[str, Suite] = {**SUITES, PROGRAM.name: replace(PROGRAM, fewest=3, most=6)}
@@ -118,12 +118,18 @@ async def sample_solutions(gguf: Path, problems: list[SuiteProblem], seed: int) 
 def make_solutions(
     gguf: Path, shares: dict[str, float], count: int, seed: int, path: Path
 ) -> list[ComparedSolution]:
-    """Solutions by one model, compared; `path` caches the texts for a repeated run."""
+    """Solutions by one model, compared.
+
+    `path` caches the texts for a repeated run; those of another model file, seed or of other
+    problems are made again.
+    """
     problems = draw_problems(gguf.stem, shares, count, seed)
-    if not path.exists():
+    made_by = {"model": sha256_of(gguf), "seed": seed}
+    cached = json.loads(path.read_text()) if path.exists() else {}
+    solutions: dict[str, str] = cached.pop("solutions", {})
+    if cached != made_by or solutions.keys() != {problem.question for problem in problems}:
         solutions = asyncio.run(sample_solutions(gguf, problems, seed))
-        write_atomically(path, json.dumps(solutions))
-    solutions = json.loads(path.read_text())
+        write_atomically(path, json.dumps({**made_by, "solutions": solutions}))
 
     def steps_of(problem: SuiteProblem) -> list[str]:
         return [step.strip() for step in split_steps(solutions[problem.question])[:MAX_STEPS]]
