@@ -187,6 +187,8 @@ def test_init_takes_files_of_the_hub(tmp_path, hub, monkeypatch):
         ("hf:acme/models-GGUF/none.gguf", "the repository has no such file"),
         ("hf:acme/models-GGUF@v7/weak.gguf", "the repository has no revision 'v7'"),
         ("hf:acme/gated/weak.gguf", "the repository is gated"),
+        ("hf:a b/c/d.gguf", "'a b/c' cannot be a repository: ORG and REPO are letters, digits"),
+        ("hf:a/b--c/d.gguf", "'a/b--c' cannot be a repository"),
     ],
 )
 def test_a_file_that_the_hub_does_not_have(tmp_path, hub, cache, command, place, reason):

@@ -49,8 +49,8 @@ class HubFile:
         A cached file needs no network and stays as it is, even if its branch moves on.
 
         Raises:
-            InvalidInput: the hub cannot be reached, refuses the file or has none such, or the cache
-                cannot be written.
+            InvalidInput: the hub cannot be reached, refuses the file or has none such, the name is
+                malformed, or the cache cannot be written.
             MissingExtra: the client of the hub, or llama.cpp, is not installed.
         """
         require_packages(f"{self}: a model file on the hub", "huggingface_hub", "xllamacpp")
@@ -75,6 +75,11 @@ class HubFile:
         from huggingface_hub import constants, errors
 
         match error:
+            case errors.HFValidationError():
+                return (
+                    f"{self.repository!r} cannot be a repository: ORG and REPO are letters, digits,"
+                    " -, _ and ., without -- or .. and with a letter or digit at both ends"
+                )
             case errors.OfflineModeIsEnabled():
                 return "not in the cache, and HF_HUB_OFFLINE is set; unset it or name another file"
             case errors.GatedRepoError():
