@@ -682,6 +682,12 @@ def test_banks_of_other_problems_have_no_difference(bank, tmp_path):
     assert [each["labelled"] for each in record["banks"]] == [True, False]
 
 
+def test_a_bank_that_is_named_twice_is_audited_alone(tmp_path):
+    import_traces(solutions_file(tmp_path, MANY), tmp_path / "bank")
+    bank = tmp_path / "bank"
+    assert run("audit", bank, bank, "--json").stdout == run("audit", bank, "--json").stdout
+
+
 @pytest.mark.parametrize(
     ("queries", "datasets", "paired"),
     [

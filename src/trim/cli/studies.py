@@ -287,11 +287,12 @@ def audit_command(
     Several banks are compared, such as one for each scorer of the same solutions.
     docs/guides/studies.md explains the figures.
     """
+    banks = tuple(dict.fromkeys(banks))
     if len(banks) > 1 and against:
         raise InvalidInput("--against: goes with one BANK; name the others without it to compare")
     found: Audit | Comparison
     if len(banks) > 1:
-        found = compare_audits([(path, read_bank(path)) for path in dict.fromkeys(banks)])
+        found = compare_audits([(path, read_bank(path)) for path in banks])
         figures = {RELIABILITY: draw_reliabilities(found)}
         page = comparison_page(found, figures[RELIABILITY])
     else:
