@@ -38,6 +38,7 @@ from trim.rollouts.rescore import add_noise
 from trim.scorers.noisy import NoisyScorer, noisy
 from trim.shipped import FOLDER
 from trim.studies import low_budget
+from trim.studies.curves import budget_percent
 from trim.studies.low_budget import densely, study_low_budget
 from trim.studies.noise import areas, claim, study_noise, thresholds_for
 from trim.studies.takeover import study_takeover
@@ -425,6 +426,14 @@ def test_a_file_and_a_configuration_are_taken_as_by_eval(tmp_path, files):
         "takeover", *chosen, "--skip", 4, "--thresholds", 0.9, "--out", tmp_path / "study"
     )
     assert other.exit_code == 2 and "holds another run" in other.output
+
+
+@pytest.mark.parametrize(
+    ("percent", "shown"),
+    [(10, "10.0 %"), (2.5, "2.5 %"), (0.25, "0.25 %"), (0.04, "0.04 %"), (1e-5, "0.00001 %")],
+)
+def test_a_budget_is_shown_with_the_decimals_that_tell_it_apart(percent, shown):
+    assert budget_percent(percent / 100) == shown
 
 
 def test_low_budget_compares_at_the_given_budgets(tmp_path, files):

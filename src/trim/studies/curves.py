@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,14 @@ COMPARED = {"Δ-IBC": "delta_ibc", "APGR": "apgr"}
 """Metrics that routers are compared by: label, and name in `Figures`."""
 
 Point = tuple[float, float]
+
+
+def budget_percent(share: float) -> str:
+    """0.1 is `10.0 %`; a smaller budget has as many decimals as tell it apart, as in `0.04 %`."""
+    exact, decimals = 100 * share, 1
+    while decimals < 8 and not math.isclose(round(exact, decimals), exact, rel_tol=1e-3):
+        decimals += 1
+    return percent(share, decimals)
 
 
 def metric_cells(curve: Mapping[str, Any]) -> tuple[str, ...]:
@@ -92,7 +101,7 @@ def budgets_table(
         for before, results in found
         for family in results.figures
     )
-    columns = (heading, *(f"c = {percent(budget)}" for budget in budgets))
+    columns = (heading, *(f"c = {budget_percent(budget)}" for budget in budgets))
     about = f"Accuracy, and its difference to {RIVAL} in percentage points."
     return Table("Accuracy at a budget", columns, rows, about)
 

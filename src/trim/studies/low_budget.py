@@ -16,7 +16,7 @@ from trim.evaluation.summary import split_name
 from trim.metrics.metrics import Array, pgr
 from trim.policies.registry import PRICED_FAMILIES, parse_policies
 from trim.policies.token import TAIL
-from trim.studies.curves import costs_table, draw_curves
+from trim.studies.curves import budget_percent, costs_table, draw_curves
 from trim.studies.trial import Progress, Results, Trial, is_rival, with_rival
 
 LIMIT = 0.1
@@ -66,7 +66,7 @@ def study_low_budget(
         budgets = [limit * place / BUDGETS for place in range(1, BUDGETS + 1)]
     reached = {family: results.figures[family].accuracy_at(budgets) for family in families}
     return Page(
-        title=f"At most {percent(limit)} strong tokens: {results.title}",
+        title=f"At most {budget_percent(limit)} strong tokens: {results.title}",
         verdict="; ".join(verdict_of(a, b, reached[a] - reached[b], budgets) for a, b in pairs)
         + ".",
         notes=(
@@ -82,7 +82,7 @@ def study_low_budget(
                 ("budget", *(f"{a} less {b}" for a, b in pairs)),
                 tuple(
                     (
-                        f"c = {percent(budget)}",
+                        f"c = {budget_percent(budget)}",
                         *(
                             difference(reached[a][:, place] - reached[b][:, place], 1, 100)
                             for a, b in pairs
@@ -97,7 +97,8 @@ def study_low_budget(
         pictures=(
             save_picture(
                 draw_curves(results, limit),
-                f"Accuracy over strong tokens on {results.title}, up to c = {percent(limit)}.",
+                f"Accuracy over strong tokens on {results.title}, up to c ="
+                f" {budget_percent(limit)}.",
                 out,
                 "curve",
             ),
@@ -112,7 +113,9 @@ def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
         return f"{a} and {b} cannot be compared"
     parts = []
     for stand, words in (("ahead", f"{a} ahead of {b}"), ("behind", f"{a} behind {b}")):
-        if at := [percent(c) for c, found in zip(budgets, stands, strict=True) if found == stand]:
+        if at := [
+            budget_percent(c) for c, found in zip(budgets, stands, strict=True) if found == stand
+        ]:
             parts.append(f"{words} at c = {', '.join(at)}")
     return " and ".join(parts) or f"{a} and {b} level at every budget"
 
@@ -147,7 +150,7 @@ def accuracy_table(
         ("budget", *families),
         tuple(
             (
-                f"c = {percent(budget)}",
+                f"c = {budget_percent(budget)}",
                 *(cell(float(reached[family][0, place])) for family in families),
             )
             for place, budget in enumerate(budgets)
@@ -163,5 +166,5 @@ def settings_table(results: Results, families: Sequence[str], limit: float) -> T
         within = [point for point in points if 0 < point["strong_share"] <= limit]
         settings = [f"{point['setting']:g}" for point in (within[:1] + within[-1:])]
         rows.append((family, str(len(points)), str(len(within)), " to ".join(settings) or NOTHING))
-    columns = ("policy", "settings", f"of them at c up to {percent(limit)}", "from and to")
+    columns = ("policy", "settings", f"of them at c up to {budget_percent(limit)}", "from and to")
     return Table("Settings", columns, tuple(rows))

@@ -10,7 +10,7 @@ from trim.evaluation.report import Page, Table, difference, number, percent, sav
 from trim.metrics.curve import GAINS
 from trim.metrics.metrics import Array
 from trim.policies.policy import policy_name
-from trim.studies.curves import COLUMNS, costs_table, curves_table, draw_curves
+from trim.studies.curves import COLUMNS, budget_percent, costs_table, curves_table, draw_curves
 from trim.studies.trial import BUDGETS, THRESHOLDS, Progress, Results, Trial, with_settings
 
 STEP, REST = "thr", "takeover"
@@ -84,7 +84,7 @@ def budgets_table(results: Results, budgets: Sequence[float]) -> Table:
     step, rest = (results.figures[family].accuracy_at(budgets) for family in (STEP, REST))
     rows = (
         (
-            f"c = {percent(budget)}",
+            f"c = {budget_percent(budget)}",
             percent(float(step[0, place])),
             percent(float(rest[0, place])),
             difference(step[:, place] - rest[:, place], 1, scale=100),
