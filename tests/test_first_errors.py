@@ -356,6 +356,8 @@ def test_densities_come_from_a_csv_or_a_labelled_bank_and_all_else_from_the_bank
     assert f"observations from 90 examples in {csv}" in by_csv.stdout
     rows = np.array([[float(each) for each in row.split(",")] for row in scored_rows()])
     assert np.allclose(read_model(out).observations.newest, fit_observations(rows).newest)
+    csv.write_bytes(b"\xef\xbb\xbf" + csv.read_bytes())
+    assert run("fit", tmp_path / "bank", *options, csv).stdout == by_csv.stdout
     by_bank = run("fit", tmp_path / "bank", *options, tmp_path / "labelled")
     assert by_bank.exit_code == 0, by_bank.output
     model, of_labels = read_model(out), fit_bank(labelled, BeliefKind.NEWEST)

@@ -216,7 +216,8 @@ def read_examples(path: Path) -> Floats:
 def read_table(path: Path, columns: list[str]) -> Floats:
     """(rows, columns) finite numbers from a CSV with exactly these columns."""
     try:
-        text = io.StringIO(read_text(path), newline="")
+        # Excel writes a byte-order mark.
+        text = io.StringIO(read_text(path).removeprefix("\ufeff"), newline="")
         header, *lines = list(csv.reader(text)) or [[]]
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
