@@ -453,6 +453,8 @@ def test_a_step_that_is_too_long_is_named_by_its_problem(tmp_path):
 
 # Refusals
 
+FREE = solution(step_tokens=[0, 0, 0], tokens=0)
+
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
@@ -468,11 +470,12 @@ def test_a_step_that_is_too_long_is_named_by_its_problem(tmp_path):
         ([], "line 2: not a trace"),
         (trace("zero"), "line 2: the id 'zero' occurs twice"),
         (trace(dataset="other"), "traces of hand, other; a bank is of one data set"),
+        (trace(strong=FREE), "all solutions of the strong model have 0 tokens"),
     ],
 )
 def test_what_is_no_trace_is_said_and_nothing_is_written(tmp_path, wrong, said):
     with pytest.raises(InvalidInput, match=said):
-        imported(tmp_path, trace("zero"), wrong)
+        imported(tmp_path, trace("zero", strong=FREE), wrong)
     assert not (tmp_path / "bank").exists()
 
 
@@ -493,6 +496,7 @@ LONG = {"correct": True, "step_chars": [2**31 - 1] * 5, "one": [0.5] * 5}
         ([labelled(None)], {}, "the label None is neither"),
         ([labelled(0, steps=0)], {}, "the label 0 is neither"),
         ([labelled(-1, steps=0)], {}, "no steps"),
+        ([{**labelled(0), "steps": None}], {}, "no 'steps'"),
         ([labelled(0, prm_scores=[0.5])], {}, "5 in steps, 1 in prm_scores"),
         ([labelled(0, prm_scores=[])], {}, "5 in steps, 0 in prm_scores"),
         ([labelled(0, final_answer_correct="no")], {}, "neither true nor false"),

@@ -318,6 +318,9 @@ def test_too_little_to_fit_is_refused():
     right = (True,) * 5
     with pytest.raises(InvalidInput, match="0 examples of state S1"):
         fit_pomdp([solution([0.9] * 5, True, strong, right) for strong in (False, True)] * 10)
+    free = replace(solution([0.9] * 5, True, True, right), tokens=(0,) * 5)
+    with pytest.raises(InvalidInput, match="the strong model's steps have 0 tokens"):
+        fit_pomdp([solution([0.9] * 5, True, False, right), free] * 10)
     with pytest.raises(InvalidInput, match="outside"):
         fit_observations(np.array([[0, 0.5, 1.5]]))
     with pytest.raises(InvalidInput, match="outside"):

@@ -20,6 +20,7 @@ from trim.rollouts.identity import UNSCORED, Identity
 from trim.rollouts.imported_solution import (
     PRM_SCORES,
     TokenSource,
+    list_in,
     solution_of,
     text_of,
     token_source,
@@ -194,6 +195,12 @@ class TraceFile:
                 problems += read(name, line.record)
             except (KeyError, TypeError, ValueError) as error:
                 raise line.error(self._reason(line.record, error)) from error
+        strong = [problem.strong.tokens for problem in problems if problem.has_strong]
+        if strong and not any(strong):
+            raise InvalidInput(
+                f"{self.file}: all solutions of the strong model have 0 tokens, which are the costs"
+                " of routing; leave tokens and step_tokens out for an estimate by characters"
+            )
         return tuple(problems)
 
     @property
@@ -267,7 +274,7 @@ class TraceFile:
 
     def _labelled(self, name: str, record: dict[str, Any]) -> Iterator[RecordedProblem]:
         question, label = text_of(record["problem"]), record["label"]
-        steps = record["steps"]
+        steps = list_in(record, "steps", required=True) or []
         if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < len(steps):
             raise ValueError(
                 f"the label {label!r} is neither the index of one of {len(steps)} steps,"

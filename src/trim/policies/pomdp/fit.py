@@ -171,8 +171,8 @@ def fit_evidence(
         observations: known densities of scores; None fits them to the evidence.
 
     Raises:
-        InvalidInput: there are no solutions, none of more than one step, or too few examples of a
-            state or steps of a model.
+        InvalidInput: there are no solutions, none of more than one step, no tokens of the strong
+            model, or too few examples of a state or steps of a model.
     """
     if not evidence.lengths:
         raise InvalidInput("no solved problem to fit the model to; collect some first")
@@ -189,6 +189,11 @@ def fit_evidence(
                 f" {MIN_EXAMPLES} are needed; collect more traces"
             )
         accuracies.append(right / (wrong + right))
+    if not any(evidence.strong_tokens):
+        raise InvalidInput(
+            "the strong model's steps have 0 tokens, but a fit needs what a rewrite costs; record"
+            " the tokens of solutions or steps"
+        )
     # A model without a mistake in this sample is not perfect: keep accuracies below 1.
     highest = 1 - 0.5 / evidence.step_counts.sum()
     weak, strong = (min(float(accuracy), float(highest)) for accuracy in accuracies)
