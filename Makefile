@@ -24,6 +24,7 @@ test: .venv/test
 	$(BIN)/ruff check src tests benchmarks training examples docs
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
 	$(SITE)
 	$(PYTEST) -m "not soak and not fuzz"
 

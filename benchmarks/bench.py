@@ -127,10 +127,10 @@ def compare_sweeps(sweep: Evaluation) -> tuple[float, int, int]:
 
 def main() -> None:
     models = shipped_models()
+    scorer = models.scorer
+    assert scorer
     problems = list(generate(CHAIN, PROBLEMS, SEED))
-    evaluation = Evaluation(
-        problems, [], models, models.scorer, SEED, RouterConfig(sampling=SAMPLING)
-    )
+    evaluation = Evaluation(problems, [], models, scorer, SEED, RouterConfig(sampling=SAMPLING))
     speeds: dict[str, list[float]] = {"weak": [], "strong": [], "thr:0.5": []}
     for _ in range(ROUNDS):
         for spec, measured in speeds.items():
@@ -147,7 +147,7 @@ def main() -> None:
             weak=TimedModel(models.weak, clock),
             strong=TimedModel(models.strong, clock),
         ),
-        scorer=TimedScorer(models.scorer, clock),
+        scorer=TimedScorer(scorer, clock),
         concurrency=1,
     )
     alone_seconds, _ = run(timed, "thr:0.5")

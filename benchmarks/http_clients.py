@@ -22,7 +22,7 @@ import asyncio
 import json
 import multiprocessing
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -42,12 +42,14 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %
 )
 
 Ask = Callable[[], Awaitable[object]]
+Client = Callable[[str], Coroutine[Any, Any, tuple[float, float]]]
 
 
 class Answering(asyncio.Protocol):
     """Answers every complete request on a persistent connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.received = b""
 
@@ -110,7 +112,7 @@ def main() -> None:
     server = multiprocessing.Process(target=serve, args=(there,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{here.recv()}/v1/completions"
-    clients = {
+    clients: dict[str, tuple[Client, str]] = {
         "aiohttp": (with_aiohttp, aiohttp.__version__),
         "httpx": (partial(with_httpx, httpx), httpx.__version__),
         "httpx2": (partial(with_httpx, httpx2), httpx2.__version__),

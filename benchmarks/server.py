@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -50,7 +51,8 @@ def server(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
          "--database", str(folder / "trim.sqlite")],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    line = process.stderr.readline() if process.stderr else ""
+    assert process.stderr
+    line = process.stderr.readline()
     try:
         if "listening" not in line:
             raise SystemExit(line)
@@ -74,7 +76,7 @@ class Wire:
         self.socket = socket.create_connection((parts.hostname, parts.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def ask(self, question: str, seed: int) -> dict:
+    def ask(self, question: str, seed: int) -> dict[str, Any]:
         body = json.dumps(asking(question, seed)).encode()
         length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         request, answer = (self.head + length).encode() + body, b""
@@ -86,7 +88,7 @@ class Wire:
         return parse(answer.decode(), seconds)
 
 
-async def ask(session: aiohttp.ClientSession, url: str, question: str, seed: int) -> dict:
+async def ask(session: aiohttp.ClientSession, url: str, question: str, seed: int) -> dict[str, Any]:
     """One stream through aiohttp."""
     started = time.perf_counter()
     async with session.post(f"{url}/chat/completions", json=asking(question, seed)) as answer:
@@ -94,14 +96,14 @@ async def ask(session: aiohttp.ClientSession, url: str, question: str, seed: int
     return parse(text, time.perf_counter() - started)
 
 
-def asking(question: str, seed: int) -> dict:
+def asking(question: str, seed: int) -> dict[str, Any]:
     return {
         "model": "trim", "seed": seed, "stream": True, "stream_options": {"include_usage": True},
         "messages": [{"role": "user", "content": question}], "trim": {"steps": True},
     }  # fmt: skip
 
 
-def parse(text: str, seconds: float) -> dict:
+def parse(text: str, seconds: float) -> dict[str, Any]:
     """Seconds at the client, seconds spent waiting for models, and steps; or the failure."""
     last = [line for line in text.splitlines() if line.startswith("data: ")][-2:]
     if len(last) < 2 or last[1] != "data: [DONE]":
@@ -161,7 +163,7 @@ def memory(process: int) -> float:
 
 async def load(url: str, process: int, streams: int, seconds: float) -> None:
     """Keep `streams` streams open for `seconds`."""
-    ended: list[dict] = []
+    ended: list[dict[str, Any]] = []
     sizes = []
     stop = time.perf_counter() + seconds
     gc.freeze()

@@ -242,6 +242,7 @@ def routing(server_of: Callable[[str], Any], log_probabilities: bool | None = Fa
 async def solve_one(arm: Arm, router: Router, question: str) -> tuple[int, Trace | None]:
     """Tokens of the strong model, and the trace."""
     if arm.whole:
+        assert isinstance(router.strong, OpenAIModel)
         answer = await router.strong.continue_text(question, "", 30_000)
         return answer.usage.tokens, None
     trace = await router.asolve(question, SEED)
@@ -251,6 +252,7 @@ async def solve_one(arm: Arm, router: Router, question: str) -> tuple[int, Trace
 async def solve_batch(arm: Arm, router: Router, batch: Sequence[str], now: Any) -> list[Solved]:
     """Solve a batch in lockstep; records when each problem and the whole batch is done."""
     lockstep = Lockstep(len(batch))
+    assert router.scorer
     router = replace(
         router,
         weak=LockstepModel(router.weak, lockstep, "weak"),

@@ -79,7 +79,7 @@ def run(arm: Arm, urls: dict[str, str], listed: list[str]) -> Run:
 
 def typical(rounds: list[Run]) -> np.ndarray:
     """Seconds of each problem: the median of the rounds, as the machine may be busy in some."""
-    return np.median([one.latencies for one in rounds], axis=0)
+    return np.asarray(np.median([one.latencies for one in rounds], axis=0))
 
 
 def pooled(rounds: list[Run]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def main() -> None:
     figures = []
     for arm in ARMS:
         latencies = typical(rounds[arm.name])
-        other = {
+        other: dict[str, Any] = {
             "lockstep_over_this": round(float(lockstep.mean() / latencies.mean()), 2),
             "lockstep_over_this_interval": interval(mean_quotient, lockstep, latencies),
         }
@@ -122,8 +122,9 @@ def main() -> None:
             other["differing_traces"] = round(float(np.mean(decided)), 1)
         figures.append({**pooled(rounds[arm.name]), **other})
     OUT.parent.mkdir(exist_ok=True)
-    record = {"slots": SLOTS, "problems": PROBLEMS, "rounds": ROUNDS, "threshold": THRESHOLD}
-    record |= {"load_before": load, "load_after": os.getloadavg()[0], "arms": figures}
+    record: dict[str, Any] = {"slots": SLOTS, "problems": PROBLEMS, "rounds": ROUNDS}
+    record |= {"threshold": THRESHOLD, "load_before": load, "load_after": os.getloadavg()[0]}
+    record["arms"] = figures
     write_atomically(OUT, json.dumps(record, indent=2) + "\n")
     show(record)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,13 @@ async def compare(
         prompt=Prompt(),
     )
     texts = {}
-    for name, answer in {
+    ways: dict[str, Callable[[], Awaitable[str]]] = {
         "own": lambda: own_answer(engine, here.before(Prefix(question)), tokens),
         "in_process": lambda: joined(here, policy, question, tokens),
         "own_http": lambda: own_chat(server, question, tokens),
         "http": lambda: joined(there, policy, question, tokens),
-    }.items():
+    }
+    for name, answer in ways.items():
         await engine.complete("1", n_predict=1)  # Clears the prompt from the cache.
         texts[name] = await answer()
     return {

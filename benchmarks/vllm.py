@@ -10,7 +10,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +33,11 @@ CALLS = 200
 GREEDY = Sampling(0.0, 1.0, 0, 96)
 WRITTEN = Completion("a", Ending.STEP, 1, 1)
 QUESTION = next(generate(CHAIN, 1, SEED)).question
+
+
+def known(value: float | None) -> float:
+    assert value is not None
+    return value
 
 
 def served(server: VllmServer) -> OpenAIModel:
@@ -71,14 +76,14 @@ def solutions(suite: Suite, count: int, here: Model, there: Model) -> str:
     for prefix, one in here.written.items():
         other = there.written.get(prefix)
         if other and other.text == one.text:
-            differences.append(abs(one.log_probability - other.log_probability))
+            differences.append(abs(known(one.log_probability) - known(other.log_probability)))
     return (
         f"{answers}/{count} | {texts}/{count} | {len(differences)} |"
         f" {statistics.median(differences):.5f} | {max(differences):.4f}"
     )
 
 
-def routed(suite: Suite, count: int, embedded: Models, servers: dict) -> str:
+def routed(suite: Suite, count: int, embedded: Models, servers: Mapping[str, VllmServer]) -> str:
     """The same row for a router with a threshold: both models and the scorer."""
     weak, strong, scorer = (served(servers[name]) for name in ("weak", "strong", "scorer"))
     policy = Threshold(0.8)
@@ -104,7 +109,7 @@ def routed(suite: Suite, count: int, embedded: Models, servers: dict) -> str:
         authors += [s.author for s in local.steps] == [s.author for s in remote.steps]
         if local.solution == remote.solution:
             pairs = zip(local.steps, remote.steps, strict=True)
-            differences += [abs(one.score - other.score) for one, other in pairs]
+            differences += [abs(known(one.score) - known(other.score)) for one, other in pairs]
     return (
         f"{answers}/{count} | {authors}/{count} | {len(differences)} |"
         f" {statistics.median(differences):.5f} | {max(differences):.4f}"
@@ -120,7 +125,7 @@ async def milliseconds(call: Callable[[], Awaitable[object]]) -> str:
     return f"{statistics.median(taken):.1f} | {statistics.quantiles(taken, n=20)[-1]:.1f}"
 
 
-async def calls(embedded: Models, servers: dict) -> dict[str, str]:
+async def calls(embedded: Models, servers: Mapping[str, VllmServer]) -> dict[str, str]:
     """Median and 95th percentile of each kind of call, made sequentially."""
     strong, label = served(servers["strong"]), HttpLabelScorer(served(servers["scorer"]))
     step = await strong.write_step(Prefix(QUESTION), GREEDY, 0)

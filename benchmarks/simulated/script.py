@@ -87,7 +87,8 @@ def write_step(model: str, prompt: str, seed: int, spread: float = SPREAD) -> Wr
 
 def write_all(model: str, prompt: str, seed: int, limit: int, spread: float = SPREAD) -> Written:
     """A complete solution, or at least `limit` tokens of it."""
-    text, words, tokens = "", [], 0
+    text, tokens = "", 0
+    words: list[str] = []
     while tokens < limit:
         step = write_step(model, prompt + text, seed, spread)
         text += step.text + SEPARATOR

@@ -38,7 +38,8 @@ class Servers:
     def report(self) -> Report:
         """Totals since the start or the last report. Also empties the prefix caches."""
         self.connection.send(None)
-        return self.connection.recv()
+        report: Report = self.connection.recv()
+        return report
 
 
 @contextmanager
