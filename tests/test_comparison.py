@@ -379,6 +379,7 @@ def predicted_summary(folder):
     return make_summary() | {"predicted": [predict(folder / "pomdp.json", "prm", count=300)]}
 
 
+@pytest.mark.pictures
 def test_the_page_shows_comparisons_and_predictions(tmp_path):
     summary = predicted_summary(tmp_path)
     Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(summary)))

@@ -443,6 +443,7 @@ def test_commands_fit_plan_and_refuse(tmp_path):
         assert out.read_bytes() == before
 
 
+@pytest.mark.pictures
 def test_labelled_scores_are_fitted_with_the_figures_beside_them(tmp_path):
     random = np.random.default_rng(0)
     lines = [f"{state},{a},{b}" for state in range(3) for a, b in random.random((15, 2))]

@@ -207,6 +207,7 @@ def test_schema_accepts_undefined_metrics() -> None:
     Draft202012Validator(SCHEMA).validate(summary)
 
 
+@pytest.mark.pictures
 def test_plot_writes_both_formats_and_leaves_nothing_else(tmp_path: Path) -> None:
     paths = [tmp_path / "curve.png", tmp_path / "curve.svg"]
     plot_curves(make_summary(), paths)
@@ -360,6 +361,7 @@ def test_report_opens_with_verdict_and_conditions(tmp_path: Path) -> None:
     assert {"money", "seconds", "÷ strong"} <= set(re.findall(r"col\">(.*?)<", columns))
 
 
+@pytest.mark.pictures
 def test_the_plot_labels_settings_and_dashes_what_was_not_measured() -> None:
     summary = make_summary()
     svg = curve_svg(summary)
