@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 
 import openai
 import pytest
 from click.testing import CliRunner
 from databases import made_at
-from test_server_api import MAIN, asked, serving
+from preloaded import completed
+from test_server_api import asked, serving
 
 from trim.cli.main import main
 from trim.evaluation.suites import CHAIN, generate
@@ -25,9 +24,7 @@ PROBLEMS = list(generate(CHAIN, COUNT, seed=78))
 
 
 def done(*words):
-    ended = subprocess.run(
-        [sys.executable, "-c", MAIN, *map(str, words)], capture_output=True, text=True, timeout=300
-    )
+    ended = completed(*words)
     assert ended.returncode == 0, ended.stderr
     return ended
 
@@ -75,7 +72,7 @@ def test_a_router_is_fitted_to_traffic_and_serves(traffic, tmp_path):
     for problem in bank.problems:
         assert problem.answer == (problem.strong.answer or "")
         assert problem.strong.correct == (problem.strong.answer is not None)
-    done("fit", tmp_path / "bank", "--out", tmp_path / "pomdp.json")
+    done("fit", tmp_path / "bank", "--belief", "newest", "--out", tmp_path / "pomdp.json")
     ended = done("calibrate", tmp_path / "bank", "--policy", f"pomdp:{tmp_path}/pomdp.json",
          "--strong-share", 0.9, "--confidence", 0.5, "--out", tmp_path / "router.json")  # fmt: skip
     assert "its accuracy is agreement with the strong model alone" in ended.stderr

@@ -124,9 +124,9 @@ def origin(source: Mapping[str, Any]) -> str:
     labelled = ""
     if "observations" in source:
         labelled = f"observations from {source['examples']:,} examples in {source['observations']}"
-    if source["from"] == "labels":
+    if "outcomes" not in source:
         return labelled or f"observations from the labels of {source['steps']:,} steps"
-    found = f"wrong steps by EM from {source.get('outcomes', 0):,} answers"
+    found = f"wrong steps by EM from {source['outcomes']:,} answers"
     if "unseen" in source:
         found += f", {source['unseen']:.1%} of errors unseen by the scorer"
     if "log_likelihood" in source:

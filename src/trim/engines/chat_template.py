@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -196,8 +197,12 @@ def fetch(model: str, name: str) -> Path:
         OSError: the hub cannot be reached or has no such file.
     """
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        import huggingface_hub as hub
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as error:
         raise MissingExtra(
             f"{model}: a chat template from the hub, unlike one in a local folder, needs"
@@ -205,6 +210,14 @@ def fetch(model: str, name: str) -> Path:
             "hub",
         ) from error
     try:
-        return Path(hf_hub_download(model, name))
+        with suppress(LocalEntryNotFoundError):
+            return Path(hub.hf_hub_download(model, name, local_files_only=True))
+        # Asked once: the download would try a hub that cannot be reached for half a minute.
+        hub.get_hf_file_metadata(hub.hf_hub_url(model, name))
+        return Path(hub.hf_hub_download(model, name))
     except (HfHubHTTPError, HFValidationError) as error:
         raise FileNotFoundError(f"the hub has no {name} of {model}") from error
+    except OSError:
+        raise
+    except Exception as error:  # of the hub's HTTP client, which its version chooses
+        raise OSError(f"the hub cannot be reached ({type(error).__name__})") from error

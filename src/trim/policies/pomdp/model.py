@@ -38,11 +38,12 @@ class PomdpModel:
         belief: the default way to compute beliefs.
         fitted_to: sha256 of the `weak` and `strong` model and the `scorer`, and `kind`, the kind
             of score (`trim.scorers.scorer.KINDS`); each may be missing.
-        source: how the observations were found, empty if not recorded: `from`, which is
-            `labels`, `outcomes` (`trim.policies.pomdp.first_errors`) or a file, with the number
-            of `steps`, `outcomes` or `examples`; after `outcomes` the share of errors `unseen` by
-            the scorer and the `log_likelihood` of scores and outcomes in nats an outcome, of each
-            half of the problems by a fit to the other half.
+        source: how the model was fitted, empty if not recorded: `from`, which is `labels` or
+            `outcomes` (`trim.policies.pomdp.first_errors`), with the number of `steps` or
+            `outcomes`; after `outcomes` the share of errors `unseen` by the scorer and the
+            `log_likelihood` of scores and outcomes in nats an outcome, of each half of the
+            problems by a fit to the other half. Of densities from elsewhere the file,
+            `observations`, and the number of `examples`.
     """
 
     process: Process
