@@ -33,6 +33,14 @@ def pictures_of_nothing(request, monkeypatch):
             monkeypatch.setattr(module, "rendered", quick_pictures.nothing)
 
 
+@pytest.fixture
+def puzzles_alone(monkeypatch):
+    """Of the exercises the shipped models solve puzzles only; the others need minutes."""
+    from trim.checks.exercises import PUZZLES
+
+    monkeypatch.setattr("trim.checks.exercises.KINDS", (PUZZLES,))
+
+
 @pytest.fixture(scope="module")
 def shared():
     """The browser of a module's tests."""

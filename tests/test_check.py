@@ -43,10 +43,9 @@ ALL_KINDS = (
 
 
 @pytest.fixture(autouse=True)
-def puzzles_alone(request, monkeypatch):
-    """Of the exercises the shipped models solve puzzles only; the others need minutes."""
+def puzzles(request):
     if request.node.name not in ALL_KINDS:
-        monkeypatch.setattr("trim.checks.exercises.KINDS", (PUZZLES,))
+        request.getfixturevalue("puzzles_alone")
 
 
 def served(servers, name, **fields):

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from llama_server import PLAIN_CHAT, start
 from staged_server import Reply, chat, completion, staged, usage
 
-from trim.checks.exercises import PUZZLES
 from trim.checks.separation import Separation
 from trim.cli.main import main
 from trim.configuration.configuration import read_configuration
@@ -23,6 +22,8 @@ from trim.setup.notation import FileSource, ServerSource, ServiceSource, parse_s
 from trim.setup.scorers import choose_kind, threshold_for
 from trim.setup.sections import SYSTEM, describe
 from trim.shipped import FOLDER
+
+pytestmark = pytest.mark.usefixtures("puzzles_alone")
 
 SECRET = "Zx81-very-secret-indeed"
 
@@ -38,12 +39,6 @@ def folder(tmp_path, monkeypatch):
 
 def run(*words):
     return CliRunner().invoke(main, [str(word) for word in words])
-
-
-@pytest.fixture(autouse=True)
-def puzzles_alone(monkeypatch):
-    """Of the exercises the shipped models solve puzzles only; the others need minutes."""
-    monkeypatch.setattr("trim.checks.exercises.KINDS", (PUZZLES,))
 
 
 def passes(path):

@@ -182,8 +182,8 @@ def require_one_of_each_kind(sections: tuple[ScorerSection, ...]) -> tuple[Score
         if kinds.count(kind) > 1:
             two = "two reward models" if kind == "prm" else f"two of the kind {kind!r}"
             raise invalid(f"{two}; leave one out")
-    reward_model = find_reward_model(sections)
-    if any(each != reward_model for each in reward_models(sections)):
+    found = reward_models(sections)
+    if any(each != found[0] for each in found):
         raise invalid(
             "the joint score is of another reward model than the one beside it; give both the same"
             " settings, or leave the latter out"

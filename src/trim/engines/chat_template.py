@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trim.documents import parse_json
+from trim.engines.hub import cached_file
 from trim.errors import InvalidInput, MissingExtra
 from trim.files import read_bytes, read_text
 
@@ -197,12 +197,7 @@ def fetch(model: str, name: str) -> Path:
         OSError: the hub cannot be reached or has no such file.
     """
     try:
-        import huggingface_hub as hub
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError as error:
         raise MissingExtra(
             f"{model}: a chat template from the hub, unlike one in a local folder, needs"
@@ -210,11 +205,7 @@ def fetch(model: str, name: str) -> Path:
             "hub",
         ) from error
     try:
-        with suppress(LocalEntryNotFoundError):
-            return Path(hub.hf_hub_download(model, name, local_files_only=True))
-        # Asked once: the download would try a hub that cannot be reached for half a minute.
-        hub.get_hf_file_metadata(hub.hf_hub_url(model, name))
-        return Path(hub.hf_hub_download(model, name))
+        return cached_file(model, name)
     except (HfHubHTTPError, HFValidationError) as error:
         raise FileNotFoundError(f"the hub has no {name} of {model}") from error
     except OSError:

@@ -54,21 +54,13 @@ class HubFile:
             MissingExtra: the client of the hub, or llama.cpp, is not installed.
         """
         require_packages(f"{self}: a model file on the hub", "huggingface_hub", "xllamacpp")
-        import huggingface_hub as hub
-
         # It logs every attempt; the error below is enough.
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-        place = (self.repository, self.path)
         try:
-            found = hub.try_to_load_from_cache(*place, revision=self.revision)
-            if not isinstance(found, str):
-                # A download retries for minutes before it fails; this request fails at once.
-                hub.get_hf_file_metadata(hub.hf_hub_url(*place, revision=self.revision))
-                found = hub.hf_hub_download(*place, revision=self.revision)
+            return cached_file(self.repository, self.path, self.revision)
         # The client also raises OSError, ValueError and the errors of its HTTP client.
         except Exception as error:
             raise InvalidInput(f"{self}: {self.reason(error)}") from error
-        return Path(found)
 
     def reason(self, error: Exception) -> str:
         """Why the client failed, and what would help."""
@@ -97,3 +89,18 @@ class HubFile:
         host = urlsplit(constants.ENDPOINT).hostname
         name = type(error).__name__
         return f"{host} cannot deliver it ({name}); try again later, or name another file"
+
+
+def cached_file(repository: str, path: str, revision: str | None = None) -> Path:
+    """A file of the hub in the client's cache, downloaded if it is not there.
+
+    Raises whatever the client does: its own errors, OSError, ValueError, those of its HTTP client.
+    """
+    import huggingface_hub as hub
+
+    found = hub.try_to_load_from_cache(repository, path, revision=revision)
+    if not isinstance(found, str):
+        # A download retries for minutes before it fails; this request fails at once.
+        hub.get_hf_file_metadata(hub.hf_hub_url(repository, path, revision=revision))
+        found = hub.hf_hub_download(repository, path, revision=revision)
+    return Path(found)

@@ -29,8 +29,8 @@ from trim.studies.audit_page import bounds, sample_name, signed
 from trim.studies.fitness import (
     LOWEST,
     Area,
-    area_within,
     auc_within,
+    has_area_within,
     resampled_areas,
     resampled_within,
 )
@@ -93,7 +93,7 @@ def compare_audits(banks: Sequence[tuple[Path, Bank]]) -> Comparison:
                 continue
             found = difference_of(sample, other)
             differences.append(Difference(str(name), str(first_name), of, *found))
-            if of == LOWEST and area_within(sample) and area_within(other):
+            if of == LOWEST and has_area_within(sample) and has_area_within(other):
                 found = difference_within(sample, other)
                 differences.append(Difference(str(name), str(first_name), WITHIN, *found))
     return Comparison(audits, tuple(differences))

@@ -46,13 +46,19 @@ def area_within(sample: Sample) -> Area | None:
     None if fewer than ten problems have both right and wrong ones. `count` and `wrong` are those
     of the problems that do.
     """
+    if not has_area_within(sample):
+        return None
     right, wrong, _ = pairs_within(sample)
     mixed = (right > 0) & (wrong > 0)
-    if mixed.sum() < FEWEST:
-        return None
     found = resampled_within(sample)
     count = int((right + wrong)[mixed].sum())
     return Area(count, int(wrong[mixed].sum()), auc_within(sample), interval_of(found))
+
+
+def has_area_within(sample: Sample) -> bool:
+    """Whether enough problems have both right and wrong ones for `area_within`."""
+    mixed = np.intersect1d(sample.problem[sample.right], sample.problem[~sample.right])
+    return len(mixed) >= FEWEST
 
 
 def auc_within(sample: Sample) -> float:
