@@ -81,7 +81,8 @@ def test_traces_made_elsewhere_are_the_weak_models_path(tmp_path):
     assert [t.correct for t in bank.trajectories()] == [True, False]
     assert [each.weak.answered for each in bank.solved_alone()] == [True, False]
     assert one.strong.tokens == 20
-    assert imported(tmp_path, trace("one"), trace("two", solution(correct=False, answer=None)))
+    again = imported(tmp_path, trace("one"), trace("two", solution(correct=False, answer=None)))
+    assert again.problems == bank.problems
 
 
 def test_real_traces_can_be_imported(tmp_path):

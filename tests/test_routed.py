@@ -388,7 +388,7 @@ FAMILIES = ["token", "token::8", "tail", "thr+tail:0.9"]
 
 
 @pytest.mark.parametrize("word", FAMILIES)
-@pytest.mark.parametrize("guarantee", [StrongShare(0.3), Money(4e-4), Accuracy(0.6)])
+@pytest.mark.parametrize("guarantee", [StrongShare(0.3), Money(1e-4), Accuracy(0.85)])
 def test_the_most_expensive_recorded_setting_within_the_budget(bank, word, guarantee):
     evaluator = ReplayEvaluator(read_bank(bank), Prices())
     sweep = parse_sweep(word, evaluator.bank)

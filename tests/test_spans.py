@@ -19,6 +19,7 @@ from trim.evaluation.shared import SharedModel
 from trim.evaluation.suites import CHAIN, generate, right_step
 from trim.events import Kept, Regenerated, SpanWritten
 from trim.models.model import Ending, Prefix, Sampling, Token
+from trim.numerics import uniform
 from trim.policies.oracle import OracleToken
 from trim.policies.policy import Policy
 from trim.policies.registry import parse_policies, parse_policy
@@ -211,7 +212,7 @@ def rambling(text, seed, cut, vocabulary):
         return text[place:] + "\n\n"
 
     def probability(prefix, piece):
-        return 0.05 + 0.9 * (hash((seed, len(prefix.text), piece)) % 100) / 100
+        return 0.05 + 0.9 * uniform(seed, len(prefix.text), piece)
 
     return ScriptedSpanModel(script, cut, probability, vocabulary)
 
