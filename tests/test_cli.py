@@ -112,6 +112,35 @@ def test_interrupted_evaluation_continues(tmp_path):
     assert (lines[: len(kept)], len(lines)) == (kept, 24 * 2)
 
 
+BUSY = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from trim.cli import main, solve
+
+def write(**options):
+    ThreadPoolExecutor().submit(time.sleep, 600)
+    print("a step")
+    raise {error}
+
+solve.solve.callback = write
+main()
+"""
+"""`trim solve` with a model that writes for ten minutes in a thread."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        ("KeyboardInterrupt", 130, "trim: interrupted\n"),
+        ("__import__('trim').errors.ModelUnavailable('no answer')", 2, "trim: no answer\n"),
+    ],
+)
+def test_a_command_ends_without_waiting_for_a_step(error, code, line):
+    command = [sys.executable, "-c", BUSY.format(error=error), "solve", "x"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "a step\n", line)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

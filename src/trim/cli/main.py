@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from asyncio import CancelledError
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -106,12 +107,18 @@ class TrimGroup(click.Group):
         ]
         return [*names, *click.Command.shell_complete(self, context, incomplete)]
 
-    def main(self, *arguments: Any, **named: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *others: Any, **named: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 # A terminal's encoding may lack a character; that is no reason to lose the rest.
                 stream.reconfigure(errors="backslashreplace")
-        return super().main(*arguments, **named)
+        try:
+            return super().main(args, *others, **named)
+        except SystemExit as ended:
+            # Without `args` this is the program, not a call of it.
+            if args is None and isinstance(ended.code, int) and ended.code:
+                exit_at_once(ended.code)
+            raise
 
     def make_context(self, *arguments: Any, **named: Any) -> click.Context:
         with harmless_errors():
@@ -129,6 +136,18 @@ class TrimGroup(click.Group):
                 hint = "; ".join(("trim: interrupted", *interrupt.args))
                 click.echo(one_line(hint), err=True)
                 sys.exit(143 if terminated else 130)
+
+
+def exit_at_once(code: int) -> NoReturn:
+    """End this process, whatever its threads do.
+
+    A step that a model is writing in this process cannot be stopped: Python would wait for its end,
+    which takes a large model minutes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextmanager
