@@ -387,31 +387,36 @@ def test_without_the_hub_a_folder_is_asked_for(monkeypatch):
         selection.open("math500", None)
 
 
-def test_a_hub_that_cannot_be_reached_is_an_error_of_one_line(monkeypatch):
-    class Hub:
-        @staticmethod
-        def hf_hub_download(*words, **options):
-            raise ConnectionError("no network\nat all")
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The hub's client with an empty cache, and a hub that cannot be reached."""
+    client = pytest.importorskip("huggingface_hub", reason="the extra `hub` is not installed")
+    monkeypatch.setattr(client.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(client.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(client.constants, "HUGGINGFACE_CO_URL_TEMPLATE", UNREACHABLE)
+    return client
 
-    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
-    with pytest.raises(InvalidInput, match=r"ConnectionError.*--data FOLDER") as error:
+
+UNREACHABLE = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+
+
+def test_a_hub_that_cannot_be_reached_is_an_error_of_one_line(hub, monkeypatch):
+    tried = []
+    monkeypatch.setattr(hub, "hf_hub_download", lambda *words, **options: tried.append(words))
+    with pytest.raises(InvalidInput, match=r"ConnectError.*--data FOLDER") as error:
         Selection().open("gsm8k", None)
     assert "\n" not in str(error.value)
+    assert not tried, "the client retries a download for half a minute"
 
 
-def test_a_file_from_the_hub_is_read_as_one_from_a_folder(monkeypatch, tmp_path):
-    path = write_lines(tmp_path / "test.jsonl", {"unique_id": "a", "problem": "?", "answer": "2"})
-    asked = []
-
-    class Hub:
-        @staticmethod
-        def hf_hub_download(repository, file, repo_type):
-            asked.append((repository, file, repo_type))
-            return str(path)
-
-    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+def test_a_file_in_the_hubs_cache_is_read_as_one_from_a_folder(hub, tmp_path):
+    repository = tmp_path / "cache" / "datasets--HuggingFaceH4--MATH-500"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    write_lines(snapshot / "test.jsonl", {"unique_id": "a", "problem": "?", "answer": "2"})
     assert Selection().open("math500", None).problems[0].answer == "2"
-    assert asked == [("HuggingFaceH4/MATH-500", "test.jsonl", "dataset")]
 
 
 # Runs.

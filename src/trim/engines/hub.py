@@ -1,10 +1,11 @@
-"""Model files on the Hugging Face hub, in the cache of its own client."""
+"""Files on the Hugging Face hub, in the cache of its own client."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from trim.errors import InvalidInput, require_packages
@@ -91,16 +92,22 @@ class HubFile:
         return f"{host} cannot deliver it ({name}); try again later, or name another file"
 
 
-def cached_file(repository: str, path: str, revision: str | None = None) -> Path:
+def cached_file(
+    repository: str, path: str, revision: str | None = None, kind: str = "model"
+) -> Path:
     """A file of the hub in the client's cache, downloaded if it is not there.
+
+    Args:
+        kind: of the repository, `model` or `dataset`.
 
     Raises whatever the client does: its own errors, OSError, ValueError, those of its HTTP client.
     """
     import huggingface_hub as hub
 
-    found = hub.try_to_load_from_cache(repository, path, revision=revision)
+    place: dict[str, Any] = {"repo_type": kind, "revision": revision}
+    found = hub.try_to_load_from_cache(repository, path, **place)
     if not isinstance(found, str):
         # A download retries for minutes before it fails; this request fails at once.
-        hub.get_hf_file_metadata(hub.hf_hub_url(repository, path, revision=revision))
-        found = hub.hf_hub_download(repository, path, revision=revision)
+        hub.get_hf_file_metadata(hub.hf_hub_url(repository, path, **place))
+        found = hub.hf_hub_download(repository, path, **place)
     return Path(found)

@@ -8,10 +8,12 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from trim.documents import parse_json
+from trim.engines.hub import cached_file
 from trim.errors import InvalidInput, require_extra
 from trim.evaluation.benchmarks.benchmark import Benchmark, Record
 from trim.files import read_bytes
@@ -123,26 +125,26 @@ def locate(benchmark: Benchmark, split: str, data: Path | None) -> Path:
 
 
 def fetch(benchmark: Benchmark, split: str) -> Path:
-    """Path of a file in the hub's cache, downloaded if it is not there yet."""
+    """Path of a file in the hub's cache, downloaded if it is not there yet.
+
+    A cached file stays as it is, even if the data set is changed on the hub.
+    """
     wanted = f"give --data FOLDER with {benchmark.files[split]}.jsonl"
     file = benchmark.hub.get(split)
     if file is None:
         raise InvalidInput(f"{benchmark.name}: not available from the hub; {wanted}")
-    try:
-        import huggingface_hub
-    except ImportError as error:
+    if find_spec("huggingface_hub") is None:
         raise InvalidInput(
             f"{benchmark.name}: {wanted}, or pip install 'trim-router[hub]' to fetch it from"
             " the hub"
-        ) from error
+        )
     # It logs every attempt; the error below is enough.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
-        path = huggingface_hub.hf_hub_download(file.repository, file.path, repo_type="dataset")
+        return cached_file(file.repository, file.path, kind="dataset")
     # The client raises its own errors, those of its HTTP client and OSError.
     except Exception as error:
         raise InvalidInput(
             f"{benchmark.name}: cannot be fetched from the hub ({file.repository},"
             f" {type(error).__name__}); {wanted}"
         ) from error
-    return Path(path)
