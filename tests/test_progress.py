@@ -108,6 +108,25 @@ def test_a_bar_is_told_again_while_nothing_is_finished(monkeypatch, capsys, term
         ]
 
 
+def test_problems_under_way_count_as_half_finished(monkeypatch):
+    """Of 100 that are solved at a time few have finished after half of the time."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    text = ProgressText("solving x", 300)
+    text.line(RunProgress(100, under_way=100))
+    now[0] += 600
+    assert text.line(RunProgress(100, under_way=100)) == "solving x: 100/300"
+    assert (
+        text.line(RunProgress(110, under_way=100))
+        == "solving x: 110/300 · 6 a minute · 23 min left"
+    )
+    now[0] += 1200
+    assert (
+        text.line(RunProgress(290, under_way=10)) == "solving x: 290/300 · 6.5 a minute · 46 s left"
+    )
+    assert text.line(RunProgress(300)) == "solving x: 300/300 · 6.67 a minute"
+
+
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0"), (999, "999"), (5_150, "5.2k"), (2_000_000, "2.0M")]
 )

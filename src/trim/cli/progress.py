@@ -20,7 +20,10 @@ EVERY = 30.0
 
 
 class ProgressText:
-    """The progress of a run in words; time left is estimated from this process alone.
+    """The progress of a run in words; rate and time left are those of this process alone.
+
+    A problem in progress counts as half finished: where many are solved at a time, nearly all of
+    them may finish at the end.
 
     Args:
         total: problems of the whole run.
@@ -38,9 +41,12 @@ class ProgressText:
         parts = []
         if progress.steps:
             parts.append(f"{progress.steps:,} steps · {format_count(progress.tokens)} tokens")
-        done, minutes = progress.finished - self._first, (time.monotonic() - self.started) / 60
-        if done and minutes:
-            parts.append(f"{done / minutes:.3g} a minute")
+        minutes = (time.monotonic() - self.started) / 60
+        is_known = progress.finished > self._first and minutes > 0
+        done = progress.finished + progress.under_way / 2
+        rate = (done - self._first) / minutes if is_known else 0.0
+        if rate:
+            parts.append(f"{rate:.3g} a minute")
         if progress.accuracy:
             parts.append(f"{format_percent(progress.accuracy)} right")
         if progress.strong_share:
@@ -49,9 +55,8 @@ class ProgressText:
             parts.append(f"money {progress.money:.4g}")
         if progress.failed:
             parts.append(f"{progress.failed} failed")
-        if done and minutes and progress.finished < self.total:
-            left = (self.total - progress.finished) * minutes / done
-            parts.append(f"{format_minutes(left)} left")
+        if rate and progress.finished < self.total:
+            parts.append(f"{format_minutes((self.total - done) / rate)} left")
         return " · ".join(parts)
 
     def line(self, progress: RunProgress) -> str:

@@ -42,6 +42,11 @@ class ClusterEvaluation:
     report: Callable[[Ungraded], None] = lambda ungraded: None
     reported: set[Ungraded] = field(default_factory=set)
 
+    @property
+    def concurrency(self) -> int:
+        """Problems in progress at a time."""
+        return self.pool.capacity
+
     async def run(
         self, store: TraceStore, progress: ProgressCallback = lambda traces: None
     ) -> None:
@@ -50,7 +55,7 @@ class ClusterEvaluation:
             return
         async with self.pool:
             await solve_all(
-                self.problems, self.solve, store, self.pool.capacity, progress, self.may_start
+                self.problems, self.solve, store, self.concurrency, progress, self.may_start
             )
 
     async def solve(self, problem: Gradable) -> list[Trace]:

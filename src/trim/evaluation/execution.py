@@ -36,6 +36,11 @@ class Runnable(Protocol):
     @property
     def problems(self) -> Sequence[Gradable]: ...
 
+    @property
+    def concurrency(self) -> int:
+        """Problems in progress at a time."""
+        ...
+
     async def run(self, store: TraceStore, progress: ProgressCallback) -> None:
         """Solve the problems that are not in the store yet."""
         ...
@@ -77,7 +82,9 @@ def solve_in_folder(
             cleanup.callback(bill.save)
 
         def report() -> None:
-            progress(tally.progress(len(store.finished), bill))
+            finished = len(store.finished)
+            under_way = min(evaluation.concurrency, len(problems) - finished)
+            progress(tally.progress(finished, bill, under_way))
 
         def record(traces: list[Trace]) -> None:
             tally.add(traces)

@@ -29,6 +29,7 @@ class RunProgress:
         money: cost so far, earlier sessions included; None if nothing is billed.
         failed: traces that ended because a model or the scorer did not answer.
         steps, tokens: written in this session, including problems in progress (`Bill`).
+        under_way: number of problems in progress.
     """
 
     finished: int
@@ -38,6 +39,7 @@ class RunProgress:
     failed: int = 0
     steps: int = 0
     tokens: int = 0
+    under_way: int = 0
 
     def after(self, finished: int) -> RunProgress:
         """The same with `finished` more problems, those of earlier runs."""
@@ -65,7 +67,7 @@ class Tally:
             self._tokens[trace.policy] += trace.strong_tokens
             self._failed += trace.finish is Finish.FAILED
 
-    def progress(self, finished: int, bill: Bill | None = None) -> RunProgress:
+    def progress(self, finished: int, bill: Bill | None = None, under_way: int = 0) -> RunProgress:
         alone = self._tokens.get("strong", 0)
         return RunProgress(
             finished,
@@ -77,6 +79,7 @@ class Tally:
             self._failed,
             bill.steps if bill else 0,
             bill.tokens if bill else 0,
+            under_way,
         )
 
 

@@ -197,7 +197,12 @@ def collect(
             finished = sum(map(is_finished, problem_set.problems)) if policies else done
             progress(
                 RunProgress(
-                    finished, accuracy, money=bill.money, steps=bill.steps, tokens=bill.tokens
+                    finished,
+                    accuracy,
+                    money=bill.money,
+                    steps=bill.steps,
+                    tokens=bill.tokens,
+                    under_way=min(session.concurrency(), len(problem_set.problems) - finished),
                 )
             )
 
