@@ -294,6 +294,21 @@ async def test_a_deadline_counts_in_the_queue():
         assert len(served.requests) == 1
 
 
+async def test_a_forwarded_request_waits_for_a_connection_no_longer_than_for_an_answer():
+    """Another problem has the only connection."""
+    async with staged(script(SILENCE)) as served:
+        server = HttpServer(served.url, concurrency=1)
+        first = asyncio.create_task(server.post("/x", {}, lambda raw: raw))
+        while not served.requests:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ModelUnavailable, match=r"no answer.*time-out: in the queue"):
+            async with server.stream("/x", b"{}", 0.2):
+                pass
+        first.cancel()
+        assert len(served.requests) == 1
+        assert not server.breaker.is_open
+
+
 async def test_a_deadline_does_not_close_a_circuit_breaker():
     async with staged(script(SILENCE)) as served:
         server = HttpServer(served.url)

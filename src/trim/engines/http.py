@@ -367,21 +367,21 @@ class HttpServer:
         context cancels the request.
 
         Args:
-            seconds: time limit of the whole response.
+            seconds: time limit of the whole response, the wait for a connection included.
 
         Raises:
             ModelUnavailable: no response, an incomplete one, or the circuit breaker is open.
         """
         if self.breaker.wait(time.monotonic()) > 0:
             raise self._unavailable("not responding; requests are paused", None)
-        pool = await self._pool()
-        async with pool.queue:
-            self.requests += 1
-            try:
+        pool, end = await self._pool(), time.monotonic() + seconds
+        try:
+            async with self._turn(pool.queue, seconds):
+                self.requests += 1
                 async with pool.session.post(
                     self.url + path,
                     data=body,
-                    timeout=aiohttp.ClientTimeout(total=seconds),
+                    timeout=aiohttp.ClientTimeout(total=max(end - time.monotonic(), 0.001)),
                     allow_redirects=False,
                     **self._proxy,
                 ) as answer:
@@ -389,18 +389,19 @@ class HttpServer:
                         raise Fault(str(answer.status), await self.error_in(answer))
                     self.breaker.succeeded()
                     yield answer
-            except TimeoutError as error:
-                self.faults[TIME_OUT] += 1
-                raise self._unavailable(f"no whole answer in {seconds:.3g} s", None) from error
-            except UnreadableBody as error:
-                self.faults[GARBLED] += 1
-                raise self._unavailable("no answer", Fault(GARBLED, str(error))) from error
-            except (aiohttp.ClientError, OSError, Fault) as error:
-                fault = error if isinstance(error, Fault) else None
-                fault = fault or Fault("connection", self.shown(str(error)))
-                self.faults[fault.kind] += 1
+        except TimeoutError as error:
+            self.faults[TIME_OUT] += 1
+            raise self._unavailable(f"no whole answer in {seconds:.3g} s", None) from error
+        except UnreadableBody as error:
+            self.faults[GARBLED] += 1
+            raise self._unavailable("no answer", Fault(GARBLED, str(error))) from error
+        except (aiohttp.ClientError, OSError, Fault) as error:
+            fault = error if isinstance(error, Fault) else None
+            fault = fault or Fault("connection", self.shown(str(error)))
+            self.faults[fault.kind] += 1
+            if fault.down:
                 self.breaker.failed(time.monotonic())
-                raise self._unavailable("no answer", fault) from error
+            raise self._unavailable("no answer", fault) from error
 
     async def error_in(self, answer: aiohttp.ClientResponse) -> str:
         """The message of an error response, as `shown`."""
@@ -452,7 +453,7 @@ class HttpServer:
             Refused, ContextExceeded: see `post`.
         """
         pool = await self._pool()
-        async with self._turn(pool.queue):
+        async with self._turn(pool.queue, seconds_left()):
             seconds = min(self.retry.seconds, max(seconds_left(), 0.001))
             self.requests += 1
             try:
@@ -477,9 +478,8 @@ class HttpServer:
                 raise Fault(GARBLED, str(error)) from error
 
     @asynccontextmanager
-    async def _turn(self, queue: RequestQueue) -> AsyncIterator[None]:
-        """Wait for a connection, at most to the problem's deadline."""
-        left = seconds_left()
+    async def _turn(self, queue: RequestQueue, left: float) -> AsyncIterator[None]:
+        """Wait for a connection, at most so many seconds."""
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(None if math.isinf(left) else left):
