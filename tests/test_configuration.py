@@ -360,6 +360,9 @@ def test_paths_are_relative_to_the_file_and_assigned_ones_to_the_working_directo
     assert found.routing.policy == f"agg:{tmp_path / 'routers' / 'agg'}@0.3"
     (tmp_path / "owner" / "name").mkdir(parents=True)
     assert read(tmp_path, document).scorer[0].template == str(tmp_path / "owner" / "name")
+    document["routing"] = {"policy": "agg:user@example.org/agg"}
+    path = tmp_path / "user@example.org" / "agg"
+    assert read(tmp_path, document).routing.policy == f"agg:{path}"
     document["routing"] = {"router": "router.json"}
     assert read(tmp_path, document).routing.spec == f"router:{tmp_path / 'router.json'}"
 

@@ -169,6 +169,16 @@ def test_wrong_words_are_refused(word, message):
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize("folder", ["plain", "user@example.org", "a@0.5"])
+@pytest.mark.parametrize("word", ["", "@0.25,1"])
+def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path, folder, word):
+    file = tmp_path / folder / "fitted.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(classifier_record(TermModel({}, 0.0), (0.5,))))
+    found = [policy.name for policy in parse_policies(f"classifier:{file}{word}")]
+    assert found == (["classifier:0.25", "classifier:1"] if word else ["classifier:0.5"])
+
+
 # Query rivals that see the weak model's solution
 
 

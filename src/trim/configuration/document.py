@@ -18,7 +18,7 @@ from trim.engines.hub import PREFIX as HUB
 from trim.errors import InvalidInput
 from trim.files import read_text, require_name
 from trim.policies.calibrated import ROUTER
-from trim.policies.registry import FITTED_FAMILIES
+from trim.policies.registry import FITTED_FAMILIES, split_file
 
 LARGEST = 256 * 1024
 """Bytes of a configuration."""
@@ -324,9 +324,10 @@ def with_paths(value: Any, change: Callable[[str], str], name: str = "") -> Any:
         return change(value) if is_folder(value, change(value)) else value
     if name == "policy":
         family, colon, rest = value.partition(":")
-        file, at, settings = rest.rpartition("@") if "@" in rest else (rest, "", "")
+        file, settings = split_file(rest)
         if colon and file and family in (*FITTED_FAMILIES, ROUTER):
-            return f"{family}:{change(file)}{at}{settings}"
+            changed = f"{family}:{change(file)}"
+            return changed if settings is None else f"{changed}@{settings}"
     return value
 
 

@@ -6,6 +6,7 @@ entry-point group `trim.policies`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -446,10 +447,17 @@ def parse_number(family: str, text: str, highest: float = 1, example: str = "0.5
 
 def parse_file(family: str, text: str) -> tuple[Path, tuple[float, ...]]:
     """`FILE` or `FILE@0.2,0.4`: the file, and the requested settings in [0, 1]."""
-    file, at, settings = text.rpartition("@")
-    if not at:
-        file, settings = text, ""
+    file, settings = split_file(text)
     if not file:
         raise InvalidInput(f"{family}: needs the file that was fitted, as in {family}:FILE")
-    chosen = tuple(parse_share(family, setting) for setting in settings.split(",")) if at else ()
-    return require_name(Path(file)), chosen
+    if settings is None:
+        return require_name(Path(file)), ()
+    return require_name(Path(file)), tuple(
+        parse_share(family, each) for each in settings.split(",")
+    )
+
+
+def split_file(text: str) -> tuple[str, str | None]:
+    """The parts of `FILE@SETTINGS`, None for `FILE` alone; a folder may have an `@` in its name."""
+    file, at, settings = text.rpartition("@")
+    return (file, settings) if at and not {"/", os.sep} & set(settings) else (text, None)

@@ -14,7 +14,7 @@ from trim.evaluation.comparison import direction
 from trim.evaluation.report import NOTHING, Page, Table, difference, number, percent, save_picture
 from trim.evaluation.summary import split_name
 from trim.metrics.metrics import Array, pgr
-from trim.policies.registry import PRICED_FAMILIES, parse_policies
+from trim.policies.registry import PRICED_FAMILIES, parse_policies, split_file
 from trim.policies.token import TAIL
 from trim.studies.curves import budget_percent, costs_table, draw_curves
 from trim.studies.trial import Progress, Results, Trial, is_rival, with_rival
@@ -123,8 +123,9 @@ def verdict_of(a: str, b: str, less: Array, budgets: Sequence[float]) -> str:
 def densely(spec: str) -> str:
     """Give a router with prices `SETTINGS` of them, over the upper half of its default sweep."""
     steps, tail, probability = spec.partition(TAIL)
-    family, _, file = steps.partition(":")
-    if family not in PRICED_FAMILIES or "@" in steps:
+    family, _, text = steps.partition(":")
+    file, chosen = split_file(text)
+    if family not in PRICED_FAMILIES or chosen is not None:
         return spec
     if file and PRICED_FAMILIES[family].open(Path(file)).separate:
         return spec  # trained for single prices alone
