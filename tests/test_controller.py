@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from test_calibrate import agg_folder
 from test_server_api import serving
 
+from trim.config import RouterConfig
 from trim.configuration.source import models_in
 from trim.errors import InvalidInput
 from trim.evaluation.suites import CHAIN, CHAIN_HARD, generate
+from trim.policies.calibrated import CalibratedRouter
 from trim.policies.registry import parse_policy
 from trim.policies.sweep import policies_by_cost
 from trim.router import Router
@@ -137,6 +139,23 @@ def test_every_fitted_policy_may_start_at_a_token(tmp_path):
     policies, _ = policies_by_cost(f"agg:{folder}@0.01+tail:0.9")
     assert [policy.policy.price for policy in policies[1:-1]] == [0.1, 0.01, 0.001]
     assert all(policy.places for policy in policies[1:-1])
+
+
+def test_the_limit_of_a_router_file_holds_for_all_its_settings(tmp_path):
+    file, models = tmp_path / "router.json", models_in(FOLDER).load()
+    promise = {"target": "strong-share", "confidence": 0.9, "horizon": None, "bound": 0.3}
+    router = CalibratedRouter("thr", 0.5, None, "prm", {}, 20, promise)
+    file.write_text(json.dumps(router.to_json(file)))
+    policies, place = policies_by_cost(f"router:{file}")
+    assert ([each.name for each in policies], place) == ([each.name for each in POLICIES], PLACE)
+    (problem,) = generate(CHAIN, 1, seed=902)
+
+    def spent(policy, limit=None):
+        router = Router.of(models, policy=policy, config=RouterConfig(max_strong_tokens=limit))
+        return router.solve(problem.question).strong_tokens
+
+    assert spent(policies[-1]) == spent(POLICIES[-1], limit=20) < spent(POLICIES[-1]) / 2
+    assert spent(policies[place]) == spent(POLICIES[PLACE], limit=20)
 
 
 @pytest.mark.parametrize("spec", ["token:0.9", "tail:0.9"])

@@ -12,7 +12,7 @@ from trim.errors import InvalidInput
 from trim.numerics import sigmoid
 from trim.policies.calibrated import ROUTER, read_calibrated_router
 from trim.policies.fixed import StrongAlone, WeakAlone
-from trim.policies.policy import Policy
+from trim.policies.policy import DelegatingPolicy, Policy
 from trim.policies.registry import (
     PRICED_FAMILIES,
     SETTING_FAMILIES,
@@ -30,13 +30,32 @@ TOKEN_LOGITS = (-3.0, 10.0)
 SETTINGS = 41
 
 
+class Limited(DelegatingPolicy):
+    """Another policy with a limit of strong tokens per problem."""
+
+    def __init__(self, policy: Policy, max_strong_tokens: int) -> None:
+        self.policy = policy
+        self.needs_scores = policy.needs_scores
+        self.restarts = policy.restarts
+        self.inside_steps = policy.inside_steps
+        self.places = policy.places
+        self.scorer = policy.scorer
+        self.models = policy.models
+        self.max_strong_tokens = max_strong_tokens
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+
 def policies_by_cost(spec: str) -> tuple[Sequence[Policy], int]:
     """Policies of the family of `spec`, cheapest first, and the index of its own setting.
 
     The first is the weak model alone and the last the strong model alone: every share of
     strong tokens lies between two neighbours. Settings of plain families and probabilities of
     tokens are evenly spaced in their logit; priced families use their default prices. Of
-    `POLICY+tail:P`, the setting of the step policy varies.
+    `POLICY+tail:P`, the setting of the step policy varies. The limit of a router file holds for
+    all of them.
 
     Raises:
         InvalidInput: a family without an adjustable setting, or an unreadable file.
@@ -48,7 +67,11 @@ def policies_by_cost(spec: str) -> tuple[Sequence[Policy], int]:
         return (weak, *(Tail(each, threshold) for each in whole), strong), place
     family, _, setting = spec.partition(":")
     if family == ROUTER and setting:
-        return policies_by_cost(read_calibrated_router(Path(setting)).spec)
+        router = read_calibrated_router(Path(setting))
+        policies, place = policies_by_cost(router.spec)
+        if router.max_strong_tokens is None:
+            return policies, place
+        return [Limited(each, router.max_strong_tokens) for each in policies], place
     inner: list[Policy]
     if family in RISING:
         own = parse_share(family, setting)
