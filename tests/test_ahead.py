@@ -23,6 +23,7 @@ from trim.errors import InvalidInput, ModelUnavailable
 from trim.models.model import Completion, Ending
 from trim.numerics import derive_seed
 from trim.policies.fixed import WeakAlone
+from trim.policies.oracle import OracleQuery
 from trim.policies.threshold import Threshold
 from trim.router import Router
 from trim.scorers.scorer import Scores
@@ -189,6 +190,17 @@ def test_the_strong_model_reads_what_has_been_kept():
         Usage(40, 0, 2, 2),
     )
     assert read(PrefillMode.LIKELY) == ([], None)  # All that is kept is beyond doubt.
+
+
+@pytest.mark.parametrize("policy", [WeakAlone(), OracleQuery({"another question"})])
+def test_nothing_is_read_for_a_policy_that_keeps_every_draft(policy):
+    """It would be billed, and the weak model alone would not be the baseline that it is."""
+    strong = reads(*STRONG)
+    config = RouterConfig(prefill=PrefillMode.ALWAYS)
+    trace = Router(weak=says(*WEAK), strong=strong, policy=policy, config=config).solve(
+        "a question"
+    )
+    assert (strong.read, "warming" in trace.usage) == ([], False)
 
 
 def test_a_doubt_is_a_score_near_the_threshold():

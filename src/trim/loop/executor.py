@@ -252,7 +252,7 @@ class StepExecutor:
 
     def _wants_prefill(self) -> bool:
         """Whether the strong model should read the version that is about to be committed."""
-        if not self._affords_strong():
+        if self.policy.keeps_drafts or not self._affords_strong():
             return False
         if self.config.prefill is PrefillMode.LIKELY:
             return self.policy.expects_intervention(self.solution.observe())

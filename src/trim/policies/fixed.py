@@ -13,6 +13,7 @@ class WeakAlone(Policy):
     """Keeps every draft."""
 
     needs_scores = False
+    keeps_drafts = True
     name = "weak"
 
     def decide(self, observation: Observation) -> Action:

@@ -71,6 +71,7 @@ class OracleQuery(Policy):
     strong_only: set[str] = field(default_factory=set)
 
     needs_scores = False
+    keeps_drafts = True
     name = "oracle-query"
 
     def begin(self, question: str) -> Action:

@@ -124,12 +124,14 @@ class Policy(ABC):
             about the whole one. Without scores and restarts, `decide` must keep every draft: its
             spans are then sent to clients as they are written (`spans_are_final`).
         places: whether it chooses the place in a draft from which it is rewritten (`place`).
+        keeps_drafts: whether `decide` keeps every draft; the strong model then reads nothing ahead.
     """
 
     needs_scores = True
     restarts: bool = False
     inside_steps: bool = False
     places: bool = False
+    keeps_drafts: bool = False
     scorer: str | None = None
     max_strong_tokens: int | None = None
     models: Mapping[str, str] = MappingProxyType({})

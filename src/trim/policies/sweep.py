@@ -39,6 +39,7 @@ class Limited(DelegatingPolicy):
         self.restarts = policy.restarts
         self.inside_steps = policy.inside_steps
         self.places = policy.places
+        self.keeps_drafts = policy.keeps_drafts
         self.scorer = policy.scorer
         self.models = policy.models
         self.max_strong_tokens = max_strong_tokens

@@ -74,6 +74,7 @@ class Classifier(FittedPolicy):
 
     family = "classifier"
     needs_scores = False
+    keeps_drafts = True
 
     @property
     def name(self) -> str:
