@@ -155,6 +155,7 @@ class Run:
     def fit(self, benchmark: str) -> None:
         """Record the training problems and fit the policies to them."""
         bank, fits = (str(self.out / benchmark / name) for name in ("bank", "fits"))
+        Path(fits).mkdir(parents=True, exist_ok=True)
         self.trim(
             *("collect", *self.problems(benchmark), *self.configured(benchmark, SLOTS)),
             *("--split", "train", "-n", str(BANK_PROBLEMS), "--rollouts", "4"),
