@@ -199,13 +199,9 @@ class CalibratedPolicy(DelegatingPolicy):
         self.label = str(path)
         self.router = router
         self.policy = policy
-        self.needs_scores = policy.needs_scores
-        self.restarts = policy.restarts
-        self.inside_steps = policy.inside_steps
-        self.places = policy.places
-        self.scorer = router.scorer
-        self.models = router.models
-        self.max_strong_tokens = router.max_strong_tokens
+        self.take_traits(
+            scorer=router.scorer, models=router.models, max_strong_tokens=router.max_strong_tokens
+        )
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from trim.errors import InvalidInput
 from trim.models.model import Token
@@ -190,10 +190,23 @@ class Policy(ABC):
         return Explanation(f"{self.name} does not say why")
 
 
+TRAITS = (
+    *("needs_scores", "restarts", "inside_steps", "places", "keeps_drafts"),
+    *("scorer", "max_strong_tokens", "models"),
+)
+"""The attributes of a policy (`Policy`)."""
+
+
 class DelegatingPolicy(Policy):
     """Base class of policies that decide as another one does."""
 
     policy: Policy
+
+    def take_traits(self, **others: Any) -> None:
+        """Have the attributes of `policy`, but for `others`."""
+        for name in TRAITS:
+            # Some of these policies are frozen.
+            object.__setattr__(self, name, others.get(name, getattr(self.policy, name)))
 
     def begin(self, question: str) -> Action:
         return self.policy.begin(question)

@@ -450,11 +450,8 @@ def parse_file(family: str, text: str) -> tuple[Path, tuple[float, ...]]:
     file, settings = split_file(text)
     if not file:
         raise InvalidInput(f"{family}: needs the file that was fitted, as in {family}:FILE")
-    if settings is None:
-        return require_name(Path(file)), ()
-    return require_name(Path(file)), tuple(
-        parse_share(family, each) for each in settings.split(",")
-    )
+    chosen = () if settings is None else settings.split(",")
+    return require_name(Path(file)), tuple(parse_share(family, each) for each in chosen)
 
 
 def split_file(text: str) -> tuple[str, str | None]:

@@ -35,14 +35,7 @@ class Limited(DelegatingPolicy):
 
     def __init__(self, policy: Policy, max_strong_tokens: int) -> None:
         self.policy = policy
-        self.needs_scores = policy.needs_scores
-        self.restarts = policy.restarts
-        self.inside_steps = policy.inside_steps
-        self.places = policy.places
-        self.keeps_drafts = policy.keeps_drafts
-        self.scorer = policy.scorer
-        self.models = policy.models
-        self.max_strong_tokens = max_strong_tokens
+        self.take_traits(max_strong_tokens=max_strong_tokens)
 
     @property
     def name(self) -> str:

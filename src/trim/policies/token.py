@@ -75,16 +75,13 @@ class Tail(DelegatingPolicy):
     policy: Policy
     threshold: float
 
-    places = True
-
     def __post_init__(self) -> None:
         if self.policy.inside_steps or self.policy.places:
             raise InvalidInput(
                 f"policy {self.name!r}: {TAIL}P goes with a policy that decides about whole steps,"
                 f" as in thr:0.5{TAIL}{shortest(self.threshold)}"
             )
-        for name in ("needs_scores", "restarts", "scorer", "max_strong_tokens", "models"):
-            object.__setattr__(self, name, getattr(self.policy, name))
+        self.take_traits(places=True)
 
     @property
     def name(self) -> str:
